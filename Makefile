@@ -1,0 +1,50 @@
+# `make demo` and `make test` need only python3 (3.11 or newer, with venv) and make.
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || command -v python)
+# For example PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu": torch without its CUDA packages.
+PIP_FLAGS ?=
+WORKERS ?= 2
+
+STAMP := .venv/.complete
+RUN := .venv/bin
+# One thread a worker: the tests' matrices are small, and two pools on two cores only wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -n $(WORKERS)
+UNCHECKED := -o addopts=--strict-markers  # without the hook that checks shapes
+
+.PHONY: help env demo test test-slow lint bench
+.DELETE_ON_ERROR:
+
+help:  ## show this
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+env: $(STAMP)  ## build .venv, with .venv/bin/electra
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "make: no python3 found; install Python 3.11 or newer, or say make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "make: $(PYTHON) is older than 3.11; say make PYTHON=/path/to/a/newer/python3"; exit 1; }
+	@rm -f $@
+	@echo "1/2 making .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv .venv || { echo "make: python's venv module is missing (on Debian: apt install python3-venv)"; exit 1; }
+	@echo "2/2 installing electra and what it needs into .venv (torch is large: one to several minutes)"
+	@$(RUN)/python -m pip install -qq --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
+	@touch $@
+	@echo "ready: .venv/bin/electra --help"
+
+demo: env  ## the whole chain on the built-in corpus, about a quarter of an hour
+	$(RUN)/electra demo
+
+test: env  ## style, then all tests but the slow ones
+	$(RUN)/ruff check src tests
+	$(PYTEST)
+	$(PYTEST) -m "compiled and not slow" $(UNCHECKED)
+
+test-slow: env  ## the slow tests
+	$(PYTEST) -m "slow and not compiled" --timeout 1800
+	$(PYTEST) -m "slow and compiled" $(UNCHECKED) --timeout 1800 || test $$? -eq 5  # 5: there are none
+
+lint: env  ## style and types
+	$(RUN)/ruff check src tests
+	$(RUN)/mypy
+
+bench: env  ## tokens a second on this machine, beside Hugging Face's classes
+	$(RUN)/electra bench --preset small --against transformers

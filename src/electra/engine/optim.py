@@ -1,0 +1,248 @@
+"""Optimizers and schedules: what moves the parameters, at which rate.
+
+Every parameter is in exactly one group. A group names its tower (for norms), its scale of the learning rate (for
+layer-wise decay), whether it decays, and whether Muon moves it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from electra.errors import UserError
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """Adam with bias correction and decoupled weight decay (Loshchilov and Hutter, 2019)."""
+
+    kind: Literal["adamw"] = "adamw"
+    learning_rate: float = 5e-4  # ELECTRA-Small, table 6
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-6
+    weight_decay: float = 0.01
+
+
+@dataclass(frozen=True)
+class GoogleAdam:
+    """The original code's Adam: no bias correction, epsilon outside the root, decay inside the update."""
+
+    kind: Literal["google-adam"] = "google-adam"
+    learning_rate: float = 5e-4
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-6
+    weight_decay: float = 0.01
+
+
+@dataclass(frozen=True)
+class Muon:
+    """Momentum made orthogonal for the layers' matrices (Jordan, 2024); AdamW, ``rest``, for everything else."""
+
+    kind: Literal["muon"] = "muon"
+    learning_rate: float = 0.02
+    momentum: float = 0.95
+    weight_decay: float = 0.01
+    rest: AdamW = field(default_factory=lambda: AdamW(learning_rate=2e-3, beta2=0.98))
+
+
+OptimizerConfig = AdamW | GoogleAdam | Muon
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Up from zero over ``warmup`` steps, down to zero at the last: both factors at once, as in the original code."""
+
+    kind: Literal["linear"] = "linear"
+    warmup: int = 10_000
+
+    def factor(self, step: int, steps: int) -> float:
+        """What the learning rate is multiplied with at ``step`` (from 0) of ``steps``."""
+        return (1 - step / steps) * min(1.0, step / self.warmup if self.warmup else 1.0)
+
+
+@dataclass(frozen=True)
+class WarmupStableDecay:
+    """Up over ``warmup`` steps, level, then linearly to zero over the last ``decay`` share of the steps."""
+
+    kind: Literal["warmup-stable-decay"] = "warmup-stable-decay"
+    warmup: int = 1_000
+    decay: float = 0.2
+
+    def factor(self, step: int, steps: int) -> float:
+        """What the learning rate is multiplied with at ``step`` (from 0) of ``steps``."""
+        rise = (step + 1) / self.warmup if self.warmup else 1.0
+        fall = (steps - step) / (self.decay * steps) if self.decay else 1.0
+        return min(1.0, rise, fall)
+
+
+Schedule = Linear | WarmupStableDecay
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter with what the optimizer must know of it. ``matrix``: a layer's matrix, which Muon may move."""
+
+    name: str
+    value: nn.Parameter
+    tower: str = "encoder"
+    decays: bool = True
+    matrix: bool = False
+    scale: float = 1.0
+
+
+class OriginalAdam(torch.optim.Optimizer):
+    """See ``GoogleAdam``: update = m / (sqrt(v) + epsilon) + decay · p; p -= rate · update."""
+
+    def __init__(self, groups: list[dict], beta1: float, beta2: float, epsilon: float):
+        super().__init__(groups, {"beta1": beta1, "beta2": beta2, "epsilon": epsilon, "weight_decay": 0.0, "lr": 0.0})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        for group in self.param_groups:
+            for value in (p for p in group["params"] if p.grad is not None):
+                state = self.state[value]
+                if not state:
+                    state |= {"adam_m": torch.zeros_like(value), "adam_v": torch.zeros_like(value)}
+                mean, square = state["adam_m"], state["adam_v"]
+                mean.mul_(group["beta1"]).add_(value.grad, alpha=1 - group["beta1"])
+                square.mul_(group["beta2"]).addcmul_(value.grad, value.grad, value=1 - group["beta2"])
+                update = mean / (square.sqrt() + group["epsilon"]) + group["weight_decay"] * value
+                value.sub_(update, alpha=group["lr"])
+
+
+class OrthogonalMomentum(torch.optim.Optimizer):
+    """See ``Muon``: matrices of one shape are made orthogonal together, in one batched product per iteration."""
+
+    def __init__(self, groups: list[dict], momentum: float):
+        super().__init__(groups, {"momentum": momentum, "weight_decay": 0.0, "lr": 0.0})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        for group in self.param_groups:
+            by_shape: dict[torch.Size, list[Tensor]] = {}
+            for value in (p for p in group["params"] if p.grad is not None):
+                by_shape.setdefault(value.shape, []).append(value)
+            for shape, values in by_shape.items():
+                updates = []
+                for value in values:
+                    state = self.state[value]
+                    if not state:
+                        state["momentum"] = torch.zeros_like(value)
+                    state["momentum"].lerp_(value.grad, 1 - group["momentum"])
+                    updates.append(value.grad.lerp(state["momentum"], group["momentum"]))  # Nesterov
+                scale = max(1.0, shape[0] / shape[1]) ** 0.5
+                for value, update in zip(values, orthogonalize(torch.stack(updates)), strict=True):
+                    value.mul_(1 - group["lr"] * group["weight_decay"])
+                    value.add_(update, alpha=-group["lr"] * scale)
+
+
+def orthogonalize(matrices: Tensor, iterations: int = 5) -> Tensor:
+    """Approximately U Vᵀ of each matrix [n, rows, columns], by a quintic Newton–Schulz iteration.
+
+    The coefficients make small singular values grow fastest; the result's lie between 0.7 and 1.2 (Jordan, 2024).
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(iterations):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.mT if tall else x
+
+
+class Optimizer:
+    """The optimizers of one run behind one face: rates, clipping and state by parameter name."""
+
+    def __init__(self, config: OptimizerConfig, parameters: Iterable[Parameter]):
+        self.parameters = {p.name: p for p in parameters}
+        everything = list(self.parameters.values())
+        if not isinstance(config, Muon):
+            self.optimizers = [adam(config, everything)]
+        else:
+            matrices, rest = [p for p in everything if p.matrix], [p for p in everything if not p.matrix]
+            groups = grouped(matrices, config.learning_rate, config.weight_decay)
+            self.optimizers = [OrthogonalMomentum(groups, config.momentum)] if matrices else []
+            self.optimizers += [adam(config.rest, rest)]
+
+    def rates(self) -> dict[str, float]:
+        """The learning rate of each group as it stands."""
+        return {group["name"]: group["lr"] for optimizer in self.optimizers for group in optimizer.param_groups}
+
+    def norms(self) -> dict[str, Tensor]:
+        """The gradient's norm by tower, and of all together as ``total``; before clipping."""
+        squares: dict[str, list[Tensor]] = {}
+        for p in self.parameters.values():
+            if p.value.grad is not None:
+                squares.setdefault(p.tower, []).append(p.value.grad)
+        towers = {name: torch.stack(torch._foreach_norm(grads)).norm() for name, grads in squares.items()}
+        return towers | {"total": torch.stack(list(towers.values())).norm()}
+
+    def clip(self, limit: float, norm: Tensor) -> None:
+        """Scale all gradients so that their norm is at most ``limit`` (0: never)."""
+        if limit:
+            grads = [p.value.grad for p in self.parameters.values() if p.value.grad is not None]
+            torch._foreach_mul_(grads, (limit / norm).clamp(max=1.0))
+
+    def step(self, factor: float) -> None:
+        """Move every parameter at its peak rate times ``factor``, and forget the gradients."""
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * factor
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+    def state(self) -> dict[str, Tensor]:
+        """All state tensors under ``parameter name/what``."""
+        return {
+            f"{name}/{what}": value
+            for name, p in self.parameters.items()
+            for optimizer in self.optimizers
+            for what, value in optimizer.state.get(p.value, {}).items()
+        }
+
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put back what ``state`` gave. Raises ``UserError`` for a name that is no parameter's."""
+        owner = {
+            id(value): optimizer
+            for optimizer in self.optimizers
+            for group in optimizer.param_groups
+            for value in group["params"]
+        }
+        for path, tensor in tensors.items():
+            name, what = path.rsplit("/", 1)
+            if name not in self.parameters:
+                raise UserError(f"optimizer state for {name!r}, which is no parameter of this model")
+            value = self.parameters[name].value
+            owner[id(value)].state[value][what] = tensor.to(value.device) if tensor.dim() else tensor
+
+
+def adam(config: AdamW | GoogleAdam, parameters: list[Parameter]) -> torch.optim.Optimizer:
+    groups = grouped(parameters, config.learning_rate, config.weight_decay)
+    if isinstance(config, GoogleAdam):
+        return OriginalAdam(groups, config.beta1, config.beta2, config.epsilon)
+    return torch.optim.AdamW(groups, lr=0.0, betas=(config.beta1, config.beta2), eps=config.epsilon, fused=True)
+
+
+def grouped(parameters: list[Parameter], rate: float, decay: float) -> list[dict]:
+    """Torch parameter groups: those alike in tower, scale and decay together."""
+    groups: dict[str, dict] = {}
+    for p in parameters:
+        name = "/".join(
+            [p.tower, "matrices" if p.matrix else "rest"]
+            + ["no-decay"] * (not p.decays)
+            + [f"{p.scale:g}"] * (p.scale != 1)
+        )
+        fresh = {
+            "name": name,
+            "params": [],
+            "peak": rate * p.scale,
+            "lr": 0.0,
+            "weight_decay": decay if p.decays else 0.0,
+        }
+        groups.setdefault(name, fresh)["params"].append(p.value)
+    return list(groups.values())

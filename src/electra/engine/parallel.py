@@ -1,0 +1,97 @@
+"""Where a run computes: its device, its number type, and the processes that share a step."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from electra.errors import UserError
+
+Precision = Literal["auto", "float32", "bfloat16"]
+Ref = TypeVar("Ref")
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """This process among those of a run (``torchrun`` sets RANK, WORLD_SIZE and LOCAL_RANK)."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @classmethod
+    def start(cls) -> "Parallel":
+        """Join the other processes where ``torchrun`` started several, else compute alone."""
+        world, rank, local = (
+            int(os.environ.get(name, default))
+            for name, default in (("WORLD_SIZE", "1"), ("RANK", "0"), ("LOCAL_RANK", "0"))
+        )
+        device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
+        if world > 1 and not torch.distributed.is_initialized():
+            torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        return cls(rank, world, device)
+
+    @classmethod
+    def alone(cls) -> "Parallel":
+        """One process, whatever the environment says."""
+        return cls(0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and talks."""
+        return self.rank == 0
+
+    def share(self, refs: Sequence[Ref], micro_rows: int) -> list[Sequence[Ref]]:
+        """This process's part of a step's rows, in micro-batches of at most ``micro_rows`` (0: in one)."""
+        if len(refs) % self.world:
+            raise UserError(f"rows: {len(refs)} rows a step cannot be shared equally by {self.world} processes")
+        own = len(refs) // self.world
+        size = micro_rows or own
+        if own % size:
+            raise UserError(f"micro_rows: {own} rows a process cannot be cut into micro-batches of {size}")
+        mine = refs[self.rank * own : (self.rank + 1) * own]
+        return [mine[start : start + size] for start in range(0, own, size)]
+
+    def sum(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Each tensor summed over all processes."""
+        if self.world > 1:
+            for tensor in tensors.values():
+                torch.distributed.all_reduce(tensor)
+        return dict(tensors)
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """The module with its gradients averaged over processes."""
+        return nn.parallel.DistributedDataParallel(module) if self.world > 1 else module
+
+    def quiet(self, module: nn.Module, more: bool) -> contextlib.AbstractContextManager:
+        """The context in which gradients stay on this process, while ``more`` micro-batches of the step follow."""
+        return module.no_sync() if more and self.world > 1 else contextlib.nullcontext()
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self.world > 1:
+            torch.distributed.barrier()
+
+
+def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager:
+    """The context a forward pass runs in. ``auto``: bfloat16 where the device has matrix units for it."""
+    if precision == "bfloat16" or (precision == "auto" and has_bfloat16_units(device)):
+        return torch.autocast(device.type, torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def has_bfloat16_units(device: torch.device) -> bool:
+    """Whether bfloat16 products are faster than float32 ones here: AMX on a CPU, Ampere or later on a GPU."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_amx_tile_supported()
+
+
+def can_compile(device: torch.device) -> bool:
+    """Whether torch.compile has what it needs: Triton on a GPU, a C++ compiler on a CPU."""
+    return device.type == "cuda" or any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++")))

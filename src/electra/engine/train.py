@@ -1,0 +1,353 @@
+"""The one loop. Pre-training and fine-tuning differ in the module, the source of rows and the parameters they bring."""
+
+import contextlib
+import math
+import signal
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from electra.engine import checkpoint
+from electra.engine.optim import Optimizer, OptimizerConfig, Parameter, Schedule
+from electra.engine.parallel import Parallel, Precision, autocast, can_compile
+from electra.engine.telemetry import Recorder, Silent
+from electra.errors import UserError
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Rows at an address: ``take`` is a pure function, so a run goes on from a place as if it had never stopped."""
+
+    start: Any  # the first place, a frozen dataclass of numbers
+
+    def take(self, place: Any, rows: int) -> tuple[list, Any]:
+        """References to the next ``rows`` rows, and the place after them."""
+
+    def batch(self, refs: Sequence) -> Any:
+        """The rows as tensors; has ``.to(device)`` and, for a dump, ``.tensors()``."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of steps on one source. The schedule is at ``offset`` of ``span`` steps when the stage begins."""
+
+    source: Source
+    steps: int
+    rows: int
+    tokens: int  # positions a step reads, padding included
+    flops: float  # a step's floating-point operations
+    offset: int = 0
+    span: int = 0  # 0: the stage's own steps
+    fresh: bool = True  # the optimizer forgets what it gathered before
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How the loop runs, whatever it trains."""
+
+    clip: float = 1.0
+    """Largest norm of all gradients together; 0 never clips."""
+    micro_rows: int = 0
+    """Rows a forward pass and process; 0: a step's rows in one."""
+    precision: Precision = "auto"
+    """Number type of the products. auto: bfloat16 where the machine has units for it."""
+    compile: Literal["auto", "never"] = "auto"
+    """auto: torch.compile where a compiler is found."""
+    deterministic: bool = False
+    """Only kernels that repeat bit for bit (a CPU needs no asking)."""
+    log_every: int = 20
+    """Steps between lines in metrics.jsonl."""
+    evaluate_every: int = 1000
+    """Steps between evaluations on the held-out split; 0: only at the end."""
+    save_every: int = 1000
+    """Steps between checkpoints; 0: only at the end."""
+    keep: int = 2
+    """How many checkpoints stay."""
+
+
+@dataclass
+class State:
+    """Where a run is. With the weights and the optimizer it is all that a run is made of."""
+
+    step: int = 0
+    steps: int = 0  # of the whole run
+    phase: int = 0
+    phase_step: int = 0
+    place: dict = field(default_factory=dict)
+    tokens: int = 0
+    flops: float = 0.0
+    seconds: float = 0.0
+    scale: float = 1.0  # of steps and warm-up, where the run was fitted to a time
+
+    @property
+    def finished(self) -> bool:
+        """Whether every step is done."""
+        return self.step >= self.steps
+
+
+Evaluate = Callable[[], dict[str, float]]
+
+
+def train(
+    module: nn.Module,
+    stages: Sequence[Stage],
+    parameters: Sequence[Parameter],
+    optimizer: OptimizerConfig,
+    schedule: Schedule,
+    engine: Engine,
+    parallel: Parallel,
+    folder: Path | None = None,
+    recorder: Recorder | None = None,
+    evaluate: Evaluate | None = None,
+    seconds: float = 0.0,
+) -> State:
+    """Train ``module`` in place through ``stages`` and give the state it ends in.
+
+    With a ``folder`` the run goes on from its last checkpoint there, and saves as ``engine`` says, at the end, and when
+    SIGTERM or Ctrl-C asks it to stop; it then returns early, ``state.step`` saying where it is. With ``seconds`` the
+    stages and the warm-up are stretched or shrunk, before a new run's first step, to end after about that time.
+
+    Raises:
+        UserError: a parameter is in no group or in two, a checkpoint is damaged or of another model, the loss is not
+            finite, the disk is full.
+    """
+    covers(module, parameters)
+    torch.use_deterministic_algorithms(engine.deterministic)
+    loop = Loop(module, stages, parameters, optimizer, schedule, engine, parallel, folder, recorder or Silent())
+    if seconds and not loop.state.step:
+        loop.fit(seconds)
+    with stop_asked() as stop:
+        while not loop.state.finished and not loop.stopping:
+            loop.step(stop.is_set())
+            if loop.due(engine.log_every):
+                loop.log()
+            if evaluate and loop.due(engine.evaluate_every):
+                loop.held_out(evaluate)
+            if loop.due(engine.save_every) or loop.stopping:
+                loop.save()
+    return loop.state
+
+
+class Loop:
+    """The state of a run, and what moves it by one step."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        stages: Sequence[Stage],
+        parameters: Sequence[Parameter],
+        optimizer: OptimizerConfig,
+        schedule: Schedule,
+        engine: Engine,
+        parallel: Parallel,
+        folder: Path | None,
+        recorder: Recorder,
+    ):
+        self.module, self.stages, self.parameters, self.config = module, stages, parameters, optimizer
+        self.schedule, self.engine, self.parallel, self.folder, self.recorder = (
+            schedule,
+            engine,
+            parallel,
+            folder,
+            recorder,
+        )
+        self.state, self.optimizer, self.stopping = State(), Optimizer(optimizer, parameters), False
+        if folder and (found := checkpoint.latest(folder)):
+            self.restore(found)
+        self.stages, self.schedule = scaled(stages, schedule, self.state.scale)
+        self.state.steps = sum(stage.steps for stage in self.stages)
+        self.forward = parallel.wrap(compiled(module, engine, parallel.device))
+        self.sums: dict[str, Tensor] = {}
+        self.lap = (time.monotonic(), self.state.tokens)
+
+    def due(self, every: int) -> bool:
+        """Whether something done every so many steps (0: only at the end) is to be done now."""
+        return self.state.finished or (bool(every) and self.state.step % every == 0)
+
+    def step(self, stop: bool = False) -> None:
+        """Rows → losses → gradients → parameters, once. ``stop`` asks all processes to end after this step."""
+        state, stage = self.state, self.stages[self.state.phase]
+        if state.phase_step == 0:
+            state.place = asdict(stage.source.start)
+            if stage.fresh and state.step:
+                self.optimizer = Optimizer(self.config, self.parameters)
+        refs, place = stage.source.take(type(stage.source.start)(**state.place), stage.rows)
+        batches = [stage.source.batch(part) for part in self.parallel.share(refs, self.engine.micro_rows)]
+        counts = self.counts(batches, stop)
+        # DDP averages gradients over processes; a sum is wanted, so each loss is made that much larger.
+        divisors = {name: count.clamp(min=1) / self.parallel.world for name, count in counts.items()}
+        for batch in batches:
+            with (
+                autocast(self.engine.precision, self.parallel.device),
+                self.parallel.quiet(self.forward, batch is not batches[-1]),
+            ):
+                loss, sums = self.forward(batch.to(self.parallel.device), divisors, True)
+                loss.backward()
+            for name, value in sums.items():
+                self.sums[name] = self.sums[name] + value.double() if name in self.sums else value.double()
+        self.norms = self.optimizer.norms()
+        if not math.isfinite(self.norms["total"]):
+            raise self.not_finite(batches)
+        self.optimizer.clip(self.engine.clip, self.norms["total"])
+        self.optimizer.step(self.schedule.factor(stage.offset + state.phase_step, stage.span or stage.steps))
+
+        state.step, state.phase_step, state.place = state.step + 1, state.phase_step + 1, asdict(place)
+        state.tokens, state.flops = state.tokens + stage.tokens, state.flops + stage.flops
+        if state.phase_step == stage.steps:
+            state.phase, state.phase_step = state.phase + 1, 0
+        self.stopping = bool(counts["stop"])
+
+    def fit(self, seconds: float, tries: int = 12) -> None:
+        """Scale the run to ``seconds`` from now by the median of a few steps, which are then undone."""
+        began = time.monotonic()
+        before = [p.value.detach().clone() for p in self.parameters]
+        laps = []
+        for _ in range(min(tries, self.state.steps)):
+            then = time.monotonic()
+            self.step()
+            laps.append(time.monotonic() - then)
+        with torch.no_grad():
+            for p, value in zip(self.parameters, before, strict=True):
+                p.value.copy_(value)
+        left = self.parallel.sum(
+            {"left": torch.tensor((seconds - (time.monotonic() - began)) / statistics.median(laps))}
+        )["left"]
+        scale = max(float(left) / self.parallel.world, 1.0) / self.state.steps
+        self.stages, self.schedule = scaled(self.stages, self.schedule, scale)
+        self.state = State(steps=sum(stage.steps for stage in self.stages), scale=scale)
+        self.optimizer, self.sums = Optimizer(self.config, self.parameters), {}
+        self.lap = (time.monotonic(), 0)
+
+    def counts(self, batches: Sequence, stop: bool) -> dict[str, Tensor]:
+        """Float32 []: by term, the positions that count on all processes; ``stop``: how many want to end."""
+        sums = {"stop": float(stop)}
+        for batch in batches:
+            for name, count in self.module.counts(batch).items():
+                sums[name] = sums.get(name, 0.0) + count
+        return self.parallel.sum(
+            {name: torch.tensor(value, device=self.parallel.device) for name, value in sums.items()}
+        )
+
+    def header(self, split: str) -> dict[str, object]:
+        """What every line of metrics.jsonl begins with."""
+        state = self.state
+        epoch = state.place.get("epoch", 0)
+        return {
+            "step": state.step, "phase": state.phase, "epoch": epoch, "tokens": state.tokens, "flops": state.flops,
+            "seconds": state.seconds, "split": split,
+        }  # fmt: skip
+
+    def log(self) -> None:
+        """Record the figures of the steps since the last record."""
+        now, (then, tokens) = time.monotonic(), self.lap
+        self.state.seconds += now - then
+        figures = self.module.figures(self.parallel.sum(self.sums))
+        figures |= {f"gradient_norm/{name}": float(norm) for name, norm in self.norms.items()}
+        figures |= {f"learning_rate/{name}": rate for name, rate in self.optimizer.rates().items()}
+        figures |= {"tokens_per_second": (self.state.tokens - tokens) / (now - then)}
+        self.recorder.record(self.header("train") | figures)
+        self.recorder.progress(self.state.step, self.state.steps, figures)
+        self.sums, self.lap = {}, (now, self.state.tokens)
+
+    def held_out(self, evaluate: Evaluate) -> None:
+        """Record the figures of the held-out split; the time it takes counts for no step."""
+        began = time.monotonic()
+        self.recorder.record(self.header("held-out") | evaluate())
+        self.lap = (self.lap[0] + time.monotonic() - began, self.lap[1])
+
+    def save(self) -> None:
+        """Write a checkpoint, if the run has a folder."""
+        if self.folder and self.parallel.first:
+            tensors = dict(self.module.named_parameters())
+            checkpoint.save(
+                self.folder, self.state.step, tensors, self.optimizer.state(), asdict(self.state), self.engine.keep
+            )
+        self.parallel.wait()
+
+    def restore(self, found: Path) -> None:
+        """Take weights, optimizer and state from a checkpoint."""
+        tensors, optimizer, state = checkpoint.load(found)
+        parameters = dict(self.module.named_parameters())
+        same_names(set(tensors), set(parameters), str(found))
+        with torch.no_grad():
+            for name, value in parameters.items():
+                value.copy_(tensors[name])
+        self.state = State(**state)
+        self.optimizer.load_state(optimizer)
+
+    def not_finite(self, batches: Sequence) -> UserError:
+        """The error for a gradient that is not finite, with the rows that gave it kept for a look."""
+        state = self.state
+        where = f"step {state.step} (phase {state.phase}, place {state.place})"
+        if not self.folder:
+            return UserError(f"the gradient is not finite at {where}")
+        dump = self.folder.with_name(f"not-finite-step-{state.step:08d}-process-{self.parallel.rank}")
+        tensors = {
+            f"{name}.{index}": value for index, batch in enumerate(batches) for name, value in batch.tensors().items()
+        }
+        norms = {name: str(float(norm)) for name, norm in self.norms.items()}
+        checkpoint.write_whole(dump, {"batch": tensors}, {"state": asdict(state), "norms": norms})
+        return UserError(f"the gradient is not finite at {where}; the rows are in {dump}, checkpoints in {self.folder}")
+
+
+def scaled(stages: Sequence[Stage], schedule: Schedule, scale: float) -> tuple[list[Stage], Schedule]:
+    """Stages and schedule with all their steps multiplied by ``scale``: the same run, longer or shorter."""
+    if scale == 1:
+        return list(stages), schedule
+    longer = lambda steps: max(1, round(steps * scale)) if steps else 0  # noqa: E731
+    stretched = [replace(s, steps=longer(s.steps), offset=longer(s.offset), span=longer(s.span)) for s in stages]
+    return stretched, replace(schedule, warmup=longer(schedule.warmup))
+
+
+def covers(module: nn.Module, parameters: Sequence[Parameter]) -> None:
+    """Raise ``UserError`` unless every parameter of ``module`` is among ``parameters`` exactly once."""
+    if len({id(p.value) for p in parameters}) != len(parameters):
+        raise UserError("a parameter is in two optimizer groups")
+    same_names({p.name for p in parameters}, {name for name, _ in module.named_parameters()}, "optimizer groups")
+
+
+def same_names(found: set[str], wanted: set[str], where: str) -> None:
+    """Raise ``UserError`` naming what is missing or unknown."""
+    if found != wanted:
+        raise UserError(f"{where}: missing {sorted(wanted - found)[:5]}, unknown {sorted(found - wanted)[:5]}")
+
+
+def compiled(module: nn.Module, engine: Engine, device: torch.device) -> nn.Module:
+    """The module as the loop calls it: compiled where that is wanted and possible."""
+    if engine.compile == "never":
+        return module
+    if not can_compile(device):
+        print(
+            "no C++ compiler found: running uncompiled, which is several times slower (Debian: apt-get install g++)",
+            file=sys.stderr,
+        )
+        return module
+    return torch.compile(module, dynamic=False)
+
+
+@contextlib.contextmanager
+def stop_asked() -> Iterator[threading.Event]:
+    """An event that SIGTERM and the first Ctrl-C set; a second Ctrl-C interrupts as usual."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield asked
+        return
+
+    def ask(number: int, frame: object) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

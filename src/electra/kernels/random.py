@@ -1,0 +1,102 @@
+"""Random numbers with an address: a counter hash instead of a generator's history.
+
+A stream is named by a 32-bit key, which is itself a hash of whatever the stream is for (seed, epoch, row, purpose,
+layer …), and a number by its counter in the stream. Nothing is drawn in order, so the same address gives the same
+number on any number of processes, in any micro-batch, after any resume, in forward and backward.
+
+Everything is int32 arithmetic that wraps (PyTorch has no unsigned shifts on every device): a logical shift is an
+arithmetic one and a mask. The finaliser is ``lowbias32`` (Chris Wellons, "Prospecting for Hash Functions", 2018).
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+MULTIPLY_1, MULTIPLY_2 = 0x7FEB352D, 0x846CA68B - (1 << 32)
+WEYL = 0x9E3779B9 - (1 << 32)  # 2³² / golden ratio, as int32: neighbouring words lie far apart
+SECOND = 0x5851F42D  # what the second half of a stream's name is folded with
+STEPS = 1 << 23  # a float32 in (0, 1) holds 23 bits and a half step exactly
+# Inductor makes an arange inside a CPU kernel one number at a time, which costs five times the hash: read it instead.
+COLUMNS = torch.arange(1 << 14, dtype=torch.int32)
+
+
+def key(*words: int) -> int:
+    """The key that names ``words``, in order: a signed 32-bit integer, equal to folding them one after another."""
+    value = 0
+    for word in words:
+        value = _fold(value, word)
+    return value
+
+
+def fold(keys: Int[Tensor, "*shape"], word: int | Int[Tensor, "*other"]) -> Int[Tensor, "*broadcast"]:
+    """int32 keys of the streams that ``word`` (an int, or int32 broadcast against ``keys``) names inside ``keys``."""
+    return _mix(keys ^ (_mix(word * WEYL + WEYL) if isinstance(word, Tensor) else _mixed(word)))
+
+
+def uniform(keys: Int[Tensor, " rows"], count: int) -> Float[Tensor, "rows count"]:
+    """The first ``count`` numbers of each stream, float32, uniform in the open interval (0, 1) in steps of 2⁻²³."""
+    bits = _stream(keys[:, None], _columns(count, keys.device))
+    return (_shift(bits, 9).float() + 0.5) * (1 / STEPS)
+
+
+def dropout(x: Float[Tensor, "rows *rest"], keys: Int[Tensor, " rows"] | None, site: int, p: float) -> Float[Tensor, "rows *rest"]:
+    """``x`` with each element set to 0 with probability ``p`` and the others divided by 1 − p, in x's own dtype.
+
+    ``keys`` are int32 [rows], one for each row of ``x``; ``site`` tells the places of a model apart. An element's
+    counter is its flat index inside its row, which must hold fewer than 2³¹ elements. Without keys (evaluation), or
+    with p = 0, ``x`` itself.
+    """
+    if keys is None or p == 0.0:
+        return x
+    rows, columns = x.shape[0], x.shape[-1]
+    lines = torch.arange(x.numel() // (rows * columns), dtype=torch.int32, device=x.device) * columns
+    counters = lines.view(*x.shape[1:-1], 1) + _columns(columns, x.device)
+    bits = _stream(fold(keys, site).view(rows, *(1,) * (x.ndim - 1)), counters)
+    return torch.where(bits >= round(p * 2**32) - 2**31, x * (1 / (1 - p)), 0.0)
+
+
+def _stream(keys: Tensor, counters: Tensor) -> Tensor:
+    """32 random bits for each counter of each stream; the key enters twice, so that no two streams are shifts of one."""
+    second = _mix(keys ^ SECOND)
+    bits = counters + keys
+    bits = (bits ^ _shift(bits, 16)) * MULTIPLY_1 + second
+    bits = (bits ^ _shift(bits, 15)) * MULTIPLY_2
+    return bits ^ _shift(bits, 16)
+
+
+def _columns(count: int, device: torch.device) -> Tensor:
+    """int32 0, 1, … count − 1."""
+    if device.type == "cpu" and count <= len(COLUMNS):
+        return COLUMNS[:count]
+    return torch.arange(count, dtype=torch.int32, device=device)
+
+
+def _mix(bits: Tensor) -> Tensor:
+    """lowbias32: a bijection of 32-bit integers in which every input bit flips every output bit half the time."""
+    bits = (bits ^ _shift(bits, 16)) * MULTIPLY_1
+    bits = (bits ^ _shift(bits, 15)) * MULTIPLY_2
+    return bits ^ _shift(bits, 16)
+
+
+def _shift(bits: Tensor, by: int) -> Tensor:
+    """Logical right shift of int32."""
+    return (bits >> by) & ((1 << (32 - by)) - 1)
+
+
+def _fold(keys: int, word: int) -> int:
+    """``fold`` of Python integers."""
+    return _mix_int(keys ^ _mixed(word))
+
+
+def _mixed(word: int) -> int:
+    """A word of any size as 32 mixed bits, signed."""
+    return _mix_int(word * WEYL + WEYL)
+
+
+def _mix_int(bits: int) -> int:
+    """``_mix`` of a Python integer."""
+    bits &= 0xFFFFFFFF
+    bits = ((bits ^ bits >> 16) * MULTIPLY_1) & 0xFFFFFFFF
+    bits = ((bits ^ bits >> 15) * MULTIPLY_2) & 0xFFFFFFFF
+    bits ^= bits >> 16
+    return bits - (1 << 32) if bits >= 1 << 31 else bits

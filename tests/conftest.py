@@ -1,0 +1,36 @@
+"""What several tests need: the folder of reference numbers and data that lies beside a developer's checkout."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with ``oracle/`` and ``data/``; a test that needs it is skipped where it is absent."""
+    folder = Path(os.environ.get("ELECTRA_SHARED", Path(__file__).parents[2] / "shared"))
+    if not (folder / "oracle").is_dir():
+        pytest.skip(f"needs the original implementation's numbers, which are not at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prepared data: Python's language reference as the standard library carries it, 1,000 word pieces."""
+    from pydoc_data.topics import topics
+
+    from electra.text.prepare import PrepareConfig, TokenizerConfig, prepare, tokenizer
+
+    folder = tmp_path_factory.mktemp("prepared")
+    (folder / "text.txt").write_text("\n\n".join(topics.values()), encoding="utf-8")
+    tokenizer(TokenizerConfig(data=(str(folder / "text.txt"),), out=str(folder / "tokenizer"), vocab_size=1000))
+    prepare(
+        PrepareConfig(
+            data=(str(folder / "text.txt"),),
+            tokenizer=str(folder / "tokenizer"),
+            out=str(folder / "data"),
+            held_out=0.1,
+        )
+    )
+    return folder / "data"

@@ -1,0 +1,64 @@
+"""A checkpoint is whole or absent, and a failed write leaves the ones before it alone."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from electra.engine import checkpoint
+from electra.errors import UserError
+
+
+def save(folder: Path, step: int, keep: int = 2) -> None:
+    checkpoint.save(
+        folder, step, {"w": torch.full((1000,), float(step))}, {"w/m": torch.zeros(3)}, {"step": step}, keep
+    )
+
+
+def test_round_trip_and_keep(tmp_path: Path) -> None:
+    for step in (1, 2, 10):
+        save(tmp_path, step)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000002", "step-00000010"]
+    found = checkpoint.latest(tmp_path)
+    assert found is not None and checkpoint.step_of(found) == 10
+    model, optimizer, state = checkpoint.load(found)
+    assert torch.equal(model["w"], torch.full((1000,), 10.0))
+    assert list(optimizer) == ["w/m"] and state == {"step": 10}
+
+
+def test_what_a_kill_left_is_no_checkpoint(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    (tmp_path / ".step-00000002.partial").mkdir()
+    assert checkpoint.latest(tmp_path) == tmp_path / "step-00000001"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json"])
+def test_damage_is_named(tmp_path: Path, name: str) -> None:
+    save(tmp_path, 1)
+    path = tmp_path / "step-00000001" / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(UserError, match="step-00000001"):
+        checkpoint.load(tmp_path / "step-00000001")
+
+
+def test_a_full_disk_leaves_earlier_checkpoints(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    # A limit on file size makes the kernel refuse the write as a full disk does.
+    code = f"""
+import resource, signal, torch
+from pathlib import Path
+from electra.engine import checkpoint
+from electra.errors import UserError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+try:
+    checkpoint.save(Path({str(tmp_path)!r}), 2, {{"w": torch.zeros(1000)}}, {{}}, {{}}, 1)
+except UserError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "cannot write the checkpoint" in done.stdout and len(done.stdout.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
+    assert torch.equal(checkpoint.load(tmp_path / "step-00000001")[0]["w"], torch.ones(1000))
