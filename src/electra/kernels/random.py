@@ -39,7 +39,9 @@ def uniform(keys: Int[Tensor, " rows"], count: int) -> Float[Tensor, "rows count
     return (_shift(bits, 9).float() + 0.5) * (1 / STEPS)
 
 
-def dropout(x: Float[Tensor, "rows *rest"], keys: Int[Tensor, " rows"] | None, site: int, p: float) -> Float[Tensor, "rows *rest"]:
+def dropout(
+    x: Float[Tensor, "rows *rest"], keys: Int[Tensor, " rows"] | None, site: int, p: float
+) -> Float[Tensor, "rows *rest"]:
     """``x`` with each element set to 0 with probability ``p`` and the others divided by 1 − p, in x's own dtype.
 
     ``keys`` are int32 [rows], one for each row of ``x``; ``site`` tells the places of a model apart. An element's
@@ -56,7 +58,7 @@ def dropout(x: Float[Tensor, "rows *rest"], keys: Int[Tensor, " rows"] | None, s
 
 
 def _stream(keys: Tensor, counters: Tensor) -> Tensor:
-    """32 random bits for each counter of each stream; the key enters twice, so that no two streams are shifts of one."""
+    """32 random bits for each counter of each stream; the key enters twice: no two streams are shifts of one."""
     second = _mix(keys ^ SECOND)
     bits = counters + keys
     bits = (bits ^ _shift(bits, 16)) * MULTIPLY_1 + second

@@ -56,7 +56,7 @@ def _invert(weights: Float[Tensor, "picked choices"], numbers: Float[Tensor, " p
 
 
 def _block_masses(logits: Float[Tensor, "picked vocab"], width: int) -> Float[Tensor, "picked blocks"]:
-    """For each block of ``width`` tokens Σ exp(logit − largest logit of the position); the last block may be shorter."""
+    """For each block of ``width`` tokens Σ exp(logit − largest logit of the position); the last may be shorter."""
     whole = logits.shape[1] // width * width
     shifted = logits - logits.amax(1, keepdim=True)
     masses = shifted[:, :whole].unflatten(1, (-1, width)).exp().sum(2)
