@@ -32,7 +32,7 @@ def dump(config: object) -> str:
     """The config as YAML, which ``load`` reads back to an equal one."""
     import yaml
 
-    return yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(plain(config), sort_keys=False)  # ASCII: PyYAML reads U+0085 back as a line's end
 
 
 def read(file: Path) -> Mapping[Any, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields, make_dataclass
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
-from electra.config import alternatives, overlay, paths, suggestion, whole
+from electra.config import alternatives, dataclasses_of, kind_of, overlay, paths, suggestion, whole
 from electra.errors import UserError
 
 C = TypeVar("C")
@@ -28,6 +28,7 @@ def parse(base: C, arguments: Sequence[str], program: str, about: str, positiona
     known = names(base)
     given = [spelled(argument, known) for argument in arguments]
     words = [whole_number(word, known.get(before)) for before, word in zip(["", *given], given, strict=False)]
+    about += "".join(f"\n\n{line}" for line in exchangeable(base))
     settings = (tyro.conf.AvoidSubcommands,)
     shape = with_positional(type(base), positional)
     default = shape(**{field.name: getattr(base, field.name) for field in fields(base)})  # type: ignore[arg-type]
@@ -60,7 +61,18 @@ def kinds_first(base: C, arguments: Sequence[str]) -> tuple[C, list[str]]:
         tree: Any = value
         for part in reversed(path.split(".")):
             tree = {part: tree}
-        base = overlay(base, tree, flag)
+        base = overlay(base, tree, "flags")
+
+
+def exchangeable(base: Any) -> list[str]:
+    """A line of help where parts of the config come in several kinds."""
+    choices = {path: dataclasses_of(hint) for path, hint in paths(base).items()}
+    parts = [
+        f"{flag_name(path)}.kind {'|'.join(kind_of(choice) for choice in kinds)}"
+        for path, kinds in choices.items()
+        if len(kinds) > 1
+    ]
+    return [f"Parts of several kinds, shown below as set: {', '.join(parts)}."] if parts else []
 
 
 def names(config: Any) -> dict[str, Any]:

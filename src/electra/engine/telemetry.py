@@ -2,14 +2,14 @@
 
 import json
 import platform
-import sys
-import time
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
+
+from electra.progress import Progress
 
 
 @runtime_checkable
@@ -19,6 +19,8 @@ class Recorder(Protocol):
     def record(self, figures: Mapping[str, object]) -> None: ...
 
     def progress(self, step: int, steps: int, figures: Mapping[str, float]) -> None: ...
+
+    def end(self) -> None: ...
 
 
 class Silent:
@@ -30,19 +32,22 @@ class Silent:
     def progress(self, step: int, steps: int, figures: Mapping[str, float]) -> None:
         """Nothing."""
 
+    def end(self) -> None:
+        """Nothing."""
+
 
 class RunFolder:
-    """Appends to ``folder/metrics.jsonl`` and shows a bar on a terminal, or a line now and then elsewhere."""
+    """Appends to ``folder/metrics.jsonl`` and shows how far the run is."""
 
-    def __init__(self, folder: Path, shown: Mapping[str, str], step: int = 0, every_seconds: float = 15.0):
+    def __init__(self, folder: Path, shown: Mapping[str, str], step: int = 0):
         """``shown``: figure → label on the progress line. Records after ``step``, where a run goes on, are cut off."""
-        self.path, self.shown, self.every_seconds = folder / "metrics.jsonl", dict(shown), every_seconds
+        self.path, self.shown, self.first = folder / "metrics.jsonl", dict(shown), step
         folder.mkdir(parents=True, exist_ok=True)
         kept = [line for line in read_metrics(self.path) if line["step"] <= step]
         temporary = self.path.with_suffix(".partial")
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
         temporary.replace(self.path)
-        self.started, self.first_step, self.last_line, self.bar = time.monotonic(), step, 0.0, None
+        self.bar: Progress | None = None
 
     def record(self, figures: Mapping[str, object]) -> None:
         """Append one line to metrics.jsonl."""
@@ -51,35 +56,18 @@ class RunFolder:
 
     def progress(self, step: int, steps: int, figures: Mapping[str, float]) -> None:
         """Show how far the run is, its figures and the time left."""
-        words = "  ".join(
-            f"{label} {figures[name]:{'.0f' if figures[name] >= 1000 else '.3f'}}"
+        self.bar = self.bar or Progress("pre-training", steps, "steps", self.first)
+        words = (
+            f"{label} {figures[name]:{',.0f' if figures[name] >= 1000 else '.3f'}}"
             for name, label in self.shown.items()
             if name in figures
         )
-        if sys.stderr.isatty():
-            self.draw(step, steps, words)
-        elif step == steps or time.monotonic() - self.last_line > self.every_seconds:
-            self.last_line = time.monotonic()
-            left = (time.monotonic() - self.started) / max(step - self.first_step, 1) * (steps - step)
-            print(f"step {step:,}/{steps:,}  {words}  {clock(left)} left", file=sys.stderr, flush=True)
+        self.bar.at(step, "  ".join(words))
 
-    def draw(self, step: int, steps: int, words: str) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        if self.bar is None:
-            columns = (
-                TextColumn("pre-training" if steps else ""),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[words]}"),
-            )
-            self.bar = Progress(*columns, refresh_per_second=4)
-            self.bar.start()
-            self.bar.add_task("", total=steps, completed=step, words=words)
-        self.bar.update(self.bar.task_ids[0], completed=step, words=words)
-        if step == steps:
-            self.bar.stop()
+    def end(self) -> None:
+        """The run is over, or stops here."""
+        if self.bar:
+            self.bar.end()
 
 
 def read_metrics(path: Path) -> list[dict]:
@@ -91,12 +79,6 @@ def read_metrics(path: Path) -> list[dict]:
 def rounded(figures: Mapping[str, object]) -> dict[str, object]:
     """Floats to seven digits, which is what float32 holds; an undefined figure (NaN) is left out."""
     return {k: float(f"{v:.7g}") if isinstance(v, float) else v for k, v in figures.items() if v == v}
-
-
-def clock(seconds: float) -> str:
-    """Seconds as h:mm:ss."""
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
 
 
 def environment() -> dict[str, object]:

@@ -43,7 +43,7 @@ class Stage:
     steps: int
     rows: int
     tokens: int  # positions a step reads, padding included
-    flops: float  # a step's floating-point operations
+    flops: int  # a step's floating-point operations
     offset: int = 0
     span: int = 0  # 0: the stage's own steps
     fresh: bool = True  # the optimizer forgets what it gathered before
@@ -83,7 +83,7 @@ class State:
     phase_step: int = 0
     place: dict = field(default_factory=dict)
     tokens: int = 0
-    flops: float = 0.0
+    flops: int = 0
     seconds: float = 0.0
     scale: float = 1.0  # of steps and warm-up, where the run was fitted to a time
 
@@ -133,6 +133,7 @@ def train(
                 loop.held_out(evaluate)
             if loop.due(engine.save_every) or loop.stopping:
                 loop.save()
+    loop.recorder.end()
     return loop.state
 
 

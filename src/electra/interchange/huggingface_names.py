@@ -1,0 +1,225 @@
+"""Hugging Face's names beside ours: of tensors and of config keys, ELECTRA's and ModernBERT's classes.
+
+A table says for each of our parameters which tensors it is made of, one after another along the first axis: our
+attention reads queries, keys and values from one matrix.
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+from transformers import ElectraConfig, ModernBertConfig, PretrainedConfig
+
+from electra.errors import UserError
+from electra.model.config import ClassicConfig, EncoderConfig, ModernConfig
+from electra.model.encoder import Tower
+from electra.model.heads import TokenHead
+
+Names = dict[str, list[str]]
+
+LABELS = {0: "original", 1: "replaced"}
+
+
+def pair(ours: str, *theirs: str) -> Names:
+    """A weight and a bias."""
+    return {f"{ours}.{part}": [f"{name}.{part}" for name in theirs] for part in ("weight", "bias")}
+
+
+def weight(ours: str, theirs: str) -> Names:
+    """A weight without a bias."""
+    return {f"{ours}.weight": [f"{theirs}.weight"]}
+
+
+CLASSIC_EMBEDDINGS = (
+    weight("embeddings.tokens", "electra.embeddings.word_embeddings")
+    | weight("embeddings.positions", "electra.embeddings.position_embeddings")
+    | weight("embeddings.segments", "electra.embeddings.token_type_embeddings")
+    | pair("embeddings.norm", "electra.embeddings.LayerNorm")
+)
+CLASSIC_LAYER = (
+    pair("qkv", "attention.self.query", "attention.self.key", "attention.self.value")
+    | pair("output", "attention.output.dense")
+    | pair("attention_norm", "attention.output.LayerNorm")
+    | pair("up", "intermediate.dense")
+    | pair("down", "output.dense")
+    | pair("norm", "output.LayerNorm")
+)
+CLASSIC_TOKEN_HEAD = (
+    pair("head.dense", "generator_predictions.dense")
+    | pair("head.norm", "generator_predictions.LayerNorm")
+    | {"head.bias": ["generator_lm_head.bias"]}
+)
+CLASSIC_DETECTION_HEAD = pair("head.dense", "discriminator_predictions.dense") | pair(
+    "head.classifier", "discriminator_predictions.dense_prediction"
+)
+
+MODERN_EMBEDDINGS = weight("embeddings.tokens", "model.embeddings.tok_embeddings") | weight(
+    "embeddings.norm", "model.embeddings.norm"
+)
+MODERN_LAYER = (
+    weight("attention_norm", "attn_norm")  # the first layer has none
+    | weight("qkv", "attn.Wqkv")
+    | weight("output", "attn.Wo")
+    | weight("norm", "mlp_norm")
+    | weight("up", "mlp.Wi")
+    | weight("down", "mlp.Wo")
+)
+MODERN_HEAD = weight("head.dense", "head.dense") | weight("head.norm", "head.norm")
+MODERN_TOKEN_HEAD = MODERN_HEAD | {"head.bias": ["decoder.bias"]}
+MODERN_DETECTION_HEAD = MODERN_HEAD | pair("head.classifier", "classifier")
+
+# What a generator's folder may hold twice: the output matrix, and the table that it is tied to.
+TIED = {
+    "generator_lm_head.weight": "electra.embeddings.word_embeddings.weight",
+    "decoder.weight": "model.embeddings.tok_embeddings.weight",
+}
+POSITION_IDS = "electra.embeddings.position_ids"  # 0, 1, 2 …: a buffer in folders of older versions
+
+
+def tensor_names(tower: Tower) -> Names:
+    """Our parameter → Hugging Face's tensors, for every parameter of the tower."""
+    token, config = isinstance(tower.head, TokenHead), tower.config
+    if isinstance(config, ClassicConfig):
+        names = CLASSIC_EMBEDDINGS | (CLASSIC_TOKEN_HEAD if token else CLASSIC_DETECTION_HEAD)
+        if config.embedding_size != config.hidden_size:
+            names |= pair("encoder.project", "electra.embeddings_project")
+        layer, theirs = CLASSIC_LAYER, "electra.encoder.layer"
+    else:
+        names = MODERN_EMBEDDINGS | (MODERN_TOKEN_HEAD if token else MODERN_DETECTION_HEAD)
+        names |= weight("encoder.norm", "model.final_norm")
+        layer, theirs = MODERN_LAYER, "model.layers"
+    for index in range(config.layers):
+        for ours, parts in layer.items():
+            names[f"encoder.layers.{index}.{ours}"] = [f"{theirs}.{index}.{part}" for part in parts]
+    if isinstance(config, ModernConfig):
+        del names["encoder.layers.0.attention_norm.weight"]
+    return names
+
+
+# Our config key → theirs.
+CLASSIC_KEYS = {
+    "vocab_size": "vocab_size",
+    "hidden_size": "hidden_size",
+    "layers": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "intermediate_size": "intermediate_size",
+    "embedding_size": "embedding_size",
+    "max_positions": "max_position_embeddings",
+    "segments": "type_vocab_size",
+    "dropout": "hidden_dropout_prob",
+    "attention_dropout": "attention_probs_dropout_prob",
+    "norm_eps": "layer_norm_eps",
+    "init_std": "initializer_range",
+}
+MODERN_KEYS = {
+    "vocab_size": "vocab_size",
+    "hidden_size": "hidden_size",
+    "layers": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "intermediate_size": "intermediate_size",
+    "max_positions": "max_position_embeddings",
+    "local_window": "local_attention",
+    "dropout": "mlp_dropout",
+    "attention_dropout": "attention_dropout",
+    "norm_eps": "norm_eps",
+    "init_std": "initializer_range",
+}
+# What our encoders compute whatever the config says: a folder that wants something else cannot be read.
+CLASSIC_FIXED = {
+    "hidden_act": "gelu",
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "add_cross_attention": False,
+}
+MODERN_FIXED = {
+    "hidden_activation": "gelu",
+    "classifier_activation": "gelu",
+    "attention_bias": False,
+    "mlp_bias": False,
+    "norm_bias": False,
+    "classifier_bias": False,
+    "decoder_bias": True,
+}
+
+
+def their_config(tower: Tower) -> PretrainedConfig:
+    """The tower's config as Hugging Face's class."""
+    config, token, ours = tower.config, isinstance(tower.head, TokenHead), asdict(tower.config)
+    if isinstance(config, ClassicConfig):
+        return ElectraConfig(
+            **{theirs: ours[key] for key, theirs in CLASSIC_KEYS.items()},
+            architectures=["ElectraForMaskedLM" if token else "ElectraForPreTraining"],
+            pad_token_id=None,
+            dtype="float32",
+        )
+    labels = {} if token else {"id2label": LABELS, "label2id": {label: index for index, label in LABELS.items()}}
+    return ModernBertConfig(
+        **{theirs: ours[key] for key, theirs in MODERN_KEYS.items()},
+        **labels,
+        architectures=["ModernBertForMaskedLM" if token else "ModernBertForTokenClassification"],
+        embedding_dropout=config.dropout,
+        global_attn_every_n_layers=config.global_every,
+        rope_parameters={
+            "full_attention": {"rope_type": "default", "rope_theta": config.global_theta},
+            "sliding_attention": {"rope_type": "default", "rope_theta": config.local_theta},
+        },
+        dtype="float32",
+        **{f"{name}_token_id": None for name in ("pad", "cls", "sep", "bos", "eos")},
+    )
+
+
+def our_config(values: dict[str, Any], where: str) -> EncoderConfig:
+    """The encoder that a config.json with these values describes; ``where`` begins every error's line.
+
+    Raises:
+        UserError: another kind of model, or one of these with parts that our encoders do not have.
+    """
+    kind = values.get("model_type")
+    if kind == "electra":
+        theirs = checked(ElectraConfig, values, CLASSIC_FIXED, where)
+        return ClassicConfig(**{ours: plain(getattr(theirs, key)) for ours, key in CLASSIC_KEYS.items()})
+    if kind != "modernbert":
+        raise UserError(f"{where}: model_type is {kind!r}; electra and modernbert can be read")
+    theirs = checked(ModernBertConfig, values, MODERN_FIXED, where)
+    if theirs.embedding_dropout != theirs.mlp_dropout:
+        raise UserError(f"{where}: embedding_dropout and mlp_dropout differ; here they are one")
+    rope = theirs.rope_parameters
+    for layers, parameters in rope.items():
+        if parameters["rope_type"] != "default":
+            raise UserError(f"{where}: rope_type of {layers} is {parameters['rope_type']!r}; only default can be read")
+    return ModernConfig(
+        **{ours: plain(getattr(theirs, key)) for ours, key in MODERN_KEYS.items()},
+        global_every=global_every(theirs, where),
+        global_theta=float(rope["full_attention"]["rope_theta"]),
+        local_theta=float(rope["sliding_attention"]["rope_theta"]),
+    )
+
+
+def checked(
+    kind: type[PretrainedConfig], values: dict[str, Any], fixed: dict[str, Any], where: str
+) -> PretrainedConfig:
+    """Their config of these values, with what ``fixed`` names as it must be."""
+    from huggingface_hub.errors import StrictDataclassError  # comes with transformers
+
+    try:
+        config = kind.from_dict(values)
+    except (TypeError, ValueError, StrictDataclassError) as error:
+        raise UserError(f"{where}: {' '.join(str(error).split())}") from error
+    for key, value in fixed.items():
+        if getattr(config, key, value) != value:
+            raise UserError(f"{where}: {key} is {getattr(config, key)!r}; only {value!r} can be read")
+    return config
+
+
+def plain(value: Any) -> Any:
+    """Rates and deviations are floats, also where a file says 0."""
+    return float(value) if value == 0 else value
+
+
+def global_every(config: ModernBertConfig, where: str) -> int:
+    """Which layers see the whole document: every n-th, the first among them."""
+    wide = [kind == "full_attention" for kind in config.layer_types]
+    guess = getattr(config, "global_attn_every_n_layers", None)
+    for every in ([guess] if guess else []) + list(range(1, len(wide) + 1)):
+        if wide == [index % every == 0 for index in range(len(wide))]:
+            return every
+    raise UserError(f"{where}: layer_types: full_attention must be every n-th layer, from the first")

@@ -1,0 +1,101 @@
+"""The layers: one class for each kind. A layer numbers its places of dropout from the ``site`` that it is given."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from electra.kernels.attention import attention
+from electra.kernels.random import dropout
+from electra.model.config import ClassicConfig, ModernConfig
+from electra.model.initial import dense
+
+SITES = 3  # places of dropout in a layer: attention weights, attention output, feed-forward part
+
+Rotation = tuple[Float[Tensor, "rows 1 length half"], Float[Tensor, "rows 1 length half"]]
+
+
+class ClassicLayer(nn.Module):
+    """x ← LayerNorm(x + Attention(x)); x ← LayerNorm(x + FFN(x)), with GELU (erf) and biases (BERT)."""
+
+    def __init__(self, config: ClassicConfig, site: int):
+        super().__init__()
+        hidden, inner, std = config.hidden_size, config.intermediate_size, config.init_std
+        self.qkv = dense(hidden, 3 * hidden, std)
+        self.output = dense(hidden, hidden, std)
+        self.attention_norm = nn.LayerNorm(hidden, config.norm_eps)
+        self.up = dense(hidden, inner, std)
+        self.down = dense(inner, hidden, std)
+        self.norm = nn.LayerNorm(hidden, config.norm_eps)
+        self.heads, self.site = config.heads, site
+        self.dropout, self.attention_dropout = config.dropout, config.attention_dropout
+
+    def forward(
+        self,
+        x: Float[Tensor, "rows length dim"],
+        documents: Int[Tensor, "rows length"],
+        keys: Int[Tensor, " rows"] | None,
+    ) -> Float[Tensor, "rows length dim"]:
+        q, k, v = split(self.qkv(x), self.heads)
+        seen = join(attention(q, k, v, documents, None, keys, self.site, self.attention_dropout))
+        x = self.attention_norm(x + dropout(self.output(seen), keys, self.site + 1, self.dropout))
+        return self.norm(x + dropout(self.down(F.gelu(self.up(x))), keys, self.site + 2, self.dropout))
+
+
+class ModernLayer(nn.Module):
+    """x ← x + Attention(LayerNorm(x)); x ← x + GeGLU(LayerNorm(x)), rotary positions, no biases (ModernBERT).
+
+    The first layer has no norm before its attention: the embeddings end in one.
+    """
+
+    def __init__(self, config: ModernConfig, index: int, site: int):
+        super().__init__()
+        hidden, inner, std = config.hidden_size, config.intermediate_size, config.init_std
+        last = std / (2 * config.layers) ** 0.5  # of what is added to the residual stream, as transformers starts it
+        self.attention_norm = nn.LayerNorm(hidden, config.norm_eps, bias=False) if index else nn.Identity()
+        self.qkv = dense(hidden, 3 * hidden, std, bias=False)
+        self.output = dense(hidden, hidden, last, bias=False)
+        self.norm = nn.LayerNorm(hidden, config.norm_eps, bias=False)
+        self.up = dense(hidden, 2 * inner, std, bias=False)
+        self.down = dense(inner, hidden, last, bias=False)
+        self.heads, self.site, self.window = config.heads, site, config.window(index)
+        self.dropout, self.attention_dropout = config.dropout, config.attention_dropout
+
+    def forward(
+        self,
+        x: Float[Tensor, "rows length dim"],
+        rotation: Rotation,
+        documents: Int[Tensor, "rows length"],
+        keys: Int[Tensor, " rows"] | None,
+    ) -> Float[Tensor, "rows length dim"]:
+        q, k, v = split(self.qkv(self.attention_norm(x)), self.heads)
+        q, k = rotate(q, rotation), rotate(k, rotation)
+        seen = join(attention(q, k, v, documents, self.window, keys, self.site, self.attention_dropout))
+        x = x + dropout(self.output(seen), keys, self.site + 1, self.attention_dropout)
+        inner, gate = self.up(self.norm(x)).chunk(2, dim=2)
+        return x + self.down(dropout(F.gelu(inner) * gate, keys, self.site + 2, self.dropout))
+
+
+def split(qkv: Float[Tensor, "rows length triple"], heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values, each [rows, heads, length, dim / heads], from one product."""
+    q, k, v = qkv.unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+    return q, k, v
+
+
+def join(x: Float[Tensor, "rows heads length dim"]) -> Float[Tensor, "rows length joined"]:
+    """The heads of each position side by side."""
+    return x.transpose(1, 2).flatten(2)
+
+
+def rotation(positions: Int[Tensor, "rows length"], size: int, theta: float) -> Rotation:
+    """cos and sin, float32, of position · theta^(−2i / size) for each pair i of a head (RoFormer, section 3.2.2)."""
+    exponents = torch.arange(0, size, 2, dtype=torch.float32, device=positions.device) / size
+    angles = positions[:, None, :, None].float() * (1.0 / theta**exponents)
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Float[Tensor, "rows heads length dim"], rotation: Rotation) -> Float[Tensor, "rows heads length dim"]:
+    """Elements i and i + dim / 2 of each head turned by their position's angle: float32 inside, x's dtype outside."""
+    cos, sin = rotation
+    first, second = x.float().chunk(2, dim=3)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=3).to(x.dtype)

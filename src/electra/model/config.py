@@ -1,0 +1,105 @@
+"""The two kinds of encoder as numbers: everything that a tower's shape and initial weights follow from."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from electra.errors import UserError
+
+
+@dataclass(frozen=True)
+class ClassicConfig:
+    """BERT's encoder as ELECTRA uses it: post-norm, learned positions, segments, GELU. Defaults: ELECTRA-Small's.
+
+    Raises:
+        UserError: ``hidden_size`` is no multiple of ``heads``.
+    """
+
+    kind: Literal["classic"] = "classic"
+    vocab_size: int = 30522  # BERT, uncased
+    hidden_size: int = 256
+    layers: int = 12
+    heads: int = 4
+    intermediate_size: int = 1024
+    embedding_size: int = 128
+    max_positions: int = 512
+    segments: int = 2
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    norm_eps: float = 1e-12  # original code
+    init_std: float = 0.02
+
+    def __post_init__(self) -> None:
+        heads_divide(self.hidden_size, self.heads, 1)
+
+
+@dataclass(frozen=True)
+class ModernConfig:
+    """ModernBERT's encoder: pre-norm, rotary positions, GeGLU, no biases, a global layer among local ones.
+
+    ``dropout`` is that of the embeddings and inside the feed-forward part, ``attention_dropout`` that of the weights of
+    attention and of its output: the places where ModernBERT has them. Local layers see ``local_window // 2`` places to
+    each side; layers 0, ``global_every``, 2 · ``global_every`` … see the whole document.
+
+    Raises:
+        UserError: ``hidden_size`` is no multiple of ``heads``, or a head's size is odd (rotary positions turn pairs).
+    """
+
+    kind: Literal["modern"] = "modern"
+    vocab_size: int = 30522
+    hidden_size: int = 256
+    layers: int = 12
+    heads: int = 4
+    intermediate_size: int = 672  # GeGLU has three matrices: 2/3 of 1024, so as many weights as Small's layers
+    max_positions: int = 8192
+    global_every: int = 3  # ModernBERT, section 2.1.2, as are the next three
+    local_window: int = 128
+    global_theta: float = 160_000.0
+    local_theta: float = 10_000.0
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    norm_eps: float = 1e-5
+    init_std: float = 0.02
+
+    def __post_init__(self) -> None:
+        heads_divide(self.hidden_size, self.heads, 2)
+
+    @property
+    def embedding_size(self) -> int:
+        """ModernBERT has no projection between embeddings and layers."""
+        return self.hidden_size
+
+    def window(self, layer: int) -> int | None:
+        """The attention window of a layer; None: it sees the whole document."""
+        return self.local_window if layer % self.global_every else None
+
+
+EncoderConfig = ClassicConfig | ModernConfig
+
+
+def heads_divide(hidden_size: int, heads: int, multiple: int) -> None:
+    """Raises ``UserError`` unless every head gets the same size, a multiple of ``multiple``."""
+    if hidden_size % (heads * multiple):
+        even = " of an even size" if multiple == 2 else ""
+        raise UserError(f"hidden_size {hidden_size} cannot be cut into {heads} equal heads{even}")
+
+
+def generator_config(config: EncoderConfig, width: float, depth: float) -> EncoderConfig:
+    """The generator's config beside an encoder's: ``width`` and ``depth`` are fractions of its hidden size and layers.
+
+    As in the original code: one head for each 64 of the width, an intermediate size of four times the width, and the
+    encoder's embedding size, so that tables can be shared. A modern generator is as wide as its encoder.
+
+    Raises:
+        UserError: a width that is not 1 for a modern encoder, or one that leaves nothing.
+    """
+    layers = max(1, round(config.layers * depth))
+    if isinstance(config, ModernConfig):
+        if width != 1.0:
+            raise UserError(
+                f"generator_width {width:g}: a modern generator is as wide as its encoder; say 1 and make it less deep"
+            )
+        return replace(config, layers=layers)
+    hidden = round(config.hidden_size * width)
+    if hidden < 1:
+        raise UserError(f"generator_width {width:g} leaves nothing of a hidden size of {config.hidden_size}")
+    return replace(config, hidden_size=hidden, layers=layers, heads=max(1, hidden // 64), intermediate_size=4 * hidden)

@@ -1,0 +1,74 @@
+"""What is asked of hidden states: which token stood here, and was this one replaced? No dropout, as in ELECTRA."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from electra.model.config import ClassicConfig, EncoderConfig, ModernConfig
+from electra.model.initial import dense, glorot
+
+
+class TokenHead(nn.Module):
+    """LayerNorm(GELU(dense(h))) · tableᵀ + bias. The table is the tower's token embeddings, given at each call."""
+
+    def __init__(self, config: EncoderConfig):
+        super().__init__()
+        classic, size = isinstance(config, ClassicConfig), config.embedding_size
+        self.dense = dense(config.hidden_size, size, head_std(config), bias=classic)
+        self.norm = nn.LayerNorm(size, config.norm_eps, bias=classic)
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+
+    def transform(self, hidden: Float[Tensor, "picked hidden"]) -> Float[Tensor, "picked embedding"]:
+        """What is compared with the table."""
+        return self.norm(F.gelu(self.dense(hidden)))
+
+    def forward(
+        self, hidden: Float[Tensor, "picked hidden"], table: Float[Tensor, "vocab embedding"]
+    ) -> Float[Tensor, "picked vocab"]:
+        """Logits, float32 whatever the products were computed in."""
+        return F.linear(self.transform(hidden), table, self.bias).float()
+
+
+class ClassicDetectionHead(nn.Module):
+    """dense(GELU(dense(h))): one logit of P(replaced)."""
+
+    def __init__(self, config: ClassicConfig):
+        super().__init__()
+        self.dense = dense(config.hidden_size, config.hidden_size, config.init_std)
+        self.classifier = glorot(config.hidden_size, 1)
+
+    def forward(self, hidden: Float[Tensor, "*shape hidden"]) -> Float[Tensor, "*shape"]:
+        return self.classifier(F.gelu(self.dense(hidden))).squeeze(-1)
+
+
+class ModernDetectionHead(nn.Module):
+    """dense(LayerNorm(GELU(dense(h)))): a logit for original and one for replaced; their difference counts."""
+
+    def __init__(self, config: ModernConfig):
+        super().__init__()
+        self.dense = dense(config.hidden_size, config.hidden_size, head_std(config), bias=False)
+        self.norm = nn.LayerNorm(config.hidden_size, config.norm_eps, bias=False)
+        self.classifier = dense(config.hidden_size, 2, config.hidden_size**-0.5)
+
+    def labels(self, hidden: Float[Tensor, "*shape hidden"]) -> Float[Tensor, "*shape 2"]:
+        """The logits of original and replaced, in this order."""
+        return self.classifier(self.norm(F.gelu(self.dense(hidden))))
+
+    def forward(self, hidden: Float[Tensor, "*shape hidden"]) -> Float[Tensor, "*shape"]:
+        original, replaced = self.labels(hidden).unbind(-1)
+        return replaced - original
+
+
+DetectionHead = ClassicDetectionHead | ModernDetectionHead
+Head = TokenHead | DetectionHead
+
+
+def detection_head(config: EncoderConfig) -> DetectionHead:
+    """A fresh detection head of the config's kind."""
+    return ClassicDetectionHead(config) if isinstance(config, ClassicConfig) else ModernDetectionHead(config)
+
+
+def head_std(config: EncoderConfig) -> float:
+    """Standard deviation of a head's dense layer: the config's own, and transformers' choice for ModernBERT."""
+    return config.init_std if isinstance(config, ClassicConfig) else config.init_std / (2 * config.layers) ** 0.5

@@ -1,0 +1,56 @@
+"""The objectives by name: each a frozen description that builds one composition."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from electra.model.config import EncoderConfig, generator_config
+from electra.model.embeddings import Own, Shared
+from electra.model.encoder import Tower
+from electra.objectives.corrupt import Generate, Mask
+from electra.objectives.pretrainer import Pretrainer
+from electra.objectives.terms import Detection, Recovery
+
+
+@dataclass(frozen=True)
+class Electra:
+    """Replaced token detection: a small generator fills masked positions, the encoder tells which were replaced."""
+
+    kind: Literal["electra"] = "electra"
+    generator_width: float = 0.25  # table 6; 1/3 for Base. A fraction of the encoder's hidden size
+    generator_depth: float = 1.0  # a fraction of the encoder's layers
+    mask_rate: float = 0.15  # 0.25 for Large
+    replace_rate: float = 0.85  # of the chosen; the others stay as they are in the generator's input
+    temperature: float = 1.0
+    generator_weight: float = 1.0
+    detection_weight: float = 50.0
+    detection_on: Literal["all", "chosen"] = "all"
+    embeddings: Literal["shared", "own"] = "shared"
+
+    def build(self, encoder: EncoderConfig, mask_id: int, seed: int) -> Pretrainer:
+        """A fresh pre-trainer: ``Generate`` over ``Mask``, an encoder, ``Detection``."""
+        small = generator_config(encoder, self.generator_width, self.generator_depth)
+        sharing = (Shared if self.embeddings == "shared" else Own)(encoder)
+        generator = Tower.token(small, sharing.generator)
+        discriminator = Tower.detection(encoder, sharing.discriminator)
+        mask = Mask(mask_id, self.mask_rate, self.replace_rate)
+        corrupt = Generate(mask, generator, Recovery(self.generator_weight), self.temperature)
+        return Pretrainer(
+            corrupt, discriminator, {"discriminator": Detection(self.detection_weight, self.detection_on)}, seed
+        )
+
+
+@dataclass(frozen=True)
+class Mlm:
+    """Masked language modelling (BERT): the encoder itself recovers the tokens at masked positions."""
+
+    kind: Literal["mlm"] = "mlm"
+    mask_rate: float = 0.15
+    replace_rate: float = 0.85  # as in the original code's MLM: the rest stays, none becomes a random token
+
+    def build(self, encoder: EncoderConfig, mask_id: int, seed: int) -> Pretrainer:
+        """A fresh pre-trainer: ``Mask``, an encoder, ``Recovery``."""
+        tower = Tower.token(encoder, Own(encoder).generator)
+        return Pretrainer(Mask(mask_id, self.mask_rate, self.replace_rate), tower, {"generator": Recovery()}, seed)
+
+
+Objective = Electra | Mlm

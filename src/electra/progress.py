@@ -1,0 +1,72 @@
+"""How far a piece of work is: a bar on a terminal, a line now and then elsewhere, with rate and time left."""
+
+import sys
+import time
+
+
+class Progress:
+    """Work of ``total`` units (0: not known), told on standard error. Use as a context, or call ``end``."""
+
+    def __init__(self, label: str, total: float, unit: str, done: float = 0.0, every_seconds: float = 15.0):
+        """``unit`` is a noun after a number ("MB", "steps"); ``done`` was done before and counts for no rate."""
+        self.label, self.total, self.unit, self.first, self.every_seconds = label, total, unit, done, every_seconds
+        self.started = self.told = time.monotonic()
+        self.done, self.words, self.bar = done, "", None
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.end()
+
+    def at(self, done: float, words: str = "") -> None:
+        """``done`` of the total is done; ``words`` say what else is known."""
+        self.done, self.words = done, words
+        if sys.stderr.isatty():
+            self.draw()
+        elif time.monotonic() - self.told > self.every_seconds:
+            self.told = time.monotonic()
+            print(self.line(), file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """The last word on it."""
+        if self.bar is not None:
+            self.bar.stop()
+        else:
+            print(self.line(), file=sys.stderr, flush=True)
+
+    def line(self) -> str:
+        """All that is known, in one line."""
+        passed = time.monotonic() - self.started
+        rate = (self.done - self.first) / max(passed, 1e-9)
+        amount = short(self.done) + (f"/{short(self.total)}" if self.total else "")
+        parts = [
+            f"{self.label}: {amount} {self.unit}",
+            *[self.words] * bool(self.words),
+            f"{short(rate)} {self.unit}/s",
+        ]
+        left = (self.total - self.done) / rate if rate and self.total else 0.0
+        parts += [f"{clock(left)} left" if left > 0 else f"{clock(passed)} in all"]
+        return "  ".join(parts)
+
+    def draw(self) -> None:
+        """The bar, drawn anew."""
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+        if self.bar is None:
+            columns = (BarColumn(bar_width=24), TaskProgressColumn(), TextColumn("{task.description}"))
+            self.bar = Progress(*columns, refresh_per_second=4)
+            self.bar.start()
+            self.bar.add_task("", total=self.total or None)  # unknown: a bar that moves to and fro
+        self.bar.update(self.bar.task_ids[0], completed=self.done, description=self.line())
+
+
+def short(amount: float) -> str:
+    """A number to read at a glance."""
+    return f"{amount:,.0f}" if amount >= 10 or amount == round(amount) else f"{amount:.1f}"
+
+
+def clock(seconds: float) -> str:
+    """Seconds as h:mm:ss."""
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"

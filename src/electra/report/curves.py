@@ -1,0 +1,39 @@
+"""The curves of a run, as a PNG that a person looks at."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+FILE = "curves.png"
+PANELS = [  # title, figures
+    ("generator: loss (nats)", ["generator/loss"]),
+    ("generator: share right", ["generator/accuracy", "generator/sampled_accuracy"]),
+    ("discriminator: loss (nats)", ["discriminator/loss"]),
+    ("discriminator: AUC on replaced tokens", ["discriminator/auc"]),
+    ("discriminator: skill", ["discriminator/skill"]),
+    ("gradient norm", ["gradient_norm/generator", "gradient_norm/discriminator", "gradient_norm/shared"]),
+    ("tokens a second", ["tokens_per_second"]),
+]
+
+
+def draw(lines: Sequence[Mapping[str, float]], folder: Path) -> None:
+    """``folder/curves.png`` from the lines of a metrics.jsonl: the training figures, and the held-out ones as dots."""
+    from matplotlib.figure import Figure
+
+    known = [(title, names) for title, names in PANELS if any(name in line for name in names for line in lines)]
+    if not known:
+        return
+    columns = min(len(known), 4)
+    height = -(-len(known) // columns)
+    figure = Figure(figsize=(4 * columns, 3 * height), layout="constrained")
+    for index, (title, names) in enumerate(known, 1):
+        axes = figure.add_subplot(height, columns, index)
+        for name in names:
+            for split, style in (("train", {"linewidth": 1}), ("held-out", {"marker": "o", "linestyle": ":"})):
+                points = [(line["tokens"], line[name]) for line in lines if line["split"] == split and name in line]
+                if points:
+                    axes.plot(*zip(*points, strict=True), label=f"{name.split('/')[-1]}, {split}", **style)
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("tokens", fontsize=8)
+        axes.legend(fontsize=7)
+        axes.grid(alpha=0.3)
+    figure.savefig(folder / FILE, dpi=110)

@@ -1,0 +1,210 @@
+"""Tokens on disk: shards that are read by memory map, and a manifest that is written last.
+
+A shard is a header of 4,096 bytes (JSON: format, dtype, counts, tokenizer, checksum of the rest), the tokens, the
+offset at which each unit starts (uint64, and the end), the unit with which each document starts (uint64, and the end).
+A unit is the stretch of text at whose edges a segment may break: a line.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+from array import array
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+from jaxtyping import Int
+
+from electra.errors import UserError
+
+FORMAT = 1
+HEADER = 4096
+MANIFEST = "manifest.json"
+SHARD_TOKENS = 1 << 26  # tokens after which a shard ends, at the next document
+BLOCK = 1 << 16  # tokens that are laid out into rows together
+CHUNK = 1 << 22  # bytes read at once for a checksum
+
+Split = Literal["train", "held-out"]
+
+
+@dataclass(frozen=True)
+class Header:
+    """What stands at the beginning of a shard."""
+
+    tokenizer: str
+    dtype: str
+    tokens: int = 0
+    units: int = 0
+    documents: int = 0
+    checksum: str = ""
+    format: int = FORMAT
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole file."""
+        return HEADER + self.tokens * np.dtype(self.dtype).itemsize + 8 * (self.units + self.documents + 2)
+
+
+class Writer:
+    """Writes the documents of one split into shards of a folder, one after another."""
+
+    def __init__(self, folder: Path, split: Split, tokenizer: str, vocab_size: int):
+        self.folder, self.split, self.tokenizer = folder, split, tokenizer
+        self.dtype = np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
+        self.written: list[tuple[str, Header]] = []
+        self.file: BinaryIO | None = None
+
+    def add(self, document: list[list[int]]) -> None:
+        """Append a document, given as the token ids of its units; none is empty."""
+        if self.file is None:
+            self.file = (self.folder / self.name).open("wb")
+            self.file.write(b" " * HEADER)
+            self.units, self.documents, self.tokens = array("Q", [0]), array("Q", [0]), 0
+        for unit in document:
+            self.file.write(np.array(unit, dtype=self.dtype).tobytes())
+            self.tokens += len(unit)
+            self.units.append(self.tokens)
+        self.documents.append(len(self.units) - 1)
+        if self.tokens >= SHARD_TOKENS:
+            self.finish()
+
+    @property
+    def name(self) -> str:
+        """The file name of the shard that is being written."""
+        return f"{self.split}-{len(self.written):05d}.shard"
+
+    def finish(self) -> list[dict[str, Any]]:
+        """Close the shard that is open; returns what the manifest says of each shard."""
+        if self.file is not None:
+            self.file.write(np.array(self.units, dtype="<u8").tobytes())
+            self.file.write(np.array(self.documents, dtype="<u8").tobytes())
+            self.file.close()
+            path = self.folder / self.name
+            header = Header(
+                self.tokenizer,
+                self.dtype.name,
+                self.tokens,
+                len(self.units) - 1,
+                len(self.documents) - 1,
+                checksum(path),
+            )
+            with path.open("r+b") as file:
+                file.write(json.dumps(asdict(header)).encode())
+                file.flush()
+                os.fsync(file.fileno())
+            self.written.append((self.name, header))
+            self.file = None
+        return [{"file": name} | asdict(header) for name, header in self.written]
+
+
+def checksum(path: Path) -> str:
+    """The hash of a shard behind its header."""
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        file.seek(HEADER)
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+class Shard:
+    """One file, mapped into memory. Raises ``UserError`` unless it is as long as its header says."""
+
+    def __init__(self, path: Path, expected: Mapping[str, Any]):
+        self.path = path
+        try:
+            size = path.stat().st_size
+            with path.open("rb") as file:
+                self.header = Header(**json.loads(file.read(HEADER)))
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}") from error
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{path}: damaged: its header cannot be read; prepare the data anew") from error
+        if asdict(self.header) != expected:
+            raise UserError(f"{path}: not the shard that {MANIFEST} speaks of; prepare the data anew")
+        if size != self.header.size:
+            raise UserError(f"{path}: damaged: {size:,} bytes of {self.header.size:,}; prepare the data anew")
+        at = HEADER + self.header.tokens * np.dtype(self.header.dtype).itemsize
+        self.tokens = np.memmap(path, self.header.dtype, "r", HEADER, (self.header.tokens,))
+        self.units = np.memmap(path, "<u8", "r", at, (self.header.units + 1,))
+        self.documents = np.memmap(path, "<u8", "r", at + 8 * (self.header.units + 1), (self.header.documents + 1,))
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks there are; a unit belongs to the block in which it starts."""
+        return -(-self.header.tokens // BLOCK)
+
+    def block(self, index: int) -> list[Int[np.ndarray, "_"]]:
+        """For each document, or part of one, in the block: the offsets of its units' edges in ``tokens``."""
+        first, last = np.searchsorted(self.units[:-1], [index * BLOCK, (index + 1) * BLOCK])
+        edges = np.array(self.units[first : last + 1], dtype=np.int64)
+        inner = np.searchsorted(self.documents, [first + 1, last])
+        cuts = np.array(self.documents[inner[0] : inner[1]], dtype=np.int64) - first
+        bounds = [0, *cuts.tolist(), int(last - first)]
+        return [edges[a : b + 1] for a, b in itertools.pairwise(bounds) if b > a]
+
+
+class Shards:
+    """One split of prepared data."""
+
+    def __init__(self, folder: Path, split: Split, manifest: Mapping[str, Any]):
+        self.folder, self.split, self.manifest = folder, split, manifest
+        entries = manifest["splits"][split]["shards"]
+        self.files = [
+            Shard(folder / entry["file"], {key: value for key, value in entry.items() if key != "file"})
+            for entry in entries
+        ]
+        self.special: dict[str, int] = manifest["special"]  # pad, unk, cls, sep, mask → id
+        self.vocab_size: int = manifest["vocab_size"]
+        self.tokenizer: str = manifest["tokenizer"]
+
+    @classmethod
+    def open(cls, folder: Path, split: Split) -> "Shards":
+        """A split of the folder that ``prepare`` wrote.
+
+        Raises:
+            UserError: no prepared data, of another version, a shard that is missing or cut short.
+        """
+        path = folder / MANIFEST
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder")
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+            version = manifest["format"]
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}; `electra prepare --out {folder}` writes it last") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path}: damaged; prepare the data anew") from error
+        if version != FORMAT:
+            raise UserError(f"{path}: data format {version}, this version reads {FORMAT}; prepare the data anew")
+        return cls(folder, split, manifest)
+
+    @property
+    def mask_id(self) -> int:
+        """The id of [MASK]."""
+        return self.special["mask"]
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens there are."""
+        return sum(shard.header.tokens for shard in self.files)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Equal for equal data: a hash of the shards' checksums and the tokenizer."""
+        said = [self.tokenizer, *(shard.header.checksum for shard in self.files)]
+        return hashlib.blake2b(" ".join(said).encode(), digest_size=16).hexdigest()
+
+    def blocks(self) -> list[tuple[int, int]]:
+        """(shard, block in it) of every block."""
+        return [(number, block) for number, shard in enumerate(self.files) for block in range(shard.blocks)]
+
+    def damaged(self) -> Iterator[Path]:
+        """The files whose content is not what it was when they were written. Reads everything."""
+        for shard in self.files:
+            if checksum(shard.path) != shard.header.checksum:
+                yield shard.path

@@ -1,0 +1,41 @@
+"""``electra export``: a run's towers as folders that other tools load."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from electra.errors import UserError
+from electra.interchange import huggingface
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """Write a run's towers as folders with weights, tokenizer, vocab.txt and a model card."""
+
+    run: str = ""
+    """Run folder, or any folder with discriminator/ and generator/."""
+    out: str = ""
+    """Folder to write discriminator/ and generator/ into."""
+    format: Literal["hf"] = "hf"
+    """hf: what Hugging Face's AutoModel and AutoTokenizer load."""
+
+
+def export(config: ExportConfig) -> Path:
+    """The folder written. Raises ``UserError`` for a run that is not finished or a folder that holds something."""
+    if not config.run or not config.out:
+        raise UserError("what and where? electra export RUN --out FOLDER")
+    run, out = Path(config.run), Path(config.out)
+    final = run / "final" if (run / "final").is_dir() else run
+    parts = [final / name for name in ("discriminator", "generator") if (final / name).is_dir()]
+    if not parts:
+        raise UserError(
+            f"{run}: no final/ with towers here; is the run finished? `electra pretrain --out {run}` goes on"
+        )
+    taken = [out / part.name for part in parts if (out / part.name).exists()]
+    if taken:
+        raise UserError(f"{taken[0]}: is there already; choose another --out")
+    for part in parts:
+        readme = part / "README.md"
+        huggingface.save(out / part.name, huggingface.load(part), part, readme.read_text() if readme.exists() else None)
+        print(f"{out / part.name}: {part.name}")
+    return out

@@ -1,0 +1,228 @@
+"""``electra pretrain``: prepared data → a run folder whose ``final/`` anyone can load."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from electra import flops
+from electra.engine import checkpoint
+from electra.engine.optim import AdamW, Linear, OptimizerConfig, Parameter, Schedule
+from electra.engine.parallel import Parallel
+from electra.engine.telemetry import RunFolder, Silent, environment, read_metrics
+from electra.engine.train import Engine, Stage, State, scaled, train
+from electra.errors import UserError
+from electra.interchange import huggingface
+from electra.model.config import ClassicConfig, EncoderConfig
+from electra.objectives.build import Electra, Objective
+from electra.objectives.pretrainer import Pretrainer
+from electra.report import curves
+from electra.tasks.held_out import held_out
+from electra.text.batches import Packed, Paper, Rows
+from electra.text.shards import Shards
+
+SHOWN = {
+    "generator/loss": "mlm",
+    "generator/accuracy": "right",
+    "discriminator/loss": "rtd",
+    "discriminator/skill": "skill",
+    "discriminator/auc": "auc",
+    "tokens_per_second": "tok/s",
+}
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of steps with rows of one length."""
+
+    steps: int = 1_000_000
+    length: int = 128
+    """Tokens a row, special tokens included."""
+    rows: int = 128
+    """Rows a step, over all processes and micro-batches."""
+    goes_on: bool = False
+    """Optimizer and schedule go on from the phase before, instead of starting anew."""
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Pre-train an encoder on prepared data. The same command again goes on exactly where it stopped."""
+
+    data: str = ""
+    """Folder that `electra prepare` wrote."""
+    out: str = ""
+    """Run folder: config, metrics.jsonl, checkpoints, curves and final/."""
+    encoder: EncoderConfig = field(default_factory=ClassicConfig)
+    objective: Objective = field(default_factory=Electra)
+    layout: Paper | Packed = field(default_factory=Paper)
+    optimizer: OptimizerConfig = field(default_factory=AdamW)
+    schedule: Schedule = field(default_factory=Linear)
+    phases: tuple[Phase, ...] = (Phase(),)
+    engine: Engine = field(default_factory=Engine)
+    seed: int = 1
+    tokens: float = 0.0
+    """Train on about so many tokens (padding included) instead of the phases' steps: steps and warm-up are rescaled."""
+    hours: float = 0.0
+    """Train for about so many hours on this machine: steps and warm-up are rescaled by a measurement at the start."""
+    init: str = ""
+    """Start from the weights in this folder: an exported one, a run's final/, or Hugging Face's ELECTRA."""
+    held_out_rows: int = 512
+    """Rows of the held-out split that an evaluation reads."""
+
+
+def pretrain(config: PretrainConfig) -> Path:
+    """Train to the end, or on from where a run in ``config.out`` stopped, and give the run folder.
+
+    Raises:
+        UserError: bad data, a run folder of another config, a loss that is not finite, a full disk.
+    """
+    parallel = Parallel.start()
+    say = print if parallel.first else silent
+    train_shards, held_shards = open_data(config)
+    out = open_run(config, parallel)
+    pretrainer = build(config, train_shards, say).to(parallel.device)
+    rows = {p.length: Rows(train_shards, config.layout, p.length, config.seed) for p in config.phases}
+    length = config.phases[-1].length
+    held_rows = Rows(held_shards, config.layout, length, config.seed)
+
+    def evaluate() -> dict[str, float]:
+        return held_out(
+            pretrainer, held_rows, config.held_out_rows, max(1, 4096 // length), parallel, config.engine.precision
+        )
+
+    stages, schedule = stages_of(config, pretrainer, rows)
+    say(describe(pretrainer, stages, out))
+    begun = checkpoint.latest(out / "checkpoints")
+    recorder = RunFolder(out, SHOWN, checkpoint.step_of(begun) if begun else 0) if parallel.first else Silent()
+    state = train(
+        pretrainer, stages, parameters_of(pretrainer), config.optimizer, schedule, config.engine, parallel,
+        out / "checkpoints", recorder, evaluate, config.hours * 3600,
+    )  # fmt: skip
+    if parallel.first:
+        finish(config, out, pretrainer, state)
+    parallel.wait()
+    return out
+
+
+def silent(*words: object) -> None:
+    """What the processes say that are not the first."""
+
+
+def open_data(config: PretrainConfig) -> tuple[Shards, Shards]:
+    """The train and held-out splits of the prepared data."""
+    if not config.data:
+        raise UserError("--data is missing: the folder that `electra prepare` wrote")
+    return Shards.open(Path(config.data), "train"), Shards.open(Path(config.data), "held-out")
+
+
+def open_run(config: PretrainConfig, parallel: Parallel) -> Path:
+    """The run folder, with this config in it. Raises ``UserError`` if it holds another config's run."""
+    if not config.out:
+        raise UserError("--out is missing: the folder that the run is written to")
+    out, wanted = Path(config.out), json.loads(json.dumps(asdict(config)))
+    path = out / "config.json"
+    if path.exists():
+        differing = sorted(differences(json.loads(path.read_text()), wanted))
+        if differing:
+            raise UserError(
+                f"{path}: this folder holds a run of another config: {'; '.join(differing)}; choose another --out"
+            )
+    elif parallel.first:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "environment.json").write_text(json.dumps(environment(), indent=1))
+        temporary = path.with_suffix(".partial")
+        temporary.write_text(json.dumps(wanted, indent=1))
+        temporary.replace(path)
+    parallel.wait()
+    return out
+
+
+def differences(there: object, wanted: object, key: str = "") -> Iterator[str]:
+    """``key: old → new`` for each leaf in which two nested values differ."""
+    if isinstance(there, dict) and isinstance(wanted, dict):
+        for name in there.keys() | wanted.keys():
+            yield from differences(there.get(name), wanted.get(name), f"{key}.{name}".lstrip("."))
+    elif there != wanted:
+        yield f"{key}: {there} there, {wanted} now"
+
+
+def build(config: PretrainConfig, shards: Shards, say: Callable[[str], None]) -> Pretrainer:
+    """The pre-trainer with fresh weights, or those of ``config.init``; its vocabulary is the data's."""
+    encoder, length = config.encoder, max(phase.length for phase in config.phases)
+    if length > encoder.max_positions:
+        raise UserError(f"phases: rows of {length} tokens, but encoder.max_positions is {encoder.max_positions}")
+    if encoder.vocab_size != shards.vocab_size:
+        say(f"vocabulary: {shards.vocab_size:,} word pieces, the data's (the config has {encoder.vocab_size:,})")
+        encoder = replace(encoder, vocab_size=shards.vocab_size)
+    torch.manual_seed(config.seed)
+    pretrainer = config.objective.build(encoder, shards.mask_id, config.seed)
+    if config.init:
+        for line in huggingface.initialise(pretrainer.parts(), Path(config.init)):
+            say(line)
+    return pretrainer
+
+
+def parameters_of(pretrainer: Pretrainer) -> list[Parameter]:
+    """Every parameter with its tower; vectors (biases, norms) do not decay, the layers' matrices may be Muon's."""
+    towers = pretrainer.towers()
+    return [
+        Parameter(name, value, towers[name], decays=value.dim() > 1, matrix=value.dim() == 2 and ".layers." in name)
+        for name, value in pretrainer.named_parameters()
+    ]
+
+
+def stages_of(config: PretrainConfig, pretrainer: Pretrainer, rows: Mapping[int, Rows]) -> tuple[list[Stage], Schedule]:
+    """The phases as the engine takes them, rescaled to ``config.tokens`` if that is given."""
+    stages: list[Stage] = []
+    for phase in config.phases:
+        work = phase.rows * flops.training(pretrainer, phase.length)
+        stages.append(
+            Stage(rows[phase.length], phase.steps, phase.rows, phase.rows * phase.length, work, fresh=not phase.goes_on)
+        )
+    spans: list[list[int]] = []
+    for index, stage in enumerate(stages):
+        spans = [*spans, [index]] if stage.fresh or not spans else [*spans[:-1], [*spans[-1], index]]
+    for chain in spans:
+        span = sum(stages[index].steps for index in chain)
+        for index in chain:
+            stages[index] = replace(
+                stages[index], span=span, offset=sum(stages[before].steps for before in chain if before < index)
+            )
+    total = sum(stage.steps * stage.tokens for stage in stages)
+    return scaled(stages, config.schedule, config.tokens / total if config.tokens else 1.0)
+
+
+def describe(pretrainer: Pretrainer, stages: Sequence[Stage], out: Path) -> str:
+    """One line: what is trained, on how much."""
+    sizes = {name: sum(p.numel() for p in part.parameters()) / 1e6 for name, part in pretrainer.parts().items()}
+    towers = ", ".join(f"{name} {size:.1f}M parameters" for name, size in sizes.items())
+    steps, tokens = sum(stage.steps for stage in stages), sum(stage.steps * stage.tokens for stage in stages)
+    work = sum(stage.steps * stage.flops for stage in stages)
+    return f"{out}: {towers}; {steps:,} steps, {tokens:.3g} tokens, {work:.3g} floating-point operations"
+
+
+def finish(config: PretrainConfig, out: Path, pretrainer: Pretrainer, state: State) -> None:
+    """Curves as PNG and, when every step is done, ``final/`` with a folder for each tower."""
+    lines = read_metrics(out / "metrics.jsonl")
+    curves.draw(lines, out)
+    if not state.finished:
+        print(f"stopped at step {state.step:,}; the same command goes on from there")
+        return
+    figures = [line for line in lines if line["split"] == "held-out"][-1]
+    for name, tower in pretrainer.parts().items():
+        huggingface.save(
+            out / "final" / name, tower, Path(config.data) / "tokenizer", card(name, asdict(config), figures)
+        )
+
+
+def card(name: str, config: Mapping[str, object], figures: Mapping[str, object]) -> str:
+    """The model card: what it is, how it was trained, what was measured."""
+    table = "\n".join(f"| {key} | {value} |" for key, value in figures.items() if key != "split")
+    return (
+        f"---\nlibrary_name: transformers\ntags: [electra, replaced-token-detection]\n---\n# {name}\n\n"
+        f"The {name} of a run of `electra pretrain`.\n\n"
+        f"## Held-out figures\n\n| figure | value |\n|---|---|\n{table}\n\n"
+        f"## Config\n\n```json\n{json.dumps(config, indent=1)}\n```\n"
+    )

@@ -1,0 +1,114 @@
+"""Attention against a twin that loops over positions, and against PyTorch's fused kernel."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from electra.kernels import attention as kernel
+from electra.kernels.attention import attention, visible
+from electra.kernels.random import dropout, fold
+
+ROWS, HEADS, LENGTH, DIM = 3, 2, 20, 8
+
+
+def documents() -> Tensor:
+    """One whole row, one of two documents and padding, one that is padding alone."""
+    rows = torch.zeros(ROWS, LENGTH, dtype=torch.int64)
+    rows[0], rows[1, :9], rows[1, 9:15] = 1, 1, 2
+    return rows
+
+
+def inputs(dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    torch.manual_seed(0)
+    return [torch.randn(ROWS, HEADS, LENGTH, DIM).to(dtype).requires_grad_() for _ in range(3)]
+
+
+def keys() -> Tensor:
+    return fold(torch.arange(ROWS, dtype=torch.int32), 4)
+
+
+def twin(q: Tensor, k: Tensor, v: Tensor, documents: Tensor, window: int | None, dropped: Tensor) -> Tensor:
+    """Position by position; ``dropped`` [rows, heads, length, length] multiplies the probabilities."""
+    out = torch.empty_like(v)
+    for row in range(q.shape[0]):
+        for head in range(q.shape[1]):
+            for i in range(q.shape[2]):
+                seen = [
+                    j
+                    for j in range(k.shape[2])
+                    if documents[row, i] == documents[row, j] and (window is None or abs(i - j) <= window // 2)
+                ]
+                weights = ((k[row, head, seen] @ q[row, head, i]).float() / math.sqrt(q.shape[3])).softmax(0)
+                out[row, head, i] = (weights * dropped[row, head, i, seen]).to(v.dtype) @ v[row, head, seen]
+    return out
+
+
+@pytest.mark.parametrize("window", [None, 6, 7])
+@pytest.mark.parametrize("p", [0.0, 0.3])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-6), (torch.bfloat16, 3e-2)])
+def test_equals_its_twin_in_values_and_gradients(
+    window: int | None, p: float, dtype: torch.dtype, tolerance: float
+) -> None:
+    dropped = dropout(torch.ones(ROWS, HEADS, LENGTH, LENGTH), keys(), 9, p)
+    ours, theirs = inputs(dtype), inputs(dtype)
+    one = attention(*ours, documents(), window, keys(), 9, p)
+    two = twin(*theirs, documents(), window, dropped)
+    assert one.dtype == dtype
+    torch.testing.assert_close(one, two, rtol=tolerance, atol=tolerance)
+    weights = torch.randn(one.shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+    for a, b in zip(torch.autograd.grad(one, ours, weights), torch.autograd.grad(two, theirs, weights), strict=True):
+        torch.testing.assert_close(a, b, rtol=tolerance, atol=2 * tolerance)
+
+
+@pytest.mark.parametrize("window", [None, 6])
+def test_explicit_and_fused_paths_agree(window: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    explicit = attention(*inputs(), documents(), window, None, 0, 0.1)
+    monkeypatch.setattr(kernel, "EXPLICIT_LENGTH", 0)
+    fused = attention(*inputs(), documents(), window, None, 0, 0.1)
+    torch.testing.assert_close(explicit, fused, rtol=1e-5, atol=1e-6)
+
+
+def test_fused_path_drops_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "EXPLICIT_LENGTH", 0)
+    whole, dropped = (attention(*inputs(), documents(), None, given, 0, 0.5) for given in (None, keys()))
+    assert not torch.allclose(whole, dropped)
+
+
+def test_never_across_documents() -> None:
+    """Law 9: what stands in one document or in the padding changes nothing elsewhere."""
+    q, k, v = (x.detach() for x in inputs())
+    before = attention(q, k, v, documents(), None, None, 0, 0.0)
+    k[1, :, 9:], v[1, :, 9:] = 100.0, 100.0
+    after = attention(q, k, v, documents(), None, None, 0, 0.0)
+    assert torch.equal(before[1, :, :9], after[1, :, :9])
+    assert after.isfinite().all()
+
+
+def test_window_is_modernberts() -> None:
+    from transformers.masking_utils import sliding_window_bidirectional_overlay
+
+    at = torch.arange(LENGTH)
+    for window in (2, 6, 128):
+        expected = sliding_window_bidirectional_overlay(window // 2)(0, 0, at[:, None], at[None, :])
+        assert torch.equal(visible(torch.ones(1, LENGTH, dtype=torch.int64), window)[0], expected)
+
+
+def test_rows_are_independent_of_their_micro_batch() -> None:
+    whole = attention(*inputs(), documents(), None, keys(), 2, 0.2)
+    last = attention(*(x[2:] for x in inputs()), documents()[2:], None, keys()[2:], 2, 0.2)
+    torch.testing.assert_close(whole[2:], last)
+
+
+@pytest.mark.compiled
+def test_compiled_and_eager_agree() -> None:
+    def weighted(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return (attention(q, k, v, documents(), 6, keys(), 9, 0.3) * F.gelu(v)).sum()
+
+    compiled = torch.compile(weighted)
+    one, two = inputs(), inputs()
+    torch.testing.assert_close(compiled(*one), weighted(*two))
+    for a, b in zip(torch.autograd.grad(compiled(*one), one), torch.autograd.grad(weighted(*two), two), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)

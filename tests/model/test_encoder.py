@@ -1,0 +1,134 @@
+"""What holds for both kinds of encoder: documents do not see each other, dropout has an address, sizes are checked."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from electra.errors import UserError
+from electra.model.embeddings import Own, Shared
+from electra.model.encoder import ClassicConfig, ModernConfig, Tower, generator_config
+
+CLASSIC = ClassicConfig(
+    vocab_size=200, hidden_size=32, layers=3, heads=2, intermediate_size=48, embedding_size=16, max_positions=64
+)
+MODERN = ModernConfig(vocab_size=200, hidden_size=32, layers=4, heads=2, intermediate_size=48, local_window=6)
+BOTH = pytest.mark.parametrize("config", [CLASSIC, MODERN], ids=["classic", "modern"])
+
+
+def tower(config):
+    torch.manual_seed(0)
+    return Tower.detection(config, Own(config).discriminator)
+
+
+def pieces(config, lengths):
+    """One packed row: ids, positions that start anew, segments, numbers of documents, and padding at the end."""
+    total = sum(lengths) + 3
+    ids = torch.randint(5, config.vocab_size, (1, total))
+    positions, documents = torch.zeros(1, total).long(), torch.zeros(1, total).long()
+    segments, start = torch.zeros(1, total).long(), 0
+    for number, length in enumerate(lengths, 1):
+        there = slice(start, start + length)
+        positions[0, there], documents[0, there] = torch.arange(length), number
+        segments[0, there] = (torch.arange(length) >= length // 2).long()
+        start += length
+    return ids, positions, segments, documents
+
+
+@BOTH
+@torch.no_grad()
+def test_a_packed_row_computes_what_its_documents_do_alone(config):
+    part, lengths = tower(config), [7, 19, 1, 12]
+    row = pieces(config, lengths)
+    together = part.hidden(*row)
+    start = 0
+    for length in lengths:
+        there = slice(start, start + length)
+        ids, positions, segments, documents = (value[:, there] for value in row)
+        alone = part.hidden(ids, positions, segments, torch.ones_like(documents))
+        assert torch.allclose(together[:, there], alone, atol=1e-5)
+        start += length
+    other = row[0].clone()
+    other[0, lengths[0]] = (other[0, lengths[0]] + 1) % config.vocab_size
+    changed = part.hidden(other, *row[1:]) != together
+    touched = changed.any(2)[0].nonzero().flatten().tolist()
+    assert touched
+    assert set(touched) <= set(range(lengths[0], lengths[0] + lengths[1]))
+
+
+@BOTH
+@torch.no_grad()
+def test_padding_changes_nothing(config):
+    part = tower(config)
+    row = pieces(config, [20])
+    other = row[0].clone()
+    other[0, 20:] = 3
+    assert torch.equal(part.hidden(*row)[:, :20], part.hidden(other, *row[1:])[:, :20])
+
+
+@BOTH
+@torch.no_grad()
+def test_dropout_is_a_function_of_a_rows_key(config):
+    part = tower(replace(config, dropout=0.2, attention_dropout=0.2))
+    rows = [torch.cat([value] * 3) for value in pieces(config, [20])]
+    keys = torch.tensor([5, 6, 5], dtype=torch.int32)
+    found = part.hidden(*rows, keys)
+    assert torch.equal(found, part.hidden(*rows, keys))
+    assert torch.equal(found[0], found[2])
+    assert not torch.allclose(found[0], found[1])
+    alone = part.hidden(*(value[:1] for value in rows), keys[1:2])
+    assert torch.allclose(alone[0], found[1], atol=1e-5)
+    assert torch.equal(part.hidden(*rows)[0], part.eval().hidden(*rows)[1])
+
+
+@BOTH
+@torch.no_grad()
+def test_no_two_places_of_dropout_share_their_numbers(config, monkeypatch):
+    from electra.model import blocks, embeddings
+
+    sites = []
+    for module in (blocks, embeddings):
+        monkeypatch.setattr(module, "dropout", lambda x, keys, site, p: sites.append(site) or x)
+    attend = blocks.attention
+    monkeypatch.setattr(blocks, "attention", lambda *given: sites.append(given[6]) or attend(*given[:5], None, 0, 0.0))
+    tower(config).hidden(*pieces(config, [20]), torch.ones(1, dtype=torch.int32))
+    assert len(sites) == len(set(sites)) == 1 + 3 * config.layers
+
+
+@BOTH
+@torch.no_grad()
+def test_the_last_of_all_layers_is_the_result(config):
+    part = tower(config)
+    ids, positions, segments, documents = pieces(config, [20])
+    embedded = part.embeddings(ids, positions, segments, None)
+    layers = part.encoder.all_layers(embedded, positions, documents, None)
+    assert len(layers) == config.layers
+    assert torch.equal(layers[-1], part.hidden(ids, positions, segments, documents))
+
+
+def test_embeddings_are_shared_or_own():
+    shared, own = Shared(CLASSIC), Own(CLASSIC)
+    assert shared.generator is shared.discriminator
+    assert own.generator is not own.discriminator
+    assert len(list(own.parameters())) == 2 * len(list(shared.parameters()))
+
+
+def test_a_generator_is_a_fraction_of_its_encoder():
+    base = ClassicConfig(hidden_size=768, heads=12, intermediate_size=3072, embedding_size=768)
+    small = generator_config(base, 1 / 3, 1.0)
+    assert (small.hidden_size, small.heads, small.intermediate_size) == (256, 4, 1024)  # ELECTRA, table 6
+    assert (small.layers, small.embedding_size) == (12, 768)
+    quarter = generator_config(ClassicConfig(), 0.25, 0.5)
+    assert (quarter.hidden_size, quarter.heads, quarter.intermediate_size, quarter.layers) == (64, 1, 256, 6)
+    assert generator_config(ClassicConfig(), 1.0, 1.0) == ClassicConfig()
+    assert generator_config(MODERN, 1.0, 0.5) == replace(MODERN, layers=2)
+    with pytest.raises(UserError, match="a modern generator is as wide as its encoder"):
+        generator_config(MODERN, 0.5, 1.0)
+    with pytest.raises(UserError, match="leaves nothing"):
+        generator_config(CLASSIC, 0.001, 1.0)
+
+
+@pytest.mark.parametrize("kind", [ClassicConfig, ModernConfig])
+def test_heads_of_unequal_size_are_refused(kind):
+    with pytest.raises(UserError, match="hidden_size 100 cannot be cut into 3 equal heads"):
+        kind(hidden_size=100, heads=3)

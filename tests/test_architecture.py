@@ -1,0 +1,90 @@
+"""The house's rules that a machine can hold: which room may know which, and what a training node has to have."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "electra"
+# A room imports itself and those of the floors below; rooms of one floor do not know each other.
+FLOORS = [
+    {"errors", "progress"},
+    {"config", "kernels", "flops", "reference"},
+    {"recipes", "text", "model"},
+    {"objectives", "engine", "interchange"},
+    {"tasks", "report"},
+    {"workflows"},
+    {"flags", "cli", "__main__"},
+]
+TOGETHER = {("cli", "flags"), ("__main__", "cli")}
+TRAINING = {"torch", "numpy", "safetensors", "transformers", "tokenizers", "jaxtyping", "electra"}
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+
+def room(module: str) -> str:
+    """``electra.text.batches`` → ``text``."""
+    return module.split(".")[1]
+
+
+def name_of(path: Path) -> str:
+    """``…/electra/text/batches.py`` → ``electra.text.batches``."""
+    parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def imported(tree: ast.AST, at_once: bool) -> Iterator[str]:
+    """Every module named in an import; ``at_once``: only those that run when the module is imported."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide which room is meant"
+            yield node.module or ""
+            if node.module == "electra":
+                yield from (f"electra.{alias.name}" for alias in node.names)
+        elif not (at_once and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))):
+            yield from imported(node, at_once)
+
+
+def floor(room: str) -> int:
+    """Which floor the room is on; a new room must be given one."""
+    return next(index for index, rooms in enumerate(FLOORS) if room in rooms)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_point_down(path):
+    name = name_of(path)
+    if name == "electra":
+        return
+    here = room(name)
+    for module in imported(ast.parse(path.read_text()), at_once=False):
+        if module.startswith("electra."):
+            there = room(module)
+            allowed = there == here or floor(there) < floor(here) or (here, there) in TOGETHER
+            assert allowed, f"{name} ({here}) imports {module} ({there})"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_what_needs_more_than_a_training_node_has_is_imported_where_it_is_used(path):
+    for module in imported(ast.parse(path.read_text()), at_once=True):
+        top = module.split(".")[0]
+        assert top in sys.stdlib_module_names or top in TRAINING, f"{name_of(path)} imports {module} at once"
+
+
+def test_the_command_line_starts_without_torch():
+    light = [SOURCE / "__init__.py", SOURCE / "cli.py", SOURCE / "errors.py", SOURCE / "__main__.py"]
+    modules = set(chain.from_iterable(imported(ast.parse(path.read_text()), at_once=True) for path in light))
+    assert {m for m in modules if m.split(".")[0] not in sys.stdlib_module_names} <= {
+        "electra.cli", "electra.errors",
+    }  # fmt: skip
+
+
+def test_the_readable_method_needs_numpy_alone():
+    path = SOURCE / "reference.py"
+    assert set(imported(ast.parse(path.read_text()), at_once=False)) - set(sys.stdlib_module_names) <= {
+        "numpy", "collections.abc",
+    }  # fmt: skip
+    assert len(path.read_text().splitlines()) <= 150

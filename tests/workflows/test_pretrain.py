@@ -1,0 +1,210 @@
+"""Laws 1, 5, 6 and 8 on the real thing: a tiny run on real text, stopped, resumed, shared out and broken."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from electra.engine.optim import AdamW, GoogleAdam, Linear, Muon, WarmupStableDecay
+from electra.engine.train import Engine
+from electra.errors import UserError
+from electra.model.config import ClassicConfig, ModernConfig
+from electra.objectives.build import Electra, Mlm
+from electra.text.batches import Packed
+from electra.workflows.pretrain import Phase, PretrainConfig, pretrain
+
+CLASSIC = ClassicConfig(hidden_size=64, layers=2, heads=2, intermediate_size=128, embedding_size=32, max_positions=64)
+MODERN = ModernConfig(
+    hidden_size=64, layers=3, heads=2, intermediate_size=96, max_positions=64, local_window=16, dropout=0.1
+)
+
+
+def config(data: Path, out: Path, steps: int = 20, **changes: object) -> PretrainConfig:
+    base = PretrainConfig(
+        data=str(data),
+        out=str(out),
+        encoder=CLASSIC,
+        optimizer=AdamW(learning_rate=2e-3),
+        schedule=Linear(warmup=5),
+        phases=(Phase(steps=steps, length=32, rows=8),),
+        engine=Engine(compile="never", log_every=1, evaluate_every=10, save_every=10),
+        held_out_rows=16,
+    )
+    return replace(base, **changes)
+
+
+def weights(out: Path, step: int = 20) -> dict[str, torch.Tensor]:
+    return load_file(out / "checkpoints" / f"step-{step:08d}" / "model.safetensors")
+
+
+def lines(out: Path, split: str = "train") -> list[dict]:
+    timed = ("seconds", "tokens_per_second")
+    every = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in timed} for line in every if line["split"] == split]
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+RECIPES = {
+    "classic": {},
+    "modern-muon-packed": {
+        "encoder": MODERN,
+        "objective": Electra(generator_width=1.0, generator_depth=0.34),
+        "optimizer": Muon(),
+        "layout": Packed(),
+    },
+    "mlm-google": {"objective": Mlm(), "optimizer": GoogleAdam(), "schedule": WarmupStableDecay(warmup=3)},
+    "two-phases": {"phases": (Phase(steps=8, length=32, rows=8), Phase(steps=12, length=64, rows=4))},
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_resume_is_exact(prepared: Path, tmp_path: Path, name: str) -> None:
+    """20 steps ≡ 10 steps, a kill, 10 more: bit for bit, figures included."""
+    whole = config(prepared, tmp_path / "whole", **RECIPES[name])
+    pretrain(whole)
+    broken = replace(whole, out=str(tmp_path / "broken"))
+    code = f"""
+import os
+from electra.engine import checkpoint
+from electra.workflows.pretrain import *
+from electra.engine.optim import *
+from electra.engine.train import Engine
+from electra.model.config import ModernConfig
+from electra.objectives.build import *
+save = checkpoint.save
+def save_and_die(*arguments):
+    save(*arguments)
+    os.kill(os.getpid(), 9)
+checkpoint.save = save_and_die
+pretrain({broken!r})
+"""
+    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert [p.name for p in (tmp_path / "broken" / "checkpoints").iterdir()] == ["step-00000010"]
+    pretrain(broken)
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
+    assert lines(tmp_path / "whole") == lines(tmp_path / "broken")
+    assert lines(tmp_path / "whole", "held-out") == lines(tmp_path / "broken", "held-out")
+
+
+def test_accumulation_gives_the_same_curve(prepared: Path, tmp_path: Path) -> None:
+    """Micro-batches change the order of sums and nothing else: dropout is on, and addressed by row."""
+    pretrain(config(prepared, tmp_path / "one"))
+    split = Engine(compile="never", log_every=1, evaluate_every=10, save_every=10, micro_rows=2)
+    pretrain(config(prepared, tmp_path / "four", engine=split))
+    close(lines(tmp_path / "one"), lines(tmp_path / "four"))
+
+
+def close(first: list[dict], second: list[dict]) -> None:
+    assert len(first) == len(second) > 0
+    for one, two in zip(first, second, strict=True):
+        assert one.keys() == two.keys()
+        for name in ("generator/loss", "discriminator/loss", "gradient_norm/total"):
+            assert one[name] == pytest.approx(two[name], rel=2e-4), (one["step"], name)
+
+
+@pytest.mark.parametrize("sharing", ["shared", "own"])
+def test_two_processes_give_the_curve_of_one(prepared: Path, tmp_path: Path, sharing: str) -> None:
+    """Law 1 under DDP with gloo, dropout on."""
+    one = config(prepared, tmp_path / "one", objective=Electra(embeddings=sharing))
+    pretrain(one)
+    code = f"""
+from electra.workflows.pretrain import *
+from electra.engine.optim import *
+from electra.engine.train import Engine
+from electra.model.config import ModernConfig
+from electra.objectives.build import *
+pretrain({replace(one, out=str(tmp_path / "two"))!r})
+"""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        )
+        for rank in range(2)
+    ]
+    assert [process.wait(timeout=120) for process in running] == [0, 0]
+    close(lines(tmp_path / "one"), lines(tmp_path / "two"))
+    for name, value in weights(tmp_path / "one").items():
+        torch.testing.assert_close(value, weights(tmp_path / "two")[name], rtol=0, atol=2e-4)
+
+
+def test_sigterm_saves_and_the_run_goes_on(prepared: Path, tmp_path: Path) -> None:
+    asked = config(prepared, tmp_path / "run", steps=4000)
+    code = f"""
+from electra.workflows.pretrain import *
+from electra.engine.optim import *
+from electra.engine.train import Engine
+from electra.model.config import ModernConfig
+from electra.objectives.build import *
+pretrain({asked!r})
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while not (metrics.exists() and metrics.read_text().count("\n") > 3):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    told, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and "stopped at step" in told
+    assert not (tmp_path / "run" / "final").exists()
+    saved = max((tmp_path / "run" / "checkpoints").iterdir())
+    assert json.loads((saved / "state.json").read_text())["step"] == lines(tmp_path / "run")[-1]["step"]
+
+
+def test_another_config_is_refused(prepared: Path, tmp_path: Path) -> None:
+    first = config(prepared, tmp_path / "run", steps=10)
+    pretrain(first)
+    before = weights(tmp_path / "run", 10)
+    with pytest.raises(UserError, match="optimizer.learning_rate: 0.002 there, 0.1 now"):
+        pretrain(replace(first, optimizer=AdamW(learning_rate=0.1)))
+    assert same(before, weights(tmp_path / "run", 10))
+
+
+def test_a_gradient_that_is_not_finite_stops_with_the_place(prepared: Path, tmp_path: Path) -> None:
+    wild = config(prepared, tmp_path / "run", optimizer=AdamW(learning_rate=1e30), schedule=WarmupStableDecay(warmup=0))
+    with pytest.raises(UserError, match=r"not finite at step \d+ .*epoch"):
+        pretrain(wild)
+    (dump,) = (tmp_path / "run").glob("not-finite-step-*")
+    rows = load_file(dump / "batch.safetensors")
+    assert rows["ids.0"].shape == (8, 32) and "address.0" in rows
+
+
+def test_tokens_rescale_steps_and_warmup(prepared: Path, tmp_path: Path) -> None:
+    pretrain(config(prepared, tmp_path / "run", steps=1000, tokens=10 * 8 * 32, schedule=Linear(warmup=400)))
+    rates = [line["learning_rate/generator/rest"] for line in lines(tmp_path / "run")]
+    assert len(rates) == 10
+    assert rates == pytest.approx([2e-3 * (1 - s / 10) * min(1, s / 4) for s in range(10)], rel=1e-5)
+
+
+def test_hours_end_in_about_that_time(prepared: Path, tmp_path: Path) -> None:
+    began = time.monotonic()
+    pretrain(
+        config(
+            prepared,
+            tmp_path / "run",
+            steps=10**6,
+            hours=6 / 3600,
+            engine=Engine(compile="never", evaluate_every=0, save_every=0),
+        )
+    )
+    assert 3 < time.monotonic() - began < 30
+    assert lines(tmp_path / "run")[-1]["learning_rate/generator/rest"] < 1e-4  # the schedule came to its end
