@@ -64,7 +64,7 @@ class Mask(nn.Module):
 
 
 class Generate(nn.Module):
-    """Fill the positions that ``mask`` chooses with samples of a generator, which learns to recover them (equation 1).
+    """Fill the positions that ``mask`` chooses with samples of a generator, which learns to recover them (section 2).
 
     No gradient passes through the samples. A sample that equals the original leaves the token as it was.
     """

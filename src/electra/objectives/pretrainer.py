@@ -88,7 +88,6 @@ class Pretrainer(nn.Module):
 
 
 def row_keys(seed: int, batch: Batch) -> Tensor:
-    """int32 [rows]: the random key of each row, a hash of the seed and the row's address (epoch, row)."""
-    epoch, row = batch.address.unbind(1)
-    base = torch.full_like(row, key(seed), dtype=torch.int32)
-    return fold(fold(fold(base, epoch.int()), (row >> 31).int()), (row & 0x7FFFFFFF).int())
+    """int32 [rows]: the random key of each row, a hash of the seed and the row's address."""
+    epoch, block, row = batch.address.unbind(1)
+    return fold(fold(fold(torch.full_like(row, key(seed)), epoch), block), row)

@@ -63,7 +63,7 @@ class Recovery:
 
 @dataclass(frozen=True)
 class Detection:
-    """Binary cross-entropy of "was this token replaced?" (ELECTRA, equation 2 with the sign turned: 1 = replaced).
+    """Binary cross-entropy of "was this token replaced?" (ELECTRA, section 2, with the sign turned: 1 = replaced).
 
     ``on`` "all" counts every token that is not padding; "chosen" is the ablation ELECTRA 15 %.
     """

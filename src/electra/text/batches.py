@@ -32,7 +32,7 @@ class Batch:
     """``rows`` rows of ``length`` tokens.
 
     ``documents``: 0 is padding; 1, 2 … number the texts of a row, and attention stays inside one. ``choosable``:
-    neither special token nor padding. ``address``: (epoch, row), which names a row; randomness is keyed by it.
+    neither special token nor padding. ``address``: (epoch, block, row), which names a row; randomness is keyed by it.
     """
 
     ids: Int[Tensor, "rows length"]
@@ -40,7 +40,7 @@ class Batch:
     segments: Int[Tensor, "rows length"]
     documents: Int[Tensor, "rows length"]
     choosable: Bool[Tensor, "rows length"]
-    address: Int[Tensor, "rows 2"]
+    address: Int[Tensor, "rows 3"]
 
     def tensors(self) -> dict[str, Tensor]:
         """The fields by name."""
@@ -65,10 +65,11 @@ class Piece(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row by reference: which epoch and address it has, and which pieces of which shard stand in it."""
+    """A row by reference: its address, and which pieces of which shard stand in it."""
 
     epoch: int
-    address: int
+    block: int
+    number: int
     shard: int
     pieces: tuple[Piece, ...]
 
@@ -185,7 +186,7 @@ class Rows:
             shard, block = self.blocks[index]
             documents = self.shards.files[shard].block(block)
             laid = self.layout.lay_out(documents, self.length, self.draw(epoch, index))
-            rows += [Row(epoch, index << 20 | number, shard, pieces) for number, pieces in enumerate(laid)]
+            rows += [Row(epoch, index, number, shard, pieces) for number, pieces in enumerate(laid)]
         return [rows[index] for index in self.draw(epoch, -2 - group).permutation(len(rows)).tolist()]
 
     def draw(self, epoch: int, what: int) -> np.random.Generator:
@@ -217,6 +218,6 @@ class Rows:
                 documents[at, left:right] = number
                 left = right
         choosable = text & ~np.isin(ids, [special[name] for name in ("pad", "cls", "sep", "mask")])
-        address = np.array([(row.epoch, row.address) for row in refs], dtype=np.int64).reshape(-1, 2)
+        address = np.array([row[:3] for row in refs], dtype=np.int32).reshape(-1, 3)
         tensors = (ids, positions, segments, documents, choosable, address)
         return Batch(*(torch.from_numpy(array) for array in tensors))

@@ -2,13 +2,14 @@
 
 import glob
 import gzip
+import io
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import Literal
 
 from electra.errors import UserError
 from electra.progress import Progress
@@ -92,7 +93,7 @@ def read(
         for path in paths:
             try:
                 with path.open("rb") as raw:
-                    content = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if path.suffix == ".gz" else raw
+                    content = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
                     if path.name.removesuffix(".gz").endswith(".jsonl"):
                         documents = from_jsonl(path, content, skipped, field)
                     else:
@@ -106,7 +107,7 @@ def read(
             progress.at(before)
 
 
-def from_text(path: Path, file: BinaryIO, skipped: Skipped, boundary: Boundary) -> Iterator[Document]:
+def from_text(path: Path, file: io.BufferedIOBase, skipped: Skipped, boundary: Boundary) -> Iterator[Document]:
     """The documents of a text file."""
     for index, (number, content) in enumerate(stretches(file, boundary == "blank-line")):
         try:
@@ -119,7 +120,7 @@ def from_text(path: Path, file: BinaryIO, skipped: Skipped, boundary: Boundary) 
             yield Document(text, str(path), index)
 
 
-def stretches(file: Iterable[bytes], blank_lines: bool) -> Iterator[tuple[int, bytes]]:
+def stretches(file: io.BufferedIOBase, blank_lines: bool) -> Iterator[tuple[int, bytes]]:
     """(number of the first line, bytes) of each document."""
     held: list[bytes] = []
     size, first = 0, 1
@@ -135,10 +136,10 @@ def stretches(file: Iterable[bytes], blank_lines: bool) -> Iterator[tuple[int, b
         yield first, b"".join(held)
 
 
-def lines(file: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+def lines(file: io.BufferedIOBase) -> Iterator[tuple[int, bytes]]:
     """(number, bytes) of each line; one longer than ``LONGEST`` comes in parts, cut at spaces where there are any."""
     number, rest = 1, b""
-    while part := file.readline(LONGEST - len(rest)):  # type: ignore[attr-defined]
+    while part := file.readline(LONGEST - len(rest)):
         line, rest = rest + part, b""
         if not line.endswith(b"\n") and len(line) >= LONGEST:
             cut = line.rfind(b" ") + 1 or len(line)
@@ -149,7 +150,7 @@ def lines(file: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
         yield number, rest
 
 
-def from_jsonl(path: Path, file: BinaryIO, skipped: Skipped, field: str) -> Iterator[Document]:
+def from_jsonl(path: Path, file: io.BufferedIOBase, skipped: Skipped, field: str) -> Iterator[Document]:
     """The documents of a file with a JSON object a line."""
     found = False
     for number, line in lines(file):

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import time
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -141,7 +142,7 @@ def write(
     return manifest
 
 
-def tokenized(documents: Iterable[Document], tokenizer: Tokenizer) -> Iterator[tuple[Document, list[list[int]]]]:
+def tokenized(documents: Iterable[Document], tokenizer: Tokenizer) -> Iterator[tuple[Document, list["array[int]"]]]:
     """Each document with the ids of its units, a batch of them tokenized at a time."""
     for batch in batched(documents):
         yield from zip(batch, tokenizer.encode_units([document.text for document in batch]), strict=True)

@@ -10,7 +10,7 @@ import itertools
 import json
 import os
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -58,7 +58,7 @@ class Writer:
         self.written: list[tuple[str, Header]] = []
         self.file: BinaryIO | None = None
 
-    def add(self, document: list[list[int]]) -> None:
+    def add(self, document: Sequence[Sequence[int]]) -> None:
         """Append a document, given as the token ids of its units; none is empty."""
         if self.file is None:
             self.file = (self.folder / self.name).open("wb")

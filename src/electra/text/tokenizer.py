@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import re
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 from electra.errors import UserError
 
 SPECIAL = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}  # BERT
+AT_ONCE = 1024  # units that the fast tokenizer is given together
 PIECE = 10_000  # characters after which a line is cut at the next white space, so that one line costs little memory
 SPACE = re.compile(r"[ \t\r]")
 LONGEST_WORD = 1_000_000  # … and after which it is cut anywhere
@@ -47,11 +49,16 @@ class Tokenizer:
         """The ids of each text, without special tokens: what is written like one in a text is text."""
         return [encoding.ids for encoding in self.backend.encode_batch_fast(list(texts), add_special_tokens=False)]
 
-    def encode_units(self, documents: Sequence[str]) -> list[list[list[int]]]:
+    def encode_units(self, documents: Sequence[str]) -> list[list["array[int]"]]:
         """The ids of each document's units: its lines, long ones in parts. Units without tokens are left out."""
-        cut = [list(units(document)) for document in documents]
-        ids = iter(self.encode([unit for document in cut for unit in document]))
-        return [[found for _ in document if (found := next(ids))] for document in cut]
+        encoded: list[list[array[int]]] = [[] for _ in documents]
+        numbered = [(number, unit) for number, document in enumerate(documents) for unit in units(document)]
+        for start in range(0, len(numbered), AT_ONCE):
+            numbers, texts = zip(*numbered[start : start + AT_ONCE], strict=True)
+            for number, ids in zip(numbers, self.encode(texts), strict=True):
+                if ids:
+                    encoded[number].append(array("I", ids))
+        return encoded
 
     def save(self, folder: Path) -> None:
         """Write tokenizer.json, tokenizer_config.json and vocab.txt (where the model has one) into ``folder``."""

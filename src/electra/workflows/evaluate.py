@@ -13,6 +13,7 @@ from electra.objectives.pretrainer import Pretrainer
 from electra.objectives.terms import Detection, Recovery
 from electra.report.tables import table
 from electra.tasks.held_out import held_out
+from electra.text import tokenizer
 from electra.text.batches import Packed, Paper, Rows
 from electra.text.shards import Shards
 
@@ -75,11 +76,11 @@ def assembled(folder: Path, objective: dict, shards: Shards) -> Pretrainer:
     if "generator" not in parts:
         raise UserError(f"{folder}: no generator/ here; the held-out figures need it to corrupt text as in training")
     for name, tower in parts.items():
-        if tower.config.vocab_size != shards.vocab_size:
-            raise UserError(
-                f"{folder / name}: {tower.config.vocab_size} word pieces, the data has {shards.vocab_size}: "
-                "it was prepared with another tokenizer"
-            )
+        if (
+            tower.config.vocab_size != shards.vocab_size
+            or tokenizer.load(folder / name).fingerprint != shards.tokenizer
+        ):
+            raise UserError(f"{shards.folder}: prepared with another tokenizer than that of {folder / name}")
     mask = Mask(shards.mask_id, objective.get("mask_rate", 0.15), objective.get("replace_rate", 0.85))
     if "discriminator" not in parts:
         return Pretrainer(mask, parts["generator"], {"generator": Recovery()}, seed=0)

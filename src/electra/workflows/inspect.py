@@ -1,0 +1,92 @@
+"""``electra inspect``: which tokens of a text look replaced."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from electra.errors import UserError
+from electra.interchange import huggingface
+from electra.model.encoder import Tower
+from electra.model.heads import DetectionHead
+from electra.tasks.texts import rows
+from electra.text import tokenizer as word_pieces
+from electra.text.tokenizer import Tokenizer
+
+MARKED = 0.5  # probability from which a token is marked where there are no colours
+
+
+@dataclass(frozen=True)
+class InspectConfig:
+    """Show, token by token, how likely the discriminator thinks that it was replaced."""
+
+    run: str = ""
+    """Run folder, or a folder with a discriminator."""
+    texts: tuple[str, ...] = ()
+    """Texts to look at."""
+    json: bool = False
+    """Print JSON: a line for each text with its tokens and probabilities."""
+
+
+class Seen(NamedTuple):
+    """A word piece and P(replaced)."""
+
+    token: str
+    replaced: float
+
+
+def inspect(config: InspectConfig) -> list[list[Seen]]:
+    """The tokens of each text. Raises ``UserError`` for a folder without a discriminator or its tokenizer."""
+    if not config.run or not config.texts:
+        raise UserError('which run and text? electra inspect FOLDER "the chef ate the meal"')
+    folder = discriminator(Path(config.run))
+    tower, tokenizer = huggingface.load(folder), word_pieces.load(folder)
+    if not isinstance(tower.head, DetectionHead):
+        raise UserError(f"{folder}: a generator; `inspect` needs the tower that detects")
+    found = []
+    for text in config.texts:
+        found.append(list(look(tower, tokenizer, text)))
+        show(text, found[-1], config.json)
+    return found
+
+
+def discriminator(run: Path) -> Path:
+    """The folder with the discriminator in a run, an export, or itself one."""
+    for folder in (run / "final" / "discriminator", run / "discriminator", run):
+        if (folder / "config.json").is_file() and (folder / "model.safetensors").is_file():
+            return folder
+    raise UserError(f"{run}: no discriminator here; is the run finished? `electra pretrain --out {run}` goes on")
+
+
+@torch.no_grad()
+def look(tower: Tower, tokenizer: Tokenizer, text: str) -> Iterator[Seen]:
+    """The text's word pieces with P(replaced); a text longer than the tower is read in parts."""
+    (ids,) = tokenizer.encode([text])
+    size = tower.config.max_positions - 2
+    for start in range(0, len(ids), size):
+        part = ids[start : start + size]
+        logits = tower.detection_logits(tower.hidden(*rows([part], tokenizer)))[0]
+        for token, logit in zip(part, logits[1:].sigmoid().tolist(), strict=False):
+            yield Seen(tokenizer.backend.id_to_token(token), logit)
+
+
+def show(text: str, tokens: Sequence[Seen], as_json: bool) -> None:
+    """A line on standard output: coloured on a terminal, marked elsewhere."""
+    from rich.console import Console
+    from rich.text import Text
+
+    if as_json:
+        print(json.dumps({"text": text, "tokens": [token._asdict() for token in tokens]}))
+        return
+    console, line = Console(soft_wrap=True, highlight=False), Text()
+    for token, replaced in tokens:
+        word = token.removeprefix("##")
+        line.append(" " if line and word == token else "")
+        if console.is_terminal:
+            line.append(word, style=f"on rgb({round(255 * replaced)},0,0)" if replaced >= 0.1 else "")
+        else:
+            line.append(f"[{word} {replaced:.2f}]" if replaced >= MARKED else word)
+    console.print(line)
