@@ -77,8 +77,8 @@ def read_metrics(path: Path) -> list[dict]:
 
 
 def rounded(figures: Mapping[str, object]) -> dict[str, object]:
-    """Floats to seven digits, which is what float32 holds; an undefined figure (NaN) is left out."""
-    return {k: float(f"{v:.7g}") if isinstance(v, float) else v for k, v in figures.items() if v == v}
+    """Floats to seven digits, which is what float32 holds."""
+    return {k: float(f"{v:.7g}") if isinstance(v, float) else v for k, v in figures.items()}
 
 
 def environment() -> dict[str, object]:

@@ -1,5 +1,6 @@
 """An objective is a composition: a corruption, an encoder that reads its view, and terms of what is asked of it."""
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -79,12 +80,17 @@ class Pretrainer(nn.Module):
         return results | {name: term(self.encoder, hidden, view) for name, term in self.terms.items()}
 
     def figures(self, statistics: Mapping[str, Tensor]) -> dict[str, float]:
-        """Summed statistics as named figures: ``generator/loss``, ``discriminator/auc`` and the like."""
-        figures: dict[str, float] = {}
-        for name, term in self.all_terms.items():
-            if name in statistics:
-                figures |= {f"{name}/{figure}": value for figure, value in term.figures(statistics[name]).items()}
-        return figures
+        """Summed statistics as named figures: ``generator/loss``, ``discriminator/auc`` and the like.
+
+        A figure that is not defined is left out: there is no precision where nothing was taken for replaced.
+        """
+        known = {name: term for name, term in self.all_terms.items() if name in statistics}
+        figures = {
+            f"{name}/{figure}": value
+            for name, term in known.items()
+            for figure, value in term.figures(statistics[name]).items()
+        }
+        return {name: value for name, value in figures.items() if not math.isnan(value)}
 
 
 def row_keys(seed: int, batch: Batch) -> Tensor:

@@ -12,7 +12,7 @@ from electra.objectives.corrupt import Generate, Mask
 from electra.objectives.pretrainer import Pretrainer
 from electra.objectives.terms import Detection, Recovery
 from electra.report.tables import table
-from electra.tasks.held_out import held_out
+from electra.tasks.held_out import held_out, identity_auc
 from electra.text import tokenizer
 from electra.text.batches import Packed, Paper, Rows
 from electra.text.shards import Shards
@@ -50,10 +50,13 @@ def evaluate(config: EvaluateConfig) -> dict[str, float]:
     pretrainer = assembled(folder, trained.get("objective", {}), shards)
     length = config.length or (trained["phases"][-1]["length"] if trained else 128)
     layout = dict(trained.get("layout", {"kind": "paper"}))
-    rows = Rows(
-        shards, {"paper": Paper, "packed": Packed}[layout.pop("kind")](**layout), length, trained.get("seed", 1)
-    )
-    figures = held_out(pretrainer, rows, config.rows, max(1, 4096 // length), Parallel.alone())
+    layout = {"paper": Paper, "packed": Packed}[layout.pop("kind")](**layout)
+    rows = Rows(shards, layout, length, trained.get("seed", 1))
+    at_once = max(1, 4096 // length)
+    figures = held_out(pretrainer, rows, config.rows, at_once, Parallel.alone())
+    if isinstance(pretrainer.corrupt, Generate):
+        train_rows = Rows(Shards.open(Path(data), "train"), layout, length, trained.get("seed", 1))
+        figures["discriminator/identity_auc"] = identity_auc(pretrainer, train_rows, rows, config.rows, at_once)
     print(
         json.dumps(figures)
         if config.json

@@ -1,0 +1,217 @@
+"""``electra demo``: the whole chain on the built-in corpus, from docstrings to an encoder that others load."""
+
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from electra import config as configs
+from electra import flops, recipes
+from electra.engine.telemetry import read_metrics
+from electra.interchange import huggingface
+from electra.model.embeddings import build_embeddings
+from electra.model.encoder import Tower
+from electra.objectives.build import Mlm
+from electra.report.tables import table
+from electra.tasks.classify import FineTuning, classify
+from electra.tasks.packages import Task, bag_of_words, build
+from electra.text import builtin
+from electra.text import tokenizer as word_pieces
+from electra.text.corpus import Skipped
+from electra.text.prepare import write
+from electra.workflows.evaluate import EvaluateConfig, evaluate
+from electra.workflows.export import ExportConfig, export
+from electra.workflows.inspect import InspectConfig, inspect
+from electra.workflows.pretrain import PretrainConfig, pretrain
+
+FEW, MANY = 30, 150  # labelled texts a class
+TUNING = {FEW: FineTuning(epochs=12), MANY: FineTuning(epochs=4)}
+SENTENCES = (
+    "Returns a list of the keys in the dictionary.",
+    "Returns a banana of the keys in the dictionary.",
+    "If the file does not exist, an error is raised.",
+    "If the file does not weight, an error is raised.",
+)
+LOADED_BY_OTHERS = """
+import json, sys
+from transformers import AutoModelForMaskedLM, AutoModelForTokenClassification, AutoTokenizer, logging
+logging.set_verbosity_error()
+folder, text = sys.argv[1:]
+tokenizer = AutoTokenizer.from_pretrained(folder + "/discriminator")
+rows = tokenizer(text, return_tensors="pt")
+found = AutoModelForTokenClassification.from_pretrained(folder + "/discriminator")(**rows).logits[0, 1:-1]
+AutoModelForMaskedLM.from_pretrained(folder + "/generator")(**rows)
+print(json.dumps((found[:, 1] - found[:, 0]).sigmoid().tolist()))
+"""
+
+LONGER = (
+    "This was minutes of pre-training; the published Small reads 16 billion tokens. `electra demo --minutes 60\n"
+    "--out runs/hour` shows what more of it changes, and `--compare mlm` how masked language modelling does with\n"
+    "equal operations."
+)
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """Docstrings of the installed packages → vocabulary → data → pre-training → evaluation → checkpoint, in minutes.
+
+    The same command again goes on where it stopped.
+    """
+
+    out: str = "runs/demo"
+    """Folder for all of it."""
+    minutes: float = 9.0
+    """Minutes of pre-training; the rest takes about four more."""
+    compare: Literal["nothing", "mlm"] = "nothing"
+    """mlm: also pre-train the same encoder by masked language modelling with equal floating-point operations."""
+    vocab_size: int = 8192
+    """Word pieces."""
+    seeds: int = 3
+    """Fine-tunings of each kind, with other training texts and another order."""
+
+
+def demo(config: DemoConfig) -> Path:
+    """The folder with everything. Raises ``UserError`` as the verbs do that it calls."""
+    began, out = time.monotonic(), Path(config.out)
+    heading("the corpus: docstrings of the installed packages")
+    task = corpus(config, out)
+    heading(f"pre-training for {config.minutes:g} minutes")
+    run = pretrain(recipe(out, out / "electra", hours=config.minutes / 60))
+    runs = {"ELECTRA": run / "final" / "discriminator"}
+    if config.compare == "mlm":
+        heading("the same encoder by masked language modelling, with equal operations")
+        runs["MLM"] = masked_language_model(out, run) / "final" / "generator"
+    heading("held-out text")
+    figures = evaluate(EvaluateConfig(run=str(run)))
+    heading(f"fine-tuning: which of {len(task.names)} packages is a docstring from?")
+    scores = fine_tuned(task, runs, config.seeds)
+    print(scores_table(scores))
+    heading("folders for Hugging Face, loaded in another process")
+    exported(run, out / "hub")
+    heading("which tokens look replaced")
+    inspect(InspectConfig(run=str(run), texts=SENTENCES))
+    heading(f"done in {(time.monotonic() - began) / 60:.1f} minutes")
+    (out / "summary.json").write_text(json.dumps({"held_out": figures, "macro_f1": scores}, indent=1))
+    print(closing(out, run, figures, scores))
+    return out
+
+
+def heading(text: str) -> None:
+    """What comes next."""
+    print(f"\n== {text}", flush=True)
+
+
+def corpus(config: DemoConfig, out: Path) -> Task:
+    """Collect the corpus, prepare it as ``out/data`` and give the labelled task in it; what is there is taken."""
+    labelled = out / "packages.json"
+    if labelled.exists() and (out / "data").is_dir():
+        print(f"{out / 'data'}: taken as it is")
+        return Task(**json.loads(labelled.read_text()))
+    skipped = Skipped()
+    documents = list(builtin.collect(skipped))
+    task = build(documents)
+    train = (document.text for document in documents if not builtin.held_out(document))
+    if not (out / "data").is_dir():
+        found = word_pieces.train(train, config.vocab_size)
+        write(documents, found, str(out / "data"), builtin.held_out, skipped)
+    labelled.write_text(json.dumps(asdict(task)))
+    return task
+
+
+def recipe(out: Path, run: Path, **changes: Any) -> PretrainConfig:
+    """Preset modern-tiny on the demo's data."""
+    preset = configs.load(PretrainConfig(), recipes.path("modern-tiny"))
+    engine = replace(preset.engine, evaluate_every=200, save_every=200)
+    return replace(preset, data=str(out / "data"), out=str(run), engine=engine, **changes)
+
+
+def masked_language_model(out: Path, run: Path) -> Path:
+    """The same encoder pre-trained by MLM, with the operations that the ELECTRA run took."""
+    spent = read_metrics(run / "metrics.jsonl")[-1]["flops"]
+    asked = recipe(out, out / "mlm", objective=Mlm())
+    length = asked.phases[-1].length
+    vocabulary = json.loads((out / "data" / "manifest.json").read_text())["vocab_size"]
+    row = flops.training(asked.objective.build(replace(asked.encoder, vocab_size=vocabulary), 0, 0), length)
+    return pretrain(replace(asked, tokens=spent / row * length))
+
+
+def fine_tuned(task: Task, runs: Mapping[str, Path], seeds: int) -> dict[str, dict[str, list[float]]]:
+    """Macro-F1 by encoder, by labelled texts a class, and by seed; random weights and a bag of words beside."""
+    from sklearn.metrics import f1_score
+
+    towers = {name: huggingface.load(folder) for name, folder in runs.items()}
+    tokenizer = word_pieces.load(next(iter(runs.values())))
+    shape = next(iter(towers.values())).config
+    scores: dict[str, dict[str, list[float]]] = {}
+    for per_class, tuning in TUNING.items():
+        for seed in range(seeds):
+            texts, labels = task.subset(per_class, seed)
+            torch.manual_seed(seed)
+            fresh = Tower.detection(shape, build_embeddings(shape))
+            for name, tower in {**towers, "random weights": fresh}.items():
+                found = classify(tower, tokenizer, texts, labels, task.test_texts, tuning, seed)
+                score = float(f1_score(task.test_labels, found, average="macro"))
+                scores.setdefault(name, {}).setdefault(str(per_class), []).append(score)
+                print(f"{name}, {per_class} a class, seed {seed}: macro-F1 {score:.3f}", flush=True)
+            score = bag_of_words(texts, labels, task.test_texts, task.test_labels)
+            scores.setdefault("bag of words", {}).setdefault(str(per_class), []).append(score)
+    return scores
+
+
+def scores_table(scores: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
+    """Mean ± standard deviation over the seeds."""
+    header = ["macro-F1", *(f"{per_class} a class" for per_class in TUNING)]
+    return table(header, [[name, *(spread(each) for each in row.values())] for name, row in scores.items()])
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean ± standard deviation."""
+    return f"{statistics.mean(values):.3f} ± {statistics.stdev(values) if len(values) > 1 else 0:.3f}"
+
+
+def exported(run: Path, hub: Path) -> None:
+    """Write the folders, and let transformers load them in a fresh process: it must say what we say."""
+    if not (hub / "generator").is_dir():
+        shutil.rmtree(hub, ignore_errors=True)
+        export(ExportConfig(run=str(run), out=str(hub)))
+    command = [sys.executable, "-c", LOADED_BY_OTHERS, str(hub), SENTENCES[1]]
+    theirs = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    (ours,) = inspect(InspectConfig(run=str(hub), texts=SENTENCES[1:2]))
+    distance = max(abs(seen.replaced - other) for seen, other in zip(ours, theirs, strict=True))
+    assert distance < 1e-4, f"transformers reads {hub} otherwise: probabilities differ by {distance:.1e}"
+    print(f"AutoTokenizer and AutoModel load {hub}; probabilities differ from ours by at most {distance:.1e}")
+
+
+def closing(out: Path, run: Path, figures: Mapping[str, float], scores: Mapping[str, Mapping[str, list[float]]]) -> str:
+    """What was measured, where everything lies, and what a longer run changes."""
+    last = read_metrics(run / "metrics.jsonl")[-1]
+    measured = [
+        ("tokens read in pre-training", last["tokens"]),
+        ("AUC on replaced tokens, held-out text", figures["discriminator/auc"]),
+        ("  by token identity alone", figures["discriminator/identity_auc"]),
+        ("skill, 1 - BCE / H(replaced rate)", figures["discriminator/skill"]),
+        ("generator: masked tokens right", figures["generator/accuracy"]),
+    ]
+    lies = [
+        (out / "data", "the data, with its tokenizer"),
+        (run / "curves.png", "curves; metrics.jsonl, config.json and environment.json beside it"),
+        (out / "hub" / "discriminator", "the encoder, for AutoModelForTokenClassification and AutoModel"),
+        (out / "hub" / "generator", "the generator, for AutoModelForMaskedLM"),
+        (out / "summary.json", "these figures"),
+    ]
+    return "\n\n".join(
+        [
+            table(["pre-training", "value"], measured),
+            scores_table(scores),
+            "\n".join(f"{path!s:<32} {what}" for path, what in lies),
+            LONGER,
+        ]
+    )

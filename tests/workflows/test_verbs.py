@@ -1,0 +1,183 @@
+"""What follows a run: evaluate, inspect and export, on the weights that it exported."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForMaskedLM, AutoModelForPreTraining, AutoTokenizer
+
+from electra import cli
+from electra.engine.optim import AdamW, Linear
+from electra.engine.telemetry import read_metrics
+from electra.engine.train import Engine
+from electra.errors import UserError
+from electra.model.config import ClassicConfig
+from electra.objectives.build import Electra, Mlm
+from electra.text import tokenizer as word_pieces
+from electra.text.prepare import PrepareConfig, TokenizerConfig, prepare, tokenizer
+from electra.workflows.evaluate import EvaluateConfig, evaluate
+from electra.workflows.export import ExportConfig, export
+from electra.workflows.inspect import InspectConfig, inspect
+from electra.workflows.pretrain import Phase, PretrainConfig, pretrain
+
+TEXT = "The import statement binds a name in the local namespace."
+
+
+def config(data: Path, out: Path) -> PretrainConfig:
+    return PretrainConfig(
+        data=str(data),
+        out=str(out),
+        encoder=ClassicConfig(
+            hidden_size=64, layers=2, heads=2, intermediate_size=128, embedding_size=32, max_positions=64
+        ),
+        objective=Electra(generator_width=0.5),
+        optimizer=AdamW(learning_rate=5e-3),
+        schedule=Linear(warmup=5),
+        phases=(Phase(steps=40, length=32, rows=16),),
+        engine=Engine(compile="never", log_every=10, evaluate_every=20, save_every=0),
+        held_out_rows=64,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of 40 steps."""
+    return pretrain(config(prepared, tmp_path_factory.mktemp("run") / "run"))
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data of another tokenizer."""
+    folder = tmp_path_factory.mktemp("other")
+    (folder / "text.txt").write_text("\n\n".join(f"one two three four {n % 7} and {n % 5} more" for n in range(500)))
+    tokenizer(TokenizerConfig(data=(str(folder / "text.txt"),), out=str(folder / "tok"), vocab_size=60))
+    given = {"data": (str(folder / "text.txt"),), "tokenizer": str(folder / "tok"), "out": str(folder / "data")}
+    prepare(PrepareConfig(**given, held_out=0.2))
+    return folder / "data"
+
+
+def test_a_run_folder_holds_what_a_person_looks_for(run: Path) -> None:
+    found = {path.name for path in run.iterdir()}
+    assert {"config.json", "environment.json", "metrics.jsonl", "curves.png", "checkpoints", "final"} <= found
+    assert (run / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    assert {"vocab.txt", "tokenizer.json", "README.md"} <= {
+        path.name for path in (run / "final/discriminator").iterdir()
+    }
+    assert "discriminator/auc" in (run / "final" / "discriminator" / "README.md").read_text()
+    lines = read_metrics(run / "metrics.jsonl")
+    wanted = ["generator/loss", "generator/accuracy", "generator/sampled_accuracy", "tokens_per_second", "flops"]
+    wanted += [f"discriminator/{name}" for name in ("loss", "replaced_rate", "skill", "auc", "recall")]
+    wanted += ["gradient_norm/generator", "gradient_norm/discriminator", "gradient_norm/shared"]
+    assert set(wanted) <= set(lines[-1]) | set(lines[-2])
+    assert any(name.startswith("learning_rate/") for name in lines[-2])
+
+
+def test_the_generator_and_the_discriminator_learn(run: Path) -> None:
+    first, *_, last = (line for line in read_metrics(run / "metrics.jsonl") if line["split"] == "train")
+    assert last["generator/loss"] < first["generator/loss"] - 0.3
+    assert last["discriminator/loss"] < first["discriminator/loss"]
+
+
+def test_evaluate_gives_the_exported_weights_the_figures_of_the_run(run: Path, capsys: pytest.CaptureFixture) -> None:
+    figures = evaluate(EvaluateConfig(run=str(run), rows=64))
+    shown = capsys.readouterr().out
+    last = [line for line in read_metrics(run / "metrics.jsonl") if line["split"] == "held-out"][-1]
+    for name, value in figures.items():
+        assert name in shown
+        if name != "discriminator/identity_auc":
+            assert value == pytest.approx(last[name], rel=1e-4, abs=1e-6), name
+    assert 0.3 < figures["discriminator/identity_auc"] < 1
+    assert evaluate(EvaluateConfig(run=str(run), rows=64, json=True)) == json.loads(capsys.readouterr().out)
+
+
+def test_evaluate_refuses_what_it_cannot_measure(run: Path, other: Path, tmp_path: Path) -> None:
+    for asked, said in [
+        (EvaluateConfig(), "which run"),
+        (EvaluateConfig(run=str(tmp_path)), "does not say which data"),
+        (EvaluateConfig(run=str(tmp_path), data=str(other)), "no generator/ here"),
+        (EvaluateConfig(run=str(run), data=str(other)), "prepared with another tokenizer"),
+    ]:
+        with pytest.raises(UserError, match=said):
+            evaluate(asked)
+
+
+def test_inspect_says_what_transformers_says(run: Path, capsys: pytest.CaptureFixture) -> None:
+    (seen,) = inspect(InspectConfig(run=str(run), texts=(TEXT,), json=True))
+    said = json.loads(capsys.readouterr().out)
+    assert said["text"] == TEXT
+    assert [token["token"] for token in said["tokens"]] == [token for token, _ in seen]
+    folder = run / "final" / "discriminator"
+    rows = AutoTokenizer.from_pretrained(folder)(TEXT, return_tensors="pt")
+    with torch.no_grad():
+        theirs = AutoModelForPreTraining.from_pretrained(folder)(**rows).logits[0, 1:-1].sigmoid()
+    assert torch.tensor([replaced for _, replaced in seen]) == pytest.approx(theirs, abs=1e-5)
+    inspect(InspectConfig(run=str(run), texts=(TEXT, "a b")))
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_inspect_reads_a_long_text_in_parts_and_whole(run: Path) -> None:
+    (seen,) = inspect(InspectConfig(run=str(run), texts=(TEXT * 20,), json=True))
+    assert len(seen) == 20 * len(inspect(InspectConfig(run=str(run), texts=(TEXT,), json=True))[0])
+
+
+def test_inspect_refuses_a_generator_and_an_unfinished_run(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="which run and text"):
+        inspect(InspectConfig(run=str(run)))
+    with pytest.raises(UserError, match="no discriminator here"):
+        inspect(InspectConfig(run=str(tmp_path), texts=(TEXT,)))
+    with pytest.raises(UserError, match="a generator"):
+        inspect(InspectConfig(run=str(run / "final" / "generator"), texts=(TEXT,)))
+
+
+def test_export_writes_folders_that_transformers_loads(run: Path, tmp_path: Path) -> None:
+    out = export(ExportConfig(run=str(run), out=str(tmp_path / "hub")))
+    for name, kind in (("discriminator", AutoModelForPreTraining), ("generator", AutoModelForMaskedLM)):
+        _, report = kind.from_pretrained(out / name, output_loading_info=True)
+        assert not any(report.values())
+        assert (out / name / "README.md").read_text() == (run / "final" / name / "README.md").read_text()
+        assert word_pieces.load(out / name).fingerprint == word_pieces.load(run / "final" / name).fingerprint
+    with pytest.raises(UserError, match="discriminator: is there already"):
+        export(ExportConfig(run=str(run), out=str(tmp_path / "hub")))
+    with pytest.raises(UserError, match="is the run finished"):
+        export(ExportConfig(run=str(tmp_path), out=str(tmp_path / "hub2")))
+
+
+def test_a_run_starts_from_exported_weights(run: Path, prepared: Path, tmp_path: Path, capsys) -> None:
+    asked = replace(config(prepared, tmp_path / "run"), init=str(run), phases=(Phase(steps=1, length=32, rows=16),))
+    pretrain(replace(asked, optimizer=AdamW(learning_rate=0.0)))
+    said = capsys.readouterr().out
+    assert "generator: weights from" in said and "discriminator: weights from" in said
+    for name in ("generator", "discriminator"):
+        one, two = (folder / "final" / name / "model.safetensors" for folder in (run, tmp_path / "run"))
+        assert one.read_bytes() == two.read_bytes()
+
+
+def test_weights_of_another_vocabulary_are_refused(run: Path, other: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="vocab_size: 1000 there"):
+        pretrain(replace(config(other, tmp_path / "run"), init=str(run)))
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_mlm_runs_evaluate_and_export_too(prepared: Path, tmp_path: Path) -> None:
+    asked = replace(config(prepared, tmp_path / "run"), objective=Mlm(), phases=(Phase(steps=3, length=32, rows=8),))
+    run = pretrain(asked)
+    assert [path.name for path in (run / "final").iterdir()] == ["generator"]
+    figures = evaluate(EvaluateConfig(run=str(run), rows=16))
+    assert set(figures) == {"generator/loss", "generator/accuracy", "generator/sampled_accuracy"}
+    export(ExportConfig(run=str(run), out=str(tmp_path / "hub")))
+    AutoModelForMaskedLM.from_pretrained(tmp_path / "hub" / "generator")
+
+
+def test_the_same_command_goes_on_from_the_folder_alone(run: Path, tmp_path: Path, capsys) -> None:
+    """``electra pretrain --out FOLDER``: the config is the folder's."""
+    shutil.copytree(run, tmp_path / "run")
+    said = json.loads((tmp_path / "run" / "config.json").read_text())
+    (tmp_path / "run" / "config.json").write_text(json.dumps(said | {"out": str(tmp_path / "run")}))
+    shutil.rmtree(tmp_path / "run" / "final")
+    assert cli.main(["pretrain", "--out", str(tmp_path / "run")]) == 0
+    assert (tmp_path / "run" / "final" / "discriminator" / "model.safetensors").exists()
+    assert cli.main(["pretrain", "--out", str(tmp_path / "run"), "--seed", "9"]) == 2
+    assert "seed: 1 there, 9 now" in capsys.readouterr().err
