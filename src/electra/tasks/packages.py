@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from electra.text.builtin import held_out, package
-from electra.text.copies import near_copies, words_of
+from electra.text.copies import WORD, near_copies, words_of
 from electra.text.corpus import Document
 
 CLASSES = 10
@@ -62,9 +62,9 @@ def build(documents: Iterable[Document], most_train: int = 1000, most_test: int 
     """
     documents = [document for document in documents if package(document) not in sys.stdlib_module_names]
     names = largest(documents)
-    pattern = naming(names)
+    unnamed = Unnamed(names)
     documents = [
-        replace(document, text=pattern.sub(PLACEHOLDER, document.text))
+        replace(document, text=unnamed(document.text))
         for document in sorted(
             documents, key=lambda document: (not held_out(document), document.source, document.index)
         )
@@ -88,19 +88,32 @@ def largest(documents: Sequence[Document]) -> list[str]:
     return sorted(sorted(both, key=lambda name: (-counts[name], name))[:CLASSES])
 
 
-def naming(names: Sequence[str]) -> re.Pattern[str]:
-    """What names one of the packages: its name or alias in any case, with the letters that it is grown together with.
+class Unnamed:
+    """Takes the names of packages out of texts, in any case, with the letters that they are grown together with.
 
     "torch.nn", "PyTorch" and "TorchScript" lose the whole word; names of up to three letters must stand alone, so that
     "np" leaves "input" as it is.
     """
-    spellings = {name.strip("_").lower() for name in names}.union(*(ALIASES.get(name, []) for name in names))
-    inside = [re.escape(name) for name in sorted(spellings, key=len, reverse=True) if len(name) > 3]
-    alone = [re.escape(name) for name in sorted(spellings) if len(name) <= 3]
-    letters = "[^\\W_]*"
-    parts = [f"{letters}(?:{'|'.join(inside)}){letters}"] * bool(inside)
-    parts += [f"(?<![^\\W_])(?:{'|'.join(alone)})(?![^\\W_])"] * bool(alone)
-    return re.compile("|".join(parts), re.IGNORECASE)
+
+    def __init__(self, names: Sequence[str]):
+        spellings = {name.strip("_").lower() for name in names}.union(*(ALIASES.get(name, []) for name in names))
+        self.joined = re.compile("|".join(re.escape(s) for s in sorted(spellings) if not s.isalnum()) or r"(?!)", re.I)
+        self.inside = [spelling for spelling in spellings if len(spelling) > 3 and spelling.isalnum()]
+        self.alone = {spelling for spelling in spellings if len(spelling) <= 3}
+        self.known: dict[str, str] = {}
+
+    def __call__(self, text: str) -> str:
+        """The text with ``PLACEHOLDER`` for each name."""
+        return WORD.sub(self.word, self.joined.sub(PLACEHOLDER, text))
+
+    def word(self, match: re.Match[str]) -> str:
+        """A word, or what stands for it."""
+        word = match.group()
+        if word not in self.known:
+            lower = word.lower()
+            names = lower in self.alone or any(spelling in lower for spelling in self.inside)
+            self.known[word] = PLACEHOLDER if names else word
+        return self.known[word]
 
 
 def in_equal_numbers(documents: Sequence[Document], names: Sequence[str], most: int) -> tuple[list[str], list[int]]:

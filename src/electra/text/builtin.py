@@ -139,13 +139,14 @@ def without_copies(documents: Sequence[Document], skipped: Counter[str]) -> Iter
     Of two copies the held-out one stays, else the earlier one.
     """
     first = sorted(documents, key=lambda document: not held_out(document))
+    texts: set[str] = set()
     seen: set[str] = set()
     kept = []
     for document in first:
-        if document.text in seen:
+        if document.text in texts:
             skipped["exact copy"] += 1
             continue
-        seen.add(document.text)
+        texts.add(document.text)
         text = without_repeats(document.text, seen)
         if len(words_of(text)) >= FEWEST_WORDS:
             kept.append(replace(document, text=text))

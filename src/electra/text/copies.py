@@ -1,11 +1,13 @@
 """Near copies of a text: a document most of whose runs of five words stand in the documents before it."""
 
+import re
 from collections.abc import Iterable
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, UInt
 
 RUN = 5  # words
+WORD = re.compile(r"[^\W_]+")
 MULTIPLY = np.uint64(0x9E3779B97F4A7C15)  # 2⁶⁴ / golden ratio
 
 
@@ -22,7 +24,7 @@ def near_copies(texts: Iterable[str], share: float = 0.5) -> Bool[np.ndarray, " 
     return np.bincount(owners, seen, count) > share * np.bincount(owners, minlength=count)
 
 
-def numbered_runs(texts: Iterable[str]) -> tuple[Int[np.ndarray, " runs"], Int[np.ndarray, " runs"]]:
+def numbered_runs(texts: Iterable[str]) -> tuple[UInt[np.ndarray, " runs"], Int[np.ndarray, " runs"]]:
     """Every run of words as a 64-bit hash, and the index of the text that it stands in, both in order."""
     numbers: dict[str, int] = {}
     words, lengths = [], []
@@ -44,4 +46,4 @@ def numbered_runs(texts: Iterable[str]) -> tuple[Int[np.ndarray, " runs"], Int[n
 
 def words_of(text: str) -> list[str]:
     """The words of a text in lower case, without what is neither letter nor digit."""
-    return "".join(c if c.isalnum() else " " for c in text.lower()).split()
+    return WORD.findall(text.lower())
