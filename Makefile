@@ -8,7 +8,7 @@ STAMP := .venv/.complete
 RUN := .venv/bin
 # One thread a worker: the tests' matrices are small, and two pools on two cores only wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -n $(WORKERS)
-UNCHECKED := -o addopts=--strict-markers  # without the hook that checks shapes
+UNCHECKED := -o addopts="--strict-markers --import-mode=importlib"  # without the hook that checks shapes
 
 .PHONY: help env demo test test-slow lint bench
 .DELETE_ON_ERROR:

@@ -88,3 +88,12 @@ def test_the_readable_method_needs_numpy_alone():
         "numpy", "collections.abc",
     }  # fmt: skip
     assert len(path.read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_nothing_is_unpickled_and_no_remote_code_runs(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert not {"pickle", "joblib", "dill"} & {module.split(".")[0] for module in imported(tree, at_once=False)}
+    called = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    assert not {"torch.load", "np.load", "numpy.load"} & called
+    assert "trust_remote_code" not in {node.arg for node in ast.walk(tree) if isinstance(node, ast.keyword)}

@@ -2,6 +2,9 @@
 
 import sys
 import time
+from collections import deque
+
+RECENT = 8  # moments, a second or more apart, that the rate is taken over: it forgets a slow start
 
 
 class Progress:
@@ -9,8 +12,9 @@ class Progress:
 
     def __init__(self, label: str, total: float, unit: str, done: float = 0.0, every_seconds: float = 15.0):
         """``unit`` is a noun after a number ("MB", "steps"); ``done`` was done before and counts for no rate."""
-        self.label, self.total, self.unit, self.first, self.every_seconds = label, total, unit, done, every_seconds
+        self.label, self.total, self.unit, self.every_seconds = label, total, unit, every_seconds
         self.started = self.told = time.monotonic()
+        self.recent = deque([(self.started, done)], RECENT)
         self.done, self.words, self.bar = done, "", None
 
     def __enter__(self) -> "Progress":
@@ -22,6 +26,8 @@ class Progress:
     def at(self, done: float, words: str = "") -> None:
         """``done`` of the total is done; ``words`` say what else is known."""
         self.done, self.words = done, words
+        if time.monotonic() - self.recent[-1][0] >= 1:
+            self.recent.append((time.monotonic(), done))
         if sys.stderr.isatty():
             self.draw()
         elif time.monotonic() - self.told > self.every_seconds:
@@ -37,8 +43,8 @@ class Progress:
 
     def line(self) -> str:
         """All that is known, in one line."""
-        passed = time.monotonic() - self.started
-        rate = (self.done - self.first) / max(passed, 1e-9)
+        then, before = self.recent[0]
+        rate = (self.done - before) / max(time.monotonic() - then, 1e-9)
         amount = short(self.done) + (f"/{short(self.total)}" if self.total else "")
         parts = [
             f"{self.label}: {amount} {self.unit}",
@@ -46,7 +52,7 @@ class Progress:
             f"{short(rate)} {self.unit}/s",
         ]
         left = (self.total - self.done) / rate if rate and self.total else 0.0
-        parts += [f"{clock(left)} left" if left > 0 else f"{clock(passed)} in all"]
+        parts += [f"{clock(left)} left" if left > 0 else f"{clock(time.monotonic() - self.started)} in all"]
         return "  ".join(parts)
 
     def draw(self) -> None:

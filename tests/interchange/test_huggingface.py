@@ -42,16 +42,18 @@ PAIRS = [
     pytest.param(SMALL, 0.25, 1.0, id="small"),
     pytest.param(BASE, 1 / 3, 1.0, id="base", marks=slow),
     pytest.param(MODERN, 1.0, 0.4, id="modern"),
+    pytest.param(MODERN, 0.5, 0.6, id="modern-narrow-generator"),
     pytest.param(replace(MODERN, global_every=2, local_window=8), 1.0, 1.0, id="modern-other-pattern"),
 ]
 
 
-def towers(config, width=1.0, depth=1.0, sharing=Shared):
+def towers(config, width=1.0, depth=1.0):
     """A generator and a discriminator with random weights, biases and gains too."""
     torch.manual_seed(0)
-    tables = sharing(config)
+    small = generator_config(config, width, depth)
+    tables = (Shared if small.embedding_size == config.embedding_size else Own)(config, small)
     parts = {
-        "generator": Tower.token(generator_config(config, width, depth), tables.generator),
+        "generator": Tower.token(small, tables.generator),
         "discriminator": Tower.detection(config, tables.discriminator),
     }
     for part in parts.values():

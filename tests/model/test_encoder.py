@@ -122,8 +122,11 @@ def test_a_generator_is_a_fraction_of_its_encoder():
     assert (quarter.hidden_size, quarter.heads, quarter.intermediate_size, quarter.layers) == (64, 1, 256, 6)
     assert generator_config(ClassicConfig(), 1.0, 1.0) == ClassicConfig()
     assert generator_config(MODERN, 1.0, 0.5) == replace(MODERN, layers=2)
-    with pytest.raises(UserError, match="a modern generator is as wide as its encoder"):
-        generator_config(MODERN, 0.5, 1.0)
+    half = generator_config(MODERN, 0.5, 1.0)
+    assert (half.hidden_size, half.embedding_size) == (MODERN.hidden_size // 2, MODERN.hidden_size // 2)
+    assert Own(MODERN, half).generator.tokens.weight.shape[1] == MODERN.hidden_size // 2
+    with pytest.raises(UserError, match="cannot share embeddings"):
+        Shared(MODERN, half)
     with pytest.raises(UserError, match="leaves nothing"):
         generator_config(CLASSIC, 0.001, 1.0)
 

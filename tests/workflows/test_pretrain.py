@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from electra.errors import UserError
 from electra.model.config import ClassicConfig, ModernConfig
 from electra.objectives.build import Electra, Mlm
 from electra.text.batches import Packed
+from electra.text.prepare import PrepareConfig, prepare
 from electra.workflows.pretrain import Phase, PretrainConfig, pretrain
 
 CLASSIC = ClassicConfig(hidden_size=64, layers=2, heads=2, intermediate_size=128, embedding_size=32, max_positions=64)
@@ -177,6 +179,18 @@ def test_another_config_is_refused(prepared: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="optimizer.learning_rate: 0.002 there, 0.1 now"):
         pretrain(replace(first, optimizer=AdamW(learning_rate=0.1)))
     assert same(before, weights(tmp_path / "run", 10))
+
+
+def test_other_data_under_the_same_name_is_refused(prepared: Path, tmp_path: Path) -> None:
+    shutil.copytree(prepared, tmp_path / "data")
+    first = config(tmp_path / "data", tmp_path / "run", steps=3)
+    pretrain(first)
+    shutil.rmtree(tmp_path / "data")
+    (tmp_path / "text.txt").write_text("\n\n".join(f"other text, number {n}" for n in range(300)))
+    tokenizer = str(prepared / "tokenizer")
+    prepare(PrepareConfig((str(tmp_path / "text.txt"),), tokenizer, str(tmp_path / "data"), held_out=0.2))
+    with pytest.raises(UserError, match="begun on other data"):
+        pretrain(first)
 
 
 def test_a_gradient_that_is_not_finite_stops_with_the_place(prepared: Path, tmp_path: Path) -> None:

@@ -79,10 +79,17 @@ class Parallel:
 
 
 def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager:
-    """The context a forward pass runs in. ``auto``: bfloat16 where the device has matrix units for it."""
-    if precision == "bfloat16" or (precision == "auto" and has_bfloat16_units(device)):
+    """The context a forward pass runs in."""
+    if chosen(precision, device) == "bfloat16":
         return torch.autocast(device.type, torch.bfloat16)
     return contextlib.nullcontext()
+
+
+def chosen(precision: Precision, device: torch.device) -> Precision:
+    """The number type of the products. ``auto``: bfloat16 where the device has matrix units for it."""
+    if precision != "auto":
+        return precision
+    return "bfloat16" if has_bfloat16_units(device) else "float32"
 
 
 def has_bfloat16_units(device: torch.device) -> bool:

@@ -2,10 +2,11 @@
 
 import json
 import platform
+import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -53,16 +54,23 @@ class RunFolder:
         """Append one line to metrics.jsonl."""
         with self.path.open("a") as file:
             file.write(json.dumps(rounded(figures)) + "\n")
+        if figures["split"] != "train":
+            print(
+                f"{figures['split']} at step {figures['step']:,}  {self.worded(figures)}", file=sys.stderr, flush=True
+            )
 
     def progress(self, step: int, steps: int, figures: Mapping[str, float]) -> None:
         """Show how far the run is, its figures and the time left."""
         self.bar = self.bar or Progress("pre-training", steps, "steps", self.first)
-        words = (
+        self.bar.at(step, self.worded(figures))
+
+    def worded(self, figures: Mapping[str, Any]) -> str:
+        """The figures that are shown, with their labels."""
+        return "  ".join(
             f"{label} {figures[name]:{',.0f' if figures[name] >= 1000 else '.3f'}}"
             for name, label in self.shown.items()
             if name in figures
         )
-        self.bar.at(step, "  ".join(words))
 
     def end(self) -> None:
         """The run is over, or stops here."""

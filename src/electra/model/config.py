@@ -86,20 +86,19 @@ def heads_divide(hidden_size: int, heads: int, multiple: int) -> None:
 def generator_config(config: EncoderConfig, width: float, depth: float) -> EncoderConfig:
     """The generator's config beside an encoder's: ``width`` and ``depth`` are fractions of its hidden size and layers.
 
-    As in the original code: one head for each 64 of the width, an intermediate size of four times the width, and the
-    encoder's embedding size, so that tables can be shared. A modern generator is as wide as its encoder.
+    Classic, as in the original code: one head for each 64 of the width, an intermediate size of four times the width,
+    and the encoder's embedding size, so that tables can be shared. Modern: heads of the encoder's size, an intermediate
+    size in proportion, and embeddings as wide as the layers.
 
     Raises:
-        UserError: a width that is not 1 for a modern encoder, or one that leaves nothing.
+        UserError: a width that leaves nothing, or no whole heads.
     """
-    layers = max(1, round(config.layers * depth))
-    if isinstance(config, ModernConfig):
-        if width != 1.0:
-            raise UserError(
-                f"generator_width {width:g}: a modern generator is as wide as its encoder; say 1 and make it less deep"
-            )
-        return replace(config, layers=layers)
-    hidden = round(config.hidden_size * width)
+    layers, hidden = max(1, round(config.layers * depth)), round(config.hidden_size * width)
     if hidden < 1:
         raise UserError(f"generator_width {width:g} leaves nothing of a hidden size of {config.hidden_size}")
-    return replace(config, hidden_size=hidden, layers=layers, heads=max(1, hidden // 64), intermediate_size=4 * hidden)
+    if isinstance(config, ModernConfig):
+        heads = max(1, hidden * config.heads // config.hidden_size)
+        inner = max(1, round(config.intermediate_size * width))
+        return replace(config, hidden_size=hidden, layers=layers, heads=heads, intermediate_size=inner)
+    heads = max(1, hidden // 64)
+    return replace(config, hidden_size=hidden, layers=layers, heads=heads, intermediate_size=4 * hidden)

@@ -3,6 +3,7 @@
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from electra.errors import UserError
 from electra.kernels.random import dropout
 from electra.model.config import ClassicConfig, EncoderConfig, ModernConfig
 from electra.model.initial import table
@@ -60,17 +61,27 @@ def build_embeddings(config: EncoderConfig) -> Embeddings:
 
 
 class Shared(nn.Module):
-    """One set of tables, read by the generator and the discriminator (ELECTRA, section 3.2)."""
+    """One set of tables, read by the generator and the discriminator (ELECTRA, section 3.2).
 
-    def __init__(self, config: EncoderConfig):
+    Raises:
+        UserError: the towers' embeddings are not equally wide.
+    """
+
+    def __init__(self, config: EncoderConfig, generator: EncoderConfig | None = None):
         super().__init__()
+        generator = generator or config
+        if generator.embedding_size != config.embedding_size:
+            raise UserError(
+                f"a generator {generator.embedding_size} wide cannot share embeddings {config.embedding_size} wide: "
+                "say generator_width 1 and make it less deep, or embeddings own"
+            )
         self.generator = self.discriminator = build_embeddings(config)
 
 
 class Own(nn.Module):
-    """A set of tables for each tower."""
+    """A set of tables for each tower, each as wide as its tower asks."""
 
-    def __init__(self, config: EncoderConfig):
+    def __init__(self, config: EncoderConfig, generator: EncoderConfig | None = None):
         super().__init__()
-        self.generator = build_embeddings(config)
+        self.generator = build_embeddings(generator or config)
         self.discriminator = build_embeddings(config)

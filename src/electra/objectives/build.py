@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from electra.model.config import EncoderConfig, generator_config
-from electra.model.embeddings import Own, Shared
+from electra.model.embeddings import Own, Shared, build_embeddings
 from electra.model.encoder import Tower
 from electra.objectives.corrupt import Generate, Mask
 from electra.objectives.pretrainer import Pretrainer
@@ -29,7 +29,7 @@ class Electra:
     def build(self, encoder: EncoderConfig, mask_id: int, seed: int) -> Pretrainer:
         """A fresh pre-trainer: ``Generate`` over ``Mask``, an encoder, ``Detection``."""
         small = generator_config(encoder, self.generator_width, self.generator_depth)
-        sharing = (Shared if self.embeddings == "shared" else Own)(encoder)
+        sharing = (Shared if self.embeddings == "shared" else Own)(encoder, small)
         generator = Tower.token(small, sharing.generator)
         discriminator = Tower.detection(encoder, sharing.discriminator)
         mask = Mask(mask_id, self.mask_rate, self.replace_rate)
@@ -49,7 +49,7 @@ class Mlm:
 
     def build(self, encoder: EncoderConfig, mask_id: int, seed: int) -> Pretrainer:
         """A fresh pre-trainer: ``Mask``, an encoder, ``Recovery``."""
-        tower = Tower.token(encoder, Own(encoder).generator)
+        tower = Tower.token(encoder, build_embeddings(encoder))
         return Pretrainer(Mask(mask_id, self.mask_rate, self.replace_rate), tower, {"generator": Recovery()}, seed)
 
 

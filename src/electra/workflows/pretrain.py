@@ -81,7 +81,7 @@ def pretrain(config: PretrainConfig) -> Path:
     parallel = Parallel.start()
     say = print if parallel.first else silent
     train_shards, held_shards = open_data(config)
-    out = open_run(config, parallel)
+    out = open_run(config, train_shards.fingerprint, parallel)
     pretrainer = build(config, train_shards, say).to(parallel.device)
     rows = {p.length: Rows(train_shards, config.layout, p.length, config.seed) for p in config.phases}
     length = config.phases[-1].length
@@ -117,8 +117,8 @@ def open_data(config: PretrainConfig) -> tuple[Shards, Shards]:
     return Shards.open(Path(config.data), "train"), Shards.open(Path(config.data), "held-out")
 
 
-def open_run(config: PretrainConfig, parallel: Parallel) -> Path:
-    """The run folder, with this config in it. Raises ``UserError`` if it holds another config's run."""
+def open_run(config: PretrainConfig, data: str, parallel: Parallel) -> Path:
+    """The run folder, with this config in it. Raises ``UserError`` if it is another config's, or other data's."""
     if not config.out:
         raise UserError("--out is missing: the folder that the run is written to")
     out, wanted = Path(config.out), json.loads(json.dumps(asdict(config)))
@@ -129,9 +129,13 @@ def open_run(config: PretrainConfig, parallel: Parallel) -> Path:
             raise UserError(
                 f"{path}: this folder holds a run of another config: {'; '.join(differing)}; choose another --out"
             )
+        if json.loads((out / "environment.json").read_text())["data"] != data:
+            raise UserError(
+                f"{out}: this run was begun on other data than {config.data} holds now; choose another --out"
+            )
     elif parallel.first:
         out.mkdir(parents=True, exist_ok=True)
-        (out / "environment.json").write_text(json.dumps(environment(), indent=1))
+        (out / "environment.json").write_text(json.dumps({"data": data} | environment(), indent=1))
         temporary = path.with_suffix(".partial")
         temporary.write_text(json.dumps(wanted, indent=1))
         temporary.replace(path)
