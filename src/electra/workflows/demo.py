@@ -68,7 +68,7 @@ class DemoConfig:
 
     out: str = "runs/demo"
     """Folder for all of it."""
-    minutes: float = 9.0
+    minutes: float = 9.5
     """Minutes of pre-training; the rest takes about four more."""
     compare: Literal["nothing", "mlm"] = "nothing"
     """mlm: also pre-train the same encoder by masked language modelling with equal floating-point operations."""
