@@ -48,7 +48,7 @@ def tower(config: EncoderConfig) -> Tower:
 def test_order_is_learned(tokenizer: word_pieces.Tokenizer, config: EncoderConfig, pooling: str) -> None:
     train, labels = texts(400, 1)
     test, truth = texts(100, 2)
-    tuning = FineTuning(epochs=12, pooling=pooling, optimizer=AdamW(learning_rate=5e-3), layer=2)
+    tuning = FineTuning(epochs=12, pooling=pooling, optimizer=AdamW(learning_rate=5e-3), layers="last")
     start = tower(config)
     before = {name: value.clone() for name, value in start.state_dict().items()}
     found = classify(start, tokenizer, train, labels, test, tuning, seed=1)

@@ -27,10 +27,10 @@ class FineTuning:
     epochs: int = 10
     rows: int = 16
     """Texts a step."""
-    length: int = 64
+    length: int = 128
     """Word pieces that are read of a text, special tokens included."""
-    layer: int = 0
-    """The layer whose states are read, from 1; 0: the last."""
+    layers: Literal["all", "last"] = "all"
+    """Whose states are read: the embeddings' and every layer's side by side, or the last layer's."""
     pooling: Literal["mean", "first"] = "mean"
     """What stands for a text: the mean of its states, or that of [CLS]."""
     optimizer: OptimizerConfig = field(default_factory=lambda: AdamW(learning_rate=1e-3, beta2=0.98))
@@ -107,7 +107,8 @@ class Classifier(nn.Module):
     def __init__(self, tower: Tower, classes: int, config: FineTuning, seed: int):
         super().__init__()
         self.embeddings, self.encoder = deepcopy(tower.embeddings), deepcopy(tower.encoder)
-        self.head = nn.Linear(tower.config.hidden_size, classes)
+        sizes = [tower.config.embedding_size, *[tower.config.hidden_size] * tower.config.layers]
+        self.head = nn.Linear(sum(sizes) if config.layers == "all" else sizes[-1], classes)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         self.config, self.seed = config, seed
@@ -115,11 +116,18 @@ class Classifier(nn.Module):
     def logits(self, batch: Examples, keys: Int[Tensor, " rows"] | None) -> Float[Tensor, "rows classes"]:
         """Float32 logits of the classes."""
         embedded = self.embeddings(batch.ids, batch.positions, batch.segments, keys)
-        states = self.encoder.all_layers(embedded, batch.positions, batch.documents, keys)[self.config.layer - 1]
+        states = [embedded, *self.encoder.all_layers(embedded, batch.positions, batch.documents, keys)]
+        read = states if self.config.layers == "all" else states[-1:]
+        # Each normed for itself: the states of a pre-norm encoder grow from layer to layer.
+        pooled = [F.layer_norm(vectors, vectors.shape[1:]) for vectors in (self.pool(each, batch) for each in read)]
+        return self.head(torch.cat(pooled, dim=1))
+
+    def pool(self, states: Float[Tensor, "rows length dim"], batch: Examples) -> Float[Tensor, "rows dim"]:
+        """One vector for each text."""
         if self.config.pooling == "first":
-            return self.head(states[:, 0])
+            return states[:, 0]
         text = (batch.documents > 0)[:, :, None]
-        return self.head((states * text).sum(1) / text.sum(1))
+        return (states * text).sum(1) / text.sum(1)
 
     def counts(self, batch: Examples) -> dict[str, int]:
         """How many examples the loss counts."""

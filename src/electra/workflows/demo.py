@@ -33,16 +33,17 @@ from electra.workflows.export import ExportConfig, export
 from electra.workflows.inspect import InspectConfig, inspect
 from electra.workflows.pretrain import PretrainConfig, pretrain
 
-FEW, MANY, TESTED = 30, 100, 50  # texts a class
+FEW, MANY, TESTED = 30, 80, 40  # texts a class
+OPTIMIZER = Muon(learning_rate=0.005, rest=AdamW(learning_rate=5e-3, beta2=0.98))
 TUNING = {  # by measurement: docs/log.md
-    FEW: FineTuning(epochs=6, rows=16, optimizer=Muon(learning_rate=0.02, rest=AdamW(learning_rate=4e-3, beta2=0.98))),
-    MANY: FineTuning(epochs=3, rows=32, optimizer=Muon(learning_rate=0.01, rest=AdamW(learning_rate=3e-3, beta2=0.98))),
+    FEW: FineTuning(epochs=4, rows=32, length=96, optimizer=OPTIMIZER),
+    MANY: FineTuning(epochs=2, rows=32, length=96, optimizer=OPTIMIZER),
 }
 SENTENCES = (
-    "Returns a list of the keys in the dictionary.",
-    "Returns a banana of the keys in the dictionary.",
+    "Returns the number of samples to draw from the array.",
+    "Returns the number of the to draw samples the array.",
     "If the file does not exist, an error is raised.",
-    "If the file does not weight, an error is raised.",
+    "If the file does not weight, an error is an.",
 )
 LOADED_BY_OTHERS = """
 import json, sys

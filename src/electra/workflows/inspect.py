@@ -16,7 +16,7 @@ from electra.tasks.texts import rows
 from electra.text import tokenizer as word_pieces
 from electra.text.tokenizer import Tokenizer
 
-MARKED = 0.5  # probability from which a token is marked where there are no colours
+MARKED = 0.25  # probability from which a token is marked where there are no colours
 
 
 @dataclass(frozen=True)
