@@ -4,8 +4,8 @@ A stream is named by a 32-bit key, which is itself a hash of whatever the stream
 layer …), and a number by its counter in the stream. Nothing is drawn in order, so the same address gives the same
 number on any number of processes, in any micro-batch, after any resume, in forward and backward.
 
-Keys start from numbers that are read, a batch's addresses, never from an ``arange`` inside a compiled function: Inductor
-takes that for an index, whose arithmetic does not wrap (torch 2.13, CPU).
+Keys start from numbers that are read, a batch's addresses, never from an ``arange`` inside a compiled function:
+Inductor takes that for an index, whose arithmetic does not wrap (torch 2.13, CPU).
 
 Everything is int32 arithmetic that wraps (PyTorch has no unsigned shifts on every device): a logical shift is an
 arithmetic one and a mask. The finaliser is ``lowbias32`` (Chris Wellons, "Prospecting for Hash Functions", 2018).
