@@ -60,7 +60,7 @@ print(json.dumps((found[:, 1] - found[:, 0]).sigmoid().tolist()))
 AUC = "discriminator/auc"
 LONGER = (
     "The AUC was {halfway:.3f} half-way and {end:.3f} at the end. The published Small reads 16 billion tokens, this\n"
-    "run {tokens:,}; `electra demo --minutes 60 --out runs/hour` shows what an hour changes, in the AUC and in macro-F1,\n"
+    "run {tokens:,}; `electra demo --minutes 60 --out runs/hour` shows what an hour changes, in AUC and macro-F1,\n"
     "and `--compare mlm` how masked language modelling does with equal operations."
 )
 
