@@ -38,7 +38,8 @@ def rows_of(prepared: Path, layout: Layout) -> tuple[Shards, Rows]:
 @pytest.mark.compiled
 @torch.no_grad()
 def test_the_compiled_corruption_is_the_eager_one(prepared: Path) -> None:
-    shards, rows = rows_of(prepared, Paper())
+    torch.manual_seed(0)
+    shards, rows = rows_of(prepared, Packed())  # full rows: in short ones few choices are possible
     pretrainer = Electra(generator_depth=0.5).build(CLASSIC, shards.mask_id, seed=1)
 
     def corrupted(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
