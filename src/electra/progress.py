@@ -3,6 +3,7 @@
 import sys
 import time
 from collections import deque
+from typing import Any
 
 RECENT = 8  # moments, a second or more apart, that the rate is taken over: it forgets a slow start
 
@@ -15,7 +16,8 @@ class Progress:
         self.label, self.total, self.unit, self.every_seconds = label, total, unit, every_seconds
         self.started = self.told = time.monotonic()
         self.recent = deque([(self.started, done)], RECENT)
-        self.done, self.words, self.bar = done, "", None
+        self.done, self.words = done, ""
+        self.bar: Any = None  # rich's, once something is drawn
 
     def __enter__(self) -> "Progress":
         return self

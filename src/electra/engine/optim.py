@@ -101,7 +101,7 @@ class OriginalAdam(torch.optim.Optimizer):
         super().__init__(groups, {"beta1": beta1, "beta2": beta2, "epsilon": epsilon, "weight_decay": 0.0, "lr": 0.0})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
             for value in (p for p in group["params"] if p.grad is not None):
                 state = self.state[value]
@@ -121,7 +121,7 @@ class OrthogonalMomentum(torch.optim.Optimizer):
         super().__init__(groups, {"momentum": momentum, "weight_decay": 0.0, "lr": 0.0})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[Tensor]] = {}
             for value in (p for p in group["params"] if p.grad is not None):
@@ -133,7 +133,8 @@ class OrthogonalMomentum(torch.optim.Optimizer):
                     if not state:
                         state["momentum"] = torch.zeros_like(value)
                     state["momentum"].lerp_(value.grad, 1 - group["momentum"])
-                    updates.append(value.grad.lerp(state["momentum"], group["momentum"]))  # Nesterov
+                    update = value.grad.lerp(state["momentum"], group["momentum"])  # type: ignore[union-attr]
+                    updates.append(update)  # Nesterov
                 scale = max(1.0, shape[0] / shape[1]) ** 0.5
                 for value, update in zip(values, orthogonalize(torch.stack(updates)), strict=True):
                     value.mul_(1 - group["lr"] * group["weight_decay"])

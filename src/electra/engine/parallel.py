@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +68,7 @@ class Parallel:
         """The module with its gradients averaged over processes."""
         return nn.parallel.DistributedDataParallel(module) if self.world > 1 else module
 
-    def quiet(self, module: nn.Module, more: bool) -> contextlib.AbstractContextManager:
+    def quiet(self, module: Any, more: bool) -> contextlib.AbstractContextManager:
         """The context in which gradients stay on this process, while ``more`` micro-batches of the step follow."""
         return module.no_sync() if more and self.world > 1 else contextlib.nullcontext()
 

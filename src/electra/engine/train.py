@@ -152,20 +152,15 @@ class Loop:
         folder: Path | None,
         recorder: Recorder,
     ):
-        self.module, self.stages, self.parameters, self.config = module, stages, parameters, optimizer
-        self.schedule, self.engine, self.parallel, self.folder, self.recorder = (
-            schedule,
-            engine,
-            parallel,
-            folder,
-            recorder,
-        )
+        self.module: Any = module  # with counts() and figures()
+        self.stages, self.parameters, self.config, self.schedule = stages, parameters, optimizer, schedule
+        self.engine, self.parallel, self.folder, self.recorder = engine, parallel, folder, recorder
         self.state, self.optimizer, self.stopping = State(), Optimizer(optimizer, parameters), False
         if folder and (found := checkpoint.latest(folder)):
             self.restore(found)
         self.stages, self.schedule = scaled(stages, schedule, self.state.scale)
         self.state.steps = sum(stage.steps for stage in self.stages)
-        self.forward = parallel.wrap(compiled(module, engine, parallel.device))
+        self.forward: Any = parallel.wrap(compiled(module, engine, parallel.device))
         self.sums: dict[str, Tensor] = {}
         self.lap = (time.monotonic(), self.state.tokens)
 
@@ -321,7 +316,7 @@ def same_names(found: set[str], wanted: set[str], where: str) -> None:
         raise UserError(f"{where}: missing {sorted(wanted - found)[:5]}, unknown {sorted(found - wanted)[:5]}")
 
 
-def compiled(module: nn.Module, engine: Engine, device: torch.device) -> nn.Module:
+def compiled(module: nn.Module, engine: Engine, device: torch.device) -> Any:
     """The module as the loop calls it: compiled where that is wanted and possible."""
     if engine.compile == "never":
         return module

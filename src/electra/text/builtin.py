@@ -56,7 +56,7 @@ def files() -> list[tuple[str, str]]:
     """(path, path from the folder in which Python finds it) of every source file, the standard library's first."""
     standard = Path(sysconfig.get_path("stdlib"))
     installed = sorted({Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")})
-    found = {}
+    found: dict[str, str] = {}
     for root in (standard, *installed):
         for folder, folders, names in os.walk(root):
             # No installed packages inside the standard library's folder, no packages that another one carries along.

@@ -124,11 +124,11 @@ def write(
             total["words"] += len(document.text.split())
             total["bytes"] += len(document.text.encode())
             total["unknown"] += sum(unit.count(unknown) for unit in units)
-        for split, total in totals.items():
+        for name, total in totals.items():
             if not total["documents"]:
                 count = sum(each["documents"] for each in totals.values())
                 why = f"; {', '.join(skipped.lines())}" if skipped else ""
-                raise UserError(f"{out}: no document for the {split} split, of {count} in all{why}")
+                raise UserError(f"{out}: no document for the {name} split, of {count} in all{why}")
         manifest = {
             "format": FORMAT,
             "tokenizer": fingerprint,

@@ -36,7 +36,7 @@ class Tokenizer:
     @property
     def ids(self) -> dict[str, int]:
         """pad, unk, cls, sep, mask → id."""
-        return {name: self.backend.token_to_id(token) for name, token in self.special.items()}
+        return {name: self.backend.token_to_id(token) for name, token in self.special.items()}  # type: ignore[misc]
 
     @property
     def fingerprint(self) -> str:

@@ -70,7 +70,7 @@ def look(tower: Tower, tokenizer: Tokenizer, text: str) -> Iterator[Seen]:
         part = ids[start : start + size]
         logits = tower.detection_logits(tower.hidden(*rows([part], tokenizer)))[0]
         for token, logit in zip(part, logits[1:].sigmoid().tolist(), strict=False):
-            yield Seen(tokenizer.backend.id_to_token(token), logit)
+            yield Seen(str(tokenizer.backend.id_to_token(token)), logit)
 
 
 def show(text: str, tokens: Sequence[Seen], as_json: bool) -> None:
