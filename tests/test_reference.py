@@ -229,7 +229,7 @@ def losses(real: Pretrainer, batch: Batch) -> tuple[reference.Loss, reference.Lo
 def test_both_losses_their_counts_and_their_sum() -> None:
     real = pretrainer()
     generator, discriminator, replaced = losses(real, BATCH)
-    results, counts = real.results(BATCH, False), real.counts(BATCH)
+    results, counts = real.results(BATCH, row_keys(real.seed, BATCH), False), real.counts(BATCH)
     for name, loss in (("generator", generator), ("discriminator", discriminator)):
         assert results[name].total.item() == pytest.approx(loss.total, rel=1e-5)
         assert counts[name] == loss.positions == results[name].statistics[1]
@@ -263,7 +263,7 @@ def test_what_each_loss_moves() -> None:
     assert set(owners.values()) == {"generator", "discriminator", "shared"}
     for name, other in (("generator", "discriminator"), ("discriminator", "generator")):
         real.zero_grad(set_to_none=True)
-        real.results(batch, False)[name].total.backward()
+        real.results(batch, row_keys(real.seed, batch), False)[name].total.backward()
         moved = {owners[n] for n, value in real.named_parameters() if value.grad is not None and value.grad.any()}
         assert moved == {name, "shared"} and other not in moved
 

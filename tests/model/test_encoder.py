@@ -101,7 +101,7 @@ def test_the_last_of_all_layers_is_the_result(config):
     part = tower(config)
     ids, positions, segments, documents = pieces(config, [20])
     embedded = part.embeddings(ids, positions, segments, None)
-    layers = part.encoder.all_layers(embedded, positions, documents, None)
+    layers = part.encoder(embedded, positions, documents, None)
     assert len(layers) == config.layers
     assert torch.equal(layers[-1], part.hidden(ids, positions, segments, documents))
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from electra.engine.optim import GoogleAdam, Linear, Optimizer
+from electra.engine.optim import GoogleAdam, Linear, Optimizer, Parameter, parameters_of
 from electra.engine.parallel import Parallel
 from electra.engine.telemetry import Silent
 from electra.engine.train import Engine, Loop, Stage
@@ -25,7 +25,6 @@ from electra.objectives.build import Electra, Mlm
 from electra.objectives.pretrainer import Pretrainer, row_keys
 from electra.objectives.view import View
 from electra.text.batches import Batch, Place
-from electra.workflows.pretrain import parameters_of
 from oracle import Case, load_variables, pairs
 
 LOSS, GRADIENT, VARIABLE = 3.4e-6, 2.6e-6, 1.2e-7  # a loss is a mean of functions of logits: their tolerance
@@ -98,6 +97,11 @@ def original(request: pytest.FixtureRequest, shared: Path, monkeypatch: pytest.M
     return found
 
 
+def parameters(original: Original) -> list[Parameter]:
+    """The parameters as a run groups them."""
+    return parameters_of(original.pretrainer, original.pretrainer.towers())
+
+
 def close(found: float, expected: np.ndarray) -> bool:
     return abs(found - float(expected)) < LOSS * max(1.0, abs(float(expected)))
 
@@ -131,7 +135,7 @@ def test_the_gradient_of_every_parameter(original: Original) -> None:
 @STEPPED
 def test_clipped_gradients(original: Original) -> None:
     original.loss()[0].backward()
-    optimizer = Optimizer(GoogleAdam(), parameters_of(original.pretrainer))
+    optimizer = Optimizer(GoogleAdam(), parameters(original))
     optimizer.clip(Engine().clip, optimizer.norms()["total"])
     original.check("clipped_grad/", lambda p: p.grad, GRADIENT)
 
@@ -142,7 +146,7 @@ def test_three_steps_of_the_loop(original: Original) -> None:
     npz = original.npz
     rows, length = npz["in/input_ids"].shape
     loop = Loop(
-        original.pretrainer, [Stage(original, 100, rows, rows * length, 1)], parameters_of(original.pretrainer),
+        original.pretrainer, [Stage(original, 100, rows, rows * length, 1)], parameters(original),
         GoogleAdam(), Linear(warmup=10), Engine(precision="float32", compile="never"),
         Parallel(0, 1, torch.device("cpu")), None, Silent(),
     )  # fmt: skip

@@ -105,7 +105,7 @@ def test_copies_and_repeats_are_dropped_and_the_held_out_one_stays() -> None:
 def test_passages_join_to_the_text() -> None:
     text = "a\n\nb\n  c\n  d\ne\n\n\nf"
     assert "\n".join(passages(text)) == text
-    assert list(passages(text)) == ["a\n", "b\n  c\n  d", "e\n\n", "f"] or len(list(passages(text))) > 2
+    assert list(passages(text)) == ["a\n", "b\n  c\n  d", "e\n\n", "f"]
 
 
 def test_near_copies_are_the_later_ones() -> None:

@@ -94,6 +94,22 @@ class Parameter:
     scale: float = 1.0
 
 
+def parameters_of(module: nn.Module, towers: Mapping[str, str] | None = None) -> list[Parameter]:
+    """Every parameter, with its tower where ``towers`` names it; vectors (biases, norms) do not decay, the matrices of
+    ``layers`` may be Muon's.
+    """
+    return [
+        Parameter(
+            name,
+            value,
+            (towers or {}).get(name, "encoder"),
+            decays=value.dim() > 1,
+            matrix=value.dim() == 2 and ".layers." in name,
+        )
+        for name, value in module.named_parameters()
+    ]
+
+
 class OriginalAdam(torch.optim.Optimizer):
     """See ``GoogleAdam``: update = m / (sqrt(v) + epsilon) + decay · p; p -= rate · update."""
 

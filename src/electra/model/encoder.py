@@ -23,7 +23,7 @@ class ClassicEncoder(nn.Module):
         self.project = nn.Identity() if same else glorot(config.embedding_size, config.hidden_size)
         self.layers = nn.ModuleList(ClassicLayer(config, site(index)) for index in range(config.layers))
 
-    def all_layers(
+    def forward(
         self,
         embedded: Float[Tensor, "rows length embedding"],
         positions: Int[Tensor, "rows length"],
@@ -36,16 +36,6 @@ class ClassicEncoder(nn.Module):
             states.append(layer(states[-1], documents, keys))
         return states[1:]
 
-    def forward(
-        self,
-        embedded: Float[Tensor, "rows length embedding"],
-        positions: Int[Tensor, "rows length"],
-        documents: Int[Tensor, "rows length"],
-        keys: Int[Tensor, " rows"] | None,
-    ) -> States:
-        """The states after the last layer."""
-        return self.all_layers(embedded, positions, documents, keys)[-1]
-
 
 class ModernEncoder(nn.Module):
     """Pre-norm layers, most of them local, and a norm after the last (ModernBERT)."""
@@ -57,7 +47,7 @@ class ModernEncoder(nn.Module):
         self.head_size = config.hidden_size // config.heads
         self.global_theta, self.local_theta = config.global_theta, config.local_theta
 
-    def all_layers(
+    def forward(
         self,
         embedded: Float[Tensor, "rows length embedding"],
         positions: Int[Tensor, "rows length"],
@@ -71,16 +61,6 @@ class ModernEncoder(nn.Module):
         for layer in self.layers:
             states.append(layer(states[-1], wide if layer.window is None else near, documents, keys))
         return [*states[1:-1], self.norm(states[-1])]
-
-    def forward(
-        self,
-        embedded: Float[Tensor, "rows length embedding"],
-        positions: Int[Tensor, "rows length"],
-        documents: Int[Tensor, "rows length"],
-        keys: Int[Tensor, " rows"] | None,
-    ) -> States:
-        """The states after the last layer and the final norm."""
-        return self.all_layers(embedded, positions, documents, keys)[-1]
 
 
 Encoder = ClassicEncoder | ModernEncoder
@@ -128,7 +108,7 @@ class Tower(nn.Module):
         keys: Int[Tensor, " rows"] | None = None,
     ) -> States:
         """The last states of every position, which sees the positions of its own document only (0 is padding)."""
-        return self.encoder(self.embeddings(ids, positions, segments, keys), positions, documents, keys)
+        return self.encoder(self.embeddings(ids, positions, segments, keys), positions, documents, keys)[-1]
 
     def token_logits(self, hidden: Float[Tensor, "picked hidden"]) -> Float[Tensor, "picked vocab"]:
         """Float32 logits over the vocabulary, from the states of the positions that are asked for."""

@@ -1,7 +1,8 @@
 """Corruptions: from a batch of text to the view of it that an encoder reads.
 
-A corruption is a module called as ``corrupt(batch, keys)``. It gives a ``View`` (what is read, what stood there, which
-positions were chosen), and the losses and statistics of making it: ``Mask`` has none, ``Generate`` trains a generator.
+A corruption is a module called as ``corrupt(batch, keys, dropout)``. It gives a ``View`` (what is read, what stood
+there, which positions were chosen), and the losses and statistics of making it: ``Mask`` has none, ``Generate`` trains
+a generator.
 """
 
 from dataclasses import replace

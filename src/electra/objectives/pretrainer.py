@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from electra.kernels.random import fold, key
@@ -65,16 +65,15 @@ class Pretrainer(nn.Module):
 
         ``divisors`` hold the counts of the whole step, so that the losses of its micro-batches and ranks add up.
         """
-        results = self.results(batch, dropout)
+        results = self.results(batch, row_keys(self.seed, batch), dropout)
         terms = self.all_terms
         loss = torch.stack(
             [terms[name].weight * result.total / divisors[name] for name, result in results.items()]
         ).sum()
         return loss, {name: result.statistics for name, result in results.items()}
 
-    def results(self, batch: Batch, dropout: bool) -> dict[str, Result]:
-        """Each term's summed loss and statistics."""
-        keys = row_keys(self.seed, batch)
+    def results(self, batch: Batch, keys: Int[Tensor, " rows"], dropout: bool) -> dict[str, Result]:
+        """Each term's summed loss and statistics; ``keys`` are the rows' random ones."""
         view, results = self.corrupt(batch, keys, dropout)
         hidden = read(self.encoder, view, fold(keys, ENCODER) if dropout else None)
         return results | {name: term(self.encoder, hidden, view) for name, term in self.terms.items()}

@@ -11,12 +11,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from electra.engine.optim import AdamW, Linear, OptimizerConfig, Parameter
+from electra.engine.optim import AdamW, Linear, OptimizerConfig, parameters_of
 from electra.engine.parallel import Parallel
 from electra.engine.train import Engine, Stage, train
 from electra.kernels.random import fold, key
 from electra.model.encoder import Tower
 from electra.tasks.texts import rows
+from electra.text.batches import Tensors
 from electra.text.tokenizer import Tokenizer
 
 
@@ -47,7 +48,7 @@ class Example(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Examples:
+class Examples(Tensors):
     """Examples as tensors, padded to the longest."""
 
     ids: Int[Tensor, "rows length"]
@@ -56,14 +57,6 @@ class Examples:
     documents: Int[Tensor, "rows length"]
     labels: Int[Tensor, " rows"]
     address: Int[Tensor, "rows 2"]
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The fields by name."""
-        return dict(vars(self))
-
-    def to(self, device: torch.device) -> "Examples":
-        """The examples on a device."""
-        return Examples(**{name: value.to(device) for name, value in self.tensors().items()})
 
 
 @dataclass(frozen=True)
@@ -116,7 +109,7 @@ class Classifier(nn.Module):
     def logits(self, batch: Examples, keys: Int[Tensor, " rows"] | None) -> Float[Tensor, "rows classes"]:
         """Float32 logits of the classes."""
         embedded = self.embeddings(batch.ids, batch.positions, batch.segments, keys)
-        states = [embedded, *self.encoder.all_layers(embedded, batch.positions, batch.documents, keys)]
+        states = [embedded, *self.encoder(embedded, batch.positions, batch.documents, keys)]
         read = states if self.config.layers == "all" else states[-1:]
         # Each normed for itself: the states of a pre-norm encoder grow from layer to layer.
         pooled = [F.layer_norm(vectors, vectors.shape[1:]) for vectors in (self.pool(each, batch) for each in read)]
@@ -176,14 +169,10 @@ def classify(
     """The classes that a fine-tuned copy of ``tower`` gives to ``test_texts``; labels count from 0."""
     ids, test_ids = tokenizer.encode(texts), tokenizer.encode(test_texts)
     classifier = Classifier(tower, max(labels) + 1, config, seed)
-    parameters = [
-        Parameter(name, value, decays=value.dim() > 1, matrix=value.dim() == 2 and ".layers." in name)
-        for name, value in classifier.named_parameters()
-    ]
     steps = max(1, config.epochs * len(texts) // config.rows)
     stage = Stage(Labelled(ids, labels, tokenizer, config.length, seed), steps, config.rows, 0, 0)
     train(
-        classifier, [stage], parameters, config.optimizer, Linear(warmup=round(config.warmup * steps)),
+        classifier, [stage], parameters_of(classifier), config.optimizer, Linear(warmup=round(config.warmup * steps)),
         Engine(compile="never", log_every=0, save_every=0), Parallel.alone(),
     )  # fmt: skip
     return classifier.predict(test_ids, tokenizer)

@@ -24,17 +24,14 @@ def held_out(
     precision: Precision = "float32",
 ) -> dict[str, float]:
     """The figures of at most ``count`` held-out rows, without dropout; every process evaluates its share."""
-    seed, pretrainer.seed = pretrainer.seed, SEED
     refs = list(itertools.islice(rows.epoch_refs(0), count))[parallel.rank :: parallel.world]
     sums: dict[str, Tensor] = {}
-    try:
-        for part in batches(refs, batch_rows):
-            with autocast(precision, parallel.device):
-                results = pretrainer.results(rows.batch(part).to(parallel.device), dropout=False)
-            for name, result in results.items():
-                sums[name] = sums.get(name, 0) + result.statistics.double()
-    finally:
-        pretrainer.seed = seed
+    for part in batches(refs, batch_rows):
+        batch = rows.batch(part).to(parallel.device)
+        with autocast(precision, parallel.device):
+            results = pretrainer.results(batch, row_keys(SEED, batch), dropout=False)
+        for name, result in results.items():
+            sums[name] = sums.get(name, 0) + result.statistics.double()
     return pretrainer.figures(parallel.sum(sums))
 
 

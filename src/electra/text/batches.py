@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -25,10 +25,24 @@ SHORTEST = 8  # tokens, special ones included, for which a packed row begins ano
 SHORTEST_TARGET = 5  # original code
 
 Edges = Int[np.ndarray, "_"]
+Fields = TypeVar("Fields", bound="Tensors")
 
 
 @dataclass(frozen=True)
-class Batch:
+class Tensors:
+    """A dataclass whose fields are tensors."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The fields by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def to(self: Fields, device: torch.device) -> Fields:
+        """The same on a device."""
+        return type(self)(**{name: value.to(device, non_blocking=True) for name, value in self.tensors().items()})
+
+
+@dataclass(frozen=True)
+class Batch(Tensors):
     """``rows`` rows of ``length`` tokens.
 
     ``documents``: 0 is padding; 1, 2 … number the texts of a row, and attention stays inside one. ``choosable``:
@@ -41,14 +55,6 @@ class Batch:
     documents: Int[Tensor, "rows length"]
     choosable: Bool[Tensor, "rows length"]
     address: Int[Tensor, "rows 3"]
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The fields by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    def to(self, device: torch.device) -> "Batch":
-        """The batch on a device."""
-        return Batch(**{name: value.to(device, non_blocking=True) for name, value in self.tensors().items()})
 
 
 class Piece(NamedTuple):
@@ -131,7 +137,8 @@ class Packed:
             start, stop = int(edges[0]), int(edges[-1])
             while start < stop:
                 if left < min(SHORTEST, stop - start + 2):
-                    rows, row, left = [*rows, tuple(row)] if row else rows, [], length
+                    rows.append(tuple(row))
+                    row, left = [], length
                 end = min(stop, start + left - 2)
                 row.append(Piece(start, end, end))
                 left -= row[-1].length

@@ -173,7 +173,10 @@ def from_jsonl(path: Path, file: io.BufferedIOBase, skipped: Skipped, field: str
             skipped.note(f"line has no text under {field!r}", where)
             continue
         found = True
-        if any("\ud800" <= character <= "\udfff" for character in text):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
             skipped.note("text has half a surrogate pair, which is no character", where)
-        elif text.strip():
+            continue
+        if text.strip():
             yield Document(text, str(path), number - 1)

@@ -14,6 +14,7 @@ import torch
 
 from electra import config as configs
 from electra import flops, recipes
+from electra.engine.optim import parameters_of
 from electra.engine.parallel import Parallel, Precision, can_compile, chosen
 from electra.engine.telemetry import Silent, environment
 from electra.engine.train import Loop, Stage
@@ -22,7 +23,7 @@ from electra.model.config import ClassicConfig
 from electra.report.tables import table
 from electra.text.batches import SHORTEST
 from electra.workflows.bench_steps import MASK, RandomRows, Theirs
-from electra.workflows.pretrain import PretrainConfig, parameters_of
+from electra.workflows.pretrain import PretrainConfig
 
 WARM_UP = 2  # steps after the first that are not counted
 BLOCK = 2  # steps until it is the next one's turn
@@ -118,7 +119,7 @@ def our_loop(config: BenchConfig, recipe: PretrainConfig) -> Loop:
     stage = Stage(source, 1_000_000, config.rows, config.rows * config.length, work)
     engine = replace(recipe.engine, micro_rows=0, precision=config.precision, compile=config.compile)
     how = recipe.optimizer, recipe.schedule, engine, parallel, None, Silent()
-    return Loop(pretrainer, [stage], parameters_of(pretrainer), *how)
+    return Loop(pretrainer, [stage], parameters_of(pretrainer, pretrainer.towers()), *how)
 
 
 def in_turns(steps: Mapping[str, Callable[[], object]], count: int, stage: Stage) -> dict[str, dict[str, float]]:

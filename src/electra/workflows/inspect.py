@@ -69,7 +69,7 @@ def look(tower: Tower, tokenizer: Tokenizer, text: str) -> Iterator[Seen]:
     for start in range(0, len(ids), size):
         part = ids[start : start + size]
         logits = tower.detection_logits(tower.hidden(*rows([part], tokenizer)))[0]
-        for token, logit in zip(part, logits[1:].sigmoid().tolist(), strict=False):
+        for token, logit in zip(part, logits[1:-1].sigmoid().tolist(), strict=True):
             yield Seen(str(tokenizer.backend.id_to_token(token)), logit)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from electra import flops
 from electra.engine import checkpoint
-from electra.engine.optim import AdamW, Linear, OptimizerConfig, Parameter, Schedule
+from electra.engine.optim import AdamW, Linear, OptimizerConfig, Schedule, parameters_of
 from electra.engine.parallel import Parallel
 from electra.engine.telemetry import RunFolder, Silent, environment, read_metrics
 from electra.engine.train import Engine, Stage, State, scaled, train
@@ -96,8 +96,9 @@ def pretrain(config: PretrainConfig) -> Path:
     say(describe(pretrainer, stages, out))
     begun = checkpoint.latest(out / "checkpoints")
     recorder = RunFolder(out, SHOWN, checkpoint.step_of(begun) if begun else 0) if parallel.first else Silent()
+    parameters = parameters_of(pretrainer, pretrainer.towers())
     state = train(
-        pretrainer, stages, parameters_of(pretrainer), config.optimizer, schedule, config.engine, parallel,
+        pretrainer, stages, parameters, config.optimizer, schedule, config.engine, parallel,
         out / "checkpoints", recorder, evaluate, config.hours * 3600,
     )  # fmt: skip
     if parallel.first:
@@ -166,15 +167,6 @@ def build(config: PretrainConfig, shards: Shards, say: Callable[[str], None]) ->
         for line in huggingface.initialise(pretrainer.parts(), Path(config.init)):
             say(line)
     return pretrainer
-
-
-def parameters_of(pretrainer: Pretrainer) -> list[Parameter]:
-    """Every parameter with its tower; vectors (biases, norms) do not decay, the layers' matrices may be Muon's."""
-    towers = pretrainer.towers()
-    return [
-        Parameter(name, value, towers[name], decays=value.dim() > 1, matrix=value.dim() == 2 and ".layers." in name)
-        for name, value in pretrainer.named_parameters()
-    ]
 
 
 def stages_of(config: PretrainConfig, pretrainer: Pretrainer, rows: Mapping[int, Rows]) -> tuple[list[Stage], Schedule]:
