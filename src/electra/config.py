@@ -8,7 +8,7 @@ import difflib
 import json
 import tomllib
 import types
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -37,9 +37,12 @@ def dump(config: object) -> str:
 
 def read(file: Path) -> Mapping[Any, Any]:
     """The file's mapping, unchecked. Raises ``UserError`` naming the file, and the line where the parser gives it."""
-    import yaml
-
-    parsers = {".yaml": yaml.safe_load, ".yml": yaml.safe_load, ".toml": tomllib.loads, ".json": json.loads}
+    parsers: dict[str, Callable[[str], Any]] = {
+        ".yaml": from_yaml,
+        ".yml": from_yaml,
+        ".toml": tomllib.loads,
+        ".json": json.loads,
+    }
     if file.suffix not in parsers:
         raise UserError(f"{file}: a config file is named .yaml, .toml or .json")
     try:
@@ -48,13 +51,23 @@ def read(file: Path) -> Mapping[Any, Any]:
         raise UserError(f"{file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not UTF-8 at byte {error.start}") from error
-    except (yaml.YAMLError, ValueError) as error:
+    except ValueError as error:
         raise UserError(f"{file}: {' '.join(str(error).split())}") from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
         raise UserError(f"{file}: expected keys with values, found {type(tree).__name__}")
     return tree
+
+
+def from_yaml(text: str) -> Any:
+    """YAML's value. Raises ``ValueError`` with the line, as the other parsers do."""
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
 
 
 def overlay(base: C, tree: Mapping[Any, Any], where: str) -> C:

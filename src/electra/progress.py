@@ -17,6 +17,7 @@ class Progress:
         self.started = self.told = time.monotonic()
         self.recent = deque([(self.started, done)], RECENT)
         self.done, self.words = done, ""
+        self.last: float | None = None  # how much was done when a line was printed
         self.bar: Any = None  # rich's, once something is drawn
 
     def __enter__(self) -> "Progress":
@@ -33,14 +34,14 @@ class Progress:
         if sys.stderr.isatty():
             self.draw()
         elif time.monotonic() - self.told > self.every_seconds:
-            self.told = time.monotonic()
+            self.told, self.last = time.monotonic(), done
             print(self.line(), file=sys.stderr, flush=True)
 
     def end(self) -> None:
         """The last word on it."""
         if self.bar is not None:
             self.bar.stop()
-        else:
+        elif self.done != self.last:
             print(self.line(), file=sys.stderr, flush=True)
 
     def line(self) -> str:

@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from electra.errors import UserError
 from electra.tasks import packages
 from electra.tasks.packages import Unnamed, bag_of_words, build
 from electra.text.copies import words_of
@@ -66,7 +67,7 @@ def test_copies_that_differ_in_names_alone_are_dropped() -> None:
 
 
 def test_too_few_packages_are_refused() -> None:
-    with pytest.raises(ValueError, match="needs two packages"):
+    with pytest.raises(UserError, match="needs two installed packages"):
         build([document for document in corpus() if document.source.startswith("torch")])
 
 

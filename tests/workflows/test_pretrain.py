@@ -193,6 +193,26 @@ def test_other_data_under_the_same_name_is_refused(prepared: Path, tmp_path: Pat
         pretrain(first)
 
 
+def test_a_flipped_bit_in_the_data_is_found_at_the_start(prepared: Path, tmp_path: Path) -> None:
+    shutil.copytree(prepared, tmp_path / "data")
+    shard = tmp_path / "data" / "train-00000.shard"
+    content = bytearray(shard.read_bytes())
+    content[5000] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(UserError, match=f"{shard}: damaged: its checksum"):
+        pretrain(config(tmp_path / "data", tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["config.json", "environment.json"])
+def test_a_damaged_run_folder_is_named(prepared: Path, tmp_path: Path, name: str) -> None:
+    asked = config(prepared, tmp_path / "run", steps=1)
+    pretrain(asked)
+    (tmp_path / "run" / name).write_text('{"data": ')
+    with pytest.raises(UserError, match=f"{name}: "):
+        pretrain(asked)
+
+
 def test_a_gradient_that_is_not_finite_stops_with_the_place(prepared: Path, tmp_path: Path) -> None:
     wild = config(prepared, tmp_path / "run", optimizer=AdamW(learning_rate=1e30), schedule=WarmupStableDecay(warmup=0))
     with pytest.raises(UserError, match=r"not finite at step \d+ .*epoch"):

@@ -97,7 +97,7 @@ def test_evaluate_refuses_what_it_cannot_measure(run: Path, other: Path, tmp_pat
     for asked, said in [
         (EvaluateConfig(), "which run"),
         (EvaluateConfig(run=str(tmp_path)), "does not say which data"),
-        (EvaluateConfig(run=str(tmp_path), data=str(other)), "no generator/ here"),
+        (EvaluateConfig(run=str(tmp_path), data=str(other)), "no generator here"),
         (EvaluateConfig(run=str(run), data=str(other)), "prepared with another tokenizer"),
     ]:
         with pytest.raises(UserError, match=said):
@@ -155,10 +155,28 @@ def test_a_run_starts_from_exported_weights(run: Path, prepared: Path, tmp_path:
         assert one.read_bytes() == two.read_bytes()
 
 
-def test_weights_of_another_vocabulary_are_refused(run: Path, other: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="vocab_size: 1000 there"):
-        pretrain(replace(config(other, tmp_path / "run"), init=str(run)))
-    assert not (tmp_path / "run" / "checkpoints").exists()
+def test_weights_of_another_vocabulary_are_refused(run: Path, other: Path, prepared: Path, tmp_path: Path) -> None:
+    """Of another size, or of the same size with two word pieces in each other's place."""
+    words = (prepared / "tokenizer" / "vocab.txt").read_text().split("\n")
+    words[500], words[501] = words[501], words[500]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    text, swapped = (str(prepared.parent / "text.txt"),), tmp_path / "swapped"
+    prepare(PrepareConfig(text, str(tmp_path / "vocab.txt"), str(swapped), held_out=0.1))
+    for data, differing in ((other, "1,"), (swapped, "4 ")):
+        with pytest.raises(UserError, match=f"{differing}.*word pieces or their ids are not those of {data}"):
+            pretrain(replace(config(data, tmp_path / "run"), init=str(run)))
+        assert not (tmp_path / "run" / "checkpoints").exists()
+        shutil.rmtree(tmp_path / "run")
+
+
+def test_weights_without_a_tokenizer_are_taken_and_that_is_said(run: Path, prepared: Path, tmp_path: Path, capsys):
+    folder = tmp_path / "discriminator"
+    folder.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(run / "final" / "discriminator" / name, folder / name)
+    pretrain(replace(config(prepared, tmp_path / "run"), init=str(folder), phases=(Phase(1, 32, 8),)))
+    said = capsys.readouterr().out
+    assert f"{folder}: no tokenizer there" in said and f"discriminator: weights from {folder}" in said
 
 
 def test_mlm_runs_evaluate_and_export_too(prepared: Path, tmp_path: Path) -> None:

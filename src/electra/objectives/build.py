@@ -1,5 +1,6 @@
 """The objectives by name: each a frozen description that builds one composition."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,16 +28,21 @@ class Electra:
     embeddings: Literal["shared", "own"] = "shared"
 
     def build(self, encoder: EncoderConfig, mask_id: int, seed: int) -> Pretrainer:
-        """A fresh pre-trainer: ``Generate`` over ``Mask``, an encoder, ``Detection``."""
+        """A pre-trainer with fresh weights."""
         small = generator_config(encoder, self.generator_width, self.generator_depth)
         sharing = (Shared if self.embeddings == "shared" else Own)(encoder, small)
-        generator = Tower.token(small, sharing.generator)
-        discriminator = Tower.detection(encoder, sharing.discriminator)
+        towers = {
+            "generator": Tower.token(small, sharing.generator),
+            "discriminator": Tower.detection(encoder, sharing.discriminator),
+        }
+        return self.compose(towers, mask_id, seed)
+
+    def compose(self, towers: Mapping[str, Tower], mask_id: int, seed: int) -> Pretrainer:
+        """``Generate`` over ``Mask`` by the generator, then the discriminator with ``Detection``."""
         mask = Mask(mask_id, self.mask_rate, self.replace_rate)
-        corrupt = Generate(mask, generator, Recovery(self.generator_weight), self.temperature)
-        return Pretrainer(
-            corrupt, discriminator, {"discriminator": Detection(self.detection_weight, self.detection_on)}, seed
-        )
+        corrupt = Generate(mask, towers["generator"], Recovery(self.generator_weight), self.temperature)
+        terms = {"discriminator": Detection(self.detection_weight, self.detection_on)}
+        return Pretrainer(corrupt, towers["discriminator"], terms, seed)
 
 
 @dataclass(frozen=True)
@@ -48,9 +54,13 @@ class Mlm:
     replace_rate: float = 0.85  # as in the original code's MLM: the rest stays, none becomes a random token
 
     def build(self, encoder: EncoderConfig, mask_id: int, seed: int) -> Pretrainer:
-        """A fresh pre-trainer: ``Mask``, an encoder, ``Recovery``."""
-        tower = Tower.token(encoder, build_embeddings(encoder))
-        return Pretrainer(Mask(mask_id, self.mask_rate, self.replace_rate), tower, {"generator": Recovery()}, seed)
+        """A pre-trainer with fresh weights."""
+        return self.compose({"generator": Tower.token(encoder, build_embeddings(encoder))}, mask_id, seed)
+
+    def compose(self, towers: Mapping[str, Tower], mask_id: int, seed: int) -> Pretrainer:
+        """``Mask``, then the encoder with ``Recovery``."""
+        mask = Mask(mask_id, self.mask_rate, self.replace_rate)
+        return Pretrainer(mask, towers["generator"], {"generator": Recovery()}, seed)
 
 
 Objective = Electra | Mlm

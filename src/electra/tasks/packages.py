@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from electra.errors import UserError
 from electra.text.builtin import held_out, package
 from electra.text.copies import WORD, near_copies, words_of
 from electra.text.corpus import Document
@@ -57,7 +58,7 @@ class Task:
 def build(documents: Iterable[Document], most_train: int = 1000, most_test: int = 100) -> Task:
     """The task in a corpus of docstrings, the same every time; at most so many texts of a class in each split.
 
-    The standard library is no class: its modules are one project under many names. Raises ``ValueError`` where the
+    The standard library is no class: its modules are one project under many names. Raises ``UserError`` where the
     corpus has fewer than two packages with documents in both splits.
     """
     documents = [document for document in documents if package(document) not in sys.stdlib_module_names]
@@ -84,7 +85,9 @@ def largest(documents: Sequence[Document]) -> list[str]:
     tested = Counter(package(document) for document in documents if held_out(document))
     both = [name for name, count in counts.items() if 0 < tested[name] < count]
     if len(both) < 2:
-        raise ValueError(f"the task needs two packages with documents in both splits; found {len(both)}")
+        raise UserError(
+            f"the labelled task needs two installed packages with documentation in both splits; found {len(both)}"
+        )
     return sorted(sorted(both, key=lambda name: (-counts[name], name))[:CLASSES])
 
 

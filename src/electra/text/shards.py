@@ -204,7 +204,7 @@ class Shards:
         return [(number, block) for number, shard in enumerate(self.files) for block in range(shard.blocks)]
 
     def damaged(self) -> Iterator[Path]:
-        """The files whose content is not what it was when they were written. Reads everything."""
+        """The files whose content is not what it was when they were written. Reads all of them."""
         for shard in self.files:
             if checksum(shard.path) != shard.header.checksum:
                 yield shard.path

@@ -5,17 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from electra import config as configs
 from electra.engine.parallel import Parallel
 from electra.errors import UserError
 from electra.interchange import huggingface
-from electra.objectives.corrupt import Generate, Mask
-from electra.objectives.pretrainer import Pretrainer
-from electra.objectives.terms import Detection, Recovery
+from electra.model.encoder import Tower
+from electra.objectives.build import Electra, Mlm, Objective
 from electra.report.tables import table
 from electra.tasks.held_out import held_out, identity_auc
 from electra.text import tokenizer
-from electra.text.batches import Packed, Paper, Rows
+from electra.text.batches import Rows
 from electra.text.shards import Shards
+from electra.workflows.pretrain import PretrainConfig
 
 
 @dataclass(frozen=True)
@@ -42,20 +43,18 @@ def evaluate(config: EvaluateConfig) -> dict[str, float]:
         raise UserError("which run? electra evaluate FOLDER --task held-out")
     run = Path(config.run)
     trained = recipe(run)
-    data = config.data or trained.get("data", "")
+    data = config.data or trained.data
     if not data:
         raise UserError(f"{run} does not say which data it was trained on: give --data FOLDER")
     shards = Shards.open(Path(data), "held-out")
-    folder = run / "final" if (run / "final").is_dir() else run
-    pretrainer = assembled(folder, trained.get("objective", {}), shards)
-    length = config.length or (trained["phases"][-1]["length"] if trained else 128)
-    layout = dict(trained.get("layout", {"kind": "paper"}))
-    layout = {"paper": Paper, "packed": Packed}[layout.pop("kind")](**layout)
-    rows = Rows(shards, layout, length, trained.get("seed", 1))
+    parts = towers(run / "final" if (run / "final").is_dir() else run, trained.objective, shards)
+    pretrainer = trained.objective.compose(parts, shards.mask_id, seed=0)
+    length = config.length or trained.phases[-1].length
+    rows = Rows(shards, trained.layout, length, trained.seed)
     at_once = max(1, 4096 // length)
     figures = held_out(pretrainer, rows, config.rows, at_once, Parallel.alone())
-    if isinstance(pretrainer.corrupt, Generate):
-        train_rows = Rows(Shards.open(Path(data), "train"), layout, length, trained.get("seed", 1))
+    if "discriminator" in parts:
+        train_rows = Rows(Shards.open(Path(data), "train"), trained.layout, length, trained.seed)
         figures["discriminator/identity_auc"] = identity_auc(pretrainer, train_rows, rows, config.rows, at_once)
     print(
         json.dumps(figures)
@@ -65,27 +64,23 @@ def evaluate(config: EvaluateConfig) -> dict[str, float]:
     return figures
 
 
-def recipe(run: Path) -> dict:
-    """The config that a run folder holds; empty for a folder of exported towers alone."""
+def recipe(run: Path) -> PretrainConfig:
+    """The config of a run folder; the defaults, with the objective that its towers allow, for exported towers alone."""
     path = run / "config.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    if path.exists() and not (run / "model.safetensors").exists():
+        return configs.load(PretrainConfig(), path)
+    return PretrainConfig(objective=Electra() if (run / "discriminator").is_dir() else Mlm())
 
 
-def assembled(folder: Path, objective: dict, shards: Shards) -> Pretrainer:
-    """The pre-trainer of exported towers: generator and discriminator, or a masked language model alone."""
-    parts = {
-        name: huggingface.load(folder / name) for name in ("generator", "discriminator") if (folder / name).is_dir()
-    }
-    if "generator" not in parts:
-        raise UserError(f"{folder}: no generator/ here; the held-out figures need it to corrupt text as in training")
-    for name, tower in parts.items():
-        if (
-            tower.config.vocab_size != shards.vocab_size
-            or tokenizer.load(folder / name).fingerprint != shards.tokenizer
-        ):
+def towers(folder: Path, objective: Objective, shards: Shards) -> dict[str, Tower]:
+    """The exported towers that the objective is made of. Raises ``UserError`` as ``evaluate``."""
+    wanted = ["generator", "discriminator"] if isinstance(objective, Electra) else ["generator"]
+    missing = [name for name in wanted if not (folder / name).is_dir()]
+    if missing:
+        raise UserError(
+            f"{folder}: no {' or '.join(missing)} here; the held-out figures need it, to corrupt text as in training"
+        )
+    for name in wanted:
+        if tokenizer.load(folder / name).fingerprint != shards.tokenizer:
             raise UserError(f"{shards.folder}: prepared with another tokenizer than that of {folder / name}")
-    mask = Mask(shards.mask_id, objective.get("mask_rate", 0.15), objective.get("replace_rate", 0.85))
-    if "discriminator" not in parts:
-        return Pretrainer(mask, parts["generator"], {"generator": Recovery()}, seed=0)
-    corrupt = Generate(mask, parts["generator"], Recovery(), objective.get("temperature", 1.0))
-    return Pretrainer(corrupt, parts["discriminator"], {"discriminator": Detection()}, seed=0)
+    return {name: huggingface.load(folder / name) for name in wanted}

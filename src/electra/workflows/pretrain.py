@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from electra import config as configs
 from electra import flops
 from electra.engine import checkpoint
 from electra.engine.optim import AdamW, Linear, OptimizerConfig, Schedule, parameters_of
@@ -20,9 +21,11 @@ from electra.objectives.build import Electra, Objective
 from electra.objectives.pretrainer import Pretrainer
 from electra.report import curves
 from electra.tasks.held_out import held_out
+from electra.text import tokenizer
 from electra.text.batches import Packed, Paper, Rows
 from electra.text.shards import Shards
 
+VERIFIED = 1 << 31  # bytes of a split up to which its checksums are compared at every start: a few seconds
 SHOWN = {
     "generator/loss": "mlm",
     "generator/accuracy": "right",
@@ -112,10 +115,15 @@ def silent(*words: object) -> None:
 
 
 def open_data(config: PretrainConfig) -> tuple[Shards, Shards]:
-    """The train and held-out splits of the prepared data."""
+    """The train and held-out splits of the prepared data; checksums are compared where that takes seconds."""
     if not config.data:
         raise UserError("--data is missing: the folder that `electra prepare` wrote")
-    return Shards.open(Path(config.data), "train"), Shards.open(Path(config.data), "held-out")
+    splits = Shards.open(Path(config.data), "train"), Shards.open(Path(config.data), "held-out")
+    for shards in splits:
+        if sum(shard.header.size for shard in shards.files) <= VERIFIED:
+            for path in shards.damaged():
+                raise UserError(f"{path}: damaged: its checksum is another now; prepare the data anew")
+    return splits
 
 
 def open_run(config: PretrainConfig, data: str, parallel: Parallel) -> Path:
@@ -125,12 +133,12 @@ def open_run(config: PretrainConfig, data: str, parallel: Parallel) -> Path:
     out, wanted = Path(config.out), json.loads(json.dumps(asdict(config)))
     path = out / "config.json"
     if path.exists():
-        differing = sorted(differences(json.loads(path.read_text()), wanted))
+        differing = sorted(differences(configs.read(path), wanted))
         if differing:
             raise UserError(
                 f"{path}: this folder holds a run of another config: {'; '.join(differing)}; choose another --out"
             )
-        if json.loads((out / "environment.json").read_text())["data"] != data:
+        if configs.read(out / "environment.json").get("data") != data:
             raise UserError(
                 f"{out}: this run was begun on other data than {config.data} holds now; choose another --out"
             )
@@ -164,9 +172,35 @@ def build(config: PretrainConfig, shards: Shards, say: Callable[[str], None]) ->
     torch.manual_seed(config.seed)
     pretrainer = config.objective.build(encoder, shards.mask_id, config.seed)
     if config.init:
-        for line in huggingface.initialise(pretrainer.parts(), Path(config.init)):
+        for line in begin_from(Path(config.init), pretrainer, shards):
             say(line)
     return pretrainer
+
+
+def begin_from(folder: Path, pretrainer: Pretrainer, shards: Shards) -> list[str]:
+    """Give the pre-trainer the weights in ``folder``; returns what to tell of it.
+
+    Raises:
+        UserError: as ``huggingface.initialise``; or the folder's word pieces are not the data's.
+    """
+    here, lines = vocabulary(shards.folder / "tokenizer"), []
+    for each in huggingface.tower_folders(folder):
+        if not any((each / name).exists() for name in ("tokenizer.json", "vocab.txt")):
+            lines.append(f"{each}: no tokenizer there; its word pieces are taken to be those of {shards.folder}")
+            continue
+        there = vocabulary(each)
+        if there != here:
+            differing = len(there.items() ^ here.items())
+            raise UserError(
+                f"{each}: {differing:,} word pieces or their ids are not those of {shards.folder}; "
+                f"prepare the data with --tokenizer {each}"
+            )
+    return [*lines, *huggingface.initialise(pretrainer.parts(), folder)]
+
+
+def vocabulary(folder: Path) -> dict[str, int]:
+    """Word piece → id of the tokenizer in a folder."""
+    return tokenizer.load(folder).backend.get_vocab(with_added_tokens=True)
 
 
 def stages_of(config: PretrainConfig, pretrainer: Pretrainer, rows: Mapping[int, Rows]) -> tuple[list[Stage], Schedule]:
