@@ -10,6 +10,7 @@ from electra.workflows.demo import MANY, DemoConfig, demo
 
 
 @pytest.mark.slow
+@pytest.mark.compiled
 def test_the_whole_chain(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     out = demo(DemoConfig(out=str(tmp_path / "demo"), minutes=0.75, compare="mlm", seeds=1))
     said = capsys.readouterr().out
