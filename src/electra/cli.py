@@ -4,6 +4,7 @@ imported.
 
 import argparse
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -43,14 +44,20 @@ VERBS = {
         "electra demo --minutes 8",
     ),
     "tokenizer": Verb(
-        "train a WordPiece vocabulary on text",
+        "train a vocabulary on text: WordPiece, byte-level BPE or Unigram",
         "electra.text.prepare:tokenizer:TokenizerConfig",
         'electra tokenizer --data "corpus/*.txt" --vocab-size 30522 --out tok/',
     ),
     "prepare": Verb(
-        "text files to memory-mapped tokens, with a held-out split",
+        "text of any kind and size to memory-mapped tokens, with a held-out split",
         "electra.text.prepare:prepare:PrepareConfig",
         'electra prepare --data "corpus/*.jsonl.gz" --tokenizer tok/ --out data/',
+    ),
+    "data": Verb(
+        "what is in prepared data, whether it is undamaged, how it reads",
+        "electra.workflows.data:data:DataConfig",
+        "electra data data/ --verify",
+        positional=("data",),
     ),
     "pretrain": Verb(
         "train generator and discriminator; the same --out goes on where it stopped",
@@ -181,7 +188,7 @@ def help_text(verb: Verb, config_class: type) -> str:
 
     preset = f"--preset NAME: one of {', '.join(recipes.names())} (default: {verb.preset}).\n\n" if verb.preset else ""
     return (
-        f"{config_class.__doc__}\n\nExample: {verb.example}\n\n{preset}"
+        f"{inspect.cleandoc(config_class.__doc__ or '')}\n\nExample: {verb.example}\n\n{preset}"
         "--config FILE: YAML, TOML or JSON, laid under the flags.\n\n"
         "--print-config: print all settings as YAML and stop."
     )

@@ -13,7 +13,8 @@ from torch import Tensor
 from electra.model.config import ClassicConfig, ModernConfig
 from electra.objectives.build import Electra, Mlm
 from electra.objectives.pretrainer import row_keys
-from electra.text.batches import Batch, Layout, Packed, Paper, Rows
+from electra.text.batches import Batch, Rows
+from electra.text.layout import Layout, Packed, Paper
 from electra.text.shards import Shards
 
 CLASSIC = ClassicConfig(

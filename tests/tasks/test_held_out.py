@@ -10,7 +10,8 @@ from electra.model.config import ClassicConfig
 from electra.objectives.build import Electra
 from electra.objectives.pretrainer import Pretrainer
 from electra.tasks.held_out import held_out, identity_auc
-from electra.text.batches import Paper, Rows
+from electra.text.batches import Rows
+from electra.text.layout import Paper
 from electra.text.shards import Shards
 
 SIZES = {"vocab_size": 1000, "hidden_size": 32, "layers": 1, "heads": 2, "intermediate_size": 64, "embedding_size": 16}

@@ -1,65 +1,26 @@
-"""Rows: nothing lost, nothing twice, the same from any place; what a batch says of its tokens."""
+"""Rows: nothing lost or twice, sources as they weigh, the same from any place; what a batch says of its tokens."""
 
-import itertools
+import json
+import os
+import tracemalloc
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from electra.errors import UserError
-from electra.text.batches import GROUP, Layout, Packed, Paper, Place, Row, Rows
-from electra.text.shards import BLOCK, Shards
+from electra.text import shards as on_disk
+from electra.text.batches import GROUP, Place, Row, Rows
+from electra.text.layout import Packed, Paper
+from electra.text.prepare import PrepareConfig, TokenizerConfig, prepare, tokenizer
+from electra.text.shards import BLOCK, FORMAT, MANIFEST, Header, Shards, Writer
 
 LAYOUTS = [Paper(), Paper(single_segment=1.0, short=1.0), Packed()]
-
-
-def edges_of(lengths: list[list[int]]) -> list[np.ndarray]:
-    """Documents by the lengths of their units → the edges of the units, one document after another."""
-    ends = iter(np.cumsum([0, *itertools.chain(*lengths)]).tolist())
-    first, found = next(ends), []
-    for document in lengths:
-        found.append(np.array([first, *(first := next(ends) for _ in document)]))
-    return found
-
-
-documents = st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=12), min_size=1, max_size=12)
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-@settings(max_examples=60, deadline=None)
-@given(documents, st.integers(8, 40), st.integers(0, 99))
-def test_every_token_stands_in_exactly_one_row(
-    layout: Layout, lengths: list[list[int]], length: int, seed: int
-) -> None:
-    laid = layout.lay_out(edges_of(lengths), length, np.random.default_rng(seed))
-    pieces = [piece for row in laid for piece in row]
-    tokens = [token for piece in pieces for token in range(piece.start, piece.stop)]
-    assert tokens == list(range(sum(map(sum, lengths))))
-    assert all(piece.start < piece.middle <= piece.stop for piece in pieces)
-    assert all(sum(piece.length for piece in row) <= length for row in laid)
-    document = np.repeat(np.arange(len(lengths)), [sum(each) for each in lengths])
-    assert all(document[piece.start] == document[piece.stop - 1] for piece in pieces)
-
-
-def test_the_papers_rows_have_its_shares() -> None:
-    """10 % single segments and 5 % short rows among those that had a choice, A about half of the others."""
-    lengths = [[8] * 8000 for _ in range(10)]
-    pieces = [p for (p,) in Paper().lay_out(edges_of(lengths), 128, np.random.default_rng(1))]
-    full = [p for p in pieces if p.length > 120]
-    assert np.mean([p.middle == p.stop for p in full]) == pytest.approx(0.1, abs=0.015)
-    assert 1 - len(full) / len(pieces) == pytest.approx(0.05, abs=0.02)
-    two = [p for p in full if p.middle < p.stop]
-    assert np.mean([(p.middle - p.start) / (p.stop - p.start) for p in two]) == pytest.approx(0.5, abs=0.03)
-
-
-def test_packed_rows_are_full() -> None:
-    draw = np.random.default_rng(1)
-    lengths = [draw.integers(3, 40, draw.integers(1, 12)).tolist() for _ in range(400)]
-    rows = Packed().lay_out(edges_of(lengths), 128, draw)
-    assert sum(p.length for row in rows for p in row) / (128 * len(rows)) > 0.99
+SPECIAL = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
 
 
 @pytest.fixture(scope="module", params=LAYOUTS, ids=["paper", "short", "packed"])
@@ -67,7 +28,7 @@ def rows(request: pytest.FixtureRequest, prepared: Path) -> Rows:
     return Rows(Shards.open(prepared, "train"), request.param, 48, seed=7)
 
 
-def tokens_of(rows: Rows, refs: list[Row]) -> Counter:
+def tokens_of(refs: Sequence[Row]) -> Counter:
     return Counter(
         (ref.shard, token) for ref in refs for piece in ref.pieces for token in range(piece.start, piece.stop)
     )
@@ -75,8 +36,10 @@ def tokens_of(rows: Rows, refs: list[Row]) -> Counter:
 
 def test_an_epoch_reads_every_token_once(rows: Rows) -> None:
     for epoch in (0, 3):
-        counts = tokens_of(rows, list(rows.epoch_refs(epoch)))
+        refs = list(rows.epoch_refs(epoch))
+        counts = tokens_of(refs)
         assert len(counts) == rows.shards.tokens and set(counts.values()) == {1}
+        assert {ref.turn for ref in refs} == {epoch}
     assert [r.pieces for r in rows.epoch_refs(0)] != [r.pieces for r in rows.epoch_refs(1)]
     assert len({r[:3] for r in rows.epoch_refs(0)}) == len(list(rows.epoch_refs(0)))
 
@@ -90,7 +53,7 @@ def test_taking_goes_on_from_a_place_as_if_it_had_never_stopped(rows: Rows) -> N
         part, place = again.take(place, count)
         parts += part
     assert parts == at_once and place == end
-    assert [ref.epoch for ref in at_once] == sorted(ref.epoch for ref in at_once)
+    assert [ref.turn for ref in at_once] == sorted(ref.turn for ref in at_once)
     other = Rows(rows.shards, rows.layout, rows.length, seed=8).take(Place(), 20)[0]
     assert other != at_once[:20]
 
@@ -115,23 +78,312 @@ def test_a_batch_says_what_stands_where(rows: Rows) -> None:
         assert batch.segments[at].tolist() == segments + padding
         assert batch.documents[at].tolist() == numbers + padding
         assert batch.choosable[at].tolist() == text + [False] * len(padding)
-        assert batch.address[at].tolist() == [ref.epoch, ref.block, ref.number]
+        assert batch.address[at].tolist() == [ref.turn, ref.block, ref.number]
 
 
-def test_rows_too_short_and_splits_without_text_are_refused(prepared: Path) -> None:
+def test_rows_too_short_and_splits_without_text_are_refused(prepared: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="rows of 4 tokens: at least 8"):
         Rows(Shards.open(prepared, "train"), Paper(), 4, 1)
+    with pytest.raises(UserError, match="the train split is empty"):
+        Rows(opened(tmp_path, []), Paper(), 48, 1)
 
 
 def test_there_are_several_blocks_and_one_group(rows: Rows) -> None:
     """The corpus of these tests has more than one block, so that orders of blocks are tested; groups: below."""
-    assert 1 < len(rows.blocks) == -(-rows.shards.tokens // BLOCK) <= GROUP
+    assert 1 < rows.shards.blocks == -(-rows.shards.tokens // BLOCK) <= GROUP
+    assert [rows.shards.place(block) for block in range(rows.shards.blocks)] == [
+        (0, block) for block in range(rows.shards.blocks)
+    ]
 
 
 def test_several_groups(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("electra.text.batches.GROUP", 1)
     rows = Rows(Shards.open(prepared, "train"), Packed(), 48, 1)
-    assert rows.groups == len(rows.blocks) > 1
+    assert rows.groups(0) == rows.shards.blocks > 1
     refs = list(rows.epoch_refs(0))
     assert rows.take(Place(), len(refs)) == (refs, Place(1))
-    assert set(tokens_of(rows, refs).values()) == {1}
+    assert set(tokens_of(refs).values()) == {1}
+
+
+# Several sources -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def two_sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders a and b of text, b five times as large and in several files, and a tokenizer."""
+    folder, draw = tmp_path_factory.mktemp("sources"), np.random.default_rng(5)
+    words = np.array([f"{x}{y}" for x in ("che", "mea", "coo", "wri", "rea") for y in ("f", "l", "k", "te", "d")])
+    for name, counts in (("a", (300,)), ("b", (500, 500, 500))):
+        (folder / name).mkdir()
+        for number, count in enumerate(counts):
+            lines = [" ".join(draw.choice(words, draw.integers(3, 40))) for _ in range(3 * count)]
+            text = "\n\n".join("\n".join(lines[n : n + 3]) for n in range(0, len(lines), 3))
+            (folder / name / f"{number}.txt").write_text(text)
+    tokenizer(TokenizerConfig(data=(str(folder),), out=str(folder / "tok"), vocab_size=100))
+    return folder
+
+
+def weighted(folder: Path, out: Path, **changes: Any) -> Path:
+    """The two sources as prepared data."""
+    given = {
+        "data": (f"a={folder / 'a'}", f"b={folder / 'b'}"),
+        "tokenizer": str(folder / "tok"),
+        "out": str(out),
+        "held_out": 0.02,
+        "workers": 1,
+    }
+    prepare(PrepareConfig(**given | changes))
+    return out
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of 200 tokens, and files of some 8,000: hundreds of blocks in several files."""
+    monkeypatch.setattr(on_disk, "BLOCK", 200)
+    monkeypatch.setattr(on_disk, "SHARD_TOKENS", 8_000)
+
+
+def read_by_source(rows: Rows, refs: Sequence[Row]) -> Counter:
+    """How many tokens of each source stand in rows."""
+    return Counter(
+        {
+            source: sum(
+                piece.stop - piece.start
+                for ref in refs
+                if rows.shards.sources[ref.shard] == source
+                for piece in ref.pieces
+            )
+            for source in ("a", "b")
+        }
+    )
+
+
+@pytest.mark.parametrize("layout", [Paper(), Packed()], ids=["paper", "packed"])
+@pytest.mark.parametrize(
+    ("weights", "share"), [(("a=3", "b=1"), 0.75), (("a=1", "b=9"), 0.1), (("a=0.002", "b=0.998"), 0.002)]
+)
+def test_weights_are_the_shares_of_the_tokens_that_are_read(
+    two_sources: Path,
+    tmp_path: Path,
+    small_blocks: None,
+    weights: tuple[str, ...],
+    share: float,
+    layout: Paper | Packed,
+) -> None:
+    shards = Shards.open(weighted(two_sources, tmp_path / "data", weights=weights), "train")
+    rows = Rows(shards, layout, 48, seed=3)
+    assert shards.blocks > 200 and len(shards.files) > 5
+    total: Counter = Counter()
+    refs: list[Row] = []
+    for epoch in range(6):
+        read = list(rows.epoch_refs(epoch))
+        counts = read_by_source(rows, read)
+        assert counts["a"] == pytest.approx(share * shards.tokens, abs=3 * 200)
+        assert counts.total() == pytest.approx(shards.tokens, rel=0.01)
+        total += counts
+        refs += read
+    assert total["a"] / total.total() == pytest.approx(share, abs=0.002)
+    by_pass = Counter(
+        (ref.turn, ref.shard, token) for ref in refs for piece in ref.pieces for token in range(piece.start, piece.stop)
+    )
+    assert set(by_pass.values()) == {1}, "within a pass over a source a token is read twice"
+    assert len({ref[:3] for ref in refs}) == len(refs), "two rows have one address"
+    addresses = rows.batch(refs).address
+    assert len(addresses.unique(dim=0)) == len(refs)
+
+
+def test_a_block_that_an_epoch_reads_again_has_another_turn_and_other_rows(
+    two_sources: Path, tmp_path: Path, small_blocks: None
+) -> None:
+    shards = Shards.open(weighted(two_sources, tmp_path / "data", weights=("a=3", "b=1")), "train")
+    rows = Rows(shards, Paper(), 48, seed=3)
+    order = rows.order(0).tolist()
+    counts = Counter(block for _, block in order)
+    assert max(counts.values()) >= 4  # a is a sixth of the data and three quarters of what is read
+    assert len({(turn, block) for turn, block in order}) == len(order)
+    again = next(block for block, count in counts.items() if count > 1)
+    laid: dict[int, list] = {}
+    for ref in rows.epoch_refs(0):
+        if ref.block == again:
+            laid.setdefault(ref.turn, []).append((ref.number, ref.pieces))
+    assert len(laid) == counts[again]
+    assert len({str(sorted(found)) for found in laid.values()}) > 1
+
+
+def test_an_epoch_goes_on_with_each_source_where_the_one_before_ended(
+    two_sources: Path, tmp_path: Path, small_blocks: None
+) -> None:
+    """A pass over b takes several epochs, and reads each of its blocks once before the next pass begins."""
+    shards = Shards.open(weighted(two_sources, tmp_path / "data", weights=("a=3", "b=1")), "train")
+    rows = Rows(shards, Paper(), 48, seed=3)
+    blocks = [block for block in range(shards.blocks) if shards.sources[shards.place(block)[0]] == "b"]
+    read = [
+        (epoch, turn, block)
+        for epoch in range(12)
+        for turn, block in rows.order(epoch).tolist()
+        if block in set(blocks)
+    ]
+    epochs = [{epoch for epoch, turn, _ in read if turn == number} for number in (0, 1, 2)]
+    assert len(epochs[0]) >= 3 and max(epochs[0]) <= min(epochs[1]) and max(epochs[1]) <= min(epochs[2])
+    orders = [[block for _, turn, block in read if turn == number] for number in (0, 1)]
+    assert sorted(orders[0]) == sorted(orders[1]) == blocks and orders[0] != orders[1]
+
+
+@pytest.mark.parametrize("weights", [("a=3", "b=1"), ()])
+def test_taking_rows_of_weighted_sources_goes_on_from_any_place(
+    two_sources: Path, tmp_path: Path, small_blocks: None, weights: tuple[str, ...]
+) -> None:
+    shards = Shards.open(weighted(two_sources, tmp_path / "data", weights=weights), "train")
+    rows = Rows(shards, Packed(), 48, seed=3)
+    size = len(list(rows.epoch_refs(0)))
+    at_once, end = rows.take(Place(), 3 * size)
+    place, parts = Place(), []
+    for count in (size // 2, size, 1, 2 * size - size // 2 - 1):
+        part, place = Rows(shards, Packed(), 48, seed=3).take(place, count)
+        parts += part
+    assert parts == at_once and place == end and place.epoch >= 2
+
+
+def test_without_weights_every_token_of_every_source_is_read_once(
+    two_sources: Path, tmp_path: Path, small_blocks: None
+) -> None:
+    shards = Shards.open(weighted(two_sources, tmp_path / "data"), "train")
+    rows = Rows(shards, Paper(), 48, seed=3)
+    for epoch in range(3):
+        counts = tokens_of(list(rows.epoch_refs(epoch)))
+        assert len(counts) == shards.tokens and set(counts.values()) == {1}
+    assert {shards.sources[shards.place(block)[0]] for block in range(shards.blocks)} == {"a", "b"}
+
+
+def test_weights_are_for_training_and_the_held_out_split_is_read_as_it_is(two_sources: Path, tmp_path: Path) -> None:
+    """Its sources are smaller than a block each: with weights an evaluation would read nothing of some."""
+    shards = Shards.open(weighted(two_sources, tmp_path / "data", weights=("a=1", "b=9")), "held-out")
+    rows = Rows(shards, Paper(), 48, seed=3)
+    assert shards.blocks == len(shards.files) == 2
+    assert len(tokens_of(list(rows.epoch_refs(0)))) == shards.tokens
+
+
+# By hand -------------------------------------------------------------------------------------------------------------
+
+
+def opened(folder: Path, entries: Sequence[dict[str, Any]], vocab_size: int = 30_522) -> Shards:
+    """Shards that are described in a manifest of their own."""
+    shards = [{"source": "text"} | entry for entry in entries]
+    manifest = {
+        "format": FORMAT,
+        "splits": {"train": {"shards": shards}},
+        "weights": {},
+        "special": SPECIAL,
+        "vocab_size": vocab_size,
+        "tokenizer": "by hand",
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    return Shards.open(folder, "train")
+
+
+@pytest.mark.parametrize("layout", [Paper(), Packed()], ids=["paper", "packed"])
+def test_ids_above_65535_come_back(tmp_path: Path, layout: Paper | Packed) -> None:
+    draw = np.random.default_rng(0)
+    documents = [
+        [draw.integers(5, 250_000, draw.integers(1, 40), dtype=np.uint32) for _ in range(4)] for _ in range(99)
+    ]
+    writer = Writer(tmp_path, "train-00000", "by hand", np.dtype(np.uint32))
+    for document in documents:
+        written = writer.add([unit.tobytes() for unit in document])
+        assert written.tolist() == np.concatenate(document).tolist()
+    shards = opened(tmp_path, writer.finish(), 250_000)
+    rows = Rows(shards, layout, 64, 1)
+    batch = rows.batch(list(rows.epoch_refs(0)))
+    expected = Counter(int(token) for document in documents for unit in document for token in unit)
+    assert Counter(batch.ids[batch.choosable].tolist()) == expected
+    assert max(expected) > 1 << 16 and not list(shards.damaged())
+
+
+def test_a_block_is_found_without_a_copy_of_the_index(tmp_path: Path) -> None:
+    count = 4_000_000
+    writer = Writer(tmp_path, "train-00000", "by hand", np.dtype(np.uint16))
+    unit = np.array([7, 8], dtype=np.uint16).tobytes()
+    for _ in range(4):
+        writer.add([unit] * (count // 8))
+    shards = opened(tmp_path, writer.finish())
+    tracemalloc.start()
+    documents = shards.files[0].block(3)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [each.tolist() for each in documents] == [list(range(3 * BLOCK, 4 * BLOCK + 1, 2))]
+    assert peak < 8 * count // 2 / 8, "of 16 MB of units, half a megabyte is needed"
+
+
+HUGE = 50_000_000_000  # tokens: 100 GB
+UNIT = 1_000_000
+DOCUMENTS = (0, 7, 20_000, 49_999)  # the units with which documents start
+KNOWN = (0, 19_999, 20_000, 49_999)  # the units that begin with 5, 6, 7 …
+
+
+@pytest.fixture(scope="module")
+def huge(tmp_path_factory: pytest.TempPathFactory) -> Shards:
+    """100 GB of tokens, nearly all of them zeros that take no room on the disk; the first 1,000 of some units known."""
+    folder = tmp_path_factory.mktemp("huge")
+    path = folder / "train-00000-000.shard"
+    header = Header("by hand", "uint16", HUGE, HUGE // UNIT, len(DOCUMENTS), "not looked at")
+    try:
+        with path.open("wb") as file:
+            file.write(json.dumps(asdict(header)).encode().ljust(on_disk.HEADER))
+            os.truncate(file.fileno(), header.size)
+            for unit in KNOWN:
+                file.seek(on_disk.HEADER + 2 * (unit * UNIT))
+                file.write(np.arange(5, 1005, dtype="<u2").tobytes())
+            file.seek(header.index)
+            file.write(np.arange(0, HUGE + 1, UNIT, dtype="<u8").tobytes())
+            file.write(np.array([*DOCUMENTS, HUGE // UNIT], dtype="<u8").tobytes())
+    except OSError as error:
+        pytest.skip(f"this file system takes no sparse file of 100 GB: {error}")
+    if path.stat().st_blocks * 512 > 100e6:
+        path.unlink()
+        pytest.skip("this file system does not keep a sparse file sparse")
+    entry = {"file": path.name} | asdict(header)
+    yield opened(folder, [entry])
+    path.unlink()
+
+
+@pytest.mark.parametrize("layout", [Paper(), Packed()], ids=["paper", "packed"])
+def test_100_gigabytes_of_tokens_take_little_memory(huge: Shards, layout: Paper | Packed) -> None:
+    tracemalloc.start()
+    shards = Shards.open(huge.folder, "train")
+    rows = Rows(shards, layout, 128, seed=1)
+    assert shards.tokens == HUGE and shards.blocks == -(-HUGE // BLOCK)
+    for place in (Place(), Place(0, rows.groups(0) // 2), Place(0, rows.groups(0) - 1)):
+        refs, after = rows.take(place, 2000)
+        batch = rows.batch(refs)
+        assert len({ref[:3] for ref in refs}) == 2000 and after != place
+        for ref in refs[::50]:
+            unit = ref.pieces[0].start // UNIT
+            assert shards.place(ref.block) == (0, unit * UNIT // BLOCK)  # a unit belongs to the block it starts in
+        assert set(batch.ids[batch.choosable].tolist()) <= {*range(5, 1005)}
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert taken < 500e6
+
+
+@pytest.mark.parametrize("layout", [Paper(), Packed()], ids=["paper", "packed"])
+@pytest.mark.parametrize("unit", KNOWN)
+def test_known_tokens_are_found_where_they_stand_in_100_gigabytes(
+    huge: Shards, unit: int, layout: Paper | Packed
+) -> None:
+    rows = Rows(huge, layout, 128, seed=1)
+    block = unit * UNIT // BLOCK
+    group = int(np.flatnonzero(rows.order(2)[:, 1] == block)[0]) // GROUP
+    refs = [ref for ref in rows.group(2, group) if ref.block == block]
+    pieces = sorted((ref.pieces[0], at) for at, ref in enumerate(refs))
+    assert [piece.start for piece, _ in pieces] == [unit * UNIT, *(piece.stop for piece, _ in pieces[:-1])]
+    assert pieces[-1][0].stop == (unit + 1) * UNIT  # a document, or a part of one
+    batch = rows.batch([refs[at] for _, at in pieces[:12]])
+    found = batch.ids[batch.choosable].tolist()
+    assert found[:1000] == list(range(5, 1005))
+
+
+def test_documents_in_100_gigabytes_end_where_the_index_says(huge: Shards) -> None:
+    blocks = {unit: unit * UNIT // BLOCK for unit in (6, 7, 19_999, 20_000)}
+    for unit, block in blocks.items():
+        assert [edges.tolist() for edges in huge.files[0].block(block)] == [[unit * UNIT, (unit + 1) * UNIT]]
+    assert huge.files[0].block(1) == []  # within the first unit

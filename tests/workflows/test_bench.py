@@ -12,7 +12,7 @@ from electra.engine.parallel import Parallel
 from electra.errors import UserError
 from electra.objectives.corrupt import chosen_counts
 from electra.objectives.pretrainer import row_keys
-from electra.text.batches import SHORTEST
+from electra.text.layout import SHORTEST
 from electra.workflows.bench import OURS, BenchConfig, bench, checked
 from electra.workflows.bench import our_loop as loop_of
 from electra.workflows.bench_steps import CLS, FIRST_WORD, PAD, SEP, RandomRows, Theirs

@@ -20,7 +20,7 @@ from electra.engine.train import Engine
 from electra.errors import UserError
 from electra.model.config import ClassicConfig, ModernConfig
 from electra.objectives.build import Electra, Mlm
-from electra.text.batches import Packed
+from electra.text.layout import Packed
 from electra.text.prepare import PrepareConfig, prepare
 from electra.workflows.pretrain import Phase, PretrainConfig, pretrain
 
@@ -195,7 +195,7 @@ def test_other_data_under_the_same_name_is_refused(prepared: Path, tmp_path: Pat
 
 def test_a_flipped_bit_in_the_data_is_found_at_the_start(prepared: Path, tmp_path: Path) -> None:
     shutil.copytree(prepared, tmp_path / "data")
-    shard = tmp_path / "data" / "train-00000.shard"
+    shard = tmp_path / "data" / "train-00000-000.shard"
     content = bytearray(shard.read_bytes())
     content[5000] ^= 1
     shard.write_bytes(content)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from electra.engine import checkpoint
+from electra.engine.ahead import Ahead
 from electra.engine.optim import Optimizer, OptimizerConfig, Parameter, Schedule
 from electra.engine.parallel import Parallel, Precision, autocast, can_compile
 from electra.engine.telemetry import Recorder, Silent
@@ -161,6 +162,7 @@ class Loop:
         self.stages, self.schedule = scaled(stages, schedule, self.state.scale)
         self.state.steps = sum(stage.steps for stage in self.stages)
         self.forward: Any = parallel.wrap(compiled(module, engine, parallel.device))
+        self.ahead = Ahead(self.batches)
         self.sums: dict[str, Tensor] = {}
         self.lap = (time.monotonic(), self.state.tokens)
 
@@ -175,8 +177,7 @@ class Loop:
             state.place = asdict(stage.source.start)
             if stage.fresh and state.step:
                 self.optimizer = Optimizer(self.config, self.parameters)
-        refs, place = stage.source.take(type(stage.source.start)(**state.place), stage.rows)
-        batches = [stage.source.batch(part) for part in self.parallel.share(refs, self.engine.micro_rows)]
+        batches, place = self.ahead.take(stage, type(stage.source.start)(**state.place))
         counts = self.counts(batches, stop)
         # DDP averages gradients over processes; a sum is wanted, so each loss is made that much larger.
         divisors = {name: count.clamp(min=1) / self.parallel.world for name, count in counts.items()}
@@ -200,6 +201,11 @@ class Loop:
         if state.phase_step == stage.steps:
             state.phase, state.phase_step = state.phase + 1, 0
         self.stopping = bool(counts["stop"])
+
+    def batches(self, stage: Stage, place: Any) -> tuple[list, Any]:
+        """This process's micro-batches of the step at a place, and the place after it."""
+        refs, after = stage.source.take(place, stage.rows)
+        return [stage.source.batch(part) for part in self.parallel.share(refs, self.engine.micro_rows)], after
 
     def fit(self, seconds: float, tries: int = 12) -> None:
         """Scale the run to ``seconds`` from now by the median of a few steps, which are then undone."""

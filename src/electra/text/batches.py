@@ -2,15 +2,15 @@
 
 The data is cut into blocks of about 65,000 tokens. An epoch permutes the blocks; groups of them are laid out into rows,
 and the rows of a group are shuffled. No index of the corpus is held in memory, and every token of the split stands in
-exactly one row of an epoch.
+exactly one row of an epoch. Where sources have weights, each is read in passes of its own, a longer or shorter stretch
+of them in an epoch; a pass reads every token of its source once.
 """
 
 import hashlib
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
-from typing import Literal, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -18,13 +18,11 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from electra.errors import UserError
+from electra.text.layout import SHORTEST, Layout, Piece
 from electra.text.shards import Shards
 
 GROUP = 16  # blocks whose rows are shuffled together: about a million tokens
-SHORTEST = 8  # tokens, special ones included, for which a packed row begins another piece of a text that does not fit
-SHORTEST_TARGET = 5  # original code
 
-Edges = Int[np.ndarray, "_"]
 Fields = TypeVar("Fields", bound="Tensors")
 
 
@@ -46,7 +44,7 @@ class Batch(Tensors):
     """``rows`` rows of ``length`` tokens.
 
     ``documents``: 0 is padding; 1, 2 … number the texts of a row, and attention stays inside one. ``choosable``:
-    neither special token nor padding. ``address``: (epoch, block, row), which names a row; randomness is keyed by it.
+    neither special token nor padding. ``address``: (pass, block, row), which names a row; randomness is keyed by it.
     """
 
     ids: Int[Tensor, "rows length"]
@@ -57,23 +55,13 @@ class Batch(Tensors):
     address: Int[Tensor, "rows 3"]
 
 
-class Piece(NamedTuple):
-    """Tokens ``start`` … ``stop`` of a shard: [CLS] start … middle [SEP], then middle … stop [SEP] if there are any."""
-
-    start: int
-    middle: int
-    stop: int
-
-    @property
-    def length(self) -> int:
-        """Positions in a row."""
-        return self.stop - self.start + 2 + (self.middle < self.stop)
-
-
 class Row(NamedTuple):
-    """A row by reference: its address, and which pieces of which shard stand in it."""
+    """A row by reference: its address, and which pieces of which shard stand in it.
 
-    epoch: int
+    ``turn``: which pass over its source, from 0; the epoch, where sources have no weights.
+    """
+
+    turn: int
     block: int
     number: int
     shard: int
@@ -89,66 +77,6 @@ class Place:
     row: int = 0
 
 
-@dataclass(frozen=True)
-class Paper:
-    """The paper's rows, [CLS] A [SEP] B [SEP] of one document; what does not fit begins the next row."""
-
-    kind: Literal["paper"] = "paper"
-    single_segment: float = 0.1
-    """Share of the rows with A alone."""
-    short: float = 0.05
-    """Share of the rows that aim at a random length."""
-
-    def lay_out(self, documents: Sequence[Edges], length: int, draw: np.random.Generator) -> list[tuple[Piece, ...]]:
-        """One piece a row. A takes units up to about half of the length that is aimed at, B the rest."""
-        return [(piece,) for edges in documents for piece in self.pieces(edges.tolist(), length, draw)]
-
-    def pieces(self, edges: list[int], length: int, draw: np.random.Generator) -> Iterator[Piece]:
-        """The document from its first token to its last; ``edges`` are those of its units."""
-        start, ends = edges[0], edges[1:]  # what is not laid out yet, and where its units end
-        while ends:
-            short = draw.random() < self.short
-            target = int(draw.integers(SHORTEST_TARGET, length + 1)) if short else length
-            half = edges[-1] if draw.random() < self.single_segment else start + (target - 3) // 2
-            middle = stop = start
-            for end in ends[: bisect_left(ends, start + target) + 1]:
-                # A unit that crosses the half goes to A half of the time, as long as B has none.
-                if middle == stop and (stop == start or end < half or (stop < half and draw.random() < 0.5)):
-                    middle = end
-                stop = end
-            middle = min(middle, start + length - 2)
-            stop = min(stop, max(middle, start + length - 3))
-            yield Piece(start, middle, stop)
-            start, ends = stop, ends[bisect_right(ends, stop) :]
-
-
-@dataclass(frozen=True)
-class Packed:
-    """Full rows: document after document, each in its own [CLS] … [SEP], cut where the row ends."""
-
-    kind: Literal["packed"] = "packed"
-
-    def lay_out(self, documents: Sequence[Edges], length: int, draw: np.random.Generator) -> list[tuple[Piece, ...]]:
-        """Rows of pieces; what does not fit of a document begins the next row, or all of it if next to none fits."""
-        rows: list[tuple[Piece, ...]] = []
-        row: list[Piece] = []
-        left = length
-        for edges in documents:
-            start, stop = int(edges[0]), int(edges[-1])
-            while start < stop:
-                if left < min(SHORTEST, stop - start + 2):
-                    rows.append(tuple(row))
-                    row, left = [], length
-                end = min(stop, start + left - 2)
-                row.append(Piece(start, end, end))
-                left -= row[-1].length
-                start = end
-        return [*rows, tuple(row)] if row else rows
-
-
-Layout = Paper | Packed
-
-
 class Rows:
     """The rows of a split: which come next, and what stands in them."""
 
@@ -161,9 +89,8 @@ class Rows:
         if not shards.tokens:
             raise UserError(f"{shards.folder}: the {shards.split} split is empty; give `electra prepare` more text")
         self.shards, self.layout, self.length, self.seed = shards, layout, length, seed
-        self.blocks = shards.blocks()
-        self.groups = -(-len(self.blocks) // GROUP)
-        self.group = lru_cache(2)(self.laid_out)
+        self.streams = streams(shards)
+        self.order, self.group = lru_cache(2)(self.ordered), lru_cache(2)(self.laid_out)
 
     def take(self, place: Place, rows: int) -> tuple[list[Row], Place]:
         """The next ``rows`` rows from ``place``, going on into the next epoch, and the place after them."""
@@ -174,7 +101,7 @@ class Rows:
             refs += part
             if place.row + len(part) < len(group):
                 place = replace(place, row=place.row + len(part))
-            elif place.group + 1 < self.groups:
+            elif place.group + 1 < self.groups(place.epoch):
                 place = Place(place.epoch, place.group + 1)
             else:
                 place = Place(place.epoch + 1)
@@ -182,23 +109,43 @@ class Rows:
 
     def epoch_refs(self, epoch: int) -> Iterator[Row]:
         """Every row of an epoch once, in its order."""
-        for group in range(self.groups):
+        for group in range(self.groups(epoch)):
             yield from self.group(epoch, group)
+
+    def groups(self, epoch: int) -> int:
+        """How many groups of blocks an epoch has."""
+        return -(-len(self.order(epoch)) // GROUP)
+
+    def ordered(self, epoch: int) -> Int[np.ndarray, "blocks 2"]:
+        """The blocks of an epoch as (pass over its source, block), in the order in which they are read."""
+        read = np.concatenate([self.stretch(number, epoch) for number in range(len(self.streams))])
+        return read[self.draw(epoch, "order").permutation(len(read))]
+
+    def stretch(self, number: int, epoch: int) -> Int[np.ndarray, "blocks 2"]:
+        """What an epoch reads of a source: the next stretch of its passes, each of which is a permutation."""
+        stream = self.streams[number]
+        count = len(stream.blocks)
+        first, last = (int(stream.passes * each * count + 1e-6) for each in (epoch, epoch + 1))
+        read = [np.empty((0, 2), dtype=np.int64)]
+        for turn in range(first // count, -(-last // count)):
+            order = stream.blocks[self.draw(turn, f"source {number}").permutation(count)]
+            part = order[max(0, first - turn * count) : last - turn * count]
+            read.append(np.stack([np.full(len(part), turn), part], 1))
+        return np.concatenate(read)
 
     def laid_out(self, epoch: int, group: int) -> list[Row]:
         """The rows of a group, in the order in which they are read."""
-        order = self.draw(epoch, -1).permutation(len(self.blocks))
         rows: list[Row] = []
-        for index in order[group * GROUP : (group + 1) * GROUP].tolist():
-            shard, block = self.blocks[index]
+        for turn, index in self.order(epoch)[group * GROUP : (group + 1) * GROUP].tolist():
+            shard, block = self.shards.place(index)
             documents = self.shards.files[shard].block(block)
-            laid = self.layout.lay_out(documents, self.length, self.draw(epoch, index))
-            rows += [Row(epoch, index, number, shard, pieces) for number, pieces in enumerate(laid)]
-        return [rows[index] for index in self.draw(epoch, -2 - group).permutation(len(rows)).tolist()]
+            laid = self.layout.lay_out(documents, self.length, self.draw(turn, f"block {index}"))
+            rows += [Row(turn, index, number, shard, pieces) for number, pieces in enumerate(laid)]
+        return [rows[index] for index in self.draw(epoch, f"rows of {group}").permutation(len(rows)).tolist()]
 
-    def draw(self, epoch: int, what: int) -> np.random.Generator:
-        """Random numbers for a block (from 0), the order of blocks (-1) or a group (-2 and down) of an epoch."""
-        address = f"{self.shards.fingerprint}/{self.seed}/{epoch}/{what}"
+    def draw(self, turn: int, what: str) -> np.random.Generator:
+        """Random numbers for something in an epoch or a pass."""
+        address = f"{self.shards.fingerprint}/{self.seed}/{turn}/{what}"
         digest = hashlib.blake2b(address.encode(), digest_size=16).digest()
         return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
 
@@ -228,3 +175,25 @@ class Rows:
         address = np.array([row[:3] for row in refs], dtype=np.int32).reshape(-1, 3)
         tensors = (ids, positions, segments, documents, choosable, address)
         return Batch(*(torch.from_numpy(array) for array in tensors))
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A source as it is read: its blocks, and how many passes over them make an epoch."""
+
+    blocks: Int[np.ndarray, " blocks"]
+    passes: float
+
+
+def streams(shards: Shards) -> list[Stream]:
+    """All blocks once an epoch, or each source's as often as gives its tokens their share of an epoch."""
+    if not shards.weights:
+        return [Stream(np.arange(shards.blocks), 1.0)]
+    found = []
+    for name, weight in shards.weights.items():
+        files = [number for number, source in enumerate(shards.sources) if source == name]
+        tokens = sum(shards.files[number].header.tokens for number in files)
+        if tokens and weight:
+            blocks = [shards.first_blocks[number] + np.arange(shards.files[number].blocks) for number in files]
+            found.append(Stream(np.concatenate(blocks), weight * shards.tokens / tokens))
+    return found

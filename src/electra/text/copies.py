@@ -1,7 +1,9 @@
 """Near copies of a text: a document most of whose runs of five words stand in the documents before it."""
 
+import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt
@@ -25,23 +27,30 @@ def near_copies(texts: Iterable[str], share: float = 0.5) -> Bool[np.ndarray, " 
 
 
 def numbered_runs(texts: Iterable[str]) -> tuple[UInt[np.ndarray, " runs"], Int[np.ndarray, " runs"]]:
-    """Every run of words as a 64-bit hash, and the index of the text that it stands in, both in order."""
-    numbers: dict[str, int] = {}
-    words, lengths = [], []
+    """The hash of every run of words, and the index of the text that it stands in, both in order."""
+    found = [np.empty(0, dtype=np.uint64)]
     for text in texts:
-        found = [numbers.setdefault(word, len(numbers) + 1) for word in words_of(text)]
-        found += [0] * (RUN - len(found))
-        words.append(np.array(found, dtype=np.uint64))
-        lengths.append(len(found))
-    flat = np.concatenate([*words, np.zeros(RUN, dtype=np.uint64)])
-    hashes = np.zeros(len(flat) - RUN, dtype=np.uint64)
-    for offset in range(RUN):
-        hashes = (hashes ^ flat[offset : offset + len(hashes)]) * MULTIPLY
+        words = words_of(text)
+        found.append(run_hashes(words + [""] * (RUN - len(words))))
+    return np.concatenate(found), np.repeat(np.arange(len(found) - 1), [len(runs) for runs in found[1:]])
+
+
+def run_hashes(words: Sequence[str], length: int = RUN) -> UInt[np.ndarray, " runs"]:
+    """A hash of 64 bits, the same in every process, of each ``length`` words in a row."""
+    numbers = np.fromiter(map(number_of_word, words), np.uint64, len(words))
+    hashes = np.zeros(max(0, len(words) - length + 1), dtype=np.uint64)
+    for offset in range(length):
+        hashes = (hashes ^ numbers[offset : offset + len(hashes)]) * MULTIPLY
         hashes ^= hashes >> np.uint64(32)
-    owners = np.repeat(np.arange(len(lengths)), lengths)
-    ends = np.repeat(np.cumsum(lengths), lengths)
-    whole = np.arange(len(owners)) + RUN <= ends  # runs do not reach into the next text
-    return hashes[whole], owners[whole]
+    return hashes
+
+
+def number(text: str) -> int:
+    """64 bits that stand for a text, the same in every process."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+number_of_word = lru_cache(1 << 20)(number)
 
 
 def words_of(text: str) -> list[str]:

@@ -1,100 +1,283 @@
 """``electra tokenizer`` and ``electra prepare``: raw text → a vocabulary → tokens on disk."""
 
-import hashlib
-import itertools
 import json
 import os
 import shutil
 import time
-from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from electra.errors import UserError
-from electra.text import tokenizer as word_pieces
-from electra.text.corpus import Document, Skipped, files, read
-from electra.text.shards import FORMAT, MANIFEST, Split, Writer
-from electra.text.tokenizer import Tokenizer
+from electra.progress import Progress
+from electra.text import readers
+from electra.text import tokenizer as vocabularies
+from electra.text.corpus import Boundary, Document, Format, Skipped
+from electra.text.duplicates import Duplicates, mark
+from electra.text.duplicates import Kind as Copies
+from electra.text.figures import report
+from electra.text.filters import Filters, evaluation_runs
+from electra.text.folder import Folder, Share, manifest_of, two_sides
+from electra.text.parts import Job, run, write_keys, write_part, write_shards
+from electra.text.shards import MANIFEST
+from electra.text.sources import UNNAMED, Part, parts, sources
+from electra.text.tokenizer import Kind, Normalization, Spelling, Tokenizer
+from electra.text.words import Encoder
 
-BATCH = 1 << 20  # characters that are tokenized at once
-MUCH_UNKNOWN = 0.02
+WHOLE = Share()
 
 
 @dataclass(frozen=True)
 class TokenizerConfig:
-    """Train a WordPiece vocabulary on text, or take one that is there, and save it as a folder AutoTokenizer loads."""
+    """Train a vocabulary on text, or take one that is there, and save it as a folder that AutoTokenizer loads."""
 
     data: tuple[str, ...] = ()
-    """Files, folders or globs of .txt and .jsonl, plain or gzipped."""
+    """Files, folders or globs of text, as in `electra prepare`."""
     out: str = ""
     """Folder to write."""
+    kind: Kind = "word-piece"
+    """word-piece: BERT's. byte-bpe: bytes, so that nothing is unknown. unigram: for scripts without spaces too."""
     vocab_size: int = 30522  # BERT
-    """Word pieces, special tokens included."""
+    """Ids, special tokens included."""
     lower_case: bool = True
     strip_accents: bool = True
     """Take é for e."""
+    normalization: Normalization = "none"
+    """Unicode's form in which text is read: nfc joins letters and marks, nfkc makes ﬁ and ² plain too."""
     existing: str = ""
     """Take this vocab.txt or tokenizer folder instead of training; --data is not needed."""
+    documents: Boundary = "blank-line"
+    """What ends a document in .txt."""
     field: str = "text"
-    """Key of the text in .jsonl."""
+    """Key or column of the text in records."""
+    megabytes: float = 2000.0
+    """Read so much text, from all over the sources: a vocabulary hardly changes beyond."""
 
 
 @dataclass(frozen=True)
 class PrepareConfig:
-    """Text files to memory-mapped tokens, with a held-out split."""
+    """Text to memory-mapped tokens, with a held-out split. Killed, the same command goes on.
+
+    --data takes files, folders and globs of .txt, .jsonl, .csv, .tsv (also .gz, .bz2, .xz, .zst), .parquet and .arrow;
+    s3://, gs://, hf:// and https:// paths; hub:NAME[:CONFIG[:SPLIT]] (a data set of the Hugging Face Hub, streamed);
+    - (standard input; -.jsonl for JSON lines); builtin (docstrings of the installed packages). wiki=PATTERN names a
+    source, for statistics and weights.
+    """
 
     data: tuple[str, ...] = ()
-    """Files, folders or globs of .txt and .jsonl, plain or gzipped."""
+    """What to read."""
     tokenizer: str = ""
     """Folder that `electra tokenizer` wrote, any tokenizer folder of Hugging Face's, or a vocab.txt (lower-cased)."""
     out: str = ""
     """Folder to write."""
-    documents: Literal["blank-line", "file"] = "blank-line"
-    """What separates documents in .txt: blank lines, or nothing but the file's end."""
+    documents: Boundary = "blank-line"
+    """What ends a document in .txt: a blank line, every line, or nothing but the file's end."""
     field: str = "text"
-    """Key of the text in .jsonl."""
+    """Key or column of the text in records."""
     held_out: float = 0.01
     """Share of the documents kept out of training."""
+    preview: int = 0
+    """Print so many rows as a model will see them, and write nothing."""
+
+    fewest_words: int = 0
+    """Leave out documents of fewer words."""
+    most_words: int = 0
+    """Leave out documents of more words; 0: no bound."""
+    most_symbols: float = 1.0
+    """Leave out documents with a larger share of characters that are neither letter, digit nor white space."""
+    drop_copies: tuple[Copies, ...] = ()
+    """Leave out what stands before: documents (word for word), lines (of 40 characters or more), near (documents)."""
+    likeness: float = 0.8
+    """Common runs of five words, as a share of all, from which documents are near copies: 0.5, 0.7, 0.8 or 0.9."""
+    exclude_overlap: tuple[str, ...] = ()
+    """Files with evaluation text: leave out documents that share a run of words with a line of theirs."""
+    overlap_words: int = 13  # GPT-3, appendix C
+    """How many words in a row."""
+
+    weights: tuple[str, ...] = ()
+    """Share of the tokens that training reads from each source, as wiki=3 books=1; default: as many as there are."""
+    temperature: float = 1.0
+    """Weights are the sources' tokens to the power 1/temperature: above 1, small sources are read more often."""
+
+    workers: int = 0
+    """Processes; 0: one for each core. What is written does not depend on it."""
+    engine: Literal["local", "ray"] = "local"
+    """ray: run the parts on a Ray cluster that sees the same folders."""
+    part: str = ""
+    """i/n: do the i-th of n shares of the work, on machines that see the same folder; then --merge."""
+    merge: bool = False
+    """End what all --part i/n began."""
 
 
 def tokenizer(config: TokenizerConfig) -> Tokenizer:
     """The tokenizer, saved. Raises ``UserError`` for missing text, special tokens that are missing, a folder in use."""
+    spelling = Spelling(config.lower_case, config.strip_accents, config.normalization)
     if config.existing:
-        found = word_pieces.load(Path(config.existing), config.lower_case, config.strip_accents)
+        found = vocabularies.load(Path(config.existing), spelling)
     else:
-        paths, skipped = files(config.data), Skipped()
-        texts = (document.text for document in read(paths, skipped, "reading", field=config.field))
-        found = word_pieces.train(texts, config.vocab_size, config.lower_case, config.strip_accents)
+        skipped, form = Skipped(), Format(config.documents, config.field)
+        texts = sample(parts(sources(config.data), form), form, config.megabytes, skipped)
+        found = vocabularies.train(texts, config.vocab_size, config.kind, spelling)
         for line in skipped.lines():
             print(line)
     with new_folder(config.out) as folder:
         found.save(folder)
-    print(f"{config.out}: {found.size:,} word pieces")
+    print(f"{config.out}: {found.size:,} ids")
     return found
 
 
-def prepare(config: PrepareConfig) -> dict:
-    """Tokenize the files into ``config.out``; returns the manifest.
+def sample(work: Sequence[Part], form: Format, megabytes: float, skipped: Skipped) -> Iterator[str]:
+    """Texts from the beginning of every part, together about so many megabytes."""
+    each, total = megabytes * 1e6 / len(work), sum(part.size for part in work) / 1e6
+    done = 0.0
+    with Progress("reading", total, "MB") as progress:
+        for part in work:
+            left = each
+            for span in part.spans:
+                for document in readers.documents(span, form, skipped):
+                    yield document.text
+                    left -= len(document.text)
+                    progress.at(done + min(part.size, each - left) / 1e6)
+                    if left <= 0:
+                        break
+                if left <= 0:
+                    break
+            done += part.size / 1e6
+            progress.at(done)
+
+
+def prepare(config: PrepareConfig) -> dict[str, Any]:
+    """Tokenize the sources into ``config.out``; returns the manifest (an empty one from ``part`` and ``preview``).
 
     Raises:
-        UserError: missing text or tokenizer, a folder that holds something, no document on one side of the split.
+        UserError: missing text or tokenizer, a folder that holds something else or that another process writes into,
+            a damaged source, no document on one side of the split.
     """
+    check(config)
+    found = vocabularies.load(Path(config.tokenizer))
+    job = job_of(config, found)
+    named = sources(config.data)
+    work = parts(named, job.form)
+    check_weights(config, [source.name for source in named])
+    if config.preview:
+        from electra.text.preview import preview
+
+        preview(job, work, found, config.preview)
+        return {}
+    began = time.monotonic()
+    folder = Folder(job, work, found, settings(config, found))
+    with folder.held(Share.parse(config.part) if config.part else WHOLE):
+        if not config.merge and not written(folder, config):
+            return {}
+        manifest, skipped = folder.merge(lambda tokens: shares(config, tokens))
+    report(config.out, manifest, skipped, time.monotonic() - began)
+    return manifest
+
+
+def check(config: PrepareConfig) -> None:
+    """Raises ``UserError`` for settings that are missing or cannot be, as far as no file tells."""
     if not config.tokenizer:
         raise UserError("--tokenizer is missing: a folder that `electra tokenizer` wrote, or any other")
     if not 0 < config.held_out < 1:
         raise UserError(f"--held-out {config.held_out:g}: a share of the documents, more than 0 and less than 1")
-    found, paths, skipped = word_pieces.load(Path(config.tokenizer)), files(config.data), Skipped()
-    documents = read(paths, skipped, "preparing", config.documents, config.field)
-    return write(documents, found, config.out, lambda document: by_text(document, config.held_out), skipped)
+    if config.part and config.merge:
+        raise UserError("--part and --merge: first every part, then --merge alone")
+    if not config.out and not config.preview:
+        raise UserError("--out is missing: the folder to write")
+    if "://" in config.out:
+        raise UserError(f"--out {config.out}: data is read by memory map, so it is written to a folder of this machine")
 
 
-def by_text(document: Document, share: float) -> bool:
-    """Whether a document is held out: the same text always falls on the same side."""
-    digest = hashlib.blake2b(document.text.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") < share * 2**64
+def written(folder: Folder, config: PrepareConfig) -> bool:
+    """Write the parts of this process's share; whether that ends the work."""
+    share = Share.parse(config.part) if config.part else WHOLE
+    workers = config.workers or os.cpu_count() or 1
+    if not copies_marked(folder, share, config.engine, workers):
+        print(f"{config.out}: part {config.part} has looked for copies; when all have, run each again")
+        return False
+    run(write_part, folder.job, folder.mine(share), config.engine, workers, "preparing")
+    if config.part:
+        print(f"{config.out}: part {config.part} is done; when all are, --merge")
+    return not config.part
+
+
+def job_of(config: PrepareConfig, found: Tokenizer) -> Job:
+    """What is to be done to every part."""
+    runs, total, short = evaluation_runs(config.exclude_overlap, config.overlap_words)
+    if config.exclude_overlap:
+        print(
+            f"evaluation text: {total:,} lines, {len(runs):,} runs of {config.overlap_words} words; "
+            f"{short:,} lines are shorter than that and cannot be found"
+        )
+    filters = Filters(config.fewest_words, config.most_words, config.most_symbols, config.overlap_words, runs)
+    duplicates = Duplicates(config.drop_copies, config.likeness)
+    duplicates.check()
+    special = tuple(found.special.items())
+    form = Format(config.documents, config.field)
+    return Job(config.out, found.backend.to_str(), special, form, filters, duplicates, config.held_out)
+
+
+def settings(config: PrepareConfig, found: Tokenizer) -> dict[str, Any]:
+    """What makes data what it is, besides the files: the same settings go on with a folder that was begun."""
+    elsewhere = ("out", "data", "tokenizer", "preview", "weights", "temperature", "workers", "engine", "part", "merge")
+    said = {name: value for name, value in asdict(config).items() if name not in elsewhere}
+    return said | {"tokenizer": found.fingerprint}
+
+
+def check_weights(config: PrepareConfig, names: Sequence[str]) -> None:
+    """Raises ``UserError`` unless the weights, if there are any, are positive and name every source once."""
+    given = dict.fromkeys(names, 1.0)
+    for word in config.weights:
+        name, equals, weight = word.partition("=")
+        try:
+            value = float(weight)
+        except ValueError:
+            value = -1.0
+        if not equals or name not in given or not 0 < value < float("inf"):
+            known = ", ".join(names) if names != [UNNAMED] else "none has a name; --data wiki=PATTERN gives one"
+            raise UserError(f"--weights {word}: NAME=NUMBER for each source; the sources: {known}")
+    if config.weights and (missing := set(names) - {word.partition("=")[0] for word in config.weights}):
+        raise UserError(f"--weights: {', '.join(sorted(missing))} has none")
+    if config.weights and config.temperature != 1:
+        raise UserError("--weights and --temperature: one of the two")
+    if not config.temperature >= 1:
+        raise UserError(f"--temperature {config.temperature:g}: at least 1")
+
+
+def shares(config: PrepareConfig, tokens: dict[str, int]) -> dict[str, float]:
+    """Source → share of the tokens that training reads; empty where each token is read once an epoch."""
+    if config.weights:
+        given = {name: float(weight) for name, _, weight in (word.partition("=") for word in config.weights)}
+    elif config.temperature != 1:
+        given = {name: count ** (1 / config.temperature) for name, count in tokens.items()}
+    else:
+        return {}
+    return {name: weight / sum(given.values()) for name, weight in given.items()}
+
+
+def copies_marked(folder: Folder, share: Share, engine: Literal["local", "ray"], workers: int) -> bool:
+    """Whether it is known what copies there are, after the keys of this share's parts are written."""
+    job = folder.job
+    if todo := lacking(folder, "keys", share):
+        run(write_keys, job, todo, engine, workers, "looking for copies")
+    if lacking(folder, "keys", WHOLE):
+        return False
+    if lacking(folder, "marks", WHOLE):
+        for kind in job.duplicates.kinds:
+            mark(*([job.file(part, f"{kind}.{ending}") for part in folder.all] for ending in ("keys", "marks")))
+    return True
+
+
+def lacking(folder: Folder, ending: str, share: Share) -> list[Part]:
+    """The parts of a share that lack a file for a kind of copies."""
+    job = folder.job
+    return [
+        part
+        for part in folder.all[share.index :: share.of]
+        if any(not job.file(part, f"{kind}.{ending}").exists() for kind in job.duplicates.kinds)
+    ]
 
 
 def write(
@@ -103,60 +286,18 @@ def write(
     out: str,
     held_out: Callable[[Document], bool],
     skipped: Skipped,
-) -> dict:
-    """Tokenize ``documents`` into the folder ``out`` and tell what became of them; returns the manifest."""
+) -> dict[str, Any]:
+    """Tokenize documents from memory into the folder ``out`` and tell what became of them; returns the manifest."""
     began = time.monotonic()
     with new_folder(out) as folder:
         tokenizer.save(folder / "tokenizer")
-        fingerprint = tokenizer.fingerprint
-        writers = {split: Writer(folder, split, fingerprint, tokenizer.size) for split in ("train", "held-out")}
-        totals = {split: dict.fromkeys(("documents", "tokens", "words", "bytes", "unknown"), 0) for split in writers}
-        unknown = tokenizer.ids["unk"]
-        for document, units in tokenized(documents, tokenizer):
-            if not units:
-                skipped.note("document without a token", f"{document.source}, document {document.index}")
-                continue
-            split: Split = "held-out" if held_out(document) else "train"
-            writers[split].add(units)
-            total = totals[split]
-            total["documents"] += 1
-            total["tokens"] += sum(map(len, units))
-            total["words"] += len(document.text.split())
-            total["bytes"] += len(document.text.encode())
-            total["unknown"] += sum(unit.count(unknown) for unit in units)
-        for name, total in totals.items():
-            if not total["documents"]:
-                count = sum(each["documents"] for each in totals.values())
-                why = f"; {', '.join(skipped.lines())}" if skipped else ""
-                raise UserError(f"{out}: no document for the {name} split, of {count} in all{why}")
-        manifest = {
-            "format": FORMAT,
-            "tokenizer": fingerprint,
-            "vocab_size": tokenizer.size,
-            "special": tokenizer.ids,
-            "splits": {split: totals[split] | {"shards": writer.finish()} for split, writer in writers.items()},
-            "skipped": dict(skipped),
-        }
+        part = Part(0, UNNAMED, ())
+        said = write_shards(folder, part, documents, Encoder(tokenizer), held_out, skipped)
+        manifest = manifest_of(tokenizer, [said], {}, skipped)
+        two_sides(Path(out), manifest, skipped)
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
     report(out, manifest, skipped, time.monotonic() - began)
     return manifest
-
-
-def tokenized(documents: Iterable[Document], tokenizer: Tokenizer) -> Iterator[tuple[Document, list["array[int]"]]]:
-    """Each document with the ids of its units, a batch of them tokenized at a time."""
-    for batch in batched(documents):
-        yield from zip(batch, tokenizer.encode_units([document.text for document in batch]), strict=True)
-
-
-def batched(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    """The documents in lists of about ``BATCH`` characters."""
-    source = iter(documents)
-    while first := next(source, None):
-        size, batch = len(first.text), [first]
-        while size < BATCH and (document := next(source, None)):
-            batch.append(document)
-            size += len(document.text)
-        yield batch
 
 
 @contextmanager
@@ -183,18 +324,3 @@ def new_folder(out: str) -> Iterator[Path]:
         raise UserError(f"{final}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def report(out: str, manifest: dict, skipped: Skipped, seconds: float) -> None:
-    """Print how much there is, and what was left out."""
-    for split, total in manifest["splits"].items():
-        unknown = total["unknown"] / total["tokens"]
-        print(
-            f"{out} {split}: {total['documents']:,} documents, {total['tokens']:,} tokens, {total['words']:,} words, "
-            f"{total['bytes'] / total['tokens']:.2f} bytes a token, {unknown:.3%} unknown"
-        )
-        if unknown > MUCH_UNKNOWN:
-            print(f"warning: {unknown:.1%} of the {split} tokens are unknown to this vocabulary; is it the right one?")
-    size = sum(total["bytes"] for total in manifest["splits"].values()) / 1e6
-    for line in itertools.chain(skipped.lines(), [f"{size:,.1f} MB in {seconds:.1f} s"]):
-        print(line)

@@ -1,8 +1,8 @@
 """Tokens on disk: shards that are read by memory map, and a manifest that is written last.
 
-A shard is a header of 4,096 bytes (JSON: format, dtype, counts, tokenizer, checksum of the rest), the tokens, the
-offset at which each unit starts (uint64, and the end), the unit with which each document starts (uint64, and the end).
-A unit is the stretch of text at whose edges a segment may break: a line.
+A shard is a header of 4,096 bytes (JSON: format, dtype, counts, tokenizer, checksum of the rest), the tokens (filled
+up with zeros to a multiple of 8 bytes), the offset at which each unit starts (uint64, and the end), the unit with which
+each document starts (uint64, and the end). A unit is the stretch of text at whose edges a segment may break: a line.
 """
 
 import hashlib
@@ -11,20 +11,20 @@ import json
 import os
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Integer
 
 from electra.errors import UserError
 
-FORMAT = 1
+FORMAT = 2
 HEADER = 4096
 MANIFEST = "manifest.json"
-SHARD_TOKENS = 1 << 26  # tokens after which a shard ends, at the next document
+SHARD_TOKENS = 1 << 28  # tokens after which a shard ends, at the next document
 BLOCK = 1 << 16  # tokens that are laid out into rows together
 CHUNK = 1 << 22  # bytes read at once for a checksum
 
@@ -46,52 +46,54 @@ class Header:
     @property
     def size(self) -> int:
         """Bytes of the whole file."""
-        return HEADER + self.tokens * np.dtype(self.dtype).itemsize + 8 * (self.units + self.documents + 2)
+        return self.index + 8 * (self.units + self.documents + 2)
+
+    @property
+    def index(self) -> int:
+        """The byte at which the offsets start."""
+        return HEADER + -(-self.tokens * np.dtype(self.dtype).itemsize // 8) * 8
 
 
 class Writer:
-    """Writes the documents of one split into shards of a folder, one after another."""
+    """Writes documents into shards of a folder, ``STEM-000.shard`` and on."""
 
-    def __init__(self, folder: Path, split: Split, tokenizer: str, vocab_size: int):
-        self.folder, self.split, self.tokenizer = folder, split, tokenizer
-        self.dtype = np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
+    def __init__(self, folder: Path, stem: str, tokenizer: str, dtype: np.dtype):
+        self.folder, self.stem, self.tokenizer, self.dtype = folder, stem, tokenizer, dtype
         self.written: list[tuple[str, Header]] = []
         self.file: BinaryIO | None = None
 
-    def add(self, document: Sequence[Sequence[int]]) -> None:
-        """Append a document, given as the token ids of its units; none is empty."""
+    def add(self, document: Sequence[bytes]) -> Integer[np.ndarray, " tokens"]:
+        """Append a document, given as its units: the bytes of arrays of ``dtype``, none empty. Returns its tokens."""
         if self.file is None:
             self.file = (self.folder / self.name).open("wb")
             self.file.write(b" " * HEADER)
             self.units, self.documents, self.tokens = array("Q", [0]), array("Q", [0]), 0
+        content = b"".join(document)
+        self.file.write(content)
         for unit in document:
-            self.file.write(np.array(unit, dtype=self.dtype).tobytes())
-            self.tokens += len(unit)
+            self.tokens += len(unit) // self.dtype.itemsize
             self.units.append(self.tokens)
         self.documents.append(len(self.units) - 1)
         if self.tokens >= SHARD_TOKENS:
             self.finish()
+        return np.frombuffer(content, self.dtype)
 
     @property
     def name(self) -> str:
         """The file name of the shard that is being written."""
-        return f"{self.split}-{len(self.written):05d}.shard"
+        return f"{self.stem}-{len(self.written):03d}.shard"
 
     def finish(self) -> list[dict[str, Any]]:
         """Close the shard that is open; returns what the manifest says of each shard."""
         if self.file is not None:
+            counts = (self.tokens, len(self.units) - 1, len(self.documents) - 1)
+            header = Header(self.tokenizer, self.dtype.name, *counts)
+            self.file.write(bytes(header.index - HEADER - self.tokens * self.dtype.itemsize))
             self.file.write(np.array(self.units, dtype="<u8").tobytes())
             self.file.write(np.array(self.documents, dtype="<u8").tobytes())
             self.file.close()
             path = self.folder / self.name
-            header = Header(
-                self.tokenizer,
-                self.dtype.name,
-                self.tokens,
-                len(self.units) - 1,
-                len(self.documents) - 1,
-                checksum(path),
-            )
+            header = replace(header, checksum=checksum(path))
             with path.open("r+b") as file:
                 file.write(json.dumps(asdict(header)).encode())
                 file.flush()
@@ -128,10 +130,11 @@ class Shard:
             raise UserError(f"{path}: not the shard that {MANIFEST} speaks of; prepare the data anew")
         if size != self.header.size:
             raise UserError(f"{path}: damaged: {size:,} bytes of {self.header.size:,}; prepare the data anew")
-        at = HEADER + self.header.tokens * np.dtype(self.header.dtype).itemsize
-        self.tokens = np.memmap(path, self.header.dtype, "r", HEADER, (self.header.tokens,))
-        self.units = np.memmap(path, "<u8", "r", at, (self.header.units + 1,))
-        self.documents = np.memmap(path, "<u8", "r", at + 8 * (self.header.units + 1), (self.header.documents + 1,))
+        content = np.asarray(np.memmap(path, np.uint8, "r"))  # once: each map keeps a file open
+        tokens, units = HEADER + self.header.tokens * np.dtype(self.header.dtype).itemsize, self.header.units + 1
+        self.tokens = content[HEADER:tokens].view(self.header.dtype)
+        self.units = content[self.header.index : self.header.index + 8 * units].view("<u8")
+        self.documents = content[self.header.index + 8 * units :].view("<u8")
 
     @property
     def blocks(self) -> int:
@@ -140,9 +143,10 @@ class Shard:
 
     def block(self, index: int) -> list[Int[np.ndarray, "_"]]:
         """For each document, or part of one, in the block: the offsets of its units' edges in ``tokens``."""
-        first, last = np.searchsorted(self.units[:-1], [index * BLOCK, (index + 1) * BLOCK])
+        at = np.array([index * BLOCK, (index + 1) * BLOCK], dtype="<u8")  # another type would copy the whole index
+        first, last = np.searchsorted(self.units[:-1], at)
         edges = np.array(self.units[first : last + 1], dtype=np.int64)
-        inner = np.searchsorted(self.documents, [first + 1, last])
+        inner = np.searchsorted(self.documents, np.array([first + 1, last], dtype="<u8"))
         cuts = np.array(self.documents[inner[0] : inner[1]], dtype=np.int64) - first
         bounds = [0, *cuts.tolist(), int(last - first)]
         return [edges[a : b + 1] for a, b in itertools.pairwise(bounds) if b > a]
@@ -155,9 +159,12 @@ class Shards:
         self.folder, self.split, self.manifest = folder, split, manifest
         entries = manifest["splits"][split]["shards"]
         self.files = [
-            Shard(folder / entry["file"], {key: value for key, value in entry.items() if key != "file"})
+            Shard(folder / entry["file"], {key: entry[key] for key in entry if key not in ("file", "source")})
             for entry in entries
         ]
+        self.sources: list[str] = [entry["source"] for entry in entries]  # of each file
+        # source → share of the tokens that training reads; empty: as they are
+        self.weights: dict[str, float] = manifest["weights"] if split == "train" else {}
         self.special: dict[str, int] = manifest["special"]  # pad, unk, cls, sep, mask → id
         self.vocab_size: int = manifest["vocab_size"]
         self.tokenizer: str = manifest["tokenizer"]
@@ -176,7 +183,9 @@ class Shards:
             manifest = json.loads(path.read_text(encoding="utf-8"))
             version = manifest["format"]
         except OSError as error:
-            raise UserError(f"{path}: {error.strerror}; `electra prepare --out {folder}` writes it last") from error
+            raise UserError(
+                f"{path}: {error.strerror}; `electra prepare` writes it last, and the same command goes on"
+            ) from error
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: damaged; prepare the data anew") from error
         if version != FORMAT:
@@ -196,12 +205,24 @@ class Shards:
     @cached_property
     def fingerprint(self) -> str:
         """Equal for equal data: a hash of the shards' checksums and the tokenizer."""
-        said = [self.tokenizer, *(shard.header.checksum for shard in self.files)]
+        said = [self.tokenizer, json.dumps(self.weights), *(shard.header.checksum for shard in self.files)]
         return hashlib.blake2b(" ".join(said).encode(), digest_size=16).hexdigest()
 
-    def blocks(self) -> list[tuple[int, int]]:
-        """(shard, block in it) of every block."""
-        return [(number, block) for number, shard in enumerate(self.files) for block in range(shard.blocks)]
+    @cached_property
+    def first_blocks(self) -> Int[np.ndarray, " files"]:
+        """How many blocks stand in the files before each file."""
+        counts = [shard.blocks for shard in self.files]
+        return np.cumsum([0, *counts])[:-1]
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks there are in all files."""
+        return sum(shard.blocks for shard in self.files)
+
+    def place(self, block: int) -> tuple[int, int]:
+        """The file that a block stands in, and its number there."""
+        file = int(np.searchsorted(self.first_blocks, block, "right")) - 1
+        return file, block - int(self.first_blocks[file])
 
     def damaged(self) -> Iterator[Path]:
         """The files whose content is not what it was when they were written. Reads all of them."""

@@ -1,24 +1,22 @@
-"""Word pieces: train a vocabulary, or take one that is there. Saved so that ``AutoTokenizer`` loads it."""
+"""Vocabularies: train one, or take one that is there. Saved so that ``AutoTokenizer`` loads it."""
 
 import hashlib
 import json
 import logging
-import re
-from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any, Literal
 
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from electra.errors import UserError
 
+Kind = Literal["word-piece", "byte-bpe", "unigram"]
+Normalization = Literal["none", "nfc", "nfkc"]
 SPECIAL = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}  # BERT
-AT_ONCE = 1024  # units that the fast tokenizer is given together
-PIECE = 10_000  # characters after which a line is cut at the next white space, so that one line costs little memory
-SPACE = re.compile(r"[ \t\r]")
-LONGEST_WORD = 1_000_000  # … and after which it is cut anywhere
 
 
 @dataclass(frozen=True)
@@ -28,37 +26,31 @@ class Tokenizer:
     backend: tokenizers.Tokenizer
     special: dict[str, str]
 
-    @property
+    @cached_property
     def size(self) -> int:
-        """How many ids there are."""
-        return self.backend.get_vocab_size(with_added_tokens=True)
+        """How many ids there are, those included that some vocabularies leave unused between others."""
+        return max(self.backend.get_vocab(with_added_tokens=True).values()) + 1
 
     @property
     def ids(self) -> dict[str, int]:
         """pad, unk, cls, sep, mask → id."""
         return {name: self.backend.token_to_id(token) for name, token in self.special.items()}  # type: ignore[misc]
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Equal for two tokenizers that give every text the same ids."""
-        parts = json.loads(self.backend.to_str())
+        parts = json.loads(
+            self.backend.to_str(), parse_float=lambda score: f"{float(score):.6g}"
+        )  # saved, the rest moves
         said = {key: parts[key] for key in ("normalizer", "pre_tokenizer", "model")}
-        return hashlib.blake2b(json.dumps([said, self.ids], sort_keys=True).encode(), digest_size=16).hexdigest()
+        added = [token for token in parts["added_tokens"] if not token["special"]]
+        return hashlib.blake2b(
+            json.dumps([said, self.ids, *added], sort_keys=True).encode(), digest_size=16
+        ).hexdigest()
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text, without special tokens: what is written like one in a text is text."""
         return [encoding.ids for encoding in self.backend.encode_batch_fast(list(texts), add_special_tokens=False)]
-
-    def encode_units(self, documents: Sequence[str]) -> list[list["array[int]"]]:
-        """The ids of each document's units: its lines, long ones in parts. Units without tokens are left out."""
-        encoded: list[list[array[int]]] = [[] for _ in documents]
-        numbered = [(number, unit) for number, document in enumerate(documents) for unit in units(document)]
-        for start in range(0, len(numbered), AT_ONCE):
-            numbers, texts = zip(*numbered[start : start + AT_ONCE], strict=True)
-            for number, ids in zip(numbers, self.encode(texts), strict=True):
-                if ids:
-                    encoded[number].append(array("I", ids))
-        return encoded
 
     def save(self, folder: Path) -> None:
         """Write tokenizer.json, tokenizer_config.json and vocab.txt (where the model has one) into ``folder``."""
@@ -73,53 +65,53 @@ class Tokenizer:
         self.backend.model.save(str(folder))
 
 
-def units(document: str) -> Iterator[str]:
-    """The lines of a text that are not blank; a long one in parts that end at white space."""
-    for line in document.split("\n"):
-        start = 0
-        while len(line) - start > PIECE:
-            space = SPACE.search(line, start + PIECE, start + LONGEST_WORD)
-            end = space.end() if space else min(start + LONGEST_WORD, len(line))
-            yield line[start:end]
-            start = end
-        if line[start:].strip():
-            yield line[start:]
+@dataclass(frozen=True)
+class Spelling:
+    """What of a text's spelling reaches the vocabulary. Saved with the tokenizer."""
+
+    lower_case: bool = True
+    strip_accents: bool = True
+    normalization: Normalization = "none"
 
 
-def train(texts: Iterable[str], size: int, lower_case: bool = True, strip_accents: bool = True) -> Tokenizer:
-    """A WordPiece vocabulary of at most ``size`` ids from texts, whose words alone are held in memory.
+def train(
+    texts: Iterable[str],
+    size: int,
+    kind: Kind = "word-piece",
+    spelling: Spelling = Spelling(),
+) -> Tokenizer:
+    """A vocabulary of at most ``size`` ids from texts, whose words alone are held in memory.
 
     Raises:
         UserError: the texts hold no word.
     """
-    backend = word_pieces(models.WordPiece(unk_token=SPECIAL["unk"]), lower_case, strip_accents)
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=size, min_frequency=2, special_tokens=list(SPECIAL.values()), show_progress=False
-    )
-    backend.train_from_iterator(texts, trainer)
-    if backend.get_vocab_size() <= len(SPECIAL):
+    model, trainer, around = KINDS[kind]
+    backend = around(model(), spelling)
+    special = list(SPECIAL.values())
+    backend.train_from_iterator(texts, trainer(vocab_size=size, special_tokens=special, show_progress=False))
+    if backend.get_vocab_size() <= len(SPECIAL) + len(ALPHABET) * (kind == "byte-bpe"):
         raise UserError("no word occurs twice in these texts: nothing to make a vocabulary of")
     return finished(backend, SPECIAL)
 
 
-def load(path: Path, lower_case: bool = True, strip_accents: bool = True) -> Tokenizer:
+def load(path: Path, spelling: Spelling = Spelling()) -> Tokenizer:
     """The tokenizer of a vocab.txt (one word piece a line, BERT style), or of a folder with one or a tokenizer.json.
 
-    ``lower_case`` and ``strip_accents`` are for a vocab.txt, which does not say.
+    ``spelling`` is for a vocab.txt, which does not say.
 
     Raises:
         UserError: nothing there that can be read, or special tokens missing, which are named.
     """
     if path.is_file():
-        return from_vocabulary(path, lower_case, strip_accents)
+        return from_vocabulary(path, spelling)
     if (path / "tokenizer.json").is_file():
         return from_folder(path)
     if (path / "vocab.txt").is_file():
-        return from_vocabulary(path / "vocab.txt", lower_case, strip_accents)
+        return from_vocabulary(path / "vocab.txt", spelling)
     raise UserError(f"{path}: no tokenizer here; expected a vocab.txt, or a folder with tokenizer.json or vocab.txt")
 
 
-def from_vocabulary(file: Path, lower_case: bool, strip_accents: bool) -> Tokenizer:
+def from_vocabulary(file: Path, spelling: Spelling) -> Tokenizer:
     """See ``load``."""
     try:
         words = [word.rstrip("\r") for word in file.read_text(encoding="utf-8").removesuffix("\n").split("\n")]
@@ -131,7 +123,7 @@ def from_vocabulary(file: Path, lower_case: bool, strip_accents: bool) -> Tokeni
         twice = next(word for index, word in enumerate(words) if vocabulary[word] != index)
         raise UserError(f"{file}: {twice!r} stands there twice")
     model = models.WordPiece(vocab=vocabulary, unk_token=SPECIAL["unk"])
-    return finished(word_pieces(model, lower_case, strip_accents), SPECIAL)
+    return finished(word_pieces(model, spelling), SPECIAL)
 
 
 def from_folder(folder: Path) -> Tokenizer:
@@ -157,13 +149,67 @@ def complete(where: Path, special: dict[str, str | None]) -> dict[str, str]:
     return {name: token for name, token in special.items() if token is not None}
 
 
-def word_pieces(model: models.WordPiece, lower_case: bool, strip_accents: bool) -> tokenizers.Tokenizer:
+def word_pieces(model: Any, spelling: Spelling) -> tokenizers.Tokenizer:
     """BERT's normalisation and cutting into words around a WordPiece model."""
     backend = tokenizers.Tokenizer(model)
-    backend.normalizer = normalizers.BertNormalizer(lowercase=lower_case, strip_accents=strip_accents)
+    bert = normalizers.BertNormalizer(lowercase=spelling.lower_case, strip_accents=spelling.strip_accents)
+    backend.normalizer = normalizers.Sequence([*FORMS[spelling.normalization], bert])
+    if spelling.normalization == "none":
+        backend.normalizer = bert  # as BERT's own files say it
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece(prefix="##")
     return backend
+
+
+def byte_pairs(model: Any, spelling: Spelling) -> tokenizers.Tokenizer:
+    """Byte-level words, each with the space before it, around a BPE model (GPT-2, RoBERTa): nothing is unknown."""
+    backend = tokenizers.Tokenizer(model)
+    backend.normalizer = spelled(spelling)
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    backend.decoder = decoders.ByteLevel()
+    return backend
+
+
+def sentence_pieces(model: Any, spelling: Spelling) -> tokenizers.Tokenizer:
+    """Words with a mark for the space before them around a Unigram model (SentencePiece): no spaces are needed."""
+    backend = tokenizers.Tokenizer(model)
+    backend.normalizer = spelled(spelling)
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.decoder = decoders.Metaspace()
+    return backend
+
+
+def spelled(spelling: Spelling) -> normalizers.Normalizer:
+    """The normalizer that leaves of a text what ``spelling`` says."""
+    stripped = [normalizers.NFD(), normalizers.StripAccents(), normalizers.NFC()] * spelling.strip_accents
+    lower = [normalizers.Lowercase()] * spelling.lower_case
+    return normalizers.Sequence([*FORMS[spelling.normalization], *stripped, *lower])
+
+
+FORMS: dict[Normalization, list[normalizers.Normalizer]] = {
+    "none": [],
+    "nfc": [normalizers.NFC()],
+    "nfkc": [normalizers.NFKC()],
+}
+ALPHABET = pre_tokenizers.ByteLevel.alphabet()
+KINDS: dict[Kind, tuple[Callable[[], Any], Callable[..., Any], Callable[[Any, Spelling], tokenizers.Tokenizer]]] = {
+    "word-piece": (
+        partial(models.WordPiece, unk_token=SPECIAL["unk"]),
+        partial(trainers.WordPieceTrainer, min_frequency=2),
+        word_pieces,
+    ),
+    "byte-bpe": (
+        partial(models.BPE, unk_token=SPECIAL["unk"]),
+        partial(trainers.BpeTrainer, min_frequency=2, initial_alphabet=ALPHABET),
+        byte_pairs,
+    ),
+    "unigram": (models.Unigram, partial(trainers.UnigramTrainer, unk_token=SPECIAL["unk"]), sentence_pieces),
+}
+
+
+def from_json(said: str, special: dict[str, str]) -> Tokenizer:
+    """The tokenizer of a tokenizer.json's content."""
+    return finished(tokenizers.Tokenizer.from_str(said), special)
 
 
 def finished(backend: tokenizers.Tokenizer, special: dict[str, str]) -> Tokenizer:

@@ -21,7 +21,7 @@ from electra.engine.train import Loop, Stage
 from electra.errors import UserError
 from electra.model.config import ClassicConfig
 from electra.report.tables import table
-from electra.text.batches import SHORTEST
+from electra.text.layout import SHORTEST
 from electra.workflows.bench_steps import MASK, RandomRows, Theirs
 from electra.workflows.pretrain import PretrainConfig
 

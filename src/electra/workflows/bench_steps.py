@@ -12,7 +12,8 @@ from electra.engine.parallel import Precision, autocast
 from electra.engine.train import Stage
 from electra.objectives.pretrainer import row_keys
 from electra.objectives.view import View
-from electra.text.batches import SHORTEST, Batch, Place
+from electra.text.batches import Batch, Place
+from electra.text.layout import SHORTEST
 from electra.workflows.pretrain import PretrainConfig
 
 PAD, CLS, SEP, MASK, FIRST_WORD = range(5)

@@ -22,7 +22,8 @@ from electra.objectives.pretrainer import Pretrainer
 from electra.report import curves
 from electra.tasks.held_out import held_out
 from electra.text import tokenizer
-from electra.text.batches import Packed, Paper, Rows
+from electra.text.batches import Rows
+from electra.text.layout import Packed, Paper
 from electra.text.shards import Shards
 
 VERIFIED = 1 << 31  # bytes of a split up to which its checksums are compared at every start: a few seconds

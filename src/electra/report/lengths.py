@@ -1,0 +1,29 @@
+"""How long documents are, as a PNG that a person looks at."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+ROWS = (128, 512)  # lengths of rows that are drawn in
+
+
+def draw(counts: Mapping[str, Int[np.ndarray, " bins"]], edges: Float[np.ndarray, " edges"], path: Path) -> None:
+    """Documents and their tokens by length; ``counts``: split → documents in each bin, ``edges``: of the bins."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    middle = np.sqrt(edges[:-1] * edges[1:])
+    for number, (title, weight) in enumerate((("documents", np.ones_like(middle)), ("tokens", middle)), 1):
+        axes = figure.add_subplot(1, 2, number)
+        for split, count in counts.items():
+            share = count * weight / max((count * weight).sum(), 1)
+            axes.stairs(share, edges, label=split)
+        for length in ROWS:
+            axes.axvline(length, color="gray", linewidth=0.8, linestyle=":")
+        axes.set_xscale("log")
+        axes.set_title(f"share of the {title}", fontsize=10)
+        axes.set_xlabel("tokens in the document (dotted: rows of 128, 512)", fontsize=8)
+        axes.legend(fontsize=8)
+    figure.savefig(path, dpi=110)

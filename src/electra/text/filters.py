@@ -1,0 +1,71 @@
+"""What is left out on request: texts too short, too long or hardly text, and those that hold evaluation text."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+
+import numpy as np
+from jaxtyping import UInt
+
+from electra.text import readers
+from electra.text.copies import run_hashes, words_of
+from electra.text.corpus import Document, Skipped
+
+SYMBOL = re.compile(r"[^\w\s]|_")
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Bounds on a document; what each is at says that it is off."""
+
+    fewest_words: int = 0
+    most_words: int = 0
+    most_symbols: float = 1.0
+    """Share of the characters that are neither letter, digit nor white space."""
+    overlap_words: int = 13
+    overlap: UInt[np.ndarray, " runs"] = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
+    """Hashes, sorted, of the evaluation texts' runs of ``overlap_words`` words."""
+
+    def objection(self, text: str) -> str | None:
+        """Why the text is left out, or None."""
+        if self.fewest_words or self.most_words:
+            words = len(text.split())
+            if words < self.fewest_words:
+                return f"document of fewer than {self.fewest_words:,} words"
+            if self.most_words and words > self.most_words:
+                return f"document of more than {self.most_words:,} words"
+        if self.most_symbols < 1 and sum(1 for _ in SYMBOL.finditer(text)) > self.most_symbols * len(text):
+            return f"document with more than {self.most_symbols:.0%} symbols"
+        if len(self.overlap) and overlaps(text, self.overlap, self.overlap_words):
+            return f"document with {self.overlap_words} words in a row of evaluation text"
+        return None
+
+    def kept(self, documents: Iterable[Document], skipped: Skipped) -> Iterable[Document]:
+        """The documents to which there is no objection."""
+        for document in documents:
+            if reason := self.objection(document.text):
+                skipped.note(reason, f"{document.source}, at {document.index:,}")
+            else:
+                yield document
+
+
+def overlaps(text: str, known: UInt[np.ndarray, " runs"], length: int) -> bool:
+    """Whether one of the text's runs of words is known."""
+    runs = run_hashes(words_of(text), length)
+    at = np.searchsorted(known, runs).clip(max=len(known) - 1)
+    return bool((known[at] == runs).any())
+
+
+def evaluation_runs(paths: Sequence[str], length: int) -> tuple[UInt[np.ndarray, " runs"], int, int]:
+    """Sorted hashes of the runs of words in evaluation files; how many lines there are, and how many are too short.
+
+    The files are read as lines, whatever their format: quotes, braces and tabs are no words. A line of fewer than
+    ``length`` words has no run.
+    """
+    found, total, short = [np.empty(0, dtype=np.uint64)], 0, 0
+    for line in chain.from_iterable(map(readers.plain_lines, paths)):
+        runs = run_hashes(words_of(line), length)
+        total, short = total + 1, short + (not len(runs))
+        found.append(runs)
+    return np.unique(np.concatenate(found)), total, short

@@ -1,0 +1,206 @@
+"""The folder that is being prepared: its plan, who writes into it, what is done, and the manifest that ends it.
+
+Until the manifest is there the folder is not data. ``parts/`` holds the plan and a file for each part that is done, so
+that the same command goes on after whatever stopped it, and machines that share the folder share the work.
+"""
+
+import fcntl
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from electra.errors import UserError
+from electra.text.corpus import Skipped
+from electra.text.parts import COUNTS, Job
+from electra.text.shards import FORMAT, MANIFEST
+from electra.text.sources import Part
+from electra.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Share:
+    """Part of the parts: every ``of``-th from ``index`` on, counted from 0."""
+
+    index: int = 0
+    of: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> "Share":
+        """``2/8`` is the second of eight."""
+        index, slash, of = text.partition("/")
+        if not (slash and index.isdecimal() and of.isdecimal() and 1 <= int(index) <= int(of)):
+            raise UserError(f"--part {text}: i/n, with i from 1 to n")
+        return cls(int(index) - 1, int(of))
+
+
+class Folder:
+    """Prepared data in the making."""
+
+    def __init__(self, job: Job, parts: Sequence[Part], tokenizer: Tokenizer, settings: dict[str, Any]):
+        self.job, self.all, self.tokenizer = job, parts, tokenizer
+        self.out, self.work, self.fresh = Path(job.out), Path(job.out, "parts"), False
+        self.plan = json.loads(json.dumps({"settings": settings, "parts": [asdict(part) for part in parts]}))
+
+    @contextmanager
+    def held(self, share: Share) -> Iterator[None]:
+        """The folder with the plan in it, while this process may write its share.
+
+        Raises:
+            UserError: it holds something else, data that is complete, or parts of another plan; another process
+                writes there; the disk does not take it.
+        """
+        try:
+            self.vacant()
+            self.work.mkdir(parents=True, exist_ok=True)
+            with (
+                locked(self.work / "lock", share.of == 1, self.out),
+                locked(self.work / f"lock-{share.index + 1}-of-{share.of}", True, self.out),
+            ):
+                self.begin()
+                try:
+                    yield
+                except UserError:
+                    if self.fresh and share.of == 1 and not self.done():  # nothing is lost, no one else is at work
+                        self.discard()
+                    raise
+        except OSError as error:
+            raise UserError(f"{self.out}: {error.strerror or error}") from error
+
+    def vacant(self) -> None:
+        """Raises ``UserError`` unless the folder is empty, absent or in the making."""
+        if (self.out / MANIFEST).exists() or (
+            self.out.exists() and not self.work.is_dir() and (not self.out.is_dir() or any(self.out.iterdir()))
+        ):
+            raise UserError(f"{self.out}: is there already; choose another --out, or remove it")
+
+    def begin(self) -> None:
+        """Write the plan, or find that the one that is there is this."""
+        file = self.work / "plan.json"
+        if file.exists():
+            found = json.loads(file.read_text())
+            if found == self.plan:
+                return
+            if self.done():
+                raise UserError(
+                    f"{self.out}: {len(self.done())} of {len(found['parts'])} parts were prepared otherwise "
+                    f"({self.difference(found)}); the same settings go on, or remove the folder"
+                )
+            for stale in (*self.work.glob("*.keys"), *self.work.glob("*.marks")):
+                stale.unlink()
+        self.fresh = not file.exists()
+        self.tokenizer.save(self.out / "tokenizer")
+        partial = file.with_suffix(".partial")
+        partial.write_text(json.dumps(self.plan))
+        partial.replace(file)
+
+    def difference(self, found: dict[str, Any]) -> str:
+        """What is not as it was."""
+        for name, value in self.plan["settings"].items():
+            if (before := found["settings"].get(name)) != value:
+                return f"{name} was {before!r}, is {value!r}"
+        return "other files, or of another size"
+
+    def done(self) -> set[int]:
+        """The numbers of the parts that are done."""
+        return {int(file.stem) for file in self.work.glob("*.json") if file.stem.isdecimal()}
+
+    def mine(self, share: Share) -> list[Part]:
+        """The parts of a share that are not done."""
+        done = self.done()
+        return [part for part in self.all[share.index :: share.of] if part.number not in done]
+
+    def discard(self) -> None:
+        """Remove what was begun here."""
+        shutil.rmtree(self.out, ignore_errors=True)
+
+    def merge(self, weights: Callable[[dict[str, int]], dict[str, float]]) -> tuple[dict[str, Any], Skipped]:
+        """Write the manifest, which makes the folder data; returns it, and what was skipped.
+
+        ``weights``: source → its tokens, to source → its share of what training reads.
+
+        Raises:
+            UserError: parts are missing, or no document is on one side of the split.
+        """
+        missing = sorted({part.number for part in self.all} - self.done())
+        if missing:
+            raise UserError(
+                f"{self.out}: {len(missing)} of {len(self.all)} parts are missing: "
+                f"{', '.join(map(str, missing[:10]))}{' …' * (len(missing) > 10)}"
+            )
+        said = [json.loads(self.job.file(part, "json").read_text()) for part in self.all]
+        skipped = Skipped()
+        for each in said:
+            skipped.add(each["skipped"])
+        manifest = manifest_of(self.tokenizer, said, {}, skipped)
+        tokens = {name: splits["train"]["tokens"] for name, splits in manifest["sources"].items()}
+        manifest["weights"] = weights(tokens)
+        try:
+            two_sides(self.out, manifest, skipped)
+        except UserError:
+            self.discard()
+            raise
+        partial = self.out / f"{MANIFEST}.partial"
+        partial.write_text(json.dumps(manifest, indent=1))
+        partial.replace(self.out / MANIFEST)
+        shutil.rmtree(self.work)
+        return manifest, skipped
+
+
+@contextmanager
+def locked(path: Path, alone: bool, out: Path) -> Iterator[None]:
+    """Hold a lock that goes when the process does. Raises ``UserError`` if another process holds it."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"{out}: another process is preparing data there") from error
+        yield
+
+
+def manifest_of(
+    tokenizer: Tokenizer, said: Sequence[dict[str, Any]], weights: dict[str, float], skipped: Skipped
+) -> dict[str, Any]:
+    """The manifest of data that is made of such parts."""
+    names = list(dict.fromkeys(each["source"] for each in said))
+    return {
+        "format": FORMAT,
+        "tokenizer": tokenizer.fingerprint,
+        "vocab_size": tokenizer.size,
+        "special": tokenizer.ids,
+        "sources": {
+            name: {
+                split: total([each["splits"][split] for each in said if each["source"] == name])
+                for split in ("train", "held-out")
+            }
+            for name in names
+        },
+        "weights": weights,
+        "splits": {
+            split: total([each["splits"][split] for each in said])
+            | {
+                "shards": [
+                    {"source": each["source"]} | shard for each in said for shard in each["splits"][split]["shards"]
+                ]
+            }
+            for split in ("train", "held-out")
+        },
+        "skipped": skipped.said(),
+    }
+
+
+def total(counts: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """Sums of what was counted."""
+    return {name: sum(each[name] for each in counts) for name in COUNTS}
+
+
+def two_sides(out: Path, manifest: dict[str, Any], skipped: Skipped) -> None:
+    """Raises ``UserError`` if no document is on one side of the split."""
+    count = sum(split["documents"] for split in manifest["splits"].values())
+    for name, split in manifest["splits"].items():
+        if not split["documents"]:
+            why = f"; {', '.join(skipped.lines())}" if skipped else ""
+            raise UserError(f"{out}: no document for the {name} split, of {count} in all{why}")

@@ -1,0 +1,170 @@
+"""What the user names → sources → parts: which files there are, and how the work on them is cut.
+
+The parts depend on the files, their sizes and nothing else, so that neither the number of workers nor that of machines
+changes what is written.
+"""
+
+import glob
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from electra.errors import UserError
+from electra.text import readers
+from electra.text.corpus import Format, Span
+from electra.text.readers import BUILTIN, ENDINGS, LONGEST, SPLITTABLE, STANDARD_INPUT
+from electra.text.tables import HUB, hub
+
+PART = 1 << 23  # bytes, as they lie on the disk, from which a part is one of its own
+MOST_PARTS = 256  # … unless there are more than this
+UNNAMED = "text"
+NAMED = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What goes by one name in the statistics and the weights."""
+
+    name: str
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of work: some spans of one source, of which shards of their own are made."""
+
+    number: int
+    source: str
+    spans: tuple[Span, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes on the disk."""
+        return sum(span.size for span in self.spans)
+
+
+def sources(patterns: Sequence[str]) -> list[Source]:
+    """The sources that names stand for: files, folders and globs, here or remote, ``-``, ``hub:NAME``, ``builtin``.
+
+    ``wiki=PATTERN`` gives a name; what has none is the source ``text``. No file comes twice.
+
+    Raises:
+        UserError: a pattern that stands for nothing, a folder without text, a file of another kind.
+    """
+    if not patterns:
+        raise UserError("--data is missing: files, folders or globs of text, - for standard input, or builtin")
+    found: dict[str, dict[str, Span]] = {}
+    taken: set[str] = set()
+    for pattern in patterns:
+        named = None if Path(pattern).exists() else NAMED.fullmatch(pattern)
+        name, pattern = named.groups() if named else (UNNAMED, pattern)
+        spans = found.setdefault(name, {})
+        for span in expanded(pattern):
+            itself = os.path.realpath(span.path) if span.size else span.path
+            if itself not in taken:
+                taken.add(itself)
+                spans[span.path] = span
+    return [Source(name, tuple(spans.values())) for name, spans in found.items() if spans]
+
+
+def expanded(pattern: str) -> list[Span]:
+    """The spans, each a whole file, that one name stands for."""
+    if pattern == BUILTIN:
+        return [Span(pattern)]
+    if pattern.startswith(HUB):
+        count = hub(pattern).num_shards
+        return [Span(f"{pattern}#{index}/{count}") for index in range(count)]
+    if "://" in pattern:
+        from electra.text.remote import listed
+
+        files = listed(pattern)
+        kept = [each for each in files if each[0].endswith(ENDINGS)]
+        if not kept:
+            raise UserError(f"{pattern}: no text there; {', '.join(ENDINGS)} are read")
+        return [Span(path, 0, size) for path, size in kept]
+    if pattern.split(".")[0] == STANDARD_INPUT:
+        if pattern != STANDARD_INPUT and not pattern.endswith(ENDINGS):
+            raise UserError(f"{pattern}: standard input is -, or - and one of {', '.join(ENDINGS)}")
+        return [Span(pattern)]
+    return [Span(str(path), 0, path.stat().st_size) for path in local(pattern)]
+
+
+def local(pattern: str) -> list[Path]:
+    """The text files that a file, folder or glob stands for, sorted."""
+    path = Path(pattern)
+    if path.is_dir():
+        inside = sorted(within(path))
+        if not inside:
+            raise UserError(f"{path}: no text in this folder; {', '.join(ENDINGS)} are read")
+        return inside
+    inside = [path] if path.is_file() else sorted(map(Path, glob.glob(pattern, recursive=True)))
+    inside = [file for file in inside if file.is_file()]
+    if not inside:
+        raise UserError(f"{pattern}: no such file")
+    for file in inside:
+        if not file.name.endswith(ENDINGS):
+            raise UserError(f"{file}: not one of {', '.join(ENDINGS)}")
+    return inside
+
+
+def within(folder: Path) -> Iterator[Path]:
+    """The text files in a folder and those below it; links are followed, but into no folder twice."""
+    seen: set[str] = set()
+    for here, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(here)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        yield from (file for name in names if name.endswith(ENDINGS) and (file := Path(here, name)).is_file())
+
+
+def parts(found: Iterable[Source], form: Format) -> list[Part]:
+    """The work on the sources, cut: small files together, large ones that can be in several."""
+    found = list(found)
+    target = max(PART, sum(span.size for source in found for span in source.spans) // MOST_PARTS)
+    cut: list[Part] = []
+    for source in found:
+        held: list[Span] = []
+        for span in source.spans:
+            for piece in pieces(span, target, form):
+                held.append(piece)
+                if not piece.size or sum(each.size for each in held) >= target:
+                    cut.append(Part(len(cut), source.name, tuple(held)))
+                    held = []
+        if held:
+            cut.append(Part(len(cut), source.name, tuple(held)))
+    return cut
+
+
+def pieces(span: Span, target: int, form: Format) -> Iterator[Span]:
+    """A file in pieces of at least ``target`` bytes that end where documents do."""
+    lines = span.path.endswith(".jsonl") or form.documents == "line"
+    if span.size >= 2 * target and span.path.endswith(SPLITTABLE) and (lines or form.documents != "file"):
+        try:
+            with readers.opened(span) as file:
+                while span.size >= 2 * target:
+                    stop = next_document(file, span.start + target, lines)
+                    if stop >= span.stop:
+                        break
+                    yield Span(span.path, span.start, stop)
+                    span = Span(span.path, stop, span.stop)
+        except OSError as error:
+            raise UserError(f"{span.path}: {readers.said_of(error)}") from error
+    yield span
+
+
+def next_document(file: BinaryIO, at: int, lines: bool) -> int:
+    """The first offset from ``at`` on with which a document may begin: that of a line, or behind a blank line."""
+    file.seek(at - 1)
+    found = False  # the line before ``at`` may have begun anywhere
+    whole = False
+    while not found and (line := file.readline(LONGEST)):
+        ends = line.endswith(b"\n")
+        found = ends and (lines or (whole and not line.strip()))
+        whole = ends
+    return file.tell()

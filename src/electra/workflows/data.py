@@ -1,0 +1,128 @@
+"""``electra data``: what is in prepared data, whether it is undamaged, how it reads."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from jaxtyping import Int
+
+from electra.errors import UserError
+from electra.progress import Progress
+from electra.report import lengths
+from electra.text import tokenizer as vocabularies
+from electra.text.figures import complaints, described
+from electra.text.layout import Layout, Packed, Paper
+from electra.text.preview import show
+from electra.text.shards import Shards, Split, checksum
+
+LAYOUTS: dict[str, Layout] = {"paper": Paper(), "packed": Packed()}
+EDGES = 2.0 ** np.arange(0, 31, 0.25)  # tokens
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Tell what is in prepared data, and show some of it."""
+
+    data: str = ""
+    """Folder that `electra prepare` wrote."""
+    verify: bool = False
+    """Read all of it and compare the checksums."""
+    samples: int = 2
+    """Documents to print, decoded back to text."""
+    rows: int = 2
+    """Rows to print as a model sees them."""
+    layout: Literal["paper", "packed"] = "paper"
+    """… laid out like this."""
+    length: int = 128
+    """… and of so many tokens."""
+    histogram: str = "lengths.png"
+    """File for the picture of the documents' lengths, within the folder; empty: none."""
+
+
+def data(config: DataConfig) -> dict[str, Any]:
+    """Print it; returns the manifest. Raises ``UserError`` for data that is missing, incomplete or damaged."""
+    if not config.data:
+        raise UserError("which data? electra data FOLDER, as `electra prepare` wrote it")
+    folder = Path(config.data)
+    splits = {split: Shards.open(folder, split) for split in get_args(Split)}
+    train = splits["train"]
+    overview(splits)
+    if config.verify:
+        verify(splits)
+    counts = {split: document_lengths(shards) for split, shards in splits.items()}
+    fits(counts["train"])
+    if config.histogram:
+        try:
+            lengths.draw(counts, EDGES, folder / config.histogram)
+        except OSError as error:
+            raise UserError(f"{folder / config.histogram}: {error.strerror}; --histogram '' draws none") from error
+        print(f"{folder / config.histogram}: how long documents are")
+    tokenizer = vocabularies.load(folder / "tokenizer")
+    for text in itertools.islice(decoded(train, tokenizer), config.samples):
+        print(f"\na document, decoded:\n  {text}")
+    if config.rows:
+        print(f"\nrows of {config.length}, {config.layout}:")
+        show(train, LAYOUTS[config.layout], config.length, config.rows, tokenizer)
+    return dict(train.manifest)
+
+
+def overview(splits: dict[Split, Shards]) -> None:
+    """How much there is, of what, and what was left out."""
+    manifest = splits["train"].manifest
+    for split, shards in splits.items():
+        size = sum(shard.header.size for shard in shards.files) / 1e6
+        print(f"{split}: {described(manifest['splits'][split])}")
+        print(f"  {len(shards.files)} shards, {size:,.1f} MB, fingerprint {shards.fingerprint}")
+    for name, each in manifest["sources"].items():
+        weight = manifest["weights"].get(name)
+        read = f"; {weight:.1%} of what training reads" if weight else ""
+        print(f"source {name}: {described(each['train'])}{read}")
+        for line in complaints(name, each["train"]):
+            print(f"warning: {line}")
+    for reason, skipped in manifest["skipped"].items():
+        print(f"skipped {skipped['count']:,}: {reason}" + f" (first at {skipped['first']})" * bool(skipped["first"]))
+
+
+def verify(splits: dict[Split, Shards]) -> None:
+    """Raises ``UserError`` naming the files whose checksums do not hold."""
+    files = [shard for shards in splits.values() for shard in shards.files]
+    damaged, done = [], 0
+    with Progress("verifying", sum(shard.header.size for shard in files) / 1e6, "MB") as progress:
+        for shard in files:
+            if checksum(shard.path) != shard.header.checksum:
+                damaged.append(str(shard.path))
+            done += shard.header.size
+            progress.at(done / 1e6)
+    if damaged:
+        raise UserError(f"damaged: {', '.join(damaged)}; prepare the data anew")
+    print(f"checksums: all {len(files)} hold")
+
+
+def document_lengths(shards: Shards) -> Int[np.ndarray, " bins"]:
+    """How many documents there are of each length, in the bins of ``EDGES``."""
+    total = np.zeros(len(EDGES) - 1, dtype=np.int64)
+    for shard in shards.files:
+        total += np.histogram(np.diff(shard.units[shard.documents].astype(np.int64)), EDGES)[0]
+    return total
+
+
+def fits(count: Int[np.ndarray, " bins"]) -> None:
+    """Say which documents fit into a row."""
+    said = [
+        f"{count[: np.searchsorted(EDGES, length)].sum() / max(count.sum(), 1):.0%} within {length}"
+        for length in lengths.ROWS
+    ]
+    longest = EDGES[np.flatnonzero(count)[-1] + 1] if count.any() else 0
+    print(f"documents: {', '.join(said)} tokens; the longest has fewer than {longest:,.0f}")
+
+
+def decoded(shards: Shards, tokenizer: vocabularies.Tokenizer) -> Iterator[str]:
+    """The documents as text, from the first shard on."""
+    for shard in shards.files:
+        for first, last in itertools.pairwise(shard.documents.tolist()):
+            edges = shard.units[first : last + 1].tolist()
+            lines = (shard.tokens[start:stop].tolist() for start, stop in itertools.pairwise(edges))
+            yield "\n  ".join(tokenizer.backend.decode(line) for line in lines)
