@@ -292,3 +292,8 @@ def test_where_best_fit_alone_fails_documents_are_cut(each: int) -> None:
     assert all(piece.length >= SHORTEST or piece.stop % each == 0 for piece in pieces), (
         "no crumbs but what is left over"
     )
+
+
+@pytest.mark.parametrize("each", [1, 2, 7, 9, 20, 41, 59, 61, 70, 100, 119, 123, 126])
+def test_documents_of_one_length_leave_little_padding_whatever_it_is(each: int) -> None:
+    assert padding(packed([each] * 6000, 128), 128) <= MOST_PADDING

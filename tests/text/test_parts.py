@@ -253,12 +253,23 @@ def test_a_worker_that_is_killed_is_told(corpus: Path, tmp_path: Path) -> None:
         ({"temperature": 0.5}, "--temperature 0.5: at least 1"),
         ({"likeness": 0.6}, "--likeness 0.6: one of 0.9, 0.8"),
         ({"out": "s3://bucket/data"}, "written to a folder of this machine"),
+        ({"data": ("-",)}, "standard input is read once, here: not with --part, --engine or --drop-copies"),
     ],
 )
 def test_settings_that_cannot_be_are_named(corpus: Path, tmp_path: Path, changes: dict, said: str) -> None:
     with pytest.raises(UserError, match=said):
         prepare(config(corpus, tmp_path / "data", **changes))
     assert not (tmp_path / "data").exists()
+
+
+def test_piped_text_is_prepared_beside_files_whatever_the_workers(corpus: Path, tmp_path: Path) -> None:
+    data = ("piped=-", f"wiki={corpus / 'wiki'}")
+    script = SCRIPT.format(part=20_000, config=config(corpus, tmp_path / "data", data=data, workers=3, drop_copies=()))
+    text = some_text(200, 5)
+    subprocess.run([sys.executable, "-c", script], input=text, text=True, check=True, capture_output=True)
+    manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
+    assert sum(split["words"] for split in manifest["sources"]["piped"].values()) == len(text.split())
+    assert manifest["sources"]["wiki"]["train"]["documents"] > 500
 
 
 def test_weights_and_temperature_are_shares_of_the_tokens(corpus: Path, tmp_path: Path) -> None:

@@ -13,8 +13,6 @@ import pytest
 from electra.errors import UserError
 from electra.text import shards
 from electra.text import tokenizer as word_pieces
-from electra.text.corpus import Document
-from electra.text.parts import BATCH, batched
 from electra.text.prepare import PrepareConfig, TokenizerConfig, prepare, tokenizer
 from electra.text.shards import Shards, Writer
 
@@ -180,10 +178,3 @@ def test_a_vocabulary_that_knows_too_little_is_called_out(text: Path, capsys: py
     (text / "text" / "greek.txt").write_text("ο μάγειρας έφαγε\n\n" * 400)
     prepare(config(text))
     assert "are unknown to this vocabulary" in capsys.readouterr().out
-
-
-def test_batches_of_documents_are_cut_by_size() -> None:
-    documents = [Document("x" * (BATCH // 3), "a", n) for n in range(7)]
-    found = list(batched(documents))
-    assert [len(batch) for batch in found] == [4, 3]
-    assert [d.index for batch in found for d in batch] == list(range(7))

@@ -13,7 +13,7 @@ from tokenizers import models, normalizers, pre_tokenizers, trainers
 
 from electra.text import words
 from electra.text.tokenizer import KINDS, SPECIAL, Spelling, Tokenizer, finished, train
-from electra.text.words import LONGEST_WORD, PIECE, Encoder
+from electra.text.words import LONGEST_WORD, PIECE, Encoder, grouped
 
 TEXTS = [
     "The chef ate the meal. The CHEF cooked; a chef's meal isn't a cook's!",
@@ -313,3 +313,8 @@ def test_ids_take_two_bytes_where_they_fit(count: int, dtype: type) -> None:
     known = Encoder(finished(backend, SPECIAL))
     assert known.dtype == dtype
     assert read(known, [f"0 {count - 6} new"]) == [[[5, count - 1, 1]]]
+
+
+def test_items_are_grouped_by_their_sizes() -> None:
+    assert list(grouped(["a", "bbb", "cc", "dddddd", "e"], len, 4)) == [["a", "bbb"], ["cc", "dddddd"], ["e"]]
+    assert list(grouped([], len, 4)) == []

@@ -96,6 +96,9 @@ class State:
 
 Evaluate = Callable[[], dict[str, float]]
 
+COMPILING = "compiling at the first step: for a deep encoder that takes minutes, once; what comes of it is kept"
+NO_COMPILER = "no C++ compiler found: uncompiled, which is several times slower (Debian: apt-get install g++)"
+
 
 def train(
     module: nn.Module,
@@ -161,7 +164,7 @@ class Loop:
             self.restore(found)
         self.stages, self.schedule = scaled(stages, schedule, self.state.scale)
         self.state.steps = sum(stage.steps for stage in self.stages)
-        self.forward: Any = parallel.wrap(compiled(module, engine, parallel.device))
+        self.forward: Any = parallel.wrap(compiled(module, engine, parallel))
         self.ahead = Ahead(self.batches)
         self.sums: dict[str, Tensor] = {}
         self.lap = (time.monotonic(), self.state.tokens)
@@ -322,17 +325,14 @@ def same_names(found: set[str], wanted: set[str], where: str) -> None:
         raise UserError(f"{where}: missing {sorted(wanted - found)[:5]}, unknown {sorted(found - wanted)[:5]}")
 
 
-def compiled(module: nn.Module, engine: Engine, device: torch.device) -> Any:
+def compiled(module: nn.Module, engine: Engine, parallel: Parallel) -> Any:
     """The module as the loop calls it: compiled where that is wanted and possible."""
     if engine.compile == "never":
         return module
-    if not can_compile(device):
-        print(
-            "no C++ compiler found: running uncompiled, which is several times slower (Debian: apt-get install g++)",
-            file=sys.stderr,
-        )
-        return module
-    return torch.compile(module, dynamic=False)
+    possible = can_compile(parallel.device)
+    if parallel.first:
+        print(COMPILING if possible else NO_COMPILER, file=sys.stderr)
+    return torch.compile(module, dynamic=False) if possible else module
 
 
 @contextlib.contextmanager

@@ -62,7 +62,7 @@ class Duplicates:
         from datasketch import MinHash
 
         bands, values = BANDS[self.likeness]
-        words = words_of(text)
+        words = words_of(text) or [text]  # texts without a word are like none but themselves
         runs = run_hashes(words + [""] * (RUN - len(words))) & np.uint64(0xFFFFFFFF)
         signature = MinHash(PERMUTATIONS, hashfunc=int)
         signature.update_batch(runs)

@@ -1,18 +1,20 @@
 """What is left out on request: texts too short, too long or hardly text, and those that hold evaluation text."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 
 import numpy as np
 from jaxtyping import UInt
 
+from electra.errors import UserError
 from electra.text import readers
 from electra.text.copies import run_hashes, words_of
 from electra.text.corpus import Document, Skipped
 
 SYMBOL = re.compile(r"[^\w\s]|_")
+ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|.)")  # in JSON
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Filters:
                 return f"document of fewer than {self.fewest_words:,} words"
             if self.most_words and words > self.most_words:
                 return f"document of more than {self.most_words:,} words"
-        if self.most_symbols < 1 and sum(1 for _ in SYMBOL.finditer(text)) > self.most_symbols * len(text):
+        if self.most_symbols < 1 and symbols(text) > self.most_symbols * len(text):
             return f"document with more than {self.most_symbols:.0%} symbols"
         if len(self.overlap) and overlaps(text, self.overlap, self.overlap_words):
             return f"document with {self.overlap_words} words in a row of evaluation text"
@@ -50,6 +52,11 @@ class Filters:
                 yield document
 
 
+def symbols(text: str) -> int:
+    """How many characters are neither letter, digit nor white space. Vowel signs and accents belong to letters."""
+    return sum(not unicodedata.category(character).startswith("M") for character in SYMBOL.findall(text))
+
+
 def overlaps(text: str, known: UInt[np.ndarray, " runs"], length: int) -> bool:
     """Whether one of the text's runs of words is known."""
     runs = run_hashes(words_of(text), length)
@@ -62,10 +69,22 @@ def evaluation_runs(paths: Sequence[str], length: int) -> tuple[UInt[np.ndarray,
 
     The files are read as lines, whatever their format: quotes, braces and tabs are no words. A line of fewer than
     ``length`` words has no run.
+
+    Raises:
+        UserError: a file that cannot be read, or not as lines.
     """
     found, total, short = [np.empty(0, dtype=np.uint64)], 0, 0
-    for line in chain.from_iterable(map(readers.plain_lines, paths)):
-        runs = run_hashes(words_of(line), length)
-        total, short = total + 1, short + (not len(runs))
-        found.append(runs)
+    for path in paths:
+        name, _ = readers.uncompressed(path)
+        if name.endswith(readers.COLUMNAR):
+            raise UserError(f"{path}: evaluation text is read as lines; give .txt, .tsv, .csv, .json or .jsonl")
+        for line in readers.plain_lines(path):
+            runs = run_hashes(words_of(plain(line) if name.endswith((".json", ".jsonl")) else line), length)
+            total, short = total + 1, short + (not len(runs))
+            found.append(runs)
     return np.unique(np.concatenate(found)), total, short
+
+
+def plain(line: str) -> str:
+    """A line of JSON with the letters that its escapes stand for; what they stand for otherwise is no letter."""
+    return ESCAPE.sub(lambda escape: chr(int(escape[1], 16)) if escape[1] else " ", line)

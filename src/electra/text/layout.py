@@ -1,7 +1,7 @@
 """The edges of documents' units → rows: arithmetic on offsets that reads no token."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 SHORTEST = 8  # tokens, special ones included, for which a row begins another piece of a text that does not fit
+SHORTEST_OF_ALL = 3  # … where rows would be too empty otherwise
 SHORTEST_TARGET = 5  # original code
 MOST_PADDING = 0.02  # share of packed rows; beyond it texts are cut to fill the rows
 
@@ -82,10 +83,16 @@ class Packed:
                 rows.append([Piece(start, start + length - 2, start + length - 2)])
                 start += length - 2
             short.append(Piece(start, stop, stop))
-        whole = best_fit(short, length)
-        if sum(piece.length for piece in short) < (1 - MOST_PADDING) * length * len(whole):
-            whole = in_order(short, length)
-        return [tuple(row) for row in rows + whole if row]
+        ways: list[Callable[[], list[list[Piece]]]] = [
+            lambda: best_fit(short, length),
+            lambda: in_order(short, length, SHORTEST),
+            lambda: in_order(short, length, SHORTEST_OF_ALL),
+        ]
+        for way in ways:
+            laid = way()
+            if sum(piece.length for row in laid for piece in row) >= (1 - MOST_PADDING) * length * len(laid):
+                break
+        return [tuple(row) for row in rows + laid if row]
 
 
 Layout = Paper | Packed
@@ -112,13 +119,13 @@ def best_fit(pieces: Sequence[Piece], length: int) -> list[list[Piece]]:
     return rows
 
 
-def in_order(pieces: Sequence[Piece], length: int) -> list[list[Piece]]:
-    """Pieces one after another, cut where a row ends; one of which next to nothing would fit begins the next row."""
+def in_order(pieces: Sequence[Piece], length: int, shortest: int) -> list[list[Piece]]:
+    """Pieces one after another, cut where a row ends; what leaves less room than ``shortest`` ends a row too."""
     rows: list[list[Piece]] = [[]]
     room = length
     for start, _, stop in pieces:
         while start < stop:
-            if room < min(SHORTEST, stop - start + 2):
+            if room < min(shortest, stop - start + 2):
                 rows.append([])
                 room = length
             end = min(stop, start + room - 2)

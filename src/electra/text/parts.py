@@ -28,9 +28,8 @@ from electra.text.duplicates import Dropping, Duplicates
 from electra.text.filters import Filters
 from electra.text.shards import Split, Writer
 from electra.text.sources import Part
-from electra.text.words import Encoder
+from electra.text.words import AT_ONCE, Encoder, grouped
 
-BATCH = 1 << 20  # characters that are tokenized at once
 COUNTS = ("documents", "tokens", "words", "bytes", "unknown")
 
 Told = Callable[[int], object]
@@ -124,7 +123,7 @@ def write_shards(
         for split in ("train", "held-out")
     }
     totals = {split: dict.fromkeys(COUNTS, 0) for split in writers}
-    for batch in batched(documents):
+    for batch in grouped(documents, lambda document: len(document.text), AT_ONCE):
         for document, units in zip(batch, encoder.units([document.text for document in batch]), strict=True):
             if not units:
                 skipped.note("document without a token", f"{document.source}, at {document.index:,}")
@@ -139,17 +138,6 @@ def write_shards(
             total["unknown"] += int((tokens == unknown).sum())
     splits = {split: totals[split] | {"shards": writer.finish()} for split, writer in writers.items()}
     return {"source": part.source, "splits": splits, "skipped": skipped.said()}
-
-
-def batched(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    """The documents in lists of about ``BATCH`` characters."""
-    source = iter(documents)
-    while first := next(source, None):
-        size, batch = len(first.text), [first]
-        while size < BATCH and (document := next(source, None)):
-            batch.append(document)
-            size += len(document.text)
-        yield batch
 
 
 def run(do: Do, job: Job, parts: Sequence[Part], engine: Literal["local", "ray"], workers: int, label: str) -> None:

@@ -42,8 +42,8 @@ class TokenizerConfig:
     vocab_size: int = 30522  # BERT
     """Ids, special tokens included."""
     lower_case: bool = True
-    strip_accents: bool = True
-    """Take é for e."""
+    strip_accents: Literal["auto", "yes", "no"] = "auto"
+    """Take é for e. auto: as BERT does, for word-piece in lower case; in Thai or Hindi it would take vowels away."""
     normalization: Normalization = "none"
     """Unicode's form in which text is read: nfc joins letters and marks, nfkc makes ﬁ and ² plain too."""
     existing: str = ""
@@ -113,7 +113,9 @@ class PrepareConfig:
 
 def tokenizer(config: TokenizerConfig) -> Tokenizer:
     """The tokenizer, saved. Raises ``UserError`` for missing text, special tokens that are missing, a folder in use."""
-    spelling = Spelling(config.lower_case, config.strip_accents, config.normalization)
+    bert = config.lower_case and config.kind == "word-piece"
+    strip_accents = bert if config.strip_accents == "auto" else config.strip_accents == "yes"
+    spelling = Spelling(config.lower_case, strip_accents, config.normalization)
     if config.existing:
         found = vocabularies.load(Path(config.existing), spelling)
     else:
@@ -161,15 +163,18 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
     named = sources(config.data)
     work = parts(named, job.form)
     check_weights(config, [source.name for source in named])
+    piped = any(readers.is_piped(span.path) for part in work for span in part.spans)
+    if piped and (config.part or config.drop_copies or config.engine != "local"):
+        raise UserError("standard input is read once, here: not with --part, --engine or --drop-copies; save it first")
     if config.preview:
         from electra.text.preview import preview
 
         preview(job, work, found, config.preview)
         return {}
     began = time.monotonic()
-    folder = Folder(job, work, found, settings(config, found))
+    folder = Folder(job, work, found, settings(config, found) | {"piped at": time.time() if piped else 0})
     with folder.held(Share.parse(config.part) if config.part else WHOLE):
-        if not config.merge and not written(folder, config):
+        if not config.merge and not written(folder, config, 1 if piped else config.workers or os.cpu_count() or 1):
             return {}
         manifest, skipped = folder.merge(lambda tokens: shares(config, tokens))
     report(config.out, manifest, skipped, time.monotonic() - began)
@@ -190,10 +195,9 @@ def check(config: PrepareConfig) -> None:
         raise UserError(f"--out {config.out}: data is read by memory map, so it is written to a folder of this machine")
 
 
-def written(folder: Folder, config: PrepareConfig) -> bool:
+def written(folder: Folder, config: PrepareConfig, workers: int) -> bool:
     """Write the parts of this process's share; whether that ends the work."""
     share = Share.parse(config.part) if config.part else WHOLE
-    workers = config.workers or os.cpu_count() or 1
     if not copies_marked(folder, share, config.engine, workers):
         print(f"{config.out}: part {config.part} has looked for copies; when all have, run each again")
         return False

@@ -1,6 +1,7 @@
 """A Span → its Documents: plain text and JSON lines here, tables in ``tables``; compressed, remote or from a pipe."""
 
 import bz2
+import codecs
 import gzip
 import io
 import json
@@ -8,9 +9,9 @@ import lzma
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from io import BufferedReader
 from multiprocessing import parent_process
 from pathlib import Path
-from typing import BinaryIO
 
 from electra.errors import UserError
 from electra.text import builtin, tables
@@ -47,7 +48,7 @@ def documents(span: Span, form: Format, skipped: Skipped, told: Callable[[int], 
         raise UserError(f"{span.path}: {said_of(error)}") from error
 
 
-def uncompressed(path: str) -> tuple[str, Callable[[BinaryIO], BinaryIO]]:
+def uncompressed(path: str) -> tuple[str, Callable[[BufferedReader], BufferedReader]]:
     """The name without the ending of a compression, and what undoes it. Standard input has the name ``-.txt``."""
     name = path + ".txt" if path == STANDARD_INPUT else path
     for ending, decompress in COMPRESSIONS.items():
@@ -56,25 +57,34 @@ def uncompressed(path: str) -> tuple[str, Callable[[BinaryIO], BinaryIO]]:
     return name, lambda raw: raw
 
 
-def zstandard(raw: BinaryIO) -> BinaryIO:
+def zstandard(raw: BufferedReader) -> BufferedReader:
     """Several frames are read as one stream, and one that is cut off raises (not every library does either)."""
     import pyarrow
 
-    return io.BufferedReader(pyarrow.CompressedInputStream(pyarrow.PythonFile(raw, mode="r"), "zstd"), BUFFER)
+    return BufferedReader(pyarrow.CompressedInputStream(pyarrow.PythonFile(raw, mode="r"), "zstd"), BUFFER)
 
 
-COMPRESSIONS: dict[str, Callable[[BinaryIO], BinaryIO]] = {
-    ".gz": lambda raw: io.BufferedReader(gzip.GzipFile(fileobj=raw), BUFFER),
-    ".bz2": lambda raw: io.BufferedReader(bz2.BZ2File(raw), BUFFER),
-    ".xz": lambda raw: io.BufferedReader(lzma.LZMAFile(raw), BUFFER),  # noqa: SIM115
+COMPRESSIONS: dict[str, Callable[[BufferedReader], BufferedReader]] = {
+    ".gz": lambda raw: BufferedReader(gzip.GzipFile(fileobj=raw), BUFFER),
+    ".bz2": lambda raw: BufferedReader(bz2.BZ2File(raw), BUFFER),
+    ".xz": lambda raw: BufferedReader(lzma.LZMAFile(raw), BUFFER),  # noqa: SIM115
     ".zst": zstandard,
 }
 
 
-def opened(span: Span) -> BinaryIO:
+def is_piped(path: str) -> bool:
+    """Whether a name stands for standard input, which can be read once and in this process alone."""
+    return path.split(".")[0] == STANDARD_INPUT
+
+
+def opened(span: Span) -> BufferedReader:
     """The file of a span, at its start."""
-    if span.path.split(".")[0] == STANDARD_INPUT:
-        return sys.stdin.buffer
+    if is_piped(span.path):
+        if sys.stdin.closed:
+            raise UserError(f"{span.path}: standard input can be read once only; save it to a file")
+        if parent_process():
+            raise UserError(f"{span.path}: standard input is not there for several processes; --workers 1")
+        return sys.stdin.buffer  # type: ignore[return-value]
     if "://" in span.path:
         from electra.text.remote import open_remote
 
@@ -87,11 +97,11 @@ def opened(span: Span) -> BinaryIO:
     return file
 
 
-def from_text(span: Span, file: BinaryIO, form: Format, skipped: Skipped) -> Iterator[Document]:
+def from_text(span: Span, file: BufferedReader, form: Format, skipped: Skipped) -> Iterator[Document]:
     """The documents of a text file."""
     for at, content in stretches(lines(file, span), form.documents):
         try:
-            text = content.decode("utf-8-sig" if at == 0 else "utf-8")
+            text = content.decode()
         except UnicodeDecodeError as error:
             skipped.note(f"document is {NOT_UTF8}", lambda bad=at + error.start: place(span, bad))  # type: ignore[misc]
             continue
@@ -118,10 +128,10 @@ def stretches(numbered: Iterator[tuple[int, bytes]], documents: str) -> Iterator
         yield first, b"".join(held)
 
 
-def lines(file: BinaryIO, span: Span) -> Iterator[tuple[int, bytes]]:
+def lines(file: BufferedReader, span: Span) -> Iterator[tuple[int, bytes]]:
     """(offset, bytes) of each line of a span; one longer than ``LONGEST`` comes in parts, cut at a space or character.
 
-    A span of a compressed file is the whole file, and so is one from a pipe.
+    A byte order mark belongs to no line. A span of a compressed file is the whole file, and so is one from a pipe.
     """
     at, rest = span.start, b""
     last = span.stop if uncompressed(span.path)[0] == span.path else 0
@@ -130,6 +140,8 @@ def lines(file: BinaryIO, span: Span) -> Iterator[tuple[int, bytes]]:
         if not line.endswith(b"\n") and len(line) >= LONGEST:
             cut = line.rfind(b" ") + 1 or whole_characters(line)
             line, rest = line[:cut], line[cut:]
+        if at == 0 and line.startswith(codecs.BOM_UTF8):
+            at, line = len(codecs.BOM_UTF8), line.removeprefix(codecs.BOM_UTF8)
         yield at, line
         at += len(line)
     if rest:
@@ -142,15 +154,15 @@ def whole_characters(line: bytes) -> int:
     return start if line[start : start + 1] >= b"\xc0" else len(line)
 
 
-def from_jsonl(span: Span, file: BinaryIO, form: Format, skipped: Skipped) -> Iterator[Document]:
+def from_jsonl(span: Span, file: BufferedReader, form: Format, skipped: Skipped) -> Iterator[Document]:
     """The documents of a file with a JSON object a line."""
-    found = False
+    found = span.start > 0  # whether the field is the right one is told by the file's beginning
     for at, line in lines(file, span):
         if not line.strip():
             continue
         where = lambda at=at: place(span, at)  # noqa: E731
         try:
-            record = json.loads(line.decode("utf-8-sig" if at == 0 else "utf-8"))
+            record = json.loads(line.decode())
         except UnicodeDecodeError:
             skipped.note(f"line is {NOT_UTF8}", where)
             continue
@@ -159,7 +171,7 @@ def from_jsonl(span: Span, file: BinaryIO, form: Format, skipped: Skipped) -> It
             continue
         text = record.get(form.field) if isinstance(record, dict) else None
         if not isinstance(text, str):
-            if not found:
+            if not found and (text is not None or not isinstance(record, dict) or form.field not in record):
                 keys = f"keys {', '.join(map(repr, record))}" if isinstance(record, dict) else type(record).__name__
                 raise UserError(f"{where()}: no text under {form.field!r}; found {keys}. --field names the right one")
             skipped.note(f"line has no text under {form.field!r}", where)
@@ -188,7 +200,7 @@ def said_of(error: Exception) -> str:
 
 def place(span: Span, at: int) -> str:
     """Which line of the file stands at an offset. Reads all before it, so this is for one message, not for many."""
-    if span.path.split(".")[0] == STANDARD_INPUT:
+    if is_piped(span.path):
         return f"standard input, byte {at:,}"
     number, left = 1, at
     with opened(Span(span.path)) as raw:
@@ -203,7 +215,7 @@ READERS = {
     ".txt": from_text,
     ".jsonl": from_jsonl,
     ".csv": tables.from_csv,
-    ".tsv": tables.from_csv,
+    ".tsv": tables.from_tsv,
     ".parquet": tables.from_parquet,
     ".arrow": tables.from_arrow,
 }

@@ -1,24 +1,61 @@
 """Paths with a scheme (s3://, gs://, hf://, https://), through fsspec."""
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from io import BufferedReader
+from typing import Any
 
 from electra.errors import UserError
 
+AHEAD = 1 << 22  # bytes, less than a part: s3fs's own 50 MB would be fetched for every part
 
-def open_remote(path: str) -> BinaryIO:
-    """The file, to be read in ranges."""
+
+class Remote(io.RawIOBase):
+    """A remote file that is read in ranges; whatever its client raises becomes a ``UserError``."""
+
+    def __init__(self, path: str, file: Any) -> None:
+        self.path, self.file = path, file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any) -> int:
+        with mended(self.path):
+            content = self.file.read(len(into))
+        into[: len(content)] = content
+        return len(content)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        with mended(self.path):
+            self.file.seek(offset, whence)
+        return self.file.tell()
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+    def close(self) -> None:
+        if not self.closed:
+            self.file.close()
+        super().close()
+
+
+def open_remote(path: str) -> BufferedReader:
+    """The file, as one on the disk would be."""
     system, inside = system_of(path)
     with mended(path):
-        return system.open(inside, "rb")
+        file = system.open(inside, "rb", block_size=AHEAD)
+    return BufferedReader(Remote(path, file), 1 << 18)
 
 
 def listed(pattern: str) -> list[tuple[str, int]]:
     """(path, bytes) of the files that a remote file, folder or glob stands for."""
     system, inside = system_of(pattern)
     with mended(pattern):
-        if any(sign in inside for sign in "*?["):
+        if any(sign in inside for sign in "*?[") and not system.exists(inside):
             found = system.glob(inside, detail=True)
         elif system.isdir(inside):
             found = system.find(inside, detail=True)

@@ -9,8 +9,9 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from io import BufferedReader
+from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
 
 from electra.errors import UserError
 from electra.text import readers
@@ -54,15 +55,19 @@ def sources(patterns: Sequence[str]) -> list[Source]:
     Raises:
         UserError: a pattern that stands for nothing, a folder without text, a file of another kind.
     """
-    if not patterns:
+    if not patterns or not all(patterns):
         raise UserError("--data is missing: files, folders or globs of text, - for standard input, or builtin")
     found: dict[str, dict[str, Span]] = {}
     taken: set[str] = set()
     for pattern in patterns:
-        named = None if Path(pattern).exists() else NAMED.fullmatch(pattern)
+        named = None if os.path.exists(pattern) else NAMED.fullmatch(pattern)
         name, pattern = named.groups() if named else (UNNAMED, pattern)
         spans = found.setdefault(name, {})
-        for span in expanded(pattern):
+        try:
+            expansion = expanded(pattern)
+        except OSError as error:  # of names too long, and of folders that are closed to this user
+            raise UserError(f"{error.filename or pattern}: {error.strerror or error}") from error
+        for span in expansion:
             itself = os.path.realpath(span.path) if span.size else span.path
             if itself not in taken:
                 taken.add(itself)
@@ -85,7 +90,7 @@ def expanded(pattern: str) -> list[Span]:
         if not kept:
             raise UserError(f"{pattern}: no text there; {', '.join(ENDINGS)} are read")
         return [Span(path, 0, size) for path, size in kept]
-    if pattern.split(".")[0] == STANDARD_INPUT:
+    if readers.is_piped(pattern):
         if pattern != STANDARD_INPUT and not pattern.endswith(ENDINGS):
             raise UserError(f"{pattern}: standard input is -, or - and one of {', '.join(ENDINGS)}")
         return [Span(pattern)]
@@ -112,8 +117,12 @@ def local(pattern: str) -> list[Path]:
 
 def within(folder: Path) -> Iterator[Path]:
     """The text files in a folder and those below it; links are followed, but into no folder twice."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
     seen: set[str] = set()
-    for here, folders, names in os.walk(folder, followlinks=True):
+    for here, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         real = os.path.realpath(here)
         if real in seen:
             folders.clear()
@@ -124,18 +133,22 @@ def within(folder: Path) -> Iterator[Path]:
 
 
 def parts(found: Iterable[Source], form: Format) -> list[Part]:
-    """The work on the sources, cut: small files together, large ones that can be in several."""
+    """The work on the sources, cut: small files together, large ones that can be in several.
+
+    What has no known size is alone in its part.
+    """
     found = list(found)
     target = max(PART, sum(span.size for source in found for span in source.spans) // MOST_PARTS)
     cut: list[Part] = []
     for source in found:
         held: list[Span] = []
-        for span in source.spans:
-            for piece in pieces(span, target, form):
-                held.append(piece)
-                if not piece.size or sum(each.size for each in held) >= target:
-                    cut.append(Part(len(cut), source.name, tuple(held)))
-                    held = []
+        size = 0
+        for piece in chain.from_iterable(pieces(span, target, form) for span in source.spans):
+            if held and (size >= target or not piece.size or not held[-1].size):
+                cut.append(Part(len(cut), source.name, tuple(held)))
+                held, size = [], 0
+            held.append(piece)
+            size += piece.size
         if held:
             cut.append(Part(len(cut), source.name, tuple(held)))
     return cut
@@ -158,7 +171,7 @@ def pieces(span: Span, target: int, form: Format) -> Iterator[Span]:
     yield span
 
 
-def next_document(file: BinaryIO, at: int, lines: bool) -> int:
+def next_document(file: BufferedReader, at: int, lines: bool) -> int:
     """The first offset from ``at`` on with which a document may begin: that of a line, or behind a blank line."""
     file.seek(at - 1)
     found = False  # the line before ``at`` may have begun anywhere

@@ -5,7 +5,8 @@ import io
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from io import BufferedReader
+from typing import Any
 
 from electra.errors import UserError
 from electra.text.corpus import NOT_UTF8, SURROGATE, Document, Format, Skipped, Span, encodable
@@ -14,14 +15,26 @@ HUB = "hub:"
 ROWS = 1024  # read at once from a columnar file
 
 
-def from_csv(span: Span, file: BinaryIO, form: Format, skipped: Skipped) -> Iterator[Document]:
-    """The documents of a table with names in its first line. A .tsv has no quotes: a tab always ends a field."""
+def from_csv(span: Span, file: BufferedReader, form: Format, skipped: Skipped) -> Iterator[Document]:
+    """The documents of a table with names in its first line."""
+    return from_rows(csv.reader(characters(file)), span, form, skipped)
+
+
+def from_tsv(span: Span, file: BufferedReader, form: Format, skipped: Skipped) -> Iterator[Document]:
+    """As ``from_csv``, but there are no quotes: a tab always ends a field."""
+    return from_rows(csv.reader(characters(file), delimiter="\t", quoting=csv.QUOTE_NONE), span, form, skipped)
+
+
+def characters(file: BufferedReader) -> io.TextIOWrapper:
+    """What a file holds as text, in which what is no UTF-8 can be told."""
+    return io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
+
+
+def from_rows(rows: Any, span: Span, form: Format, skipped: Skipped) -> Iterator[Document]:
+    """The documents of a column of a ``csv.reader``."""
     csv.field_size_limit(min(sys.maxsize, 1 << 26))
-    text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
-    tabs = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if ".tsv" in span.path else {}
-    rows = csv.reader(text, **tabs)  # type: ignore[arg-type]
     try:
-        names = next(rows, [])
+        names: list[str] = next(rows, [])
         column = index_of(names, form.field, span.path)
         for index, row in enumerate(rows):
             where = f"{span.path}, line {rows.line_num:,}"
@@ -44,26 +57,26 @@ def index_of(names: list[str], field: str, path: str) -> int:
     return names.index(field)
 
 
-def from_parquet(span: Span, file: BinaryIO, form: Format, skipped: Skipped) -> Iterator[Document]:
+def from_parquet(span: Span, file: BufferedReader, form: Format, skipped: Skipped) -> Iterator[Document]:
     """The documents of a column."""
     from pyarrow import parquet
 
     with readable(span.path):
+        check_seekable(file, span.path)
         table = parquet.ParquetFile(file)
         index_of(table.schema_arrow.names, form.field, span.path)
         batches = table.iter_batches(ROWS, columns=[form.field])
         yield from from_values(texts(batches, form), span.path, form, skipped)
 
 
-def from_arrow(span: Span, file: BinaryIO, form: Format, skipped: Skipped) -> Iterator[Document]:
+def from_arrow(span: Span, file: BufferedReader, form: Format, skipped: Skipped) -> Iterator[Document]:
     """The documents of a column of an Arrow stream (as ``datasets`` saves) or an Arrow file."""
     import pyarrow
     from pyarrow import ipc
 
     with readable(span.path):
-        magic = file.read(6)
-        file.seek(0)
-        if magic == b"ARROW1":
+        if file.peek(6)[:6] == b"ARROW1":
+            check_seekable(file, span.path)
             whole = ipc.open_file(file)
             schema, batches = whole.schema, (whole.get_batch(i) for i in range(whole.num_record_batches))
         else:
@@ -73,6 +86,12 @@ def from_arrow(span: Span, file: BinaryIO, form: Format, skipped: Skipped) -> It
         yield from from_values(texts(batches, form), span.path, form, skipped)
 
 
+def check_seekable(file: BufferedReader, path: str) -> None:
+    """Raises ``UserError`` for a pipe where a file is read from its end."""
+    if not file.seekable():
+        raise UserError(f"{path}: is read from its end, which a pipe does not give; save it to a file")
+
+
 @contextmanager
 def readable(path: str) -> Iterator[None]:
     """Raises ``UserError`` for whatever Arrow says of a damaged file."""
@@ -80,18 +99,32 @@ def readable(path: str) -> Iterator[None]:
 
     try:
         yield
-    except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"{path}: damaged or no such format: {' '.join(str(error).split())}") from error
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError, MemoryError) as error:  # names and sizes are damaged
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: damaged or no such format: {said}") from error
 
 
 def texts(batches: Iterable[Any], form: Format) -> Iterator[Any]:
     """The values of a column, batch by batch."""
     for batch in batches:
         column = batch.column(batch.schema.get_field_index(form.field))
+        check_offsets(column)
         try:
             yield from column.to_pylist()
         except UnicodeDecodeError:  # before the first value is given
             yield from map(decoded, column)
+
+
+def check_offsets(column: Any) -> None:
+    """Raises pyarrow's error where a damaged file would lead it out of its memory. What is no UTF-8 is let pass."""
+    import pyarrow
+
+    as_bytes = {
+        pyarrow.string(): pyarrow.binary(),
+        pyarrow.large_string(): pyarrow.large_binary(),
+        pyarrow.string_view(): pyarrow.binary_view(),
+    }
+    (column.view(as_bytes[column.type]) if column.type in as_bytes else column).validate(full=True)
 
 
 def decoded(value: Any) -> Any:
@@ -110,8 +143,9 @@ def from_hub(path: str, form: Format, skipped: Skipped) -> Iterator[Document]:
     columns = data.column_names
     if columns is not None:  # None: not known before the first row
         index_of(columns, form.field, name)
-    rows = data.shard(num_shards=count, index=index) if count > 1 else data
-    yield from from_values((row.get(form.field) for row in rows), path, form, skipped)
+    with loaded(name):
+        rows = data.shard(num_shards=count, index=index) if count > 1 else data
+        yield from from_values((row.get(form.field) for row in rows), path, form, skipped)
 
 
 def hub(name: str) -> Any:
@@ -122,9 +156,16 @@ def hub(name: str) -> Any:
         raise UserError(f"{name}: needs the package datasets; pip install 'electra[hub]'") from error
 
     data, config, split = (*name.removeprefix(HUB).split(":"), "", "")[:3]
-    try:
+    with loaded(name):
         return datasets.load_dataset(data, config or None, split=split or "train", streaming=True)
-    except Exception as error:  # whatever the Hub, the network or a loading script make of it
+
+
+@contextmanager
+def loaded(name: str) -> Iterator[None]:
+    """Raises ``UserError`` for whatever the Hub, the network, a file or a loading script make of it."""
+    try:
+        yield
+    except Exception as error:
         raise UserError(f"{name}: datasets cannot load this: {' '.join(str(error).split())[:300]}") from error
 
 

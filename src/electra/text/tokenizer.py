@@ -39,14 +39,12 @@ class Tokenizer:
     @cached_property
     def fingerprint(self) -> str:
         """Equal for two tokenizers that give every text the same ids."""
-        parts = json.loads(
-            self.backend.to_str(), parse_float=lambda score: f"{float(score):.6g}"
-        )  # saved, the rest moves
+        digits = lambda score: f"{float(score):.6g}"  # noqa: E731  to save and load a score may change its last ones
+        parts = json.loads(self.backend.to_str(), parse_float=digits)
         said = {key: parts[key] for key in ("normalizer", "pre_tokenizer", "model")}
         added = [token for token in parts["added_tokens"] if not token["special"]]
-        return hashlib.blake2b(
-            json.dumps([said, self.ids, *added], sort_keys=True).encode(), digest_size=16
-        ).hexdigest()
+        content = json.dumps([said, self.ids, *added], sort_keys=True)
+        return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text, without special tokens: what is written like one in a text is text."""

@@ -6,8 +6,8 @@ known here that is at single spaces; another one is given whole lines.
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import tokenizers
@@ -16,7 +16,7 @@ from electra.text.tokenizer import Tokenizer
 
 PIECE = 10_000  # characters after which a line is cut at the next space, so that one line costs little memory
 LONGEST_WORD = 1 << 20  # … and without a space anywhere: a million characters in one piece cost 0.4 GB
-AT_ONCE = 1024  # lines that a tokenizer that may not be cut is given together
+AT_ONCE = 1 << 20  # characters that are tokenized together
 HELD = 3 << 27  # bytes, about, that known words may take: 0.4 GB
 WORD = 200  # … and what one takes besides its characters and tokens
 
@@ -29,6 +29,8 @@ BREAK = re.compile(f"(?<=[A-Za-z0-9])(?={SIGN})|(?<={SIGN})(?=[A-Za-z0-9])")
 LOCAL_NORMALIZERS = {"BertNormalizer", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents"}
 DROPS_SPACES = {"BertPreTokenizer", "Whitespace", "WhitespaceSplit"}
 KEEPS_SPACES = {"ByteLevel", "Metaspace"}  # each before the word that follows it
+
+Item = TypeVar("Item")
 
 
 class Encoder:
@@ -45,18 +47,27 @@ class Encoder:
     def units(self, documents: Sequence[str]) -> list[list[bytes]]:
         """For each document its units as arrays of ``dtype``, as bytes: its lines, long ones in parts, none empty."""
         encoded: list[list[bytes]] = [[] for _ in documents]
-        if self.cut is None:
-            numbered = [(n, line) for n, document in enumerate(documents) for line in lines(document)]
-            for start in range(0, len(numbered), AT_ONCE):
-                numbers, texts = zip(*numbered[start : start + AT_ONCE], strict=True)
-                for number, tokens in zip(numbers, self.tokens(texts), strict=True):
+        whole = self.cut is None
+        numbered = (
+            (number, unit)
+            for number, document in enumerate(documents)
+            for line in lines(document)
+            for unit in ([line] if whole else parts(line))
+        )
+        for group in grouped(numbered, lambda each: len(each[1]), AT_ONCE):
+            numbers, texts = zip(*group, strict=True)
+            for number, tokens in zip(numbers, self.encode(texts), strict=True):
+                if tokens:
                     encoded[number].append(tokens)
-        else:
-            cut = [[self.cut(unit) for line in lines(document) for unit in parts(line)] for document in documents]
-            self.learn(set().union(*(words for units in cut for words in units)))
-            for number, units in enumerate(cut):
-                encoded[number] = [b"".join(map(self.known.__getitem__, words)) for words in units]
-        return [[unit for unit in units if unit] for units in encoded]
+        return encoded
+
+    def encode(self, texts: Sequence[str]) -> Iterable[bytes]:
+        """The tokens of each text."""
+        if self.cut is None:
+            return self.tokens(texts)
+        cut = [self.cut(text) for text in texts]
+        self.learn(set().union(*cut))
+        return (b"".join(map(self.known.__getitem__, words)) for words in cut)
 
     def learn(self, words: set[str]) -> None:
         """Make the words known that are new: of "films," only what is new in "films" and "," is tokenized."""
@@ -74,8 +85,22 @@ class Encoder:
         self.held += sum(WORD + len(word) for word in (*again, *whole, *cut))
 
     def tokens(self, texts: Sequence[str]) -> Iterator[bytes]:
-        """The tokens of each text."""
+        """The tokens of each text, by the tokenizer itself."""
         return (np.array(ids, dtype=self.dtype).tobytes() for ids in self.tokenizer.encode(texts))
+
+
+def grouped(items: Iterable[Item], size: Callable[[Item], int], most: int) -> Iterator[list[Item]]:
+    """The items in lists that end when their sizes together reach ``most``."""
+    held: list[Item] = []
+    total = 0
+    for item in items:
+        held.append(item)
+        total += size(item)
+        if total >= most:
+            yield held
+            held, total = [], 0
+    if held:
+        yield held
 
 
 def lines(document: str) -> Iterator[str]:
