@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from electra.errors import UserError
-from electra.text.copies import run_hashes, words_of
+from electra.text.copies import LONG, count_words, run_hashes, words_of
 from electra.text.corpus import Document, Skipped
 from electra.text.filters import Filters, evaluation_runs, overlaps, symbols
 
@@ -152,3 +152,9 @@ def test_evaluation_files_that_are_no_lines_or_not_there_are_refused(tmp_path: P
     (tmp_path / "c.txt.gz").write_bytes(gzip.compress(b"some text " * 1000)[:-20])
     with pytest.raises(UserError, match=r"c.txt.gz: "):
         evaluation_runs([str(tmp_path / "c.txt.gz")], 13)
+
+
+def test_words_of_a_long_text_are_counted_as_those_of_a_short_one() -> None:
+    text = "one  two\u3000three\x1cfour\nfive "
+    assert count_words(text) == len(text.split()) == 5
+    assert count_words(text * (LONG // len(text) + 1)) == 5 * (LONG // len(text) + 1)

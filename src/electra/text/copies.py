@@ -10,6 +10,8 @@ from jaxtyping import Bool, Int, UInt
 
 RUN = 5  # words
 WORD = re.compile(r"[^\W_]+")
+STRETCH = re.compile(r"\S+")
+LONG = 1 << 20  # characters
 MULTIPLY = np.uint64(0x9E3779B97F4A7C15)  # 2⁶⁴ / golden ratio
 
 
@@ -56,3 +58,8 @@ number_of_word = lru_cache(1 << 20)(number)
 def words_of(text: str) -> list[str]:
     """The words of a text in lower case, without what is neither letter nor digit."""
     return WORD.findall(text.lower())
+
+
+def count_words(text: str) -> int:
+    """How many stretches of a text white space parts. A list of those of 50 MB would take 0.7 GB."""
+    return len(text.split()) if len(text) < LONG else sum(1 for _ in STRETCH.finditer(text))

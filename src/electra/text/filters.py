@@ -10,7 +10,7 @@ from jaxtyping import UInt
 
 from electra.errors import UserError
 from electra.text import readers
-from electra.text.copies import run_hashes, words_of
+from electra.text.copies import count_words, run_hashes, words_of
 from electra.text.corpus import Document, Skipped
 
 SYMBOL = re.compile(r"[^\w\s]|_")
@@ -32,7 +32,7 @@ class Filters:
     def objection(self, text: str) -> str | None:
         """Why the text is left out, or None."""
         if self.fewest_words or self.most_words:
-            words = len(text.split())
+            words = count_words(text)
             if words < self.fewest_words:
                 return f"document of fewer than {self.fewest_words:,} words"
             if self.most_words and words > self.most_words:

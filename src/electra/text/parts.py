@@ -23,6 +23,7 @@ from electra.errors import UserError
 from electra.progress import Progress
 from electra.text import builtin, readers
 from electra.text import tokenizer as tokenizers
+from electra.text.copies import count_words
 from electra.text.corpus import Document, Format, Skipped
 from electra.text.duplicates import Dropping, Duplicates
 from electra.text.filters import Filters
@@ -133,7 +134,7 @@ def write_shards(
             total = totals[split]
             total["documents"] += 1
             total["tokens"] += len(tokens)
-            total["words"] += len(document.text.split())
+            total["words"] += count_words(document.text)
             total["bytes"] += len(document.text.encode())
             total["unknown"] += int((tokens == unknown).sum())
     splits = {split: totals[split] | {"shards": writer.finish()} for split, writer in writers.items()}
