@@ -170,12 +170,30 @@ def sizes(out: Path) -> list[int]:
 def test_parts_prepared_otherwise_are_not_mixed(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "data"
     prepare(config(corpus, out, part="1/2", drop_copies=()))
-    with pytest.raises(UserError, match=r"\d+ of \d+ parts were prepared otherwise \(fewest_words was 0, is 3\)"):
+    with pytest.raises(UserError, match=r"was begun otherwise \(fewest_words was 0, is 3; \d+ parts are done\)"):
         prepare(config(corpus, out, part="2/2", drop_copies=(), fewest_words=3))
     (tmp_path / "more.txt").write_text("the chef")
     data = (*config(corpus, out).data, str(tmp_path / "more.txt"))
     with pytest.raises(UserError, match="other files, or of another size"):
         prepare(config(corpus, out, drop_copies=(), data=data))
+
+
+def test_a_plan_by_which_others_may_work_is_not_replaced(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "data"
+    prepare(config(corpus, out, part="1/2"))  # has looked for copies; no part is done
+    plan = (out / "parts" / "plan.json").read_text()
+    with pytest.raises(UserError, match=r"was begun otherwise \(fewest_words was 0, is 3; 0 parts are done\)"):
+        prepare(config(corpus, out, part="2/2", fewest_words=3))
+    assert (out / "parts" / "plan.json").read_text() == plan and list((out / "parts").glob("*.keys"))
+
+
+@pytest.mark.parametrize("name", ["plan.json", "00000.json"])
+def test_a_damaged_note_of_what_is_done_is_named(corpus: Path, tmp_path: Path, name: str) -> None:
+    out = tmp_path / "data"
+    prepare(config(corpus, out, part="1/1", drop_copies=()))
+    (out / "parts" / name).write_text('{"source": ')
+    with pytest.raises(UserError, match=f"parts/{name}: damaged; remove it, and the same command goes on"):
+        prepare(config(corpus, out, drop_copies=(), merge=True))
 
 
 def test_two_processes_do_not_write_into_one_folder(corpus: Path, tmp_path: Path) -> None:

@@ -13,15 +13,15 @@ class Ahead(Generic[What]):
     def __init__(self, make: Callable[[Any, Any], tuple[What, Any]]):
         self.make = make
         self.thread = ThreadPoolExecutor(1, "next step's rows")
-        self.asked: tuple[int, Any] | None = None
+        self.asked: tuple[Any, Any] = (None, None)  # the stage itself, and the place
         self.coming: Future[tuple[What, Any]] | None = None
 
     def take(self, stage: Any, place: Any) -> tuple[What, Any]:
         """What ``make`` gives for this place. What it raised in the thread is raised here."""
-        if self.coming is not None and self.asked == (id(stage), place):
+        if self.coming is not None and self.asked[0] is stage and self.asked[1] == place:
             found = self.coming.result()
         else:
             found = self.make(stage, place)
-        self.asked = (id(stage), found[1])
+        self.asked = (stage, found[1])
         self.coming = self.thread.submit(self.make, stage, found[1])
         return found

@@ -7,7 +7,6 @@ dropped here, and what is held out stands first in line, so that no near copy of
 
 import ast
 import gc
-import hashlib
 import inspect
 import multiprocessing
 import os
@@ -21,7 +20,7 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-from electra.text.copies import near_copies, words_of
+from electra.text.copies import near_copies, number, words_of
 from electra.text.corpus import Document
 
 FEWEST_WORDS = 8
@@ -31,8 +30,7 @@ HELD_OUT = 0.12  # share of the files
 
 def held_out(document: Document) -> bool:
     """Whether the document's file is held out: from pre-training, and for testing in the labelled task."""
-    digest = hashlib.blake2b(document.source.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") < HELD_OUT * 2**64
+    return number(document.source) < HELD_OUT * 2**64
 
 
 def package(document: Document) -> str:

@@ -49,7 +49,7 @@ def run_hashes(words: Sequence[str], length: int = RUN) -> UInt[np.ndarray, " ru
 
 def number(text: str) -> int:
     """64 bits that stand for a text, the same in every process."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
 number_of_word = lru_cache(1 << 20)(number)

@@ -6,10 +6,12 @@ the corpus: keys are compared a share of their values at a time.
 """
 
 import importlib.util
+import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, UInt
@@ -17,6 +19,7 @@ from jaxtyping import Bool, UInt
 from electra.errors import UserError
 from electra.text.copies import RUN, number, run_hashes, words_of
 from electra.text.corpus import Document, Skipped
+from electra.text.whole import whole
 
 Kind = Literal["documents", "lines", "near"]
 Keys = UInt[np.ndarray, "_"]
@@ -118,8 +121,22 @@ def without(text: str, repeated: Bool[np.ndarray, " lines"]) -> str:
 def mark(files: Sequence[Path], marks: Sequence[Path]) -> None:
     """For each file of keys write, as bool, which of them stand before: in it, or in a file before it."""
     sizes = [file.stat().st_size // 8 for file in files]
-    partial = [file.with_suffix(".partial") for file in marks]
-    found = [np.memmap(file, bool, "w+", shape=size) for file, size in zip(partial, sizes, strict=True) if size]
+    with ExitStack() as stack:
+        found = [mapped(stack.enter_context(whole(file)), size) for file, size in zip(marks, sizes, strict=True)]
+        mark_repeated(files, sizes, found)
+
+
+def mapped(file: Path, size: int) -> Bool[np.ndarray, "_"]:
+    """A new file of so many bool, all false, in memory's stead; room for it is taken now, or ``OSError`` raised."""
+    with file.open("wb") as new:
+        if not size:
+            return np.zeros(0, dtype=bool)
+        os.posix_fallocate(new.fileno(), 0, size)
+    return np.memmap(file, bool, "r+")
+
+
+def mark_repeated(files: Sequence[Path], sizes: Sequence[int], found: Sequence[Any]) -> None:
+    """Set in ``found``, for each file, which of its keys stand before."""
     shares = np.uint64(-(-sum(sizes) // AT_ONCE) or 1)
     for share in range(int(shares)):
         places, values = [], []
@@ -135,10 +152,5 @@ def mark(files: Sequence[Path], marks: Sequence[Path]) -> None:
         repeated = np.zeros(len(together), dtype=bool)
         repeated[order[1:]] = together[order[1:]] == together[order[:-1]]
         by_part = np.split(repeated, np.cumsum([len(at) for at in places])[:-1])
-        for part, at, again in zip(found, places, by_part, strict=True):
+        for part, at, again in zip((part for part in found if len(part)), places, by_part, strict=True):
             part[at] = again
-    for part in found:
-        part.flush()
-    for file, target in zip(partial, marks, strict=True):
-        file.touch()
-        file.replace(target)

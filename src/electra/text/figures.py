@@ -1,6 +1,6 @@
 """What prepared data is like, in lines to read: how much of each source, what a vocabulary makes of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from electra.text.corpus import Skipped
@@ -10,10 +10,17 @@ MANY_PIECES = 3.0  # tokens a word (white space between words)
 SHORT_PIECES = 2.5  # … that hold fewer bytes than this: text that is spelled rather than read
 
 
-def report(out: str, manifest: dict[str, Any], skipped: Skipped, seconds: float) -> None:
+def report(out: str, manifest: Mapping[str, Any], seconds: float) -> None:
+    """Print what was prepared, and how fast."""
+    overview(out, manifest)
+    size = sum(total["bytes"] for total in manifest["splits"].values()) / 1e6
+    print(f"{size:,.1f} MB in {seconds:.1f} s: {size / max(seconds, 1e-9):,.1f} MB/s")
+
+
+def overview(folder: str, manifest: Mapping[str, Any]) -> None:
     """Print how much there is of each source, and what was left out."""
     for split, total in manifest["splits"].items():
-        print(f"{out} {split}: {described(total)}")
+        print(f"{folder} {split}: {described(total)}")
     for name, splits in manifest["sources"].items():
         if len(manifest["sources"]) > 1:
             share = manifest["weights"].get(name)
@@ -21,10 +28,10 @@ def report(out: str, manifest: dict[str, Any], skipped: Skipped, seconds: float)
             print(f"  {name}: {described(splits['train'])}{read}")
         for line in complaints(name, splits["train"]):
             print(f"warning: {line}")
+    skipped = Skipped()
+    skipped.add(manifest["skipped"])
     for line in skipped.lines():
         print(line)
-    size = sum(total["bytes"] for total in manifest["splits"].values()) / 1e6
-    print(f"{size:,.1f} MB in {seconds:.1f} s: {size / max(seconds, 1e-9):,.1f} MB/s")
 
 
 def described(total: dict[str, int]) -> str:

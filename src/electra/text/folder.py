@@ -13,12 +13,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from electra.errors import UserError
+from electra.errors import UserError, told_as
 from electra.text.corpus import Skipped
 from electra.text.parts import COUNTS, Job
 from electra.text.shards import FORMAT, MANIFEST
 from electra.text.sources import Part
 from electra.text.tokenizer import Tokenizer
+from electra.text.whole import whole
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Folder:
                 locked(self.work / "lock", share.of == 1, self.out),
                 locked(self.work / f"lock-{share.index + 1}-of-{share.of}", True, self.out),
             ):
-                self.begin()
+                self.begin(alone=share.of == 1)
                 try:
                     yield
                 except UserError:
@@ -77,25 +78,24 @@ class Folder:
         ):
             raise UserError(f"{self.out}: is there already; choose another --out, or remove it")
 
-    def begin(self) -> None:
-        """Write the plan, or find that the one that is there is this."""
+    def begin(self, alone: bool) -> None:
+        """Write the plan, or find that the one that is there is this. ``alone``: no one else works by that plan."""
         file = self.work / "plan.json"
         if file.exists():
-            found = json.loads(file.read_text())
+            found = read(file)
             if found == self.plan:
                 return
-            if self.done():
+            if self.done() or not alone:
                 raise UserError(
-                    f"{self.out}: {len(self.done())} of {len(found['parts'])} parts were prepared otherwise "
-                    f"({self.difference(found)}); the same settings go on, or remove the folder"
+                    f"{self.out}: was begun otherwise ({self.difference(found)}; {len(self.done())} parts are done); "
+                    "the same settings go on, or remove the folder"
                 )
             for stale in (*self.work.glob("*.keys"), *self.work.glob("*.marks")):
                 stale.unlink()
         self.fresh = not file.exists()
         self.tokenizer.save(self.out / "tokenizer")
-        partial = file.with_suffix(".partial")
-        partial.write_text(json.dumps(self.plan))
-        partial.replace(file)
+        with whole(file) as plan:
+            plan.write_text(json.dumps(self.plan))
 
     def difference(self, found: dict[str, Any]) -> str:
         """What is not as it was."""
@@ -117,8 +117,8 @@ class Folder:
         """Remove what was begun here."""
         shutil.rmtree(self.out, ignore_errors=True)
 
-    def merge(self, weights: Callable[[dict[str, int]], dict[str, float]]) -> tuple[dict[str, Any], Skipped]:
-        """Write the manifest, which makes the folder data; returns it, and what was skipped.
+    def merge(self, weights: Callable[[dict[str, int]], dict[str, float]]) -> dict[str, Any]:
+        """Write the manifest, which makes the folder data; returns it.
 
         ``weights``: source → its tokens, to source → its share of what training reads.
 
@@ -131,7 +131,7 @@ class Folder:
                 f"{self.out}: {len(missing)} of {len(self.all)} parts are missing: "
                 f"{', '.join(map(str, missing[:10]))}{' …' * (len(missing) > 10)}"
             )
-        said = [json.loads(self.job.file(part, "json").read_text()) for part in self.all]
+        said = [read(self.job.file(part, "json")) for part in self.all]
         skipped = Skipped()
         for each in said:
             skipped.add(each["skipped"])
@@ -143,11 +143,16 @@ class Folder:
         except UserError:
             self.discard()
             raise
-        partial = self.out / f"{MANIFEST}.partial"
-        partial.write_text(json.dumps(manifest, indent=1))
-        partial.replace(self.out / MANIFEST)
+        with whole(self.out / MANIFEST) as file:
+            file.write_text(json.dumps(manifest, indent=1))
         shutil.rmtree(self.work)
-        return manifest, skipped
+        return manifest
+
+
+def read(file: Path) -> Any:
+    """What a JSON file holds."""
+    with told_as(f"{file}: damaged; remove it, and the same command goes on", ValueError):
+        return json.loads(file.read_text(encoding="utf-8"))
 
 
 @contextmanager

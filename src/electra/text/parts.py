@@ -1,7 +1,6 @@
 """One part of the work: its spans → documents → shards and a count. Parts run in any order, on any number of cores."""
 
 import gc
-import hashlib
 import json
 import os
 import signal
@@ -23,12 +22,13 @@ from electra.errors import UserError
 from electra.progress import Progress
 from electra.text import builtin, readers
 from electra.text import tokenizer as tokenizers
-from electra.text.copies import count_words
+from electra.text.copies import count_words, number
 from electra.text.corpus import Document, Format, Skipped
 from electra.text.duplicates import Dropping, Duplicates
 from electra.text.filters import Filters
 from electra.text.shards import Split, Writer
 from electra.text.sources import Part
+from electra.text.whole import whole
 from electra.text.words import AT_ONCE, Encoder, grouped
 
 COUNTS = ("documents", "tokens", "words", "bytes", "unknown")
@@ -69,8 +69,7 @@ class Job:
         """
         if part.spans[0].path == readers.BUILTIN:
             return builtin.held_out(document)
-        digest = hashlib.blake2b(document.text.encode(), digest_size=8).digest()
-        return int.from_bytes(digest, "big") < self.held_out * 2**64
+        return number(document.text) < self.held_out * 2**64
 
 
 def further(told: Told, before: int, read: int) -> None:
@@ -81,9 +80,8 @@ def further(told: Told, before: int, read: int) -> None:
 def write_keys(job: Job, part: Part, told: Told) -> None:
     """The first pass, where copies are to be left out: the keys of the part's documents."""
     for kind, keys in job.duplicates.keys(job.documents(part, Skipped(), told)).items():
-        file = job.file(part, f"{kind}.keys")
-        keys.astype("<u8").tofile(file.with_suffix(".partial"))
-        file.with_suffix(".partial").replace(file)
+        with whole(job.file(part, f"{kind}.keys")) as file:
+            keys.astype("<u8").tofile(file)
 
 
 def write_part(job: Job, part: Part, told: Told) -> None:
@@ -95,12 +93,8 @@ def write_part(job: Job, part: Part, told: Told) -> None:
         Path(job.out), part, documents, encoder(job.tokenizer, job.special),
         lambda document: job.is_held_out(document, part), skipped,
     )  # fmt: skip
-    unfinished = job.file(part, "partial")
-    with unfinished.open("w") as file:
-        json.dump(said, file)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(job.file(part, "json"))
+    with whole(job.file(part, "json")) as file:
+        file.write_text(json.dumps(said))
 
 
 @lru_cache(1)

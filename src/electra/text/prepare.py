@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -137,13 +138,10 @@ def sample(work: Sequence[Part], form: Format, megabytes: float, skipped: Skippe
     with Progress("reading", total, "MB") as progress:
         for part in work:
             left = each
-            for span in part.spans:
-                for document in readers.documents(span, form, skipped):
-                    yield document.text
-                    left -= len(document.text)
-                    progress.at(done + min(part.size, each - left) / 1e6)
-                    if left <= 0:
-                        break
+            for document in chain.from_iterable(readers.documents(span, form, skipped) for span in part.spans):
+                yield document.text
+                left -= len(document.text)
+                progress.at(done + min(part.size, each - left) / 1e6)
                 if left <= 0:
                     break
             done += part.size / 1e6
@@ -173,11 +171,13 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
         return {}
     began = time.monotonic()
     folder = Folder(job, work, found, settings(config, found) | {"piped at": time.time() if piped else 0})
-    with folder.held(Share.parse(config.part) if config.part else WHOLE):
-        if not config.merge and not written(folder, config, 1 if piped else config.workers or os.cpu_count() or 1):
+    share = Share.parse(config.part) if config.part else WHOLE
+    workers = 1 if piped else config.workers or os.cpu_count() or 1
+    with folder.held(share):
+        if not config.merge and not written(folder, config, share, workers):
             return {}
-        manifest, skipped = folder.merge(lambda tokens: shares(config, tokens))
-    report(config.out, manifest, skipped, time.monotonic() - began)
+        manifest = folder.merge(lambda tokens: shares(config, tokens))
+    report(config.out, manifest, time.monotonic() - began)
     return manifest
 
 
@@ -195,9 +195,8 @@ def check(config: PrepareConfig) -> None:
         raise UserError(f"--out {config.out}: data is read by memory map, so it is written to a folder of this machine")
 
 
-def written(folder: Folder, config: PrepareConfig, workers: int) -> bool:
+def written(folder: Folder, config: PrepareConfig, share: Share, workers: int) -> bool:
     """Write the parts of this process's share; whether that ends the work."""
-    share = Share.parse(config.part) if config.part else WHOLE
     if not copies_marked(folder, share, config.engine, workers):
         print(f"{config.out}: part {config.part} has looked for copies; when all have, run each again")
         return False
@@ -300,7 +299,7 @@ def write(
         manifest = manifest_of(tokenizer, [said], {}, skipped)
         two_sides(Path(out), manifest, skipped)
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
-    report(out, manifest, skipped, time.monotonic() - began)
+    report(out, manifest, time.monotonic() - began)
     return manifest
 
 

@@ -25,14 +25,14 @@ def preview(job: Job, parts: Sequence[Part], tokenizer: Tokenizer, count: int) -
     skipped = Skipped()
     said = []
     with tempfile.TemporaryDirectory() as folder:
-        first = {part.source: part for part in reversed(parts)}
-        for number, part in enumerate(reversed(first.values())):
+        first: dict[str, Part] = {}
+        for part in parts:
+            first.setdefault(part.source, part)
+        encoder = Encoder(tokenizer)
+        for part in first.values():
             documents = list(enough(job, part, skipped, ENOUGH * count // len(first) + 1))
             show_documents(part.source, documents)
-            writing = Part(number, part.source, part.spans)
-            said.append(
-                write_shards(Path(folder), writing, documents, Encoder(tokenizer), lambda document: False, skipped)
-            )
+            said.append(write_shards(Path(folder), part, documents, encoder, lambda document: False, skipped))
         shards = Shards(Path(folder), "train", manifest_of(tokenizer, said, {}, skipped))
         if not shards.tokens:
             raise UserError(f"no text to show; {', '.join(skipped.lines())}")

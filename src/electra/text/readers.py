@@ -13,7 +13,7 @@ from io import BufferedReader
 from multiprocessing import parent_process
 from pathlib import Path
 
-from electra.errors import UserError
+from electra.errors import UserError, told_as
 from electra.text import builtin, tables
 from electra.text.corpus import NOT_UTF8, SURROGATE, Document, Format, Skipped, Span, encodable
 
@@ -21,6 +21,7 @@ LONGEST = 1 << 26  # bytes of a document that are held at once; a longer text go
 BUFFER = 1 << 18  # bytes that a decompressor is asked for at once
 STANDARD_INPUT = "-"
 BUILTIN = "builtin"
+UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError)  # what a file and what decompresses it raise
 
 
 def documents(span: Span, form: Format, skipped: Skipped, told: Callable[[int], object] = int) -> Iterator[Document]:
@@ -39,13 +40,10 @@ def documents(span: Span, form: Format, skipped: Skipped, told: Callable[[int], 
         return
     name, decompress = uncompressed(span.path)
     reader = next(read for ending, read in READERS.items() if name.endswith(ending))
-    try:
-        with opened(span) as raw:
-            for document in reader(span, decompress(raw), form, skipped):
-                yield document
-                told(raw.tell() - span.start if raw.seekable() else 0)
-    except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
-        raise UserError(f"{span.path}: {said_of(error)}") from error
+    with told_as(span.path, *UNREADABLE), opened(span) as raw:
+        for document in reader(span, decompress(raw), form, skipped):
+            yield document
+            told(raw.tell() - span.start if raw.seekable() else 0)
 
 
 def uncompressed(path: str) -> tuple[str, Callable[[BufferedReader], BufferedReader]]:
@@ -185,17 +183,9 @@ def from_jsonl(span: Span, file: BufferedReader, form: Format, skipped: Skipped)
 
 def plain_lines(path: str) -> Iterator[str]:
     """The lines of a file, decompressed and whatever its format; what is not UTF-8 in them is left out."""
-    try:
-        with opened(Span(path)) as raw:
-            for line in uncompressed(path)[1](raw):
-                yield line.decode(errors="ignore")
-    except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
-        raise UserError(f"{path}: {said_of(error)}") from error
-
-
-def said_of(error: Exception) -> str:
-    """What an error says, in one line."""
-    return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+    with told_as(path, *UNREADABLE), opened(Span(path)) as raw:
+        for line in uncompressed(path)[1](raw):
+            yield line.decode(errors="ignore")
 
 
 def place(span: Span, at: int) -> str:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from io import BufferedReader
 from typing import Any
 
-from electra.errors import UserError
+from electra.errors import UserError, in_a_line
 
 AHEAD = 1 << 22  # bytes, less than a part: s3fs's own 50 MB would be fetched for every part
 
@@ -80,4 +80,4 @@ def mended(path: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
     except Exception as error:  # each client raises its own: no key, no network, no package
-        raise UserError(f"{path}: {type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
+        raise UserError(f"{path}: {type(error).__name__}: {in_a_line(error)}") from error

@@ -10,7 +10,7 @@ import itertools
 import json
 import os
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -224,8 +224,11 @@ class Shards:
         file = int(np.searchsorted(self.first_blocks, block, "right")) - 1
         return file, block - int(self.first_blocks[file])
 
-    def damaged(self) -> Iterator[Path]:
-        """The files whose content is not what it was when they were written. Reads all of them."""
+    def damaged(self, told: Callable[[int], object] = int) -> Iterator[Path]:
+        """The files whose content is not what it was when they were written. Reads all; ``told`` is given the bytes."""
+        done = 0
         for shard in self.files:
             if checksum(shard.path) != shard.header.checksum:
                 yield shard.path
+            done += shard.header.size
+            told(done)

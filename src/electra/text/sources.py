@@ -13,7 +13,7 @@ from io import BufferedReader
 from itertools import chain
 from pathlib import Path
 
-from electra.errors import UserError
+from electra.errors import UserError, told_as
 from electra.text import readers
 from electra.text.corpus import Format, Span
 from electra.text.readers import BUILTIN, ENDINGS, LONGEST, SPLITTABLE, STANDARD_INPUT
@@ -158,16 +158,13 @@ def pieces(span: Span, target: int, form: Format) -> Iterator[Span]:
     """A file in pieces of at least ``target`` bytes that end where documents do."""
     lines = span.path.endswith(".jsonl") or form.documents == "line"
     if span.size >= 2 * target and span.path.endswith(SPLITTABLE) and (lines or form.documents != "file"):
-        try:
-            with readers.opened(span) as file:
-                while span.size >= 2 * target:
-                    stop = next_document(file, span.start + target, lines)
-                    if stop >= span.stop:
-                        break
-                    yield Span(span.path, span.start, stop)
-                    span = Span(span.path, stop, span.stop)
-        except OSError as error:
-            raise UserError(f"{span.path}: {readers.said_of(error)}") from error
+        with told_as(span.path, OSError), readers.opened(span) as file:
+            while span.size >= 2 * target:
+                stop = next_document(file, span.start + target, lines)
+                if stop >= span.stop:
+                    break
+                yield Span(span.path, span.start, stop)
+                span = Span(span.path, stop, span.stop)
     yield span
 
 

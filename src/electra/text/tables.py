@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from io import BufferedReader
 from typing import Any
 
-from electra.errors import UserError
+from electra.errors import UserError, told_as
 from electra.text.corpus import NOT_UTF8, SURROGATE, Document, Format, Skipped, Span, encodable
 
 HUB = "hub:"
+CANNOT = "datasets cannot load this"  # whatever the Hub, the network, a file or a loading script raise
 ROWS = 1024  # read at once from a columnar file
 
 
@@ -97,11 +98,9 @@ def readable(path: str) -> Iterator[None]:
     """Raises ``UserError`` for whatever Arrow says of a damaged file."""
     import pyarrow
 
-    try:
+    damage = (pyarrow.ArrowException, OSError, UnicodeDecodeError, MemoryError)  # names and sizes may be damaged
+    with told_as(f"{path}: damaged or no such format", *damage):
         yield
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError, MemoryError) as error:  # names and sizes are damaged
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path}: damaged or no such format: {said}") from error
 
 
 def texts(batches: Iterable[Any], form: Format) -> Iterator[Any]:
@@ -143,9 +142,14 @@ def from_hub(path: str, form: Format, skipped: Skipped) -> Iterator[Document]:
     columns = data.column_names
     if columns is not None:  # None: not known before the first row
         index_of(columns, form.field, name)
-    with loaded(name):
-        rows = data.shard(num_shards=count, index=index) if count > 1 else data
-        yield from from_values((row.get(form.field) for row in rows), path, form, skipped)
+    yield from from_values(values_of(data, name, index, count, form), path, form, skipped)
+
+
+def values_of(data: Any, name: str, index: int, count: int, form: Format) -> Iterator[Any]:
+    """The field of each row of one shard of a streaming data set."""
+    with told_as(f"{name}: {CANNOT}", Exception):
+        for row in data.shard(num_shards=count, index=index) if count > 1 else data:
+            yield row.get(form.field)
 
 
 def hub(name: str) -> Any:
@@ -156,17 +160,8 @@ def hub(name: str) -> Any:
         raise UserError(f"{name}: needs the package datasets; pip install 'electra[hub]'") from error
 
     data, config, split = (*name.removeprefix(HUB).split(":"), "", "")[:3]
-    with loaded(name):
+    with told_as(f"{name}: {CANNOT}", Exception):
         return datasets.load_dataset(data, config or None, split=split or "train", streaming=True)
-
-
-@contextmanager
-def loaded(name: str) -> Iterator[None]:
-    """Raises ``UserError`` for whatever the Hub, the network, a file or a loading script make of it."""
-    try:
-        yield
-    except Exception as error:
-        raise UserError(f"{name}: datasets cannot load this: {' '.join(str(error).split())[:300]}") from error
 
 
 def from_values(values: Iterable[Any], path: str, form: Format, skipped: Skipped) -> Iterator[Document]:

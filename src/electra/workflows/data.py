@@ -13,10 +13,10 @@ from electra.errors import UserError
 from electra.progress import Progress
 from electra.report import lengths
 from electra.text import tokenizer as vocabularies
-from electra.text.figures import complaints, described
+from electra.text.figures import overview
 from electra.text.layout import Layout, Packed, Paper
 from electra.text.preview import show
-from electra.text.shards import Shards, Split, checksum
+from electra.text.shards import Shards, Split
 
 LAYOUTS: dict[str, Layout] = {"paper": Paper(), "packed": Packed()}
 EDGES = 2.0 ** np.arange(0, 31, 0.25)  # tokens
@@ -49,9 +49,13 @@ def data(config: DataConfig) -> dict[str, Any]:
     folder = Path(config.data)
     splits = {split: Shards.open(folder, split) for split in get_args(Split)}
     train = splits["train"]
-    overview(splits)
+    overview(config.data, train.manifest)
+    for shards in splits.values():
+        size = sum(shard.header.size for shard in shards.files)
+        print(f"{shards.split}: {len(shards.files)} shards, {size / 1e6:,.1f} MB, fingerprint {shards.fingerprint}")
     if config.verify:
-        verify(splits)
+        for shards in splits.values():
+            verify(shards)
     counts = {split: document_lengths(shards) for split, shards in splits.items()}
     fits(counts["train"])
     if config.histogram:
@@ -69,36 +73,14 @@ def data(config: DataConfig) -> dict[str, Any]:
     return dict(train.manifest)
 
 
-def overview(splits: dict[Split, Shards]) -> None:
-    """How much there is, of what, and what was left out."""
-    manifest = splits["train"].manifest
-    for split, shards in splits.items():
-        size = sum(shard.header.size for shard in shards.files) / 1e6
-        print(f"{split}: {described(manifest['splits'][split])}")
-        print(f"  {len(shards.files)} shards, {size:,.1f} MB, fingerprint {shards.fingerprint}")
-    for name, each in manifest["sources"].items():
-        weight = manifest["weights"].get(name)
-        read = f"; {weight:.1%} of what training reads" if weight else ""
-        print(f"source {name}: {described(each['train'])}{read}")
-        for line in complaints(name, each["train"]):
-            print(f"warning: {line}")
-    for reason, skipped in manifest["skipped"].items():
-        print(f"skipped {skipped['count']:,}: {reason}" + f" (first at {skipped['first']})" * bool(skipped["first"]))
-
-
-def verify(splits: dict[Split, Shards]) -> None:
+def verify(shards: Shards) -> None:
     """Raises ``UserError`` naming the files whose checksums do not hold."""
-    files = [shard for shards in splits.values() for shard in shards.files]
-    damaged, done = [], 0
-    with Progress("verifying", sum(shard.header.size for shard in files) / 1e6, "MB") as progress:
-        for shard in files:
-            if checksum(shard.path) != shard.header.checksum:
-                damaged.append(str(shard.path))
-            done += shard.header.size
-            progress.at(done / 1e6)
+    size = sum(shard.header.size for shard in shards.files)
+    with Progress(f"verifying {shards.split}", size / 1e6, "MB") as progress:
+        damaged = [str(path) for path in shards.damaged(lambda done: progress.at(done / 1e6))]
     if damaged:
         raise UserError(f"damaged: {', '.join(damaged)}; prepare the data anew")
-    print(f"checksums: all {len(files)} hold")
+    print(f"{shards.split}: the checksums of all {len(shards.files)} shards hold")
 
 
 def document_lengths(shards: Shards) -> Int[np.ndarray, " bins"]:
