@@ -67,10 +67,16 @@ VERBS = {
         goes_on="--out",
     ),
     "evaluate": Verb(
-        "figures of a run on text that it has not seen",
+        "what encoders know, side by side: held-out text, minimal pairs, probes",
         "electra.workflows.evaluate:evaluate:EvaluateConfig",
         "electra evaluate runs/s1 --task held-out",
-        positional=("run",),
+        positional=("models",),
+    ),
+    "finetune": Verb(
+        "an encoder on GLUE, SQuAD, tagging or a task of your own, several seeds",
+        "electra.workflows.finetune:finetune:FinetuneConfig",
+        "electra finetune runs/s1 --task cola --data glue/CoLA --out ft/ --seeds 5",
+        positional=("model",),
     ),
     "inspect": Verb(
         "which tokens of a text look replaced",

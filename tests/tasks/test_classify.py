@@ -10,7 +10,8 @@ from electra.engine.optim import AdamW
 from electra.model.config import ClassicConfig, ModernConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import EncoderConfig, Tower
-from electra.tasks.classify import FineTuning, Labelled, Place, classify
+from electra.tasks.classify import classify
+from electra.tasks.problem import FineTuning
 from electra.text import tokenizer as word_pieces
 
 CLASSIC = ClassicConfig(
@@ -48,7 +49,10 @@ def tower(config: EncoderConfig) -> Tower:
 def test_order_is_learned(tokenizer: word_pieces.Tokenizer, config: EncoderConfig, pooling: str) -> None:
     train, labels = texts(400, 1)
     test, truth = texts(100, 2)
-    tuning = FineTuning(epochs=12, pooling=pooling, optimizer=AdamW(learning_rate=5e-3), layers="last")
+    tuning = FineTuning(
+        epochs=12, rows=16, length=32, dropout=0.0, pooling=pooling, layer_decay=1.0,
+        optimizer=AdamW(learning_rate=5e-3, weight_decay=0.0),
+    )  # fmt: skip
     start = tower(config)
     before = {name: value.clone() for name, value in start.state_dict().items()}
     found = classify(start, tokenizer, train, labels, test, tuning, seed=1)
@@ -59,24 +63,7 @@ def test_order_is_learned(tokenizer: word_pieces.Tokenizer, config: EncoderConfi
 def test_the_same_seed_gives_the_same_answers(tokenizer: word_pieces.Tokenizer) -> None:
     train, labels = texts(60, 1)
     test, _ = texts(50, 2)
-    short = FineTuning(epochs=2)
+    short = FineTuning(epochs=2, length=32)
     dropping = tower(replace(CLASSIC, dropout=0.2))
     one, two = (classify(dropping, tokenizer, train, labels, test, short, seed=1) for _ in range(2))
     assert one == two
-
-
-def test_every_text_comes_once_an_epoch(tokenizer: word_pieces.Tokenizer) -> None:
-    source = Labelled([[5 + n] for n in range(10)], list(range(10)), tokenizer, 8, seed=1)
-    at_once, end = source.take(Place(), 25)
-    first, middle = source.take(Place(), 7)
-    second, last = source.take(middle, 18)
-    assert first + second == at_once and last == end == Place(2, 5)
-    assert sorted(example.label for example in at_once[:10]) == list(range(10))
-    assert [e.label for e in at_once[:10]] != [e.label for e in at_once[10:20]]
-
-
-def test_long_texts_are_cut_and_padding_changes_nothing(tokenizer: word_pieces.Tokenizer) -> None:
-    source = Labelled([list(range(5, 100)), [7]], [0, 1], tokenizer, 16, seed=1)
-    batch = source.batch(source.take(Place(), 2)[0])
-    assert batch.ids.shape == (2, 16)
-    assert sorted((batch.documents > 0).sum(1).tolist()) == [3, 16]

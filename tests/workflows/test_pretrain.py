@@ -20,6 +20,7 @@ from electra.engine.train import Engine
 from electra.errors import UserError
 from electra.model.config import ClassicConfig, ModernConfig
 from electra.objectives.build import Electra, Mlm
+from electra.tasks.labelled import Columns
 from electra.text.layout import Packed
 from electra.text.prepare import PrepareConfig, prepare
 from electra.workflows.pretrain import Phase, PretrainConfig, pretrain
@@ -220,6 +221,23 @@ def test_a_gradient_that_is_not_finite_stops_with_the_place(prepared: Path, tmp_
     (dump,) = (tmp_path / "run").glob("not-finite-step-*")
     rows = load_file(dump / "batch.safetensors")
     assert rows["ids.0"].shape == (8, 32) and "address.0" in rows
+
+
+def test_a_probe_tells_of_ones_own_task(prepared: Path, tmp_path: Path) -> None:
+    rows = [f"{word} {verb} the {noun},{word}" for word in ("module", "value") for verb in "abcde" for noun in "vwxyz"]
+    (tmp_path / "mine.csv").write_text("\n".join(["body,topic", *rows]))
+    asked = config(
+        prepared, tmp_path / "run", probe=str(tmp_path / "mine.csv"), probe_columns=Columns("body", label="topic")
+    )
+    pretrain(asked)
+    pretrain(config(prepared, tmp_path / "plain"))
+    found = lines(tmp_path / "run", "held-out")
+    assert [line["step"] for line in found] == [10, 20] and all(line["probe/best"] > 0.9 for line in found)
+    assert 0 < found[0]["probe/majority"] < 0.9 and {"probe/last", "probe/best_layer"} <= found[0].keys()
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "plain")), "looking changes nothing"
+    with pytest.raises(UserError, match=r"mine.csv, line 2: no 'label': 'body', 'topic'"):
+        pretrain(replace(asked, out=str(tmp_path / "other"), probe_columns=Columns()))
+    assert not (tmp_path / "other").exists()
 
 
 def test_tokens_rescale_steps_and_warmup(prepared: Path, tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from electra.engine.train import Engine
 from electra.errors import UserError
 from electra.model.config import ClassicConfig
 from electra.objectives.build import Electra, Mlm
+from electra.tasks.catalogue import Asked
+from electra.tasks.labelled import Columns
 from electra.text import tokenizer as word_pieces
 from electra.text.prepare import PrepareConfig, TokenizerConfig, prepare, tokenizer
 from electra.workflows.evaluate import EvaluateConfig, evaluate
@@ -23,6 +25,7 @@ from electra.workflows.export import ExportConfig, export
 from electra.workflows.inspect import InspectConfig, inspect
 from electra.workflows.pretrain import Phase, PretrainConfig, pretrain
 
+WORDS = ["value", "name", "module", "class", "object", "string", "number", "list"]
 TEXT = "The import statement binds a name in the local namespace."
 
 
@@ -82,7 +85,7 @@ def test_the_generator_and_the_discriminator_learn(run: Path) -> None:
 
 
 def test_evaluate_gives_the_exported_weights_the_figures_of_the_run(run: Path, capsys: pytest.CaptureFixture) -> None:
-    figures = evaluate(EvaluateConfig(run=str(run), rows=64))
+    figures = evaluate(EvaluateConfig(models=(str(run),), rows=64))[str(run)]
     shown = capsys.readouterr().out
     last = [line for line in read_metrics(run / "metrics.jsonl") if line["split"] == "held-out"][-1]
     for name, value in figures.items():
@@ -90,15 +93,47 @@ def test_evaluate_gives_the_exported_weights_the_figures_of_the_run(run: Path, c
         if name != "discriminator/identity_auc":
             assert value == pytest.approx(last[name], rel=1e-4, abs=1e-6), name
     assert 0.3 < figures["discriminator/identity_auc"] < 1
-    assert evaluate(EvaluateConfig(run=str(run), rows=64, json=True)) == json.loads(capsys.readouterr().out)
+    assert evaluate(EvaluateConfig(models=(str(run),), rows=64, json=True)) == json.loads(capsys.readouterr().out)
+
+
+def test_evaluate_shows_models_side_by_side(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Minimal pairs, probes, similarity and the retrieval of replaced tokens, of both towers and of their folders."""
+    towers = [str(run / "final" / name) for name in ("discriminator", "generator")]
+    pairs = [{"sentence_good": f"the {n} is here", "sentence_bad": f"the {n} are here", "UID": "number"} for n in WORDS]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
+    found = evaluate(EvaluateConfig(models=tuple(towers), task="minimal-pairs", data=str(tmp_path)))
+    said = capsys.readouterr().out
+    assert list(found) == towers and all(0 <= each["number"] == each["accuracy"] <= 1 for each in found.values())
+    assert "replaced-token score" in said and "pseudo-log-likelihood" in said and all(name in said for name in towers)
+    rows = [f"{a} module is {b},{b},{(a == b) + 0.5 * (a < b)}" for a in WORDS for b in WORDS[:2]]
+    (tmp_path / "mine.csv").write_text("\n".join(["text,label,score", *rows]))
+    mine = str(tmp_path / "mine.csv")
+    on = Asked(train=mine, dev=mine)
+    found = evaluate(EvaluateConfig(models=(str(run), towers[1]), task="probe", on=on, json=True))
+    assert json.loads(capsys.readouterr().out) == found
+    assert found[str(run)]["best"] > 0.9 and {"layer 0", "layer 1", "layer 2", "majority"} <= found[str(run)].keys()
+    scored = replace(on, columns=Columns(text="text", pair="label", label="score"), kind="score")
+    found = evaluate(EvaluateConfig(models=(str(run),), task="similarity", on=scored))
+    assert set(found[str(run)]) == {"layer 0", "layer 1", "layer 2", "best", "best_layer"}
+    picture = str(tmp_path / "curves.png")
+    (found,) = evaluate(EvaluateConfig(models=(str(run),), task="replaced", rows=32, picture=picture)).values()
+    assert 0 < found["chance"] < found["average_precision"] < 1
+    assert Path(picture).read_bytes()[:4] == b"\x89PNG"
 
 
 def test_evaluate_refuses_what_it_cannot_measure(run: Path, other: Path, tmp_path: Path) -> None:
     for asked, said in [
-        (EvaluateConfig(), "which run"),
-        (EvaluateConfig(run=str(tmp_path)), "does not say which data"),
-        (EvaluateConfig(run=str(tmp_path), data=str(other)), "no generator here"),
-        (EvaluateConfig(run=str(run), data=str(other)), "prepared with another tokenizer"),
+        (EvaluateConfig(), "which model"),
+        (EvaluateConfig(models=(str(tmp_path),)), "does not say which data"),
+        (EvaluateConfig(models=(str(tmp_path),), data=str(other)), "no generator here"),
+        (EvaluateConfig(models=(str(run),), data=str(other)), "prepared with another tokenizer"),
+        (EvaluateConfig(models=(str(run),), task="minimal-pairs"), "--data is missing"),
+        (EvaluateConfig(models=(str(run),), task="minimal-pairs", data=str(tmp_path)), "no .jsonl"),
+        (
+            EvaluateConfig(models=(str(tmp_path),), task="probe", on=Asked(task="cola", data="x")),
+            "x/train.tsv: no such",
+        ),
+        (EvaluateConfig(models=(str(run),), task="probe"), "which task"),
     ]:
         with pytest.raises(UserError, match=said):
             evaluate(asked)
@@ -183,7 +218,7 @@ def test_mlm_runs_evaluate_and_export_too(prepared: Path, tmp_path: Path) -> Non
     asked = replace(config(prepared, tmp_path / "run"), objective=Mlm(), phases=(Phase(steps=3, length=32, rows=8),))
     run = pretrain(asked)
     assert [path.name for path in (run / "final").iterdir()] == ["generator"]
-    figures = evaluate(EvaluateConfig(run=str(run), rows=16))
+    figures = evaluate(EvaluateConfig(models=(str(run),), rows=16))[str(run)]
     assert set(figures) == {"generator/loss", "generator/accuracy", "generator/sampled_accuracy"}
     export(ExportConfig(run=str(run), out=str(tmp_path / "hub")))
     AutoModelForMaskedLM.from_pretrained(tmp_path / "hub" / "generator")

@@ -40,9 +40,12 @@ class Silent:
 class RunFolder:
     """Appends to ``folder/metrics.jsonl`` and shows how far the run is."""
 
-    def __init__(self, folder: Path, shown: Mapping[str, str], step: int = 0):
-        """``shown``: figure → label on the progress line. Records after ``step``, where a run goes on, are cut off."""
-        self.path, self.shown, self.first = folder / "metrics.jsonl", dict(shown), step
+    def __init__(self, folder: Path, shown: Mapping[str, str], step: int = 0, about: str = "pre-training"):
+        """``shown``: figure → label on the progress line, which begins with what it is ``about``.
+
+        Records after ``step``, where a run goes on, are cut off.
+        """
+        self.path, self.shown, self.first, self.about = folder / "metrics.jsonl", dict(shown), step, about
         folder.mkdir(parents=True, exist_ok=True)
         kept = [line for line in read_metrics(self.path) if line["step"] <= step]
         temporary = self.path.with_suffix(".partial")
@@ -61,7 +64,7 @@ class RunFolder:
 
     def progress(self, step: int, steps: int, figures: Mapping[str, float]) -> None:
         """Show how far the run is, its figures and the time left."""
-        self.bar = self.bar or Progress("pre-training", steps, "steps", self.first)
+        self.bar = self.bar or Progress(self.about, steps, "steps", self.first)
         self.bar.at(step, self.worded(figures))
 
     def worded(self, figures: Mapping[str, Any]) -> str:

@@ -112,12 +112,14 @@ def train(
     recorder: Recorder | None = None,
     evaluate: Evaluate | None = None,
     seconds: float = 0.0,
+    enough: Callable[[], bool] | None = None,
 ) -> State:
     """Train ``module`` in place through ``stages`` and give the state it ends in.
 
     With a ``folder`` the run goes on from its last checkpoint there, and saves as ``engine`` says, at the end, and when
     SIGTERM or Ctrl-C asks it to stop; it then returns early, ``state.step`` saying where it is. With ``seconds`` the
-    stages and the warm-up are stretched or shrunk, before a new run's first step, to end after about that time.
+    stages and the warm-up are stretched or shrunk, before a new run's first step, to end after about that time. After
+    an evaluation that is ``enough`` the run ends, as if it had no more steps.
 
     Raises:
         UserError: a parameter is in no group or in two, a checkpoint is damaged or of another model, the loss is not
@@ -135,6 +137,8 @@ def train(
                 loop.log()
             if evaluate and loop.due(engine.evaluate_every):
                 loop.held_out(evaluate)
+                if enough and loop.agreed(enough):
+                    loop.state.steps = loop.state.step
             if loop.due(engine.save_every) or loop.stopping:
                 loop.save()
     loop.recorder.end()
@@ -267,6 +271,11 @@ class Loop:
         began = time.monotonic()
         self.recorder.record(self.header("held-out") | evaluate())
         self.lap = (self.lap[0] + time.monotonic() - began, self.lap[1])
+
+    def agreed(self, ask: Callable[[], bool]) -> bool:
+        """What ``ask`` says in the first process, in all of them."""
+        said = torch.tensor(float(self.parallel.first and ask()), device=self.parallel.device)
+        return bool(self.parallel.sum({"said": said})["said"])
 
     def save(self) -> None:
         """Write a checkpoint, if the run has a folder."""

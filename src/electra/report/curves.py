@@ -10,6 +10,7 @@ PANELS = [  # title, figures
     ("discriminator: loss (nats)", ["discriminator/loss"]),
     ("discriminator: AUC on replaced tokens", ["discriminator/auc"]),
     ("discriminator: skill", ["discriminator/skill"]),
+    ("linear probe on labelled text", ["probe/best", "probe/last", "probe/majority"]),
     ("gradient norm", ["gradient_norm/generator", "gradient_norm/discriminator", "gradient_norm/shared"]),
     ("tokens a second", ["tokens_per_second"]),
 ]

@@ -22,8 +22,9 @@ from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
 from electra.objectives.build import Mlm
 from electra.report.tables import table
-from electra.tasks.classify import FineTuning, classify
+from electra.tasks.classify import classify
 from electra.tasks.packages import Task, bag_of_words, build
+from electra.tasks.problem import FineTuning
 from electra.text import builtin
 from electra.text import tokenizer as word_pieces
 from electra.text.corpus import Skipped
@@ -35,10 +36,8 @@ from electra.workflows.pretrain import PretrainConfig, pretrain
 
 FEW, MANY, TESTED = 30, 80, 40  # texts a class
 OPTIMIZER = Muon(learning_rate=0.005, rest=AdamW(learning_rate=5e-3, beta2=0.98))
-TUNING = {  # by measurement: docs/log.md
-    FEW: FineTuning(epochs=4, rows=32, length=96, optimizer=OPTIMIZER),
-    MANY: FineTuning(epochs=2, rows=32, length=96, optimizer=OPTIMIZER),
-}
+ALL_LAYERS = FineTuning(length=96, layers="all", pooling="mean", dropout=0.0, layer_decay=1.0, optimizer=OPTIMIZER)
+TUNING = {FEW: replace(ALL_LAYERS, epochs=4), MANY: replace(ALL_LAYERS, epochs=2)}  # by measurement: docs/log.md
 SENTENCES = (
     "Returns the number of samples to draw from the array.",
     "Returns the number of the to draw samples the array.",
@@ -100,7 +99,7 @@ def demo(config: DemoConfig) -> Path:
         if not runs["MLM"].is_dir():
             return out
     heading("held-out text")
-    figures = evaluate(EvaluateConfig(run=str(run)))
+    figures = evaluate(EvaluateConfig(models=(str(run),)))[str(run)]
     heading(f"fine-tuning: which of {len(task.names)} packages is a docstring from?")
     scores = fine_tuned(task, runs, config.seeds)
     print(scores_table(scores))

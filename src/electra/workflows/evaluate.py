@@ -1,86 +1,170 @@
-"""``electra evaluate``: the figures of a run's exported weights on text that it has not seen."""
+"""``electra evaluate``: what encoders know without being tuned, several side by side."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from electra import config as configs
 from electra.engine.parallel import Parallel
-from electra.errors import UserError
-from electra.interchange import huggingface
-from electra.model.encoder import Tower
-from electra.objectives.build import Electra, Mlm, Objective
+from electra.errors import UserError, told_as
+from electra.interchange import encoders
+from electra.report import precision_recall
 from electra.report.tables import table
+from electra.tasks import minimal_pairs, retrieval, sentence_scores
+from electra.tasks.catalogue import Asked, problems
 from electra.tasks.held_out import held_out, identity_auc
-from electra.text import tokenizer
-from electra.text.batches import Rows
-from electra.text.shards import Shards
-from electra.workflows.pretrain import PretrainConfig
+from electra.tasks.probes import probe
+from electra.tasks.samples import Task
+from electra.tasks.sequences import Sequences
+from electra.tasks.similarity import similarity
+from electra.text.whole import whole
+from electra.workflows.trained import Trained
+
+LENGTH = 128  # tokens read of a labelled text
+
+Found = Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """Evaluate a run, or a folder with exported towers, on held-out text."""
+    """Evaluate a run, an exported folder or any encoder folder of Hugging Face's; or several, side by side.
 
-    run: str = ""
-    """Run folder, or a folder with discriminator/ and generator/."""
-    task: Literal["held-out"] = "held-out"
-    """held-out: MLM loss and accuracy, replaced-token figures on corruptions that are the same every time."""
+    held-out, replaced: --data of `electra prepare`, the run's own if left out. minimal-pairs: --data is a folder of
+    .jsonl with sentence_good and sentence_bad. probe, similarity: --on.task cola --on.data glue/CoLA, or --on.train
+    my.csv --on.dev more.csv.
+    """
+
+    models: tuple[str, ...] = ()
+    """Folders."""
+    task: Literal["held-out", "replaced", "minimal-pairs", "probe", "similarity"] = "held-out"
+    """held-out: MLM loss and accuracy, replaced-token figures on corruptions that are the same every time. replaced:
+    precision and recall of replaced tokens. minimal-pairs: how often the better sentence (BLiMP) gets the better score.
+    probe: a linear model of each frozen layer. similarity: STS-B by the cosine of each layer's means."""
     data: str = ""
-    """Prepared data whose held-out split is read; the run's own if empty."""
+    """See above."""
+    on: Asked = field(default_factory=Asked)
     rows: int = 512
-    """Rows to read."""
+    """Rows of held-out text to read."""
     length: int = 0
-    """Tokens a row; the run's last phase's if 0."""
+    """Tokens a row, or read of a labelled text; 0: the run's last phase's, and 128."""
+    within_word: bool = False
+    """Minimal pairs, masked language models: mask the rest of a word with its piece (Kauf and Ivanova, 2023)."""
+    limit: int = 0
+    """Minimal pairs or labelled texts to read of each file; 0: all."""
+    picture: str = "precision-recall.png"
+    """replaced: the file to draw the curves into."""
     json: bool = False
     """Print JSON instead of a table."""
 
 
-def evaluate(config: EvaluateConfig) -> dict[str, float]:
-    """The figures by name. Raises ``UserError`` for a folder without exported towers, or data of another tokenizer."""
-    if not config.run:
-        raise UserError("which run? electra evaluate FOLDER --task held-out")
-    run = Path(config.run)
-    trained = recipe(run)
-    data = config.data or trained.data
-    if not data:
-        raise UserError(f"{run} does not say which data it was trained on: give --data FOLDER")
-    shards = Shards.open(Path(data), "held-out")
-    parts = towers(run / "final" if (run / "final").is_dir() else run, trained.objective, shards)
-    pretrainer = trained.objective.compose(parts, shards.mask_id, seed=0)
-    length = config.length or trained.phases[-1].length
-    rows = Rows(shards, trained.layout, length, trained.seed)
-    at_once = max(1, 4096 // length)
-    figures = held_out(pretrainer, rows, config.rows, at_once, Parallel.alone())
-    if "discriminator" in parts:
-        train_rows = Rows(Shards.open(Path(data), "train"), trained.layout, length, trained.seed)
-        figures["discriminator/identity_auc"] = identity_auc(pretrainer, train_rows, rows, config.rows, at_once)
-    print(
-        json.dumps(figures)
-        if config.json
-        else table(["figure", "value"], [[k, f"{v:.4f}"] for k, v in figures.items()])
-    )
-    return figures
+def evaluate(config: EvaluateConfig) -> dict[str, Found]:
+    """Model → its figures by name.
+
+    Raises:
+        UserError: a folder without what the task needs, or data that cannot be.
+    """
+    if not config.models:
+        raise UserError("which model? electra evaluate FOLDER … --task held-out")
+    found = TASKS[config.task](config)
+    if config.json:
+        print(json.dumps(found))
+    else:
+        names = list(dict.fromkeys(name for figures in found.values() for name in figures))
+        rows = [[name, *(said(figures.get(name)) for figures in found.values())] for name in names]
+        print(table([config.task, *found], rows))
+    return found
 
 
-def recipe(run: Path) -> PretrainConfig:
-    """The config of a run folder; the defaults, with the objective that its towers allow, for exported towers alone."""
-    path = run / "config.json"
-    if path.exists() and not (run / "model.safetensors").exists():
-        return configs.load(PretrainConfig(), path)
-    return PretrainConfig(objective=Electra() if (run / "discriminator").is_dir() else Mlm())
+def said(value: float | None) -> str:
+    """A figure in a table."""
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
-def towers(folder: Path, objective: Objective, shards: Shards) -> dict[str, Tower]:
-    """The exported towers that the objective is made of. Raises ``UserError`` as ``evaluate``."""
-    wanted = ["generator", "discriminator"] if isinstance(objective, Electra) else ["generator"]
-    missing = [name for name in wanted if not (folder / name).is_dir()]
-    if missing:
-        raise UserError(
-            f"{folder}: no {' or '.join(missing)} here; the held-out figures need it, to corrupt text as in training"
+def on_held_out(config: EvaluateConfig) -> dict[str, Found]:
+    """The objective's own figures."""
+    found: dict[str, Found] = {}
+    for model in config.models:
+        run = Trained.open(Path(model), config.data, config.length)
+        rows = run.rows("held-out")
+        figures = held_out(run.pretrainer, rows, config.rows, run.batch_rows, Parallel.alone())
+        if "discriminator" in run.pretrainer.parts():
+            figures["discriminator/identity_auc"] = identity_auc(
+                run.pretrainer, run.rows("train"), rows, config.rows, run.batch_rows
+            )
+        found[model] = figures
+    return found
+
+
+def on_replaced(config: EvaluateConfig) -> dict[str, Found]:
+    """Precision and recall of replaced tokens, drawn."""
+    curves = {}
+    for model in config.models:
+        run = Trained.open(Path(model), config.data, config.length)
+        curves[model] = retrieval.retrieval(run.pretrainer, run.rows("held-out"), config.rows, run.batch_rows)
+    with told_as(config.picture, OSError, ValueError), whole(Path(config.picture)) as file:
+        precision_recall.draw(curves, file)
+    if not config.json:
+        print(f"{config.picture}: the curves")
+    return {model: curve.figures() for model, curve in curves.items()}
+
+
+def on_minimal_pairs(config: EvaluateConfig) -> dict[str, Found]:
+    """How often the better sentence gets the better score, by phenomenon."""
+    if not config.data:
+        raise UserError("--data is missing: a folder of .jsonl with sentence_good and sentence_bad, such as BLiMP's")
+    found: dict[str, Found] = {}
+    for model in config.models:
+        result = minimal_pairs.evaluate(
+            Path(config.data), sentence_scores.load(Path(model), config.within_word), config.limit
         )
-    for name in wanted:
-        if tokenizer.load(folder / name).fingerprint != shards.tokenizer:
-            raise UserError(f"{shards.folder}: prepared with another tokenizer than that of {folder / name}")
-    return {name: huggingface.load(folder / name) for name in wanted}
+        for line in result["notes"]:
+            print(f"warning: {line}")
+        phenomena = {name: each["accuracy"] for name, each in result["phenomena"].items()}
+        found[model] = phenomena | {name: result[name] for name in ("accuracy", "ties", "pairs", "seconds")}
+        if not config.json:
+            print(f"{model}: {result['score']}")
+    return found
+
+
+def on_probe(config: EvaluateConfig) -> dict[str, Found]:
+    """A linear model of each frozen layer."""
+    task = labelled(config)
+    return {
+        model: probe(*encoders.load(Path(model)), task, config.length or LENGTH, config.limit)
+        for model in config.models
+    }
+
+
+def on_similarity(config: EvaluateConfig) -> dict[str, Found]:
+    """Spearman's correlation of the layers' cosines with scores."""
+    task = labelled(config)
+    found: dict[str, Found] = {}
+    for model in config.models:
+        layers = similarity(*encoders.load(Path(model)), task, config.length or LENGTH)
+        best = max(layers, key=layers.__getitem__)
+        found[model] = {f"layer {layer}": value for layer, value in layers.items()} | {
+            "best": layers[best], "best_layer": best,
+        }  # fmt: skip
+    return found
+
+
+def labelled(config: EvaluateConfig) -> Task:
+    """The one labelled task that is asked for."""
+    found, told = problems(config.on)
+    for line in told:
+        print(f"warning: {line}")
+    if len(found) != 1 or not isinstance(found[0], Sequences):
+        raise UserError(
+            f"--task {config.task}: one task of texts with classes or scores; --on.task cola, or --on.train"
+        )
+    return found[0].task
+
+
+TASKS: dict[str, Callable[[EvaluateConfig], dict[str, Found]]] = {
+    "held-out": on_held_out,
+    "replaced": on_replaced,
+    "minimal-pairs": on_minimal_pairs,
+    "probe": on_probe,
+    "similarity": on_similarity,
+}

@@ -1,6 +1,7 @@
 """``electra inspect``: which tokens of a text look replaced."""
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +9,15 @@ from typing import NamedTuple
 
 import torch
 
-from electra.errors import UserError
+from electra.errors import UserError, told_as
 from electra.interchange import huggingface
 from electra.model.encoder import Tower
 from electra.model.heads import DetectionHead
+from electra.report.page import page
 from electra.tasks.texts import rows
 from electra.text import tokenizer as word_pieces
 from electra.text.tokenizer import Tokenizer
+from electra.text.whole import whole
 
 MARKED = 0.25  # probability from which a token is marked where there are no colours
 
@@ -29,6 +32,8 @@ class InspectConfig:
     """Texts to look at."""
     json: bool = False
     """Print JSON: a line for each text with its tokens and probabilities."""
+    html: str = ""
+    """Write the texts, coloured, as a page into this file too."""
 
 
 class Seen(NamedTuple):
@@ -39,7 +44,11 @@ class Seen(NamedTuple):
 
 
 def inspect(config: InspectConfig) -> list[list[Seen]]:
-    """The tokens of each text. Raises ``UserError`` for a folder without a discriminator or its tokenizer."""
+    """The tokens of each text.
+
+    Raises:
+        UserError: a folder without a discriminator or its tokenizer, or a page that cannot be written.
+    """
     if not config.run or not config.texts:
         raise UserError('which run and text? electra inspect FOLDER "the chef ate the meal"')
     folder = discriminator(Path(config.run))
@@ -50,7 +59,16 @@ def inspect(config: InspectConfig) -> list[list[Seen]]:
     for text in config.texts:
         found.append(list(look(tower, tokenizer, text)))
         show(text, found[-1], config.json)
+    if config.html:
+        save(found, Path(config.html))
     return found
+
+
+def save(texts: Sequence[Sequence[Seen]], path: Path) -> None:
+    """The page of the texts, whole or not at all."""
+    with told_as(str(path), OSError, ValueError), whole(path) as partial:
+        partial.write_text(page(texts), encoding="utf-8")
+    print(f"{path}: what is above, in colour", file=sys.stderr)
 
 
 def discriminator(run: Path) -> Path:

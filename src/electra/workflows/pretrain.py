@@ -16,23 +16,29 @@ from electra.engine.telemetry import RunFolder, Silent, environment, read_metric
 from electra.engine.train import Engine, Stage, State, scaled, train
 from electra.errors import UserError
 from electra.interchange import huggingface
+from electra.interchange.encoders import Ours
 from electra.model.config import ClassicConfig, EncoderConfig
 from electra.objectives.build import Electra, Objective
 from electra.objectives.pretrainer import Pretrainer
 from electra.report import curves
+from electra.tasks import labelled
 from electra.tasks.held_out import held_out
+from electra.tasks.labelled import Columns
+from electra.tasks.probes import Probe
 from electra.text import tokenizer
 from electra.text.batches import Rows
 from electra.text.layout import Packed, Paper
 from electra.text.shards import Shards
 
 VERIFIED = 1 << 31  # bytes of a split up to which its checksums are compared at every start: a few seconds
+PROBED, PROBE_LENGTH = 1000, 128  # texts that a probe is fitted to and judged by, and tokens of each: seconds
 SHOWN = {
     "generator/loss": "mlm",
     "generator/accuracy": "right",
     "discriminator/loss": "rtd",
     "discriminator/skill": "skill",
     "discriminator/auc": "auc",
+    "probe/best": "probe",
     "tokens_per_second": "tok/s",
 }
 
@@ -74,6 +80,11 @@ class PretrainConfig:
     """Start from the weights in this folder: an exported one, a run's final/, or Hugging Face's ELECTRA."""
     held_out_rows: int = 512
     """Rows of the held-out split that an evaluation reads."""
+    probe: str = ""
+    """A labelled .csv, .tsv, .jsonl or .parquet: at each evaluation a linear probe says how well the encoder, frozen,
+    tells its labels, in metrics.jsonl and the curves."""
+    probe_columns: Columns = field(default_factory=Columns)
+    """Where its texts and labels stand."""
 
 
 def pretrain(config: PretrainConfig) -> Path:
@@ -85,6 +96,7 @@ def pretrain(config: PretrainConfig) -> Path:
     parallel = Parallel.start()
     say = print if parallel.first else silent
     train_shards, held_shards = open_data(config)
+    probe = probe_of(config) if config.probe and parallel.first else None
     out = open_run(config, train_shards.fingerprint, parallel)
     pretrainer = build(config, train_shards, say).to(parallel.device)
     rows = {p.length: Rows(train_shards, config.layout, p.length, config.seed) for p in config.phases}
@@ -92,9 +104,10 @@ def pretrain(config: PretrainConfig) -> Path:
     held_rows = Rows(held_shards, config.layout, length, config.seed)
 
     def evaluate() -> dict[str, float]:
-        return held_out(
+        figures = held_out(
             pretrainer, held_rows, config.held_out_rows, max(1, 4096 // length), parallel, config.engine.precision
         )
+        return figures | (probe.figures(Ours(pretrainer.encoder)) if probe else {})
 
     stages, schedule = stages_of(config, pretrainer, rows)
     say(describe(pretrainer, stages, out))
@@ -109,6 +122,13 @@ def pretrain(config: PretrainConfig) -> Path:
         finish(config, out, pretrainer, state)
     parallel.wait()
     return out
+
+
+def probe_of(config: PretrainConfig) -> Probe:
+    """The labelled file as a probe reads it. Raises ``UserError`` as ``labelled.load`` and ``Probe``."""
+    task = labelled.load(Path(config.probe).stem, {"train": Path(config.probe)}, config.probe_columns)
+    found = tokenizer.load(Path(config.data) / "tokenizer")
+    return Probe(task, found, min(PROBE_LENGTH, config.encoder.max_positions), PROBED)
 
 
 def silent(*words: object) -> None:
@@ -134,7 +154,8 @@ def open_run(config: PretrainConfig, data: str, parallel: Parallel) -> Path:
     out, wanted = Path(config.out), json.loads(json.dumps(asdict(config)))
     path = out / "config.json"
     if path.exists():
-        differing = sorted(differences(configs.read(path), wanted))
+        begun = json.loads(json.dumps(asdict(configs.load(PretrainConfig(), path))))  # keys that came later: defaults
+        differing = sorted(differences(begun, wanted))
         if differing:
             raise UserError(
                 f"{path}: this folder holds a run of another config: {'; '.join(differing)}; choose another --out"

@@ -1,0 +1,127 @@
+"""Fine-tuning: `electra finetune`'s loop beside transformers' `Trainer`, on the same task, weights and machine.
+
+    python benchmarks/finetune.py --task mrpc --data glue/MRPC --vocabulary bert-base-uncased-vocab.txt --turns 3
+
+An ELECTRA-Small (12 layers × 256, random weights, dropout 0.1) learns the first samples of the task's train split once.
+`Trainer` runs with its defaults (8 rows a step, each batch padded to its longest, tokens made before), and once more
+with as many rows as ours. Needs `pip install accelerate`. The sides take turns; seconds of training alone are compared.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import transformers
+
+from electra.engine.optim import Linear
+from electra.engine.parallel import Parallel
+from electra.engine.train import Stage, train
+from electra.interchange import huggingface
+from electra.interchange.encoders import load, quiet
+from electra.model.config import ClassicConfig
+from electra.model.embeddings import build_embeddings
+from electra.model.encoder import Tower
+from electra.tasks import glue
+from electra.tasks.examples import Labelled
+from electra.tasks.problem import FineTuned, FineTuning, parameters_of
+from electra.tasks.run import ENGINE
+from electra.tasks.sequences import Sequences
+from electra.text import tokenizer as vocabularies
+
+LENGTH = 128
+DEFAULT = 8  # Trainer's rows a step
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """See above."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", default="mrpc", choices=list(glue.TASKS))
+    parser.add_argument("--data", required=True, help="folder of the task's TSV files")
+    parser.add_argument("--vocabulary", required=True, help="a vocab.txt, or a tokenizer's folder")
+    parser.add_argument("--samples", type=int, default=1024)
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--json", default="", help="write the figures to this file")
+    options = parser.parse_args(arguments)
+    task, _ = glue.load(options.task, Path(options.data))
+    task.splits["train"][options.samples :] = []  # type: ignore[index]
+    problem = Sequences(task)
+    with tempfile.TemporaryDirectory() as folder:
+        model = small(Path(folder), Path(options.vocabulary))
+        sides = {
+            "electra": lambda: ours(model, problem),
+            f"Trainer, {DEFAULT} rows": lambda: theirs(model, problem, DEFAULT, folder),
+            f"Trainer, {FineTuning().rows} rows": lambda: theirs(model, problem, FineTuning().rows, folder),
+        }
+        rates: dict[str, list[float]] = {name: [] for name in sides}
+        for turn in range(options.turns):
+            for name, side in sides.items():
+                rates[name].append(side())
+                print(f"turn {turn + 1}: {name}: {rates[name][-1]:.1f} examples/s", flush=True)
+    medians = {name: statistics.median(each) for name, each in rates.items()}
+    ratios = {name: medians["electra"] / rate for name, rate in medians.items() if name != "electra"}
+    for name, ratio in ratios.items():
+        print(f"{ratio:.2f} times {name}")
+    if options.json:
+        said = {
+            "about": f"{options.task}, {options.samples} samples, ELECTRA-Small, at most {LENGTH} tokens, float32",
+            "machine": f"{os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}, {platform.machine()}",
+            "torch": torch.__version__, "transformers": transformers.__version__,
+            "examples_per_second": rates, "median": medians, "ratio": ratios,
+        }  # fmt: skip
+        Path(options.json).write_text(json.dumps(said, indent=1) + "\n")
+
+
+def small(folder: Path, vocabulary: Path) -> Path:
+    """ELECTRA-Small with random weights, as a folder that both sides load."""
+    tokenizer = vocabularies.load(vocabulary)
+    tokenizer.save(folder / "tokenizer")
+    torch.manual_seed(0)
+    config = ClassicConfig(vocab_size=tokenizer.size)
+    huggingface.save(folder / "model", Tower.detection(config, build_embeddings(config)), folder / "tokenizer", None)
+    return folder / "model"
+
+
+def ours(model: Path, problem: Sequences) -> float:
+    """Examples a second of one epoch."""
+    reader, tokenizer = load(model)
+    tuning = FineTuning()
+    net = FineTuned(reader, problem.head(reader, tuning), 0)
+    examples = problem.examples("train", tokenizer, LENGTH)
+    source = Labelled(examples, problem.targets, tokenizer.ids["pad"], tuning.rows, 0)
+    steps = len(examples) // tuning.rows
+    began = time.monotonic()
+    train(
+        net, [Stage(source, steps, tuning.rows, 0, 0)], parameters_of(net, tuning), tuning.optimizer,
+        Linear(warmup=steps // 10), ENGINE, Parallel.alone(),
+    )  # fmt: skip
+    return steps * tuning.rows / (time.monotonic() - began)
+
+
+def theirs(model: Path, problem: Sequences, rows: int, folder: str) -> float:
+    """Examples a second of one epoch of ``Trainer``."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+    examples = problem.examples("train", load(model)[1], LENGTH)
+    data = [{"input_ids": e.ids, "token_type_ids": e.segments, "labels": e.target} for e in examples]
+    with quiet():
+        net = transformers.AutoModelForSequenceClassification.from_pretrained(model, num_labels=len(problem.labels))
+        trainer = transformers.Trainer(
+            net,
+            transformers.TrainingArguments(
+                folder, per_device_train_batch_size=rows, num_train_epochs=1, save_strategy="no", report_to="none",
+                disable_tqdm=True, use_cpu=True,
+            ),
+            train_dataset=data,
+            processing_class=tokenizer,
+        )  # fmt: skip
+        return len(data) / trainer.train().metrics["train_runtime"]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Minimal pairs: how fast BLiMP's 67,000 pairs are scored.
+
+    python benchmarks/minimal_pairs.py --pairs blimp/ --tokenizer bert-base-uncased-vocab.txt --cores 2
+    python benchmarks/minimal_pairs.py --pairs blimp/ --model runs/s1/final/discriminator --limit 10
+
+Without ``--model``, ELECTRA-Small's two towers with random weights, whose scores mean nothing and take as long as any:
+its discriminator (replaced-token score) and its generator (pseudo-log-likelihood). With ``--limit``, only the first so
+many pairs of each paradigm are scored, and the time for all of them is extrapolated from these.
+"""
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from electra.model.config import ClassicConfig, generator_config
+from electra.model.embeddings import build_embeddings
+from electra.model.encoder import Tower
+from electra.report.tables import table as text_table
+from electra.tasks.minimal_pairs import HEADER, evaluate, read, table
+from electra.tasks.sentence_scores import Scorer, load, scorer
+from electra.text import tokenizer as vocabularies
+
+GENERATOR_WIDTH = 0.25  # ELECTRA, table 6: Small
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """See above."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", required=True, help="folder of .jsonl files, or one such file")
+    parser.add_argument("--model", default="", help="a model folder; ELECTRA-Small with random weights if none")
+    parser.add_argument("--tokenizer", default="", help="a vocab.txt or a tokenizer folder, for random weights")
+    parser.add_argument("--within-word", action="store_true", help="mask the later pieces of a word with each piece")
+    parser.add_argument("--cores", type=int, default=os.cpu_count())
+    parser.add_argument("--limit", type=int, default=0, help="pairs of each paradigm; 0: all")
+    parser.add_argument("--json", default="", help="write the figures to this file")
+    options = parser.parse_args(arguments)
+    if not options.model and not options.tokenizer:
+        parser.error("random weights need a --tokenizer")
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
+    torch.set_num_threads(options.cores)
+    pairs, notes = read(Path(options.pairs))
+    print("\n".join([f"{len(pairs):,} pairs", *notes]))
+    report = {
+        "about": f"{len(pairs)} pairs in {options.model or 'ELECTRA-Small, random weights'}, float32",
+        "machine": f"{options.cores} cores, {torch.backends.cpu.get_cpu_capability()}, {platform.machine()}",
+        "torch": torch.__version__,
+        "limit": options.limit,
+        "results": {name: timed(name, each, options, len(pairs)) for name, each in scorers(options)},
+    }
+    if options.json:
+        Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
+
+
+def scorers(options: argparse.Namespace) -> Iterator[tuple[str, Scorer]]:
+    """Each model and its score."""
+    if options.model:
+        yield options.model, load(Path(options.model), options.within_word)
+        return
+    torch.manual_seed(0)
+    tokenizer, small = vocabularies.load(Path(options.tokenizer)), ClassicConfig()
+    yield "discriminator", scorer(Tower.detection(small, build_embeddings(small)), tokenizer)
+    narrow = generator_config(small, GENERATOR_WIDTH, 1.0)
+    yield "generator", scorer(Tower.token(narrow, build_embeddings(narrow)), tokenizer, options.within_word)
+
+
+def timed(name: str, score: Scorer, options: argparse.Namespace, total: int) -> dict[str, object]:
+    """The figures of one score, which are printed."""
+    result = evaluate(Path(options.pairs), score, options.limit)
+    rate = result["pairs"] / result["seconds"]
+    whole = result["seconds"] * total / result["pairs"]
+    measured = "measured" if result["pairs"] == total else f"extrapolated from {result['pairs']:,}"
+    if options.model:
+        print(text_table(HEADER, table(result)))
+    print(f"{name}, {score.name}: {rate:.1f} pairs/s; all {total:,} in {whole:,.0f} s ({measured})")
+    print(f"  {result['tokens']:,} tokens scored, {result['rows']:,} rows read", flush=True)
+    return {
+        "score": score.name,
+        "pairs": result["pairs"],
+        "tokens": result["tokens"],
+        "rows": result["rows"],
+        "seconds": result["seconds"],
+        "pairs_per_second": rate,
+        "seconds_for_all": whole,
+        "seconds_for_all_is": measured,
+    }
+
+
+if __name__ == "__main__":
+    main()

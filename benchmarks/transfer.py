@@ -1,0 +1,107 @@
+"""What pre-training is worth: an encoder beside the same with random weights, fine-tuned and judged by one protocol.
+
+    python benchmarks/transfer.py runs/s1 --out transfer/ --cola glue/CoLA --mrpc glue/MRPC --chunking conll2000 \\
+        --blimp blimp/ --seeds 3
+
+Also --sst-2, --sts-b and --squad (train-v1.1.json.gz and dev-v1.1.json.gz). Tasks that are not named are left out. The
+same command goes on where it stopped; OUT/transfer.json has the figures.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from electra.errors import UserError
+from electra.interchange import encoders, huggingface
+from electra.model.embeddings import build_embeddings
+from electra.model.encoder import Tower
+from electra.report.tables import table
+from electra.workflows.evaluate import EvaluateConfig, evaluate
+from electra.workflows.finetune import FinetuneConfig, finetune
+
+GLUE = ("cola", "mrpc", "sst-2", "sts-b")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """See above."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="a run's folder, or an exported one")
+    parser.add_argument("--out", required=True)
+    for task in GLUE:
+        parser.add_argument(f"--{task}", default="", help="folder of the task's TSV files")
+    parser.add_argument("--chunking", default="", help="folder with CoNLL-2000's train.txt and test.txt")
+    parser.add_argument("--squad", default="", help="folder with train-v1.1.json.gz and dev-v1.1.json.gz")
+    parser.add_argument("--blimp", default="", help="folder of minimal pairs")
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args(arguments)
+    out = Path(options.out)
+    models = {"pre-trained": Path(options.model), "random weights": random_twin(Path(options.model), out / "random")}
+    figures: dict[str, dict[str, list[float]]] = {name: {} for name in models}
+    for name, model in models.items():
+        for config in asked(options, model, out / name.split()[0]):
+            for task, said in finetune(config).items():
+                for metric, each in said["figures"].items():
+                    figures[name][f"{task} {metric}"] = list(each["values"].values())
+    if options.blimp:
+        found = evaluate(
+            EvaluateConfig(models=tuple(map(str, models.values())), task="minimal-pairs", data=options.blimp)
+        )
+        for name, model in models.items():
+            figures[name]["blimp accuracy"] = [found[str(model)]["accuracy"]]
+    print(shown(figures))
+    said = {
+        "machine": f"{os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}, {platform.machine()}",
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "torch": torch.__version__, "seeds": options.seeds, "figures": figures,
+    }  # fmt: skip
+    (out / "transfer.json").write_text(json.dumps(said, indent=1) + "\n")
+
+
+def random_twin(model: Path, folder: Path) -> Path:
+    """The same encoder, tokenizer and all, with fresh weights."""
+    if not folder.exists():
+        source = encoders.find(model)
+        config = huggingface.load(source).config
+        torch.manual_seed(0)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        huggingface.save(folder, Tower.detection(config, build_embeddings(config)), source, None)
+    return folder
+
+
+def asked(options: argparse.Namespace, model: Path, out: Path) -> list[FinetuneConfig]:
+    """The fine-tunings that the options name."""
+    base = {"model": str(model), "out": str(out), "seeds": options.seeds}
+    configs = [
+        FinetuneConfig(task=task, data=folder, **base)
+        for task in GLUE
+        if (folder := getattr(options, task.replace("-", "_")))
+    ]
+    if options.chunking:
+        train, dev = (str(Path(options.chunking) / name) for name in ("train.txt", "test.txt"))
+        configs.append(FinetuneConfig(train=train, dev=dev, kind="tags", name="chunking", **base))
+    if options.squad:
+        train, dev = (str(Path(options.squad) / f"{name}-v1.1.json.gz") for name in ("train", "dev"))
+        configs.append(FinetuneConfig(train=train, dev=dev, kind="answers", **base))
+    if not configs and not options.blimp:
+        raise UserError("no task is named")
+    return configs
+
+
+def shown(figures: dict[str, dict[str, list[float]]]) -> str:
+    """Mean ± standard deviation over seeds."""
+    rows = []
+    for name in next(iter(figures.values())):
+        values = [each[name] for each in figures.values()]
+        spreads = [statistics.stdev(v) if len(v) > 1 else 0.0 for v in values]
+        rows.append([name, *(f"{statistics.mean(v):.3f} ± {s:.3f}" for v, s in zip(values, spreads, strict=True))])
+    return table(["", *figures], rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""Any encoder, ours or one of transformers', behind one signature: what fine-tuning and probes read."""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from electra.errors import UserError, told_as
+from electra.interchange import huggingface
+from electra.model.encoder import Tower
+from electra.text import tokenizer as vocabularies
+from electra.text.tokenizer import Tokenizer
+
+States = Float[Tensor, "rows length _"]
+Family = Literal["classic", "modern", "theirs", "whole"]
+
+LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
+ENDS = ("final/discriminator", "discriminator", "final/generator", "generator", "")
+WEIGHTS = "model.safetensors"
+OFFSET = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer")  # their positions count from 2
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """An encoder that is read, an ``nn.Module``. ``sizes``: the widths of the states it gives, embeddings first.
+
+    ``longest``: tokens that it reads at once. ``family``: classic and modern are ours, theirs is one of transformers';
+    whole is one with its head, whose logits stand where the states of the others do.
+    """
+
+    sizes: list[int]
+    longest: int
+    family: Family
+
+    def read(
+        self,
+        ids: Int[Tensor, "rows length"],
+        positions: Int[Tensor, "rows length"],
+        segments: Int[Tensor, "rows length"],
+        documents: Int[Tensor, "rows length"],
+        keys: Int[Tensor, " rows"] | None,
+    ) -> list[Tensor]:
+        """The embeddings and the states after each layer; dropout is on where there are keys."""
+
+    def of_head(self, name: str) -> bool:
+        """Whether a parameter belongs to a head within."""
+
+
+class Ours(nn.Module):
+    """The embeddings and the encoder of a tower."""
+
+    def __init__(self, tower: Tower):
+        super().__init__()
+        self.embeddings, self.encoder, self.config = tower.embeddings, tower.encoder, tower.config
+        self.sizes = [self.config.embedding_size, *[self.config.hidden_size] * self.config.layers]
+        self.longest = self.config.max_positions
+        self.family: Family = self.config.kind
+
+    def read(
+        self,
+        ids: Int[Tensor, "rows length"],
+        positions: Int[Tensor, "rows length"],
+        segments: Int[Tensor, "rows length"],
+        documents: Int[Tensor, "rows length"],
+        keys: Int[Tensor, " rows"] | None,
+    ) -> list[Tensor]:
+        """See ``Reader``."""
+        embedded = self.embeddings(ids, positions, segments, keys)
+        return [embedded, *self.encoder(embedded, positions, documents, keys)]
+
+    def of_head(self, name: str) -> bool:
+        """See ``Reader``."""
+        return False
+
+
+class Theirs(nn.Module):
+    """An encoder that ``AutoModel`` loads. Its dropout is torch's own, seeded by the first row's key."""
+
+    family: Family = "theirs"
+
+    def __init__(self, model: Any):
+        super().__init__()
+        self.model = model
+        config = model.config
+        self.sizes = [config.hidden_size] * (config.num_hidden_layers + 1)
+        self.longest = config.max_position_embeddings - (config.model_type in OFFSET) * 2
+        self.segments = getattr(config, "type_vocab_size", 0) > 1
+
+    def read(
+        self,
+        ids: Int[Tensor, "rows length"],
+        positions: Int[Tensor, "rows length"],
+        segments: Int[Tensor, "rows length"],
+        documents: Int[Tensor, "rows length"],
+        keys: Int[Tensor, " rows"] | None,
+    ) -> list[Tensor]:
+        """See ``Reader``."""
+        return list(self.said(ids, segments, documents, keys, output_hidden_states=True).hidden_states)
+
+    def said(
+        self,
+        ids: Int[Tensor, "rows length"],
+        segments: Int[Tensor, "rows length"],
+        documents: Int[Tensor, "rows length"],
+        keys: Int[Tensor, " rows"] | None,
+        **more: bool,
+    ) -> Any:
+        """What the model returns."""
+        self.model.train(keys is not None)
+        if keys is not None:
+            torch.manual_seed(int(keys[0]) & 0xFFFFFFFF)
+        types = {"token_type_ids": segments} if self.segments else {}
+        return self.model(input_ids=ids, attention_mask=(documents > 0).long(), return_dict=True, **types, **more)
+
+    def of_head(self, name: str) -> bool:
+        """See ``Reader``."""
+        return False
+
+
+class Whole(Theirs):
+    """One of transformers' models with its head for a task: its logits are all that it gives."""
+
+    family: Family = "whole"
+
+    def read(
+        self,
+        ids: Int[Tensor, "rows length"],
+        positions: Int[Tensor, "rows length"],
+        segments: Int[Tensor, "rows length"],
+        documents: Int[Tensor, "rows length"],
+        keys: Int[Tensor, " rows"] | None,
+    ) -> list[Tensor]:
+        """The logits: [rows, outputs], [rows, length, outputs], or those of starts and ends [rows, length, 2]."""
+        found = self.said(ids, segments, documents, keys)
+        spans = "start_logits" in found
+        return [torch.stack([found.start_logits, found.end_logits], dim=2) if spans else found.logits]
+
+    def of_head(self, name: str) -> bool:
+        """Whether a parameter is not the base model's."""
+        return f".{self.model.base_model_prefix}." not in f".{name}"
+
+
+def find(folder: Path) -> Path:
+    """The very folder of the encoder in a run folder (its discriminator, or what it has) or an exported one.
+
+    Raises:
+        UserError: no model there.
+    """
+    for where in (folder / end for end in ENDS):
+        if (where / "config.json").is_file() and any(where.glob("*.safetensors")):
+            return where
+    raise UserError(
+        f"{folder}: no model here; expected a finished run, or a folder with config.json, {WEIGHTS} and a tokenizer"
+    )
+
+
+def load(folder: Path) -> tuple[Ours | Theirs, Tokenizer]:
+    """The encoder in ``folder`` (see ``find``), in our own classes where it is an ELECTRA or ModernBERT tower, and its
+    tokenizer.
+
+    Raises:
+        UserError: no model there, no tokenizer, pickled weights, or whatever transformers says of it.
+    """
+    where = find(folder)
+    tokenizer = vocabularies.load(where)
+    try:
+        return Ours(huggingface.load(where)), tokenizer
+    except UserError as error:
+        if model_type(where) in ("electra", "modernbert") and not has_other_head(where):
+            raise error
+    return Theirs(foreign(where, "AutoModel")), tokenizer
+
+
+def model_type(folder: Path) -> str:
+    """What kind of model transformers' config.json says that it is."""
+    with told_as(f"{folder / 'config.json'}", OSError, ValueError):
+        return str(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type"))
+
+
+def has_other_head(folder: Path) -> bool:
+    """Whether an ELECTRA or ModernBERT has a head for some task, or none."""
+    said = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    known = ("ElectraForPreTraining", "ElectraForMaskedLM", "ModernBertForMaskedLM", "ModernBertForTokenClassification")
+    return not set(said.get("architectures") or ()) & set(known)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No bars, and no report that a new head's weights are new, from transformers."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        logging.enable_progress_bar()
+
+
+def foreign(folder: Path, auto: str, **settings: Any) -> Any:
+    """What one of transformers' ``Auto…`` classes makes of a folder; safetensors alone are read, no code of theirs."""
+    import transformers
+
+    with quiet(), told_as(f"{folder}: transformers cannot load this", Exception):
+        return getattr(transformers, auto).from_pretrained(
+            str(folder), local_files_only=True, use_safetensors=True, dtype=torch.float32, **settings
+        )

@@ -1,0 +1,122 @@
+"""Fine-tuned models as Hugging Face folders: whole ones for transformers' classes, or an encoder with the head beside.
+
+A head that is one of transformers' classes' is saved within its model, so that ``pipeline`` gives our predictions. The
+paper's other heads are saved as ``head.safetensors`` beside an encoder that ``AutoModel`` loads.
+"""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from electra.errors import told_as
+from electra.interchange.encoders import Ours, Theirs, Whole, foreign, quiet
+from electra.interchange.huggingface import TOKENIZER_FILES
+from electra.interchange.huggingface_names import tensor_names
+from electra.model.embeddings import build_embeddings
+from electra.model.encoder import Tower
+
+Model = Literal["sequence-classification", "token-classification", "question-answering"]
+CLASSES: dict[Model, str] = {
+    "sequence-classification": "AutoModelForSequenceClassification",
+    "token-classification": "AutoModelForTokenClassification",
+    "question-answering": "AutoModelForQuestionAnswering",
+}
+ProblemType = Literal["single_label_classification", "multi_label_classification", "regression", ""]
+HEAD = "head.safetensors"
+ABOUT = "head.json"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What transformers wants to know of a task. ``labels``: empty for a score, and for answers within a text."""
+
+    model: Model
+    labels: tuple[str, ...] = ()
+    problem_type: ProblemType = ""
+
+
+def whole_model(folder: Path, task: Task) -> Whole:
+    """The encoder in ``folder`` in transformers' class for a task, its head fresh if the folder has none."""
+    return Whole(foreign(folder, CLASSES[task.model], **settings(task)))
+
+
+def settings(task: Task) -> dict[str, Any]:
+    """What a config says of a task."""
+    outputs = len(task.labels) or (2 if task.model == "question-answering" else 1)  # starts and ends; a score
+    names = dict(enumerate(task.labels)) or {index: f"LABEL_{index}" for index in range(outputs)}
+    said: dict[str, Any] = {"id2label": names, "label2id": {name: index for index, name in names.items()}}
+    return said | ({"problem_type": task.problem_type} if task.problem_type else {})
+
+
+def save(folder: Path, source: Path, reader: Ours | Theirs, head: nn.Module, task: Task) -> bool:
+    """Write ``folder`` whole, with the tokenizer of ``source``, the folder that the encoder came from; whether
+    transformers' class for the task loads all of it.
+
+    ``head``: its parameters' names are transformers' own where that class has such a head.
+
+    Raises:
+        UserError: the disk does not take the files.
+    """
+    partial = folder.with_name(f".{folder.name}.partial")
+    with quiet(), told_as(str(folder), OSError):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        known = isinstance(reader, Whole)
+        if isinstance(reader, Ours):
+            known = save_ours(partial, source, reader, head, task)
+        else:
+            reader.model.save_pretrained(partial)
+        if not known:
+            save_file(parameters(head), partial / HEAD)
+            (partial / ABOUT).write_text(json.dumps({"model": task.model} | settings(task), indent=1))
+        for name in TOKENIZER_FILES:
+            if (source / name).exists():
+                shutil.copyfile(source / name, partial / name)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    return known
+
+
+def save_ours(folder: Path, source: Path, reader: Ours, head: nn.Module, task: Task) -> bool:
+    """Write the model; whether the head is in it."""
+    import transformers
+
+    config = transformers.AutoConfig.from_pretrained(source, local_files_only=True)
+    prefix, tensors = trunk(reader)
+    own = parameters(head)
+    for name, value in settings(task).items():
+        setattr(config, name, value)
+    if reader.family == "modern":
+        config.classifier_pooling = "cls"
+    theirs = getattr(transformers, CLASSES[task.model]).from_config(config)
+    if theirs.state_dict().keys() - {f"{prefix}embeddings.position_ids"} == tensors.keys() | own.keys():
+        theirs.load_state_dict(tensors | own, strict=False)
+        theirs.save_pretrained(folder)
+        return True
+    bare = transformers.AutoModel.from_config(config)
+    bare.load_state_dict({name.removeprefix(prefix): value for name, value in tensors.items()}, strict=False)
+    bare.save_pretrained(folder)
+    return False
+
+
+def parameters(head: nn.Module) -> dict[str, Tensor]:
+    """A head's parameters by the names that they have in its ``body``."""
+    return {name.removeprefix("body."): value.detach().cpu().clone() for name, value in head.named_parameters()}
+
+
+def trunk(reader: Ours) -> tuple[str, dict[str, Tensor]]:
+    """What transformers' classes call their encoder, and its tensors."""
+    tower = Tower.detection(reader.config, build_embeddings(reader.config))
+    tower.embeddings, tower.encoder = reader.embeddings, reader.encoder
+    prefix = "electra." if reader.family == "classic" else "model."
+    values, tensors = dict(tower.named_parameters()), dict[str, Tensor]()
+    for ours, names in tensor_names(tower).items():
+        if not ours.startswith("head."):
+            parts = values[ours].detach().cpu().chunk(len(names))
+            tensors |= {name: part.clone() for name, part in zip(names, parts, strict=True)}
+    return prefix, tensors

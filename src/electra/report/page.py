@@ -1,0 +1,44 @@
+"""Inspected texts as one page of HTML: nothing is fetched, nothing runs, light or dark as the reader has it."""
+
+from collections.abc import Sequence
+from html import escape
+
+CONTINUES = "##"  # how a word piece starts that is not its word's first
+
+HEAD = """<!doctype html>
+<html>
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>electra: which tokens look replaced</title>
+<style>
+:root { color-scheme: light dark; --hot: 220 60 40; }
+body { max-width: 46rem; margin: 2rem auto; padding: 0 1rem; font: 1.05rem/1.9 system-ui, sans-serif; }
+p, footer { overflow-wrap: anywhere; }
+p span { background: rgb(var(--hot) / calc(var(--p) * 80%)); padding-block: .15em; }
+footer { font-size: .85rem; }
+footer i { display: inline-block; width: 8rem; height: .8em;
+  background: linear-gradient(to right, transparent, rgb(var(--hot) / 80%)); border: 1px solid; }
+</style>
+</head>
+<body>
+"""
+FOOT = """
+<footer>P(replaced): 0 <i></i> 1. Rest the pointer on a token to read its own.</footer>
+</body>
+</html>
+"""
+
+
+def page(texts: Sequence[Sequence[tuple[str, float]]]) -> str:
+    """The page of texts, each of them tokens with P(replaced). Word pieces are joined, each in its own colour."""
+    return HEAD + "\n".join(f'<p dir="auto">{"".join(map(span, text)).lstrip(" ")}</p>' for text in texts) + FOOT
+
+
+def span(token: tuple[str, float]) -> str:
+    """A token with what stands between it and the one before."""
+    written, replaced = token
+    word = written.removeprefix(CONTINUES)
+    space = " " if word == written else ""
+    return f'{space}<span style="--p:{replaced:.3f}" title="{replaced:.3f}">{escape(word)}</span>'

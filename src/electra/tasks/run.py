@@ -1,0 +1,178 @@
+"""One run of fine-tuning: a problem, an encoder, a seed → figures, predictions and the model, in its own folder."""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from electra.engine import checkpoint
+from electra.engine.optim import Linear
+from electra.engine.parallel import Parallel
+from electra.engine.telemetry import Recorder, RunFolder, Silent, read_metrics
+from electra.engine.train import Engine, Stage, train
+from electra.errors import UserError, told_as
+from electra.interchange import encoders, finetuned
+from electra.interchange.encoders import Reader
+from electra.tasks.examples import Labelled
+from electra.tasks.problem import FineTuned, FineTuning, Problem, parameters_of
+from electra.text.tokenizer import Tokenizer
+from electra.text.whole import whole
+
+LENGTH = {"question-answering": 512}  # tokens read at once, as in the paper
+OTHERS = 128
+RESULT, BEST, MODEL, PREDICTIONS = "result.json", "best.safetensors", "model", "predictions.json"
+
+Figures = dict[str, dict[str, float]]  # split → metric → value
+
+
+ENGINE = Engine(compile="never", evaluate_every=0, save_every=500, keep=1)  # each length of a batch would be compiled
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run goes, whatever its task. ``patience``: evaluations without a better figure until it ends; 0: never."""
+
+    tuning: FineTuning = field(default_factory=FineTuning)
+    engine: Engine = ENGINE
+    patience: int = 0
+
+
+class Run:
+    """See above. The same settings go on where the run stopped, or give what it gave."""
+
+    def __init__(self, problem: Problem, model: Path, settings: Settings, seed: int, folder: Path):
+        self.problem, self.settings, self.seed, self.folder = problem, settings, seed, folder
+        self.model = encoders.find(model)
+        self.task = finetuned.Task(problem.model, problem.labels, problem.problem_type)
+        said = {"task": problem.name, "model": str(self.model), "seed": seed, "settings": asdict(settings)}
+        self.asked = json.loads(json.dumps(said))
+
+    def figures(self, parallel: Parallel) -> Figures | None:
+        """Its figures; None if a signal stopped it.
+
+        Raises:
+            UserError: the folder holds a run of other settings; a length that the encoder does not read; and as
+                ``encoders.load`` and ``train``.
+        """
+        if (self.folder / RESULT).is_file():
+            return self.found()
+        net, tokenizer = self.fresh()
+        net.to(parallel.device)
+        sources = self.sources(net.reader, tokenizer)
+        dev = Dev(self, net, sources, parallel)
+        if not self.tuned(net, sources["train"], dev, parallel):
+            return None
+        predictions = {split: dev.predictions(split) for split in self.problem.splits if split != "train"}
+        figures = {split: self.problem.judge(split, predictions[split]) for split in self.problem.evaluated}
+        if parallel.first:
+            self.write(net, predictions, figures)
+        parallel.wait()
+        return figures
+
+    def found(self) -> Figures:
+        """What was written when the run was finished."""
+        path = self.folder / RESULT
+        with told_as(f"{path}: damaged; remove the folder to run it again", ValueError, KeyError):
+            said = json.loads(path.read_text(encoding="utf-8"))
+            if said["asked"] != self.asked:
+                raise UserError(f"{self.folder}: holds a run of other settings; choose another --out, or remove it")
+            return said["figures"]
+
+    def fresh(self) -> tuple[FineTuned, Tokenizer]:
+        """The encoder with a new head, and its tokenizer."""
+        reader, tokenizer = encoders.load(self.model)
+        if self.settings.tuning.head == "transformers" and reader.family == "theirs":
+            reader = finetuned.whole_model(self.model, self.task)
+        torch.manual_seed(self.seed)
+        return FineTuned(reader, self.problem.head(reader, self.settings.tuning), self.seed), tokenizer
+
+    def sources(self, reader: Reader, tokenizer: Tokenizer) -> dict[str, Labelled]:
+        """The examples of each split. Raises ``UserError`` for a length that is too much."""
+        tuning, problem = self.settings.tuning, self.problem
+        length = tuning.length or min(LENGTH.get(problem.model, OTHERS), reader.longest)
+        if length > reader.longest:
+            raise UserError(f"--tuning.length {length}: {self.model} reads {reader.longest} tokens at most")
+        pad = tokenizer.ids["pad"]
+        return {
+            split: Labelled(problem.examples(split, tokenizer, length), problem.targets, pad, tuning.rows, self.seed)
+            for split in problem.splits
+        }
+
+    def tuned(self, net: FineTuned, source: Labelled, dev: "Dev", parallel: Parallel) -> bool:
+        """Train ``net`` in place; whether it was to the end."""
+        tuning, engine = self.settings.tuning, self.settings.engine
+        epochs = tuning.epochs or self.problem.epochs
+        steps = max(1, round(epochs * len(source.examples) / tuning.rows))
+        if self.settings.patience and not engine.evaluate_every:
+            engine = replace(engine, evaluate_every=max(1, round(steps / epochs)))
+        stage = Stage(source, steps, tuning.rows, round(float(source.lengths.mean()) * tuning.rows), 0)
+        saved = self.folder / "checkpoints"
+        begun = checkpoint.latest(saved)
+        label = f"{self.problem.name}, seed {self.seed}"
+        shown = {"loss": "loss", **{name: name for name in self.problem.metrics[:2]}}
+        recorder: Recorder = Silent()
+        if parallel.first:
+            recorder = RunFolder(self.folder, shown, checkpoint.step_of(begun) if begun else 0, label)
+        state = train(
+            net, [stage], parameters_of(net, tuning), tuning.optimizer, Linear(warmup=round(tuning.warmup * steps)),
+            engine, parallel, saved, recorder, dev.figures if engine.evaluate_every else None, enough=dev.enough,
+        )  # fmt: skip
+        if state.finished and self.settings.patience:
+            dev.restore()
+        return state.finished
+
+    def write(self, net: FineTuned, predictions: dict[str, list[Any]], figures: Figures) -> None:
+        """The predictions, the model and, last, the figures; checkpoints are not needed any more."""
+        with whole(self.folder / PREDICTIONS) as file:
+            file.write_text(json.dumps(predictions, ensure_ascii=False), encoding="utf-8")
+        finetuned.save(self.folder / MODEL, self.model, net.reader, net.head, self.task)
+        with whole(self.folder / RESULT) as file:
+            file.write_text(json.dumps({"asked": self.asked, "figures": figures}, indent=1))
+        shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
+        (self.folder / BEST).unlink(missing_ok=True)
+
+
+class Dev:
+    """A net's predictions, and whether it still gets better on the first split with labels."""
+
+    def __init__(self, run: Run, net: FineTuned, sources: dict[str, Labelled], parallel: Parallel):
+        self.run, self.net, self.sources, self.parallel = run, net, sources, parallel
+        self.split, self.metric = run.problem.evaluated[0], run.problem.metrics[0]
+        self.best = run.folder / BEST
+
+    def predictions(self, split: str) -> list[Any]:
+        """For each sample of a split."""
+        source, engine = self.sources[split], self.run.settings.engine
+        answers = self.net.answers(source, engine.precision)
+        return self.run.problem.predictions(split, source.examples, answers)
+
+    def figures(self) -> dict[str, float]:
+        """The metrics on the dev split; the weights are kept if they are the best so far."""
+        found = self.run.problem.judge(self.split, self.predictions(self.split))
+        better = self.parallel.first and found[self.metric] > max(self.history(), default=float("-inf"))
+        if better and self.run.settings.patience:
+            with whole(self.best) as file:
+                save_file({name: value.detach().cpu() for name, value in self.net.named_parameters()}, file)
+        return found
+
+    def history(self) -> list[float]:
+        """The first metric at each evaluation before."""
+        lines = read_metrics(self.run.folder / "metrics.jsonl")
+        return [line[self.metric] for line in lines if line["split"] != "train"]
+
+    def enough(self) -> bool:
+        """Whether the last ``patience`` evaluations were none better than one before."""
+        history, patience = self.history(), self.run.settings.patience
+        return bool(patience) and len(history) - 1 - history.index(max(history)) >= patience
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Give the net its best weights."""
+        self.parallel.wait()
+        tensors = load_file(self.best)
+        for name, value in self.net.named_parameters():
+            value.copy_(tensors[name])

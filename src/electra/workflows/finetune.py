@@ -1,0 +1,154 @@
+"""``electra finetune``: an encoder on labelled tasks, several seeds and rates, by the one loop."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from electra.engine.parallel import Parallel
+from electra.engine.train import Engine
+from electra.errors import UserError
+from electra.report import seeds
+from electra.report.tables import table
+from electra.tasks import submission
+from electra.tasks.catalogue import ALL, Asked, problems
+from electra.tasks.glue import PAPER_ROW, TASKS
+from electra.tasks.problem import FineTuning, Problem
+from electra.tasks.run import ENGINE, MODEL, PREDICTIONS, Figures, Run, Settings
+from electra.tasks.squad import Squad
+from electra.text.whole import whole
+
+SUMMARY = "summary.json"
+
+
+@dataclass(frozen=True)
+class FinetuneConfig(Asked):
+    """Fine-tune an encoder as the paper does, on GLUE or your own task. The same command goes on where it stopped.
+
+    Your own: --train my.csv --dev more.csv, with the columns text and label (--columns.text …); --kind tags for CoNLL
+    columns, --kind answers for SQuAD and MRQA. The models that come out load in transformers with --tuning.head
+    transformers; docs/finetuning.md says which do without.
+    """
+
+    model: str = ""
+    """Run folder, exported folder, or any encoder folder of Hugging Face's (BERT, RoBERTa, ModernBERT …)."""
+    out: str = ""
+    """Folder to write: TASK/seed-1/ with figures, predictions and the model, and so on."""
+    seeds: int = 1
+    """How many runs, which differ in their head, order and dropout."""
+    sweep: tuple[float, ...] = ()
+    """Learning rates to try, each with all seeds; the best by the median on dev is named and taken."""
+    patience: int = 0
+    """Stop after so many evaluations (once an epoch, or as --engine.evaluate-every says) without a better first metric
+    on dev, and take the best weights; 0: train to the end and take the last."""
+    tuning: FineTuning = field(default_factory=FineTuning)
+    engine: Engine = ENGINE
+
+
+def finetune(config: FinetuneConfig) -> dict[str, dict[str, Any]]:
+    """Task → its figures over seeds.
+
+    Raises:
+        UserError: a model, files, columns or labels that cannot be; an ``out`` with runs of other settings.
+    """
+    if not config.model or not config.out:
+        raise UserError("which model, and where to? electra finetune runs/s1 --task cola --data glue/CoLA --out ft/")
+    parallel = Parallel.start()
+    found, told = problems(config)
+    if parallel.first:
+        for line in told:
+            print(f"warning: {line}")
+    summaries: dict[str, dict[str, Any]] = {}
+    for problem in found:
+        done = on_task(config, problem, parallel)
+        if done is None:
+            print("stopped; the same command goes on from there")
+            return summaries
+        summaries[problem.name] = done
+    if parallel.first:
+        submit(Path(config.out), summaries)
+    if parallel.first and config.task.endswith(ALL):
+        print(paper_row(summaries))
+    return summaries
+
+
+def on_task(config: FinetuneConfig, problem: Problem, parallel: Parallel) -> dict[str, Any] | None:
+    """The figures of all rates and seeds on one task, or None if a signal stopped it."""
+    by_rate: dict[str, dict[str, Figures]] = {}
+    for rate in config.sweep or (None,):
+        name = f"rate-{rate:g}" if rate else ""
+        folder = Path(config.out) / problem.name / name
+        runs = {}
+        for seed in range(1, config.seeds + 1):
+            tuning = config.tuning
+            if rate:
+                tuning = replace(tuning, optimizer=replace(tuning.optimizer, learning_rate=rate))
+            settings = Settings(tuning, config.engine, config.patience)
+            path = folder / f"seed-{seed}"
+            figures = Run(problem, Path(config.model), settings, seed, path).figures(parallel)
+            if figures is None:
+                return None
+            runs[str(path)] = figures
+        by_rate[name] = runs
+    return told(config, problem, by_rate, parallel)
+
+
+def told(
+    config: FinetuneConfig, problem: Problem, by_rate: Mapping[str, Mapping[str, Figures]], parallel: Parallel
+) -> dict[str, Any]:
+    """The summary of a task, printed and written."""
+    first = f"{problem.evaluated[0]}/{problem.metrics[0]}"
+    summaries = {name: seeds.summary(runs) for name, runs in by_rate.items()}
+    best = max(summaries, key=lambda name: summaries[name][first]["median"])
+    runs = by_rate[best]
+    failed = [path for path in runs if stuck(Path(path) / PREDICTIONS, problem)]
+    top = max(runs, key=lambda path: runs[path][problem.evaluated[0]][problem.metrics[0]])
+    said = {"rate": best, "figures": summaries[best], "failed": failed, "best": top}
+    if parallel.first:
+        with whole(Path(config.out) / problem.name / SUMMARY) as file:
+            file.write_text(json.dumps(said | {"rates": summaries}, indent=1))
+        if config.sweep:
+            rows = [[name, each[first]["median"], each[first]["spread"]] for name, each in summaries.items()]
+            print(table([f"{problem.name}: {first}", "median", "spread"], rows), end="\n\n")
+        title = f"{problem.name}{f', {best}' if best else ''}, {len(runs)} seed{'s' * (len(runs) > 1)}"
+        print(seeds.described(title, summaries[best], failed))
+        print(f"the best: {Path(top) / MODEL}\n")
+    return said
+
+
+def stuck(predictions: Path, problem: Problem) -> bool:
+    """Whether every sample that is judged was given the same."""
+    found = json.loads(predictions.read_text(encoding="utf-8"))[problem.evaluated[0]]
+    return len({json.dumps(each) for each in found}) == 1 < len(found)
+
+
+def submit(out: Path, summaries: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write what GLUE's server and SQuAD's script take, from each task's best run on dev."""
+    files: dict[str, str] = {}
+    for task, said in summaries.items():
+        predictions = json.loads((Path(said["best"]) / PREDICTIONS).read_text(encoding="utf-8"))
+        if task in TASKS:
+            files |= submission.files(task, predictions)
+        if task == Squad.name:
+            threshold = said["figures"].get("dev/threshold", {"values": {said["best"]: 0.0}})["values"][said["best"]]
+            for split, answers in predictions.items():
+                path = out / task / f"answers-{split}.json"
+                submission.write_answers(path, answers, threshold)
+                print(f"{path}: as SQuAD's script takes it")
+    if files:
+        submission.write(out / "submission.zip", files)
+        missing = [name for spec in TASKS.values() for name in spec.submission.values() if name not in files]
+        lacks = f"; the server wants {', '.join(missing)} too" if missing else ""
+        print(f"{out / 'submission.zip'}: {len(files)} files for the GLUE server{lacks}")
+
+
+def paper_row(summaries: Mapping[str, Mapping[str, Any]]) -> str:
+    """Table 8's row: each task's first figure on dev in points, medians, and their average."""
+    there = [name for name in PAPER_ROW if name in summaries]
+    figures = [100 * summaries[name]["figures"][f"dev/{TASKS[name].metrics[0]}"]["median"] for name in there]
+    header = ["dev, medians", *(f"{TASKS[name].folder} {TASKS[name].metrics[0]}" for name in there), "average"]
+    row = ["", *(f"{figure:.1f}" for figure in figures), f"{sum(figures) / len(figures):.1f}"]
+    missing = [TASKS[name].folder for name in PAPER_ROW if name not in there]
+    lacks = f"\nnot the paper's average: without {', '.join(missing)}" if missing else ""
+    return table(header, [row]) + lacks
