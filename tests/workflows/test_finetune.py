@@ -139,7 +139,7 @@ def test_a_task_of_ones_own_is_learned(
             [name == ("yes" if there else "no") for name, (_, there) in zip(predictions[split], rows, strict=True)]
         )
         assert right > 0.85, split
-    assert not (folder / "checkpoints").exists()
+    assert not (folder / "checkpoints").exists() and (folder / "curves.png").read_bytes()[:4] == b"\x89PNG"
     said = capsys.readouterr().out
     assert "train, 2 seeds" in said and "dev/accuracy" in said and "±" in said
     assert json.loads((tmp_path / "train" / "summary.json").read_text())["figures"] == found["train"]["figures"]

@@ -341,7 +341,9 @@ def compiled(module: nn.Module, engine: Engine, parallel: Parallel) -> Any:
     possible = can_compile(parallel.device)
     if parallel.first:
         print(COMPILING if possible else NO_COMPILER, file=sys.stderr)
-    return torch.compile(module, dynamic=False) if possible else module
+    # Kernels for a CPU are written for so many threads, and the cache does not ask how many, unless an option says it.
+    options: dict[str, Any] = {"cpp.threads": torch.get_num_threads()}
+    return torch.compile(module, dynamic=False, options=options) if possible else module
 
 
 @contextlib.contextmanager

@@ -11,7 +11,9 @@ PANELS = [  # title, figures
     ("discriminator: AUC on replaced tokens", ["discriminator/auc"]),
     ("discriminator: skill", ["discriminator/skill"]),
     ("linear probe on labelled text", ["probe/best", "probe/last", "probe/majority"]),
-    ("gradient norm", ["gradient_norm/generator", "gradient_norm/discriminator", "gradient_norm/shared"]),
+    ("loss of a target", ["loss"]),
+    ("dev", ["accuracy", "f1", "macro-f1", "micro-f1", "matthews", "spearman", "exact"]),
+    ("gradient norm", [f"gradient_norm/{tower}" for tower in ("generator", "discriminator", "shared", "encoder")]),
     ("tokens a second", ["tokens_per_second"]),
 ]
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from electra.engine.parallel import Parallel
+from electra.engine.telemetry import read_metrics
 from electra.engine.train import Engine
 from electra.errors import UserError
-from electra.report import seeds
+from electra.report import curves, seeds
 from electra.report.tables import table
 from electra.tasks import submission
 from electra.tasks.catalogue import ALL, Asked, problems
@@ -89,6 +90,8 @@ def on_task(config: FinetuneConfig, problem: Problem, parallel: Parallel) -> dic
             figures = Run(problem, Path(config.model), settings, seed, path).figures(parallel)
             if figures is None:
                 return None
+            if parallel.first:
+                curves.draw(read_metrics(path / "metrics.jsonl"), path)
             runs[str(path)] = figures
         by_rate[name] = runs
     return told(config, problem, by_rate, parallel)
