@@ -122,7 +122,7 @@ def config(model: Path, out: Path, files: dict[str, str], **changes: object) -> 
 
 
 def result(out: Path, seed: int = 1) -> dict:
-    return json.loads((out / "train" / f"seed-{seed}" / "result.json").read_text())["figures"]
+    return json.loads((out / "train" / f"seed-{seed}" / "result.json").read_text())
 
 
 def test_a_task_of_ones_own_is_learned(
@@ -283,6 +283,11 @@ def test_it_goes_on_where_it_stopped_and_finished_runs_are_kept(
     monkeypatch.setattr(engine.Loop, "step", stopped)
     with pytest.raises(KeyboardInterrupt):
         finetune(asked)
+    with pytest.raises(UserError, match=r"seed-1: holds a run of other settings \(settings\)"):
+        finetune(replace(asked, tuning=replace(TUNING, epochs=2, rows=4)))
+    shorter = write_csv(tmp_path / "train.csv", [{"body": "w1 alpha", "topic": "yes"}, {"body": "w1", "topic": "no"}])
+    with pytest.raises(UserError, match="seed-1: was begun on other data"):
+        finetune(replace(asked, train=shorter))
     assert not (tmp_path / "parts" / "train" / "seed-1" / "result.json").exists()
     parts = finetune(asked)
     assert result(tmp_path / "parts") == result(tmp_path / "whole") and len(calls) == 33 + 40
@@ -292,7 +297,7 @@ def test_it_goes_on_where_it_stopped_and_finished_runs_are_kept(
         )
     assert finetune(asked) == parts and len(calls) == 73, "finished runs are not run again"
     assert whole["train"]["figures"]["dev/accuracy"]["median"] == parts["train"]["figures"]["dev/accuracy"]["median"]
-    with pytest.raises(UserError, match=r"seed-1: holds a run of other settings; choose another --out"):
+    with pytest.raises(UserError, match=r"seed-1: holds a run of other settings \(settings\); choose another --out"):
         finetune(replace(asked, tuning=replace(TUNING, epochs=3)))
 
 
@@ -401,6 +406,24 @@ def test_layer_rates_are_the_originals(shared: Path) -> None:
         assert rate == pytest.approx(golden["lrs"][theirs], rel=1e-6), name
     published = {each.name: each.scale for each in parameters_of(net, replace(tuning, decay="paper"))}
     assert published["reader.encoder.layers.11.qkv.weight"] == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("kind", ["bert", "modernbert"])
+def test_a_whole_models_head_has_the_full_rate(kind: str) -> None:
+    config, name = {
+        "bert": (transformers.BertConfig, "BertForSequenceClassification"),
+        "modernbert": (transformers.ModernBertConfig, "ModernBertForSequenceClassification"),
+    }[kind]
+    special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2}
+    small = config(vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+                   **special if kind == "modernbert" else {})  # fmt: skip
+    net = FineTuned(encoders.Whole(getattr(transformers, name)(small)), torch.nn.Identity(), 0)
+    scales = {each.name.removeprefix("reader.model."): each.scale for each in parameters_of(net, FineTuning())}
+    assert scales["classifier.weight"] == 1 and all(scale == 1 for n, scale in scales.items() if n.startswith("head."))
+    layers = [scale for n, scale in scales.items() if "layer" in n and ".1." in n]
+    embeddings = [scale for n, scale in scales.items() if "embeddings" in n]
+    assert layers == [pytest.approx(0.8**2)] * len(layers) and embeddings == [pytest.approx(0.8**4)] * len(embeddings)
+    assert layers and embeddings
 
 
 @pytest.mark.parametrize(

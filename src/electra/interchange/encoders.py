@@ -49,7 +49,7 @@ class Reader(Protocol):
         """The embeddings and the states after each layer; dropout is on where there are keys."""
 
     def of_head(self, name: str) -> bool:
-        """Whether a parameter belongs to a head within."""
+        """Whether a parameter, by its name in this module, belongs to a head within."""
 
 
 class Ours(nn.Module):
@@ -143,7 +143,7 @@ class Whole(Theirs):
 
     def of_head(self, name: str) -> bool:
         """Whether a parameter is not the base model's."""
-        return f".{self.model.base_model_prefix}." not in f".{name}"
+        return not name.startswith(f"model.{self.model.base_model_prefix}.")
 
 
 def find(folder: Path) -> Path:

@@ -148,7 +148,7 @@ def parameters_of(model: FineTuned, tuning: FineTuning) -> list[Parameter]:
         inside = LAYER.search(name)
         if inside:
             depth = int(inside[1]) + 1
-        elif name.startswith("head.") or model.reader.of_head(name):
+        elif name.startswith("head.") or model.reader.of_head(name.removeprefix("reader.")):
             depth = greatest
         else:
             depth = 0 if "embed" in name or "project" in name else layers  # a norm after the last layer

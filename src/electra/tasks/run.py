@@ -24,7 +24,8 @@ from electra.text.whole import whole
 
 LENGTH = {"question-answering": 512}  # tokens read at once, as in the paper
 OTHERS = 128
-RESULT, BEST, MODEL, PREDICTIONS = "result.json", "best.safetensors", "model", "predictions.json"
+ASKED, RESULT, PREDICTIONS = "config.json", "result.json", "predictions.json"
+BEST, MODEL = "best.safetensors", "model"
 
 Figures = dict[str, dict[str, float]]  # split → metric → value
 
@@ -58,29 +59,51 @@ class Run:
             UserError: the folder holds a run of other settings; a length that the encoder does not read; and as
                 ``encoders.load`` and ``train``.
         """
-        if (self.folder / RESULT).is_file():
-            return self.found()
+        if found := self.read(RESULT):
+            self.same(self.read(ASKED))
+            return found
         net, tokenizer = self.fresh()
         net.to(parallel.device)
         sources = self.sources(net.reader, tokenizer)
-        dev = Dev(self, net, sources, parallel)
-        if not self.tuned(net, sources["train"], dev, parallel):
-            return None
-        predictions = {split: dev.predictions(split) for split in self.problem.splits if split != "train"}
-        figures = {split: self.problem.judge(split, predictions[split]) for split in self.problem.evaluated}
-        if parallel.first:
-            self.write(net, predictions, figures)
-        parallel.wait()
+        with told_as(str(self.folder), OSError):
+            self.begin(sources, parallel)
+            dev = Dev(self, net, sources, parallel)
+            if not self.tuned(net, sources["train"], dev, parallel):
+                return None
+            predictions = {split: dev.predictions(split) for split in self.problem.splits if split != "train"}
+            figures = {split: self.problem.judge(split, predictions[split]) for split in self.problem.evaluated}
+            if parallel.first:
+                self.write(net, predictions, figures)
+            parallel.wait()
         return figures
 
-    def found(self) -> Figures:
-        """What was written when the run was finished."""
-        path = self.folder / RESULT
-        with told_as(f"{path}: damaged; remove the folder to run it again", ValueError, KeyError):
-            said = json.loads(path.read_text(encoding="utf-8"))
-            if said["asked"] != self.asked:
-                raise UserError(f"{self.folder}: holds a run of other settings; choose another --out, or remove it")
-            return said["figures"]
+    def read(self, name: str) -> dict[str, Any]:
+        """What a JSON file of the folder holds; nothing if it is not there."""
+        path = self.folder / name
+        with told_as(f"{path}: damaged; remove the folder to run it again", ValueError):
+            return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def same(self, begun: dict[str, Any]) -> None:
+        """Raises ``UserError`` if the run in the folder was begun with other settings."""
+        differing = [name for name in self.asked if begun.get(name) != self.asked[name]]
+        if differing:
+            raise UserError(
+                f"{self.folder}: holds a run of other settings ({', '.join(differing)}); choose another --out, or "
+                "remove it"
+            )
+
+    def begin(self, sources: dict[str, Labelled], parallel: Parallel) -> None:
+        """Write what was asked, and how much it is of each split, or find that the run in the folder is this."""
+        data = {split: [len(source.examples), int(source.lengths.sum())] for split, source in sources.items()}
+        if begun := self.read(ASKED):
+            self.same(begun)
+            if begun["data"] != data:
+                raise UserError(f"{self.folder}: was begun on other data; choose another --out, or remove it")
+        elif parallel.first:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with whole(self.folder / ASKED) as file:
+                file.write_text(json.dumps(self.asked | {"data": data}, indent=1))
+        parallel.wait()
 
     def fresh(self) -> tuple[FineTuned, Tokenizer]:
         """The encoder with a new head, and its tokenizer."""
@@ -131,7 +154,7 @@ class Run:
             file.write_text(json.dumps(predictions, ensure_ascii=False), encoding="utf-8")
         finetuned.save(self.folder / MODEL, self.model, net.reader, net.head, self.task)
         with whole(self.folder / RESULT) as file:
-            file.write_text(json.dumps({"asked": self.asked, "figures": figures}, indent=1))
+            file.write_text(json.dumps(figures, indent=1))
         shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
         (self.folder / BEST).unlink(missing_ok=True)
 

@@ -64,11 +64,16 @@ def finetune(config: FinetuneConfig) -> dict[str, dict[str, Any]]:
     for problem in found:
         done = on_task(config, problem, parallel)
         if done is None:
-            print("stopped; the same command goes on from there")
+            if parallel.first:
+                print("stopped; the same command goes on from there")
             return summaries
         summaries[problem.name] = done
     if parallel.first:
-        submit(Path(config.out), summaries)
+        for problem in found:
+            if isinstance(problem, Squad):
+                write_answers(Path(config.out), problem, summaries[problem.name])
+        if config.task:
+            submit(Path(config.out), summaries)
     if parallel.first and config.task.endswith(ALL):
         print(paper_row(summaries))
     return summaries
@@ -126,19 +131,25 @@ def stuck(predictions: Path, problem: Problem) -> bool:
     return len({json.dumps(each) for each in found}) == 1 < len(found)
 
 
+def predictions_of(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Split → predictions of a task's best run on dev."""
+    return json.loads((Path(said["best"]) / PREDICTIONS).read_text(encoding="utf-8"))
+
+
+def write_answers(out: Path, problem: Squad, said: Mapping[str, Any]) -> None:
+    """Write what SQuAD's script takes."""
+    threshold = said["figures"]["dev/threshold"]["values"][said["best"]] if problem.unanswerable else 0.0
+    for split, answers in predictions_of(said).items():
+        path = out / problem.name / f"answers-{split}.json"
+        submission.write_answers(path, answers, threshold)
+        print(f"{path}: as SQuAD's script takes it")
+
+
 def submit(out: Path, summaries: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write what GLUE's server and SQuAD's script take, from each task's best run on dev."""
+    """Write what GLUE's server takes."""
     files: dict[str, str] = {}
     for task, said in summaries.items():
-        predictions = json.loads((Path(said["best"]) / PREDICTIONS).read_text(encoding="utf-8"))
-        if task in TASKS:
-            files |= submission.files(task, predictions)
-        if task == Squad.name:
-            threshold = said["figures"].get("dev/threshold", {"values": {said["best"]: 0.0}})["values"][said["best"]]
-            for split, answers in predictions.items():
-                path = out / task / f"answers-{split}.json"
-                submission.write_answers(path, answers, threshold)
-                print(f"{path}: as SQuAD's script takes it")
+        files |= submission.files(task, predictions_of(said))
     if files:
         submission.write(out / "submission.zip", files)
         missing = [name for spec in TASKS.values() for name in spec.submission.values() if name not in files]
