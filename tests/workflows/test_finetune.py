@@ -2,12 +2,8 @@
 
 import csv
 import json
-import os
 import random
 import shutil
-import socket
-import subprocess
-import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +26,7 @@ from electra.tasks.labelled import Columns
 from electra.tasks.problem import FineTuned, FineTuning, parameters_of
 from electra.text import tokenizer as word_pieces
 from electra.workflows.finetune import FinetuneConfig, finetune
+from processes import run_two
 
 CLASSIC = ClassicConfig(
     vocab_size=120, hidden_size=32, layers=2, heads=2, intermediate_size=64, embedding_size=16, max_positions=48
@@ -313,17 +310,7 @@ from electra.engine.optim import *
 from electra.tasks.labelled import Columns
 finetune({replace(one, out=str(tmp_path / "two"))!r})
 """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", code], env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-        )
-        for rank in range(2)
-    ]
-    assert [process.wait(timeout=120) for process in running] == [0, 0]
+    run_two(code)
     first, second = (
         [line["loss"] for line in read_metrics(tmp_path / out / "train" / "seed-1" / "metrics.jsonl") if "loss" in line]
         for out in ("one", "two")

@@ -1,10 +1,8 @@
 """Laws 1, 5, 6 and 8 on the real thing: a tiny run on real text, stopped, resumed, shared out and broken."""
 
 import json
-import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +22,7 @@ from electra.tasks.labelled import Columns
 from electra.text.layout import Packed
 from electra.text.prepare import PrepareConfig, prepare
 from electra.workflows.pretrain import Phase, PretrainConfig, pretrain
+from processes import run_two
 
 CLASSIC = ClassicConfig(hidden_size=64, layers=2, heads=2, intermediate_size=128, embedding_size=32, max_positions=64)
 MODERN = ModernConfig(
@@ -131,17 +130,7 @@ from electra.model.config import ModernConfig
 from electra.objectives.build import *
 pretrain({replace(one, out=str(tmp_path / "two"))!r})
 """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", code], env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-        )
-        for rank in range(2)
-    ]
-    assert [process.wait(timeout=120) for process in running] == [0, 0]
+    run_two(code)
     close(lines(tmp_path / "one"), lines(tmp_path / "two"))
     for name, value in weights(tmp_path / "one").items():
         torch.testing.assert_close(value, weights(tmp_path / "two")[name], rtol=0, atol=2e-4)

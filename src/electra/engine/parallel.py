@@ -12,6 +12,11 @@ from torch import Tensor, nn
 
 from electra.errors import UserError
 
+# A CPU computes a hundred times as slowly with numbers below 1.2e-38, of which attention's probabilities and gradients
+# are full once it has become sharp (docs/log.md): take them for 0. Threads take this over from the thread that starts
+# them, so it is said here, before any is started.
+torch.set_flush_denormal(True)
+
 Precision = Literal["auto", "float32", "bfloat16"]
 Ref = TypeVar("Ref")
 
@@ -32,7 +37,6 @@ class Parallel:
             for name, default in (("WORLD_SIZE", "1"), ("RANK", "0"), ("LOCAL_RANK", "0"))
         )
         device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
-        flush_denormals()
         if world > 1 and not torch.distributed.is_initialized():
             torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
         return cls(rank, world, device)
@@ -40,7 +44,6 @@ class Parallel:
     @classmethod
     def alone(cls) -> "Parallel":
         """One process, whatever the environment says."""
-        flush_denormals()
         return cls(0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
     @property
@@ -78,15 +81,6 @@ class Parallel:
         """Until every process is here."""
         if self.world > 1:
             torch.distributed.barrier()
-
-
-def flush_denormals() -> None:
-    """Take numbers below 1.2e-38 for 0, on a CPU, which computes with them a hundred times as slowly.
-
-    When attention has become sharp its probabilities and their gradients are full of them (docs/log.md). Threads take
-    the setting over from the thread that starts them, so this is called before any work.
-    """
-    torch.set_flush_denormal(True)
 
 
 def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager:
