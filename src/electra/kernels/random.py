@@ -61,12 +61,19 @@ def dropout(
 
 
 def _stream(keys: Tensor, counters: Tensor) -> Tensor:
-    """32 random bits for each counter of each stream; the key enters twice: no two streams are shifts of one."""
+    """32 random bits for each counter of each stream; the key enters twice: no two streams are shifts of one.
+
+    In place, where ``_mix`` is not: uncompiled, new memory for each step would cost as much as the arithmetic.
+    """
     second = _mix(keys ^ SECOND)
     bits = counters + keys
-    bits = (bits ^ _shift(bits, 16)) * MULTIPLY_1 + second
-    bits = (bits ^ _shift(bits, 15)) * MULTIPLY_2
-    return bits ^ _shift(bits, 16)
+    bits ^= _shift(bits, 16)
+    bits *= MULTIPLY_1
+    bits += second
+    bits ^= _shift(bits, 15)
+    bits *= MULTIPLY_2
+    bits ^= _shift(bits, 16)
+    return bits
 
 
 def _columns(count: int, device: torch.device) -> Tensor:
@@ -85,7 +92,9 @@ def _mix(bits: Tensor) -> Tensor:
 
 def _shift(bits: Tensor, by: int) -> Tensor:
     """Logical right shift of int32."""
-    return (bits >> by) & ((1 << (32 - by)) - 1)
+    bits = bits >> by
+    bits &= (1 << (32 - by)) - 1
+    return bits
 
 
 def _fold(keys: int, word: int) -> int:
