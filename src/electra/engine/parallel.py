@@ -3,7 +3,7 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -11,11 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from electra.errors import UserError
-
-# A CPU computes a hundred times as slowly with numbers below 1.2e-38, of which attention's probabilities and gradients
-# are full once it has become sharp (docs/log.md): take them for 0. Threads take this over from the thread that starts
-# them, so it is said here, before any is started.
-torch.set_flush_denormal(True)
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Ref = TypeVar("Ref")
@@ -37,6 +32,7 @@ class Parallel:
             for name, default in (("WORLD_SIZE", "1"), ("RANK", "0"), ("LOCAL_RANK", "0"))
         )
         device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
+        start_threads()
         if world > 1 and not torch.distributed.is_initialized():
             torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
         return cls(rank, world, device)
@@ -44,6 +40,7 @@ class Parallel:
     @classmethod
     def alone(cls) -> "Parallel":
         """One process, whatever the environment says."""
+        start_threads()
         return cls(0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
     @property
@@ -81,6 +78,29 @@ class Parallel:
         """Until every process is here."""
         if self.world > 1:
             torch.distributed.barrier()
+
+
+@contextlib.contextmanager
+def flushing() -> Iterator[None]:
+    """Inside, numbers below 1.2e-38 are 0 in this thread.
+
+    A CPU computes a hundred times as slowly with them, and attention's probabilities and their gradients are full of
+    them once it has become sharp (docs/log.md). Python's own floats lose them too, so this is for training and reading
+    alone. torch's other threads: see ``start_threads``.
+    """
+    before = float(torch.tensor(1e-30) * 1e-10) == 0.0
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(before)
+
+
+def start_threads() -> None:
+    """Start torch's threads, if none are there yet, so that for them such numbers are always 0: a thread takes that
+    over from the one that starts it."""
+    with flushing():
+        torch.ones(1 << 20).add_(1)
 
 
 def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager:

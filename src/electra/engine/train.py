@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from electra.engine import checkpoint
 from electra.engine.ahead import Ahead
 from electra.engine.optim import Optimizer, OptimizerConfig, Parameter, Schedule
-from electra.engine.parallel import Parallel, Precision, autocast, can_compile
+from electra.engine.parallel import Parallel, Precision, autocast, can_compile, flushing
 from electra.engine.telemetry import Recorder, Silent
 from electra.errors import UserError
 
@@ -130,7 +130,7 @@ def train(
     loop = Loop(module, stages, parameters, optimizer, schedule, engine, parallel, folder, recorder or Silent())
     if seconds and not loop.state.step:
         loop.fit(seconds)
-    with stop_asked() as stop:
+    with flushing(), stop_asked() as stop:
         while not loop.state.finished and not loop.stopping:
             loop.step(stop.is_set())
             if loop.due(engine.log_every):

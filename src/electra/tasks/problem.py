@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from electra.engine.optim import AdamW, OptimizerConfig, Parameter
-from electra.engine.parallel import Precision, autocast
+from electra.engine.parallel import Precision, autocast, flushing
 from electra.interchange.encoders import LAYER, Reader
 from electra.interchange.finetuned import Model, ProblemType
 from electra.kernels.random import fold, key
@@ -128,7 +128,7 @@ class FineTuned(nn.Module):
         found: list[Any] = [None] * len(source.examples)
         for refs in source.by_length(at_once):
             batch = source.batch(refs).to(device)
-            with autocast(precision, device):
+            with flushing(), autocast(precision, device):
                 said = self.head.answers(self.read(batch, None), batch)
             for ref, answer in zip(refs, said, strict=True):
                 found[ref.number] = answer

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from electra.engine.parallel import Parallel
+from electra.engine.parallel import Parallel, flushing, start_threads
 from electra.errors import UserError, told_as
 from electra.interchange import encoders
 from electra.report import precision_recall
@@ -66,7 +66,9 @@ def evaluate(config: EvaluateConfig) -> dict[str, Found]:
     """
     if not config.models:
         raise UserError("which model? electra evaluate FOLDER … --task held-out")
-    found = TASKS[config.task](config)
+    start_threads()
+    with flushing():
+        found = TASKS[config.task](config)
     if config.json:
         print(json.dumps(found))
     else:
