@@ -25,6 +25,20 @@ def test_special_tokens_come_first(trained: word_pieces.Tokenizer) -> None:
     assert 5 < trained.size <= 80
 
 
+@pytest.mark.parametrize("kind", ["word-piece", "byte-bpe"])
+def test_the_same_texts_give_the_same_vocabulary(kind: Kind) -> None:
+    words = ["chef", "chefs", "meal", "meals", "ate", "eats", "cook", "cooks", "cooked", "각", "값", "café"]
+    texts = [" ".join(random.Random(seed).choices(words, k=9)) for seed in range(30)]
+    found = [word_pieces.train(given, 400, kind).backend.get_vocab() for given in (texts, iter(texts), texts[::-1])]
+    assert found[0] == found[1] == found[2]
+    assert kind == "byte-bpe" or ({"##e", "##ᆨ", "chef", "cooked"} < set(found[0]) and "##é" not in found[0])
+
+
+def test_only_what_a_word_goes_on_with_is_a_continuation() -> None:
+    found = word_pieces.train(["ab, 吃c. de\n吃 d-e \u200bx"] * 3, 100).backend.get_vocab()
+    assert {token for token in found if token.startswith("##")} == {"##b", "##e"} and {"吃", "c", "x"} < set(found)
+
+
 @pytest.mark.parametrize("kind", word_pieces.KINDS)
 @pytest.mark.parametrize("normalization", ["none", "nfc", "nfkc"])
 @pytest.mark.parametrize(("lower_case", "strip_accents"), [(True, True), (False, False), (True, False), (False, True)])

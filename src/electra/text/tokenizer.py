@@ -3,11 +3,13 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from tempfile import TemporaryFile
+from typing import IO, Any, Literal
 
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -80,16 +82,53 @@ def train(
 ) -> Tokenizer:
     """A vocabulary of at most ``size`` ids from texts, whose words alone are held in memory.
 
+    The same texts give the same word pieces and byte pairs with the same ids, on every machine. Unigram's scores are
+    sums in the order of a hash table, whose last digits may differ.
+
     Raises:
         UserError: the texts hold no word.
     """
     model, trainer, around = KINDS[kind]
     backend = around(model(), spelling)
-    special = list(SPECIAL.values())
-    backend.train_from_iterator(texts, trainer(vocab_size=size, special_tokens=special, show_progress=False))
-    if backend.get_vocab_size() <= len(SPECIAL) + len(ALPHABET) * (kind == "byte-bpe"):
+    with TemporaryFile("w+", encoding="utf-8", newline="\n") as held:
+        first = list(SPECIAL.values())
+        if kind == "word-piece":
+            first += continuations(kept(texts, held), backend)
+            held.seek(0)
+            texts = held
+        backend.train_from_iterator(texts, trainer(vocab_size=size, special_tokens=first, show_progress=False))
+    if backend.get_vocab_size() <= len(first) + len(ALPHABET) * (kind == "byte-bpe"):
         raise UserError("no word occurs twice in these texts: nothing to make a vocabulary of")
+    if kind == "word-piece":  # those that go on are special to the trainer alone
+        backend = around(models.WordPiece(backend.get_vocab(), unk_token=SPECIAL["unk"]), spelling)
     return finished(backend, SPECIAL)
+
+
+def kept(texts: Iterable[str], file: IO[str]) -> Iterator[str]:
+    """The texts, each written to ``file`` as lines: standard input is read but once."""
+    for text in texts:
+        file.write(text + "\n")
+        yield text
+
+
+def continuations(texts: Iterable[str], backend: tokenizers.Tokenizer) -> list[str]:
+    """Every character that a word may go on with, as ``##c``, in the order of code points.
+
+    The trainer numbers these as they come out of a hash table, in another order in each process, and breaks ties
+    between merges by number: unless they have their places before it begins, no two vocabularies are the same.
+    """
+
+    def inside(written: str) -> set[str]:
+        normal = backend.normalizer.normalize_str(written)
+        return {character for word, _ in backend.pre_tokenizer.pre_tokenize_str(normal) for character in word[1:]}
+
+    found: set[str] = set()
+    known: set[str] = set()  # as they are written: found, or what no word goes on with
+    for word in chain.from_iterable(set(text.split()) for text in texts):
+        if not known.issuperset(word):
+            found |= inside(word)
+            known.update(character for character in word if inside("a" + character) <= found)
+    return [f"##{character}" for character in sorted(found)]
 
 
 def load(path: Path, spelling: Spelling = Spelling()) -> Tokenizer:
