@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -50,8 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", default="", help="write the figures to this file")
     options = parser.parse_args(arguments)
     task, _ = glue.load(options.task, Path(options.data))
-    task.splits["train"][options.samples :] = []  # type: ignore[index]
-    problem = Sequences(task)
+    few = {**task.splits, "train": task.splits["train"][: options.samples]}
+    problem = Sequences(replace(task, splits=few))
     with tempfile.TemporaryDirectory() as folder:
         model = small(Path(folder), Path(options.vocabulary))
         sides = {

@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from electra.errors import UserError
-from electra.interchange.encoders import Ours
+from electra.interchange.encoders import Inputs, Ours
 from electra.model.config import ClassicConfig, ModernConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import EncoderConfig, Tower
@@ -71,8 +71,9 @@ class Planted(nn.Module):
         self.table = nn.Embedding(200, 12)
         self.sizes, self.longest, self.family, self.special = [12] * 4, 512, "classic", torch.tensor(special)
 
-    def read(self, ids: Tensor, positions: Tensor, segments: Tensor, documents: Tensor, keys: Any) -> list[Tensor]:
+    def read(self, inputs: Inputs, keys: Any) -> list[Tensor]:
         assert keys is None and torch.is_inference_mode_enabled()
+        ids = inputs.ids
         states = [self.table(ids) * (layer + 1) for layer in range(4)]
         parity = (ids * ~torch.isin(ids, self.special)).sum(1, keepdim=True) % 2
         states[2] = torch.cat([states[2][:, :, 1:], 0.01 * parity[:, :, None].expand(-1, ids.shape[1], 1)], dim=2)
@@ -118,7 +119,7 @@ def test_features_are_the_means_of_each_text_read_alone(
     for number in (0, 50, 90):
         (alone,) = batches([asked[number]], tokenizer, LENGTH)
         with torch.no_grad():
-            read = tower.read(alone.ids, alone.positions, alone.segments, alone.documents, None)
+            read = tower.read(alone.inputs, None)
         length = int(alone.documents.sum())
         for layer, states in zip(found, read, strict=True):
             np.testing.assert_allclose(layer[number], states[0, :length].mean(0).numpy(), rtol=1e-4, atol=1e-6)
@@ -230,7 +231,7 @@ def test_training_goes_on_as_if_nobody_had_looked(
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(value, before[name]) for name, value in tower.state_dict().items())
     batch = made.train[0]
-    tower.read(batch.ids, batch.positions, batch.segments, batch.documents, None)[-1].sum().backward()
+    tower.read(batch.inputs, None)[-1].sum().backward()
     assert all(value.grad is not None for value in tower.parameters())
 
 

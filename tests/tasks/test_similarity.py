@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from electra.errors import UserError
-from electra.interchange.encoders import Ours
+from electra.interchange.encoders import Inputs, Ours
 from electra.model.config import ClassicConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
@@ -59,9 +59,8 @@ def test_it_is_what_a_loop_computes(tokenizer: word_pieces.Tokenizer, reader: Ou
             ((ids, segments),) = encode([(text, None)], tokenizer, 16)
             row = torch.tensor([ids])
             with torch.no_grad():
-                states = reader.read(
-                    row, torch.arange(len(ids))[None], torch.tensor([segments]), torch.ones_like(row), None
-                )
+                positions = torch.arange(len(ids))[None]
+                states = reader.read(Inputs(row, positions, torch.tensor([segments]), torch.ones_like(row)), None)
             vectors.append([layer[0].mean(0) for layer in states])
         for found, one, two in zip(cosines, *vectors, strict=True):
             found.append(float(torch.cosine_similarity(one, two, dim=0)))

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -26,6 +26,15 @@ WEIGHTS = "model.safetensors"
 OFFSET = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer")  # their positions count from 2
 
 
+class Inputs(NamedTuple):
+    """What an encoder reads. ``documents``: a position sees those of its own number alone; 0 is padding."""
+
+    ids: Int[Tensor, "rows length"]
+    positions: Int[Tensor, "rows length"]
+    segments: Int[Tensor, "rows length"]
+    documents: Int[Tensor, "rows length"]
+
+
 @runtime_checkable
 class Reader(Protocol):
     """An encoder that is read, an ``nn.Module``. ``sizes``: the widths of the states it gives, embeddings first.
@@ -38,14 +47,7 @@ class Reader(Protocol):
     longest: int
     family: Family
 
-    def read(
-        self,
-        ids: Int[Tensor, "rows length"],
-        positions: Int[Tensor, "rows length"],
-        segments: Int[Tensor, "rows length"],
-        documents: Int[Tensor, "rows length"],
-        keys: Int[Tensor, " rows"] | None,
-    ) -> list[Tensor]:
+    def read(self, inputs: Inputs, keys: Int[Tensor, " rows"] | None) -> list[Tensor]:
         """The embeddings and the states after each layer; dropout is on where there are keys."""
 
     def of_head(self, name: str) -> bool:
@@ -62,17 +64,10 @@ class Ours(nn.Module):
         self.longest = self.config.max_positions
         self.family: Family = self.config.kind
 
-    def read(
-        self,
-        ids: Int[Tensor, "rows length"],
-        positions: Int[Tensor, "rows length"],
-        segments: Int[Tensor, "rows length"],
-        documents: Int[Tensor, "rows length"],
-        keys: Int[Tensor, " rows"] | None,
-    ) -> list[Tensor]:
+    def read(self, inputs: Inputs, keys: Int[Tensor, " rows"] | None) -> list[Tensor]:
         """See ``Reader``."""
-        embedded = self.embeddings(ids, positions, segments, keys)
-        return [embedded, *self.encoder(embedded, positions, documents, keys)]
+        embedded = self.embeddings(inputs.ids, inputs.positions, inputs.segments, keys)
+        return [embedded, *self.encoder(embedded, inputs.positions, inputs.documents, keys)]
 
     def of_head(self, name: str) -> bool:
         """See ``Reader``."""
@@ -92,31 +87,18 @@ class Theirs(nn.Module):
         self.longest = config.max_position_embeddings - (config.model_type in OFFSET) * 2
         self.segments = getattr(config, "type_vocab_size", 0) > 1
 
-    def read(
-        self,
-        ids: Int[Tensor, "rows length"],
-        positions: Int[Tensor, "rows length"],
-        segments: Int[Tensor, "rows length"],
-        documents: Int[Tensor, "rows length"],
-        keys: Int[Tensor, " rows"] | None,
-    ) -> list[Tensor]:
+    def read(self, inputs: Inputs, keys: Int[Tensor, " rows"] | None) -> list[Tensor]:
         """See ``Reader``."""
-        return list(self.said(ids, segments, documents, keys, output_hidden_states=True).hidden_states)
+        return list(self.said(inputs, keys, output_hidden_states=True).hidden_states)
 
-    def said(
-        self,
-        ids: Int[Tensor, "rows length"],
-        segments: Int[Tensor, "rows length"],
-        documents: Int[Tensor, "rows length"],
-        keys: Int[Tensor, " rows"] | None,
-        **more: bool,
-    ) -> Any:
+    def said(self, inputs: Inputs, keys: Int[Tensor, " rows"] | None, **more: Any) -> Any:
         """What the model returns."""
         self.model.train(keys is not None)
         if keys is not None:
             torch.manual_seed(int(keys[0]) & 0xFFFFFFFF)
-        types = {"token_type_ids": segments} if self.segments else {}
-        return self.model(input_ids=ids, attention_mask=(documents > 0).long(), return_dict=True, **types, **more)
+        more |= {"token_type_ids": inputs.segments} if self.segments else {}
+        seen = (inputs.documents > 0).long()
+        return self.model(input_ids=inputs.ids, attention_mask=seen, return_dict=True, **more)
 
     def of_head(self, name: str) -> bool:
         """See ``Reader``."""
@@ -128,16 +110,9 @@ class Whole(Theirs):
 
     family: Family = "whole"
 
-    def read(
-        self,
-        ids: Int[Tensor, "rows length"],
-        positions: Int[Tensor, "rows length"],
-        segments: Int[Tensor, "rows length"],
-        documents: Int[Tensor, "rows length"],
-        keys: Int[Tensor, " rows"] | None,
-    ) -> list[Tensor]:
+    def read(self, inputs: Inputs, keys: Int[Tensor, " rows"] | None) -> list[Tensor]:
         """The logits: [rows, outputs], [rows, length, outputs], or those of starts and ends [rows, length, 2]."""
-        found = self.said(ids, segments, documents, keys)
+        found = self.said(inputs, keys)
         spans = "start_logits" in found
         return [torch.stack([found.start_logits, found.end_logits], dim=2) if spans else found.logits]
 

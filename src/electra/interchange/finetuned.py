@@ -94,12 +94,12 @@ def save_ours(folder: Path, source: Path, reader: Ours, head: nn.Module, task: T
     if reader.family == "modern":
         config.classifier_pooling = "cls"
     theirs = getattr(transformers, CLASSES[task.model]).from_config(config)
-    if theirs.state_dict().keys() - {f"{prefix}embeddings.position_ids"} == tensors.keys() | own.keys():
-        theirs.load_state_dict(tensors | own, strict=False)
+    if theirs.state_dict().keys() == tensors.keys() | own.keys():
+        theirs.load_state_dict(tensors | own)
         theirs.save_pretrained(folder)
         return True
     bare = transformers.AutoModel.from_config(config)
-    bare.load_state_dict({name.removeprefix(prefix): value for name, value in tensors.items()}, strict=False)
+    bare.load_state_dict({name.removeprefix(prefix): value for name, value in tensors.items()})
     bare.save_pretrained(folder)
     return False
 

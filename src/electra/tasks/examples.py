@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from electra.interchange.encoders import Inputs
 from electra.text.tokenizer import Tokenizer
 
 WINDOW = 50  # batches that are drawn together and sorted by length
@@ -42,6 +43,11 @@ class Batch:
     address: Int[Tensor, "rows 2"]
     targets: Mapping[str, Tensor]
     count: int
+
+    @property
+    def inputs(self) -> Inputs:
+        """What an encoder reads of it."""
+        return Inputs(self.ids, self.positions, self.segments, self.documents)
 
     def tensors(self) -> dict[str, Tensor]:
         """All of it by name."""

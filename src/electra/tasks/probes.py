@@ -117,8 +117,6 @@ def features(reader: Reader, batches: Sequence[Batch]) -> list[Float[np.ndarray,
     found = [np.empty((count, size), dtype=np.float32) for size in reader.sizes]
     for batch in batches:
         numbers, at = batch.address[:, 1].numpy(), batch.to(device)
-        for layer, states in zip(
-            found, reader.read(at.ids, at.positions, at.segments, at.documents, None), strict=True
-        ):
+        for layer, states in zip(found, reader.read(at.inputs, None), strict=True):
             layer[numbers] = mean(states.float(), at.documents).nan_to_num(0.0, 0.0, 0.0).cpu().numpy()
     return found

@@ -100,7 +100,7 @@ class FineTuned(nn.Module):
 
     def read(self, batch: Batch, keys: Int[Tensor, " rows"] | None) -> list[Tensor]:
         """The encoder's states, or, of a whole model, its logits."""
-        return self.reader.read(batch.ids, batch.positions, batch.segments, batch.documents, keys)
+        return self.reader.read(batch.inputs, keys)
 
     def counts(self, batch: Batch) -> dict[str, int]:
         """How many targets the loss counts."""

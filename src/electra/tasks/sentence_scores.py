@@ -18,10 +18,9 @@ from torch.nn import functional as F
 
 from electra.errors import UserError
 from electra.interchange import encoders, huggingface
-from electra.interchange.encoders import Whole
+from electra.interchange.encoders import Inputs, Whole
 from electra.model.encoder import Tower
 from electra.model.heads import TokenHead
-from electra.tasks.texts import Rows
 from electra.text import tokenizer as vocabularies
 from electra.text.tokenizer import Tokenizer
 
@@ -251,8 +250,7 @@ def predicted(
     if isinstance(model, Tower):
         states = hidden(model, rows)
         return model.token_logits(states[torch.arange(len(rows)), at])
-    ids, positions, segments, documents = inputs(model, rows)
-    (logits,) = model.read(ids, positions, segments, documents, None)
+    (logits,) = model.read(inputs(model, rows), None)
     return logits[torch.arange(len(rows)), at].float()
 
 
@@ -261,8 +259,8 @@ def hidden(tower: Tower, rows: Int[Tensor, "rows length"]) -> Float[Tensor, "row
     return tower.hidden(*inputs(tower, rows))
 
 
-def inputs(model: Tower | Whole, rows: Int[Tensor, "rows length"]) -> Rows:
-    """ids, positions, segments and documents, where the model is."""
+def inputs(model: Tower | Whole, rows: Int[Tensor, "rows length"]) -> Inputs:
+    """The rows without padding as the model reads them, where it is."""
     ids = rows.to(next(model.parameters()).device)
     positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
-    return ids, positions, torch.zeros_like(ids), torch.ones_like(ids)
+    return Inputs(ids, positions, torch.zeros_like(ids), torch.ones_like(ids))

@@ -35,7 +35,7 @@ class Sequences:
         self.name, self.epochs, self.metrics, self.labels = task.name, task.epochs, task.metrics, task.labels
         self.problem_type = PROBLEM_TYPES[task.kind]
         self.splits, self.evaluated = tuple(task.splits), tuple(task.evaluated)
-        scores = [float(sample.label) for sample in task.splits.get("train", ()) if task.kind == "score"]  # type: ignore[arg-type]
+        scores = [sample.label for sample in task.splits.get("train", ()) if isinstance(sample.label, float)]
         self.low, self.high = (min(scores), max(scores)) if scores else (0.0, 1.0)
 
     def examples(self, split: str, tokenizer: Tokenizer, length: int) -> list[Example]:

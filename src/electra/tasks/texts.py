@@ -3,18 +3,13 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Int
-from torch import Tensor
 
+from electra.interchange.encoders import Inputs
 from electra.text.tokenizer import Tokenizer
 
-Rows = tuple[
-    Int[Tensor, "rows length"], Int[Tensor, "rows length"], Int[Tensor, "rows length"], Int[Tensor, "rows length"]
-]
 
-
-def rows(pieces: Sequence[Sequence[int]], tokenizer: Tokenizer, multiple: int = 1) -> Rows:
-    """ids, positions, segments and documents of word pieces without special tokens, which are added.
+def rows(pieces: Sequence[Sequence[int]], tokenizer: Tokenizer, multiple: int = 1) -> Inputs:
+    """Word pieces without special tokens, which are added.
 
     The length is that of the longest, rounded up to a ``multiple``, so that a compiled or cached shape comes again.
     """
@@ -25,4 +20,4 @@ def rows(pieces: Sequence[Sequence[int]], tokenizer: Tokenizer, multiple: int = 
     for row, found in enumerate(pieces):
         ids[row, : len(found) + 2] = torch.tensor([special["cls"], *found, special["sep"]])
         documents[row, : len(found) + 2] = 1
-    return ids, torch.arange(length).expand_as(ids), torch.zeros_like(ids), documents
+    return Inputs(ids, torch.arange(length).expand_as(ids), torch.zeros_like(ids), documents)
