@@ -8,7 +8,7 @@ from electra import flops
 from electra.model.config import ClassicConfig, EncoderConfig, ModernConfig, generator_config
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
-from electra.objectives.corrupt import slots
+from electra.objectives.masking import slots
 
 SMALL = ClassicConfig()
 BASE = ClassicConfig(hidden_size=768, heads=12, intermediate_size=3072, embedding_size=768)

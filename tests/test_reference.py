@@ -17,11 +17,12 @@ from electra.engine.optim import GoogleAdam, Linear, Optimizer, Parameter
 from electra.kernels.random import fold, uniform
 from electra.kernels.vocabulary import cross_entropy, sample
 from electra.model.config import ClassicConfig
-from electra.objectives.build import Electra
-from electra.objectives.corrupt import CHOOSE, KEEP, SAMPLE, Mask, chosen_counts
+from electra.objectives import view as views
+from electra.objectives.build import Corpus, Electra
+from electra.objectives.masking import Mask, chosen_counts
 from electra.objectives.metrics import detection_figures, detection_statistics
 from electra.objectives.pretrainer import Pretrainer, row_keys
-from electra.objectives.view import View, read
+from electra.objectives.view import CHOOSE, KEEP, SAMPLE, View, read
 from electra.text.batches import Batch
 
 PAD, CLS, SEP, MASK, VOCABULARY, FIRST_WORD = 0, 2, 3, 4, 200, 5
@@ -64,7 +65,7 @@ def by_position(view: View, values: torch.Tensor) -> np.ndarray:
 def pretrainer(seed: int = 7) -> Pretrainer:
     """A small ELECTRA with weights large enough for opinions."""
     torch.manual_seed(seed)
-    built = Electra(generator_width=0.5).build(ENCODER, MASK, seed)
+    built = Electra(generator_width=0.5).build(ENCODER, Corpus(MASK), seed)
     with torch.no_grad():
         for value in built.parameters():
             if value.dim() > 1:
@@ -184,7 +185,7 @@ def test_the_generator_fills_what_it_read_masked() -> None:
     view, _ = real.corrupt(BATCH, keys, False)
     masked, _ = real.corrupt.mask(BATCH, keys, False)
     chosen = where(view)
-    logits = real.corrupt.recovery.logits(real.corrupt.generator, read(real.corrupt.generator, masked, None), masked)
+    logits = real.corrupt.generator(masked).logits
     samples = sample(logits.detach(), fold(fold(keys, SAMPLE)[:, None], masked.chosen.int()).flatten())
     filled = by_position(view, samples.view_as(masked.chosen))
     assert np.array_equal(view.ids.numpy(), reference.fill(BATCH.ids.numpy(), chosen, filled[chosen]))
@@ -215,12 +216,11 @@ def test_recovery_loss_is_a_sum_over_chosen_positions() -> None:
 def losses(real: Pretrainer, batch: Batch) -> tuple[reference.Loss, reference.Loss, float]:
     """The reference's losses of what the real towers say to a batch, and how many tokens were replaced."""
     keys, text = row_keys(real.seed, batch), masks(batch)[0]
-    generator, recovery = real.corrupt.generator, real.corrupt.recovery
     view, _ = real.corrupt(batch, keys, False)
     masked, _ = real.corrupt.mask(batch, keys, False)
-    logits = recovery.logits(generator, read(generator, masked, None), masked).detach().view(*masked.chosen.shape, -1)
+    logits = real.corrupt.generator(masked).logits.detach().view(*masked.chosen.shape, -1)
     there, valid = batch.ids.gather(1, view.chosen).numpy(), view.valid.numpy()
-    scores = real.encoder.detection_logits(read(real.encoder, view, None)).detach().numpy()
+    scores = real.encoder.detection_logits(read(real.encoder, view, views.ENCODER)).detach().numpy()
     replaced = reference.labels(view.ids.numpy(), batch.ids.numpy())
     found = reference.recovery_loss(logits.numpy()[valid], there[valid])
     return found, reference.detection_loss(scores, replaced, text), float(replaced.sum())

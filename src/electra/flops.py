@@ -55,19 +55,6 @@ def detection_head(config: Config, positions: int) -> int:
     return 2 * positions * config.hidden_size * (config.hidden_size + outputs)
 
 
-def training(pretrainer, length: int) -> int:
-    """Forward and backward passes of one row of ``length`` tokens through both towers of an ``objectives`` Pretrainer.
-
-    The generator's vocabulary product is taken at the chosen positions only, the detector's head at all.
-    """
-    work, picked = 0, pretrainer.corrupt.slots(length)
-    for name, tower in pretrainer.parts().items():
-        detects = name == "discriminator"
-        head = detection_head(tower.config, length) if detects else token_head(tower.config, picked)
-        work += encoder(tower.config, length) + head
-    return 3 * work
-
-
 # Operations an element, as the paper's script takes them.
 SOFTMAX, DROPOUT, NORM, GELU = 5, 4, 5, 8
 

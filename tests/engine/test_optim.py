@@ -1,5 +1,7 @@
 """Optimizers and schedules: arithmetic, coverage, and state by name."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -58,11 +60,28 @@ def test_clipping_bounds_the_norm_of_all_gradients() -> None:
     backward(module)
     norm = torch.cat([p.grad.flatten() for p in module.parameters()]).norm()
     torch.testing.assert_close(moved.norms()["total"], norm)
-    moved.clip(0.25, norm)
+    moved.clip(0.25, moved.norms())
     torch.testing.assert_close(moved.norms()["total"], torch.tensor(0.25))
     before = module[0].weight.grad.clone()
-    moved.clip(10.0, moved.norms()["total"])
+    moved.clip(10.0, moved.norms())
     assert torch.equal(before, module[0].weight.grad)
+
+
+def test_towers_apart_are_clipped_each_by_its_own_norm() -> None:
+    module = model()
+    apart = [replace(p, tower=p.name[0], apart=True, scale=0.5) for p in parameters(module)]
+    moved = Optimizer(AdamW(learning_rate=0.2), apart)
+    backward(module)
+    towers = sorted({p.tower for p in apart})
+    assert len(towers) > 1
+    before = moved.norms()
+    limit = float(before[towers[0]]) / 2
+    moved.clip(limit, before)
+    after = moved.norms()
+    for name in towers:
+        assert float(after[name]) == pytest.approx(min(limit, float(before[name])), rel=1e-5)
+    moved.step(1.0)
+    assert set(moved.rates().values()) == {0.1}
 
 
 @pytest.mark.parametrize("shape", [(4, 16, 16), (2, 8, 32), (3, 32, 8)])

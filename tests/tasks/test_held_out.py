@@ -7,7 +7,7 @@ import torch
 
 from electra.engine.parallel import Parallel
 from electra.model.config import ClassicConfig
-from electra.objectives.build import Electra
+from electra.objectives.build import Corpus, Electra
 from electra.objectives.pretrainer import Pretrainer
 from electra.tasks.held_out import held_out, identity_auc
 from electra.text.batches import Rows
@@ -20,7 +20,7 @@ SIZES = {"vocab_size": 1000, "hidden_size": 32, "layers": 1, "heads": 2, "interm
 @pytest.fixture
 def pretrainer() -> Pretrainer:
     torch.manual_seed(0)
-    return Electra(generator_width=0.5).build(ClassicConfig(**SIZES), mask_id=4, seed=1)
+    return Electra(generator_width=0.5).build(ClassicConfig(**SIZES), Corpus(4), seed=1)
 
 
 @pytest.fixture
@@ -45,5 +45,5 @@ def test_a_generator_that_always_says_the_same_is_known_by_its_word(
     uniform = identity_auc(pretrainer, train, rows, 60, 8)
     assert 0.7 < uniform < 0.999, "a fresh generator writes rare words"
     with torch.no_grad():
-        pretrainer.corrupt.generator.head.bias[999] = 50.0
+        pretrainer.corrupt.generator.tower.head.bias[999] = 50.0
     assert identity_auc(pretrainer, train, rows, 60, 8) > 0.99

@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 from electra.engine.parallel import Parallel
 from electra.errors import UserError
 from electra.model.config import ClassicConfig
-from electra.objectives.build import Electra, Mlm
+from electra.objectives.build import Corpus, Electra, Mlm
 from electra.objectives.pretrainer import Pretrainer
 from electra.tasks.held_out import held_out
 from electra.tasks.retrieval import curve, retrieval, scored
@@ -32,7 +32,7 @@ def rows(prepared: Path) -> Rows:
 
 def fresh(objective: Electra | Mlm) -> Pretrainer:
     torch.manual_seed(0)
-    return objective.build(CONFIG, mask_id=4, seed=1)
+    return objective.build(CONFIG, Corpus(4), seed=1)
 
 
 @settings(max_examples=300, deadline=None)
@@ -81,7 +81,7 @@ def test_a_detector_that_knows_finds_all(rows: Rows, monkeypatch: pytest.MonkeyP
     """A generator that writes one rare word, and a detector that knows it."""
     pretrainer = fresh(Electra(generator_width=0.5))
     with torch.no_grad():
-        pretrainer.corrupt.generator.head.bias[999] = 50.0
+        pretrainer.corrupt.generator.tower.head.bias[999] = 50.0
     ids: list[torch.Tensor] = []
     hidden = pretrainer.encoder.hidden
     monkeypatch.setattr(pretrainer.encoder, "hidden", lambda read, *rest: (ids.append(read), hidden(read, *rest))[1])

@@ -10,7 +10,7 @@ import torch
 from electra import cli
 from electra.engine.parallel import Parallel
 from electra.errors import UserError
-from electra.objectives.corrupt import chosen_counts
+from electra.objectives.masking import chosen_counts
 from electra.objectives.pretrainer import row_keys
 from electra.text.layout import SHORTEST
 from electra.workflows.bench import OURS, BenchConfig, bench, checked

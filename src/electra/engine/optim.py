@@ -84,7 +84,10 @@ Schedule = Linear | WarmupStableDecay
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter with what the optimizer must know of it. ``matrix``: a layer's matrix, which Muon may move."""
+    """One parameter with what the optimizer must know of it.
+
+    ``matrix``: a layer's matrix, which Muon may move. ``apart``: its tower's gradients are clipped by their own norm.
+    """
 
     name: str
     value: nn.Parameter
@@ -92,19 +95,25 @@ class Parameter:
     decays: bool = True
     matrix: bool = False
     scale: float = 1.0
+    apart: bool = False
 
 
-def parameters_of(module: nn.Module, towers: Mapping[str, str] | None = None) -> list[Parameter]:
-    """Every parameter, with its tower where ``towers`` names it; vectors (biases, norms) do not decay, the matrices of
-    ``layers`` may be Muon's.
+def parameters_of(
+    module: nn.Module, towers: Mapping[str, str], rates: Mapping[str, float] | None = None, apart: bool = False
+) -> list[Parameter]:
+    """Every parameter, with its tower as ``towers`` names it, at its tower's share of the learning rate in ``rates``.
+
+    Vectors (biases, norms) do not decay; the matrices of ``layers`` may be Muon's.
     """
     return [
         Parameter(
             name,
             value,
-            (towers or {}).get(name, "encoder"),
+            towers[name],
             decays=value.dim() > 1,
             matrix=value.dim() == 2 and ".layers." in name,
+            scale=(rates or {}).get(towers[name], 1.0),
+            apart=apart,
         )
         for name, value in module.named_parameters()
     ]
@@ -199,11 +208,17 @@ class Optimizer:
         towers = {name: torch.stack(torch._foreach_norm(grads)).norm() for name, grads in squares.items()}
         return towers | {"total": torch.stack(list(towers.values())).norm()}
 
-    def clip(self, limit: float, norm: Tensor) -> None:
-        """Scale all gradients so that their norm is at most ``limit`` (0: never)."""
-        if limit:
-            grads = [p.value.grad for p in self.parameters.values() if p.value.grad is not None]
-            torch._foreach_mul_(grads, (limit / norm).clamp(max=1.0))
+    def clip(self, limit: float, norms: Mapping[str, Tensor]) -> None:
+        """Scale gradients so that the norm of all together, or of those apart by tower, is at most ``limit``; 0: never.
+
+        ``norms``: as ``norms()`` gives them.
+        """
+        grads: dict[str, list[Tensor]] = {}
+        for p in self.parameters.values():
+            if p.value.grad is not None:
+                grads.setdefault(p.tower if p.apart else "total", []).append(p.value.grad)
+        for name, those in grads.items() if limit else ():
+            torch._foreach_mul_(those, (limit / norms[name]).clamp(max=1.0))
 
     def step(self, factor: float) -> None:
         """Move every parameter at its peak rate times ``factor``, and forget the gradients."""

@@ -38,8 +38,13 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of steps on one source. The schedule is at ``offset`` of ``span`` steps when the stage begins."""
+    """A stretch of steps of one module on one source. The schedule is at ``offset`` of ``span`` steps when it begins.
 
+    ``begin`` is called before a module's first step where another one's came before, whose weights it may take over.
+    """
+
+    module: nn.Module
+    parameters: Sequence[Parameter]
     source: Source
     steps: int
     rows: int
@@ -48,6 +53,11 @@ class Stage:
     offset: int = 0
     span: int = 0  # 0: the stage's own steps
     fresh: bool = True  # the optimizer forgets what it gathered before
+    begin: Callable[[], None] = lambda: None
+
+    def progress(self, step: int) -> float:
+        """How far the schedule is, from 0 to 1, at a step of the stage."""
+        return (self.offset + step) / (self.span or self.steps)
 
 
 @dataclass(frozen=True)
@@ -94,16 +104,14 @@ class State:
         return self.step >= self.steps
 
 
-Evaluate = Callable[[], dict[str, float]]
+Evaluate = Callable[[nn.Module], dict[str, float]]
 
 COMPILING = "compiling at the first step: for a deep encoder that takes minutes, once; what comes of it is kept"
 NO_COMPILER = "no C++ compiler found: uncompiled, which is several times slower (Debian: apt-get install g++)"
 
 
 def train(
-    module: nn.Module,
     stages: Sequence[Stage],
-    parameters: Sequence[Parameter],
     optimizer: OptimizerConfig,
     schedule: Schedule,
     engine: Engine,
@@ -114,7 +122,7 @@ def train(
     seconds: float = 0.0,
     enough: Callable[[], bool] | None = None,
 ) -> State:
-    """Train ``module`` in place through ``stages`` and give the state it ends in.
+    """Train the modules of ``stages`` in place, one after another, and give the state that the run ends in.
 
     With a ``folder`` the run goes on from its last checkpoint there, and saves as ``engine`` says, at the end, and when
     SIGTERM or Ctrl-C asks it to stop; it then returns early, ``state.step`` saying where it is. With ``seconds`` the
@@ -125,9 +133,10 @@ def train(
         UserError: a parameter is in no group or in two, a checkpoint is damaged or of another model, the loss is not
             finite, the disk is full.
     """
-    covers(module, parameters)
+    for stage in stages:
+        covers(stage.module, stage.parameters)
     torch.use_deterministic_algorithms(engine.deterministic)
-    loop = Loop(module, stages, parameters, optimizer, schedule, engine, parallel, folder, recorder or Silent())
+    loop = Loop(stages, optimizer, schedule, engine, parallel, folder, recorder or Silent())
     if seconds and not loop.state.step:
         loop.fit(seconds)
     with flushing(), stop_asked() as stop:
@@ -150,9 +159,7 @@ class Loop:
 
     def __init__(
         self,
-        module: nn.Module,
         stages: Sequence[Stage],
-        parameters: Sequence[Parameter],
         optimizer: OptimizerConfig,
         schedule: Schedule,
         engine: Engine,
@@ -160,18 +167,36 @@ class Loop:
         folder: Path | None,
         recorder: Recorder,
     ):
-        self.module: Any = module  # with counts() and figures()
-        self.stages, self.parameters, self.config, self.schedule = stages, parameters, optimizer, schedule
+        self.stages, self.config, self.schedule = stages, optimizer, schedule
         self.engine, self.parallel, self.folder, self.recorder = engine, parallel, folder, recorder
-        self.state, self.optimizer, self.stopping = State(), Optimizer(optimizer, parameters), False
-        if folder and (found := checkpoint.latest(folder)):
+        self.state, self.stopping = State(), False
+        found = checkpoint.latest(folder) if folder else None
+        if found:
             self.restore(found)
+        else:
+            self.enter(stages[0])
         self.stages, self.schedule = scaled(stages, schedule, self.state.scale)
         self.state.steps = sum(stage.steps for stage in self.stages)
-        self.forward: Any = parallel.wrap(compiled(module, engine, parallel))
         self.ahead = Ahead(self.batches)
         self.sums: dict[str, Tensor] = {}
         self.lap = (time.monotonic(), self.state.tokens)
+
+    def enter(self, stage: Stage) -> None:
+        """Make a stage's module the one that is trained, by an optimizer that remembers nothing."""
+        self.module: Any = stage.module  # with counts() and figures()
+        self.optimizer = Optimizer(self.config, stage.parameters)
+        self.forward: Any = self.parallel.wrap(compiled(stage.module, self.engine, self.parallel))
+
+    def follow(self) -> None:
+        """Go over to the next stage, if there is one."""
+        self.state.phase, self.state.phase_step = self.state.phase + 1, 0
+        if self.state.phase < len(self.stages):
+            stage = self.stages[self.state.phase]
+            if stage.module is not self.module:
+                stage.begin()
+                self.enter(stage)
+            elif stage.fresh:
+                self.optimizer = Optimizer(self.config, stage.parameters)
 
     def due(self, every: int) -> bool:
         """Whether something done every so many steps (0: only at the end) is to be done now."""
@@ -182,10 +207,9 @@ class Loop:
         state, stage = self.state, self.stages[self.state.phase]
         if state.phase_step == 0:
             state.place = asdict(stage.source.start)
-            if stage.fresh and state.step:
-                self.optimizer = Optimizer(self.config, self.parameters)
         batches, place = self.ahead.take(stage, type(stage.source.start)(**state.place))
-        counts = self.counts(batches, stop)
+        progress = torch.tensor(stage.progress(state.phase_step))
+        counts = self.counts(batches, progress, stop)
         # DDP averages gradients over processes; a sum is wanted, so each loss is made that much larger.
         divisors = {name: count.clamp(min=1) / self.parallel.world for name, count in counts.items()}
         for batch in batches:
@@ -193,20 +217,21 @@ class Loop:
                 autocast(self.engine.precision, self.parallel.device),
                 self.parallel.quiet(self.forward, batch is not batches[-1]),
             ):
-                loss, sums = self.forward(batch.to(self.parallel.device), divisors, True)
+                device = self.parallel.device
+                loss, sums = self.forward(batch.to(device), divisors, True, progress.to(device))
                 loss.backward()
             for name, value in sums.items():
                 self.sums[name] = self.sums[name] + value.double() if name in self.sums else value.double()
         self.norms = self.optimizer.norms()
         if not math.isfinite(self.norms["total"]):
             raise self.not_finite(batches)
-        self.optimizer.clip(self.engine.clip, self.norms["total"])
+        self.optimizer.clip(self.engine.clip, self.norms)
         self.optimizer.step(self.schedule.factor(stage.offset + state.phase_step, stage.span or stage.steps))
 
         state.step, state.phase_step, state.place = state.step + 1, state.phase_step + 1, asdict(place)
         state.tokens, state.flops = state.tokens + stage.tokens, state.flops + stage.flops
         if state.phase_step == stage.steps:
-            state.phase, state.phase_step = state.phase + 1, 0
+            self.follow()
         self.stopping = bool(counts["stop"])
 
     def batches(self, stage: Stage, place: Any) -> tuple[list, Any]:
@@ -216,30 +241,36 @@ class Loop:
 
     def fit(self, seconds: float, tries: int = 12) -> None:
         """Scale the run to ``seconds`` from now by the median of a few steps, which are then undone."""
-        began = time.monotonic()
-        before = [p.value.detach().clone() for p in self.parameters]
+        began, first = time.monotonic(), self.stages[0]
+        before = [p.value.detach().clone() for p in first.parameters]
         laps = []
-        for _ in range(min(tries, self.state.steps)):
+        for _ in range(min(tries, first.steps)):
             then = time.monotonic()
             self.step()
             laps.append(time.monotonic() - then)
         with torch.no_grad():
-            for p, value in zip(self.parameters, before, strict=True):
+            for p, value in zip(first.parameters, before, strict=True):
                 p.value.copy_(value)
         left = self.parallel.sum(
             {"left": torch.tensor((seconds - (time.monotonic() - began)) / statistics.median(laps))}
         )["left"]
-        scale = max(float(left) / self.parallel.world, 1.0) / self.state.steps
+        # A step of another stage takes longer in proportion to its operations, where they are counted.
+        lengths = [stage.steps * (stage.flops / first.flops if first.flops else 1.0) for stage in self.stages]
+        scale = max(float(left) / self.parallel.world, 1.0) / sum(lengths)
         self.stages, self.schedule = scaled(self.stages, self.schedule, scale)
         self.state = State(steps=sum(stage.steps for stage in self.stages), scale=scale)
-        self.optimizer, self.sums = Optimizer(self.config, self.parameters), {}
+        if self.module is first.module:
+            self.optimizer = Optimizer(self.config, first.parameters)
+        else:
+            self.enter(first)
+        self.sums = {}
         self.lap = (time.monotonic(), 0)
 
-    def counts(self, batches: Sequence, stop: bool) -> dict[str, Tensor]:
+    def counts(self, batches: Sequence, progress: Tensor, stop: bool) -> dict[str, Tensor]:
         """Float32 []: by term, the positions that count on all processes; ``stop``: how many want to end."""
         sums = {"stop": float(stop)}
         for batch in batches:
-            for name, count in self.module.counts(batch).items():
+            for name, count in self.module.counts(batch, progress).items():
                 sums[name] = sums.get(name, 0.0) + count
         return self.parallel.sum(
             {name: torch.tensor(value, device=self.parallel.device) for name, value in sums.items()}
@@ -269,7 +300,7 @@ class Loop:
     def held_out(self, evaluate: Evaluate) -> None:
         """Record the figures of the held-out split; the time it takes counts for no step."""
         began = time.monotonic()
-        self.recorder.record(self.header("held-out") | evaluate())
+        self.recorder.record(self.header("held-out") | evaluate(self.module))
         self.lap = (self.lap[0] + time.monotonic() - began, self.lap[1])
 
     def agreed(self, ask: Callable[[], bool]) -> bool:
@@ -289,6 +320,7 @@ class Loop:
     def restore(self, found: Path) -> None:
         """Take weights, optimizer and state from a checkpoint."""
         tensors, optimizer, state = checkpoint.load(found)
+        self.enter(self.stages[min(state["phase"], len(self.stages) - 1)])
         parameters = dict(self.module.named_parameters())
         same_names(set(tensors), set(parameters), str(found))
         with torch.no_grad():

@@ -21,7 +21,7 @@ States = Float[Tensor, "rows length _"]
 Family = Literal["classic", "modern", "theirs", "whole"]
 
 LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
-ENDS = ("final/discriminator", "discriminator", "final/generator", "generator", "")
+ENDS = (*(f"{inside}{name}" for name in ("discriminator", "encoder", "generator") for inside in ("final/", "")), "")
 WEIGHTS = "model.safetensors"
 OFFSET = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer")  # their positions count from 2
 

@@ -74,7 +74,7 @@ def load(folder: Path) -> Tower:
     source = read(Path(folder))
     new = Tower.token if source.role == "generator" else Tower.detection
     tower = new(source.config, build_embeddings(source.config))
-    fill(tower, checked(source, tower))
+    tower.take(checked(source, tower))
     return tower
 
 
@@ -89,7 +89,10 @@ def initialise(parts: Mapping[str, Tower], folder: Path) -> list[str]:
         UserError: as ``load``; or no tower is there that can be used, its encoder differs from the run's, or the towers
             share their embeddings and the folders' embeddings differ.
     """
-    sources: dict[str, Source] = {source.role: source for source in map(read, tower_folders(Path(folder)))}
+    read_from = [read(each) for each in tower_folders(Path(folder))]
+    sources: dict[str, Source] = {
+        "encoder" if source.folder.name == "encoder" else source.role: source for source in read_from
+    }
     taken = {name: sources[name] for name in parts if name in sources}
     if not taken:
         raise UserError(f"{folder}: holds a {' and a '.join(sources)}; this run has a {' and a '.join(parts)}")
@@ -108,7 +111,7 @@ def initialise(parts: Mapping[str, Tower], folder: Path) -> list[str]:
                     f"{folder}: the towers' {key} differ, and this run shares them; use --objective.embeddings own"
                 )
     for name, tensors in values.items():
-        fill(parts[name], tensors)
+        parts[name].take(tensors)
     lines = [f"{name}: weights from {source.folder}" for name, source in taken.items()]
     for name in parts.keys() - taken.keys():
         there = f"; embeddings shared with the {next(iter(taken))}" if sharing else ""
@@ -178,7 +181,7 @@ def role(tensors: Mapping[str, Tensor], values: Mapping[str, Any], where: Path) 
 
 def checked(source: Source, tower: Tower) -> dict[str, Tensor]:
     """The source's tensors by our parameters' names. Every tensor is used, every parameter gets one of its shape."""
-    parameters, names = dict(tower.named_parameters()), tensor_names(tower)
+    parameters, names = tower.values(), tensor_names(tower)
     assert parameters.keys() == names.keys(), "a parameter without a name at Hugging Face's"
     where, tensors = source.folder / "model.safetensors", source.tensors
     wanted = {name for parts in names.values() for name in parts}
@@ -203,16 +206,9 @@ def listed(names: set[str]) -> str:
     return ", ".join(first) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-@torch.no_grad()
-def fill(tower: Tower, values: Mapping[str, Tensor]) -> None:
-    """Copy into the tower's parameters."""
-    for name, parameter in tower.named_parameters():
-        parameter.copy_(values[name])
-
-
 def exported(tower: Tower) -> dict[str, Tensor]:
     """Hugging Face's tensors of the tower, float32 on the CPU."""
-    parameters, names = dict(tower.named_parameters()), tensor_names(tower)
+    parameters, names = tower.values(), tensor_names(tower)
     tensors: dict[str, Tensor] = {}
     assert parameters.keys() == names.keys(), "a parameter without a name at Hugging Face's"
     for ours, theirs in names.items():
@@ -244,7 +240,7 @@ def tower_folders(folder: Path) -> list[Path]:
     if (folder / "config.json").exists() and (folder / "model.safetensors").exists():
         return [folder]
     inside = folder / "final" if (folder / "final").is_dir() else folder
-    found = [inside / name for name in ("generator", "discriminator") if (inside / name).is_dir()]
+    found = [inside / name for name in ("generator", "encoder", "discriminator") if (inside / name).is_dir()]
     return found or [folder]
 
 

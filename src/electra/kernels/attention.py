@@ -5,12 +5,16 @@ softmax are far cheaper there, and let the dropout be ours: addressed by row, no
 kernels drop with PyTorch's generator, which the caller seeds.
 """
 
+from typing import Literal
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
 from electra.kernels.random import dropout
+
+Direction = Literal["both", "left", "right"]  # to which side a position sees
 
 EXPLICIT_LENGTH = 256  # longest row for which a CPU writes the scores out
 
@@ -24,27 +28,33 @@ def attention(
     keys: Int[Tensor, " rows"] | None,
     site: int,
     p: float,
+    direction: Direction = "both",
 ) -> Float[Tensor, "rows heads length dim"]:
     """softmax(q kᵀ / √dim) v over the positions of a row with the same document number, in v's dtype.
 
     Padding (number 0) sees padding, so every position sees at least itself. With a ``window`` a position i sees j only
-    where |i − j| ≤ window // 2 (ModernBERT's definition). The softmax is computed in float32. ``p`` of the
+    where |i − j| ≤ window // 2 (ModernBERT's definition); with the ``direction`` left or right, itself and what stands
+    on that side. The softmax is computed in float32. ``p`` of the
     probabilities are dropped where ``keys`` are given: at the addresses of ``site`` in the explicit product.
     """
-    seen = visible(documents, window)
+    seen = visible(documents, window, direction)
     if q.device.type == "cpu" and q.shape[2] <= EXPLICIT_LENGTH:
         return explicit_attention(q, k, v, seen, keys, site, p)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None], dropout_p=0.0 if keys is None else p)
 
 
-def visible(documents: Int[Tensor, "rows length"], window: int | None) -> Bool[Tensor, "rows length length"]:
+def visible(
+    documents: Int[Tensor, "rows length"], window: int | None, direction: Direction = "both"
+) -> Bool[Tensor, "rows length length"]:
     """Whether position i (second axis) sees position j (third axis)."""
     documents = documents.int()
     seen = documents[:, :, None] == documents[:, None, :]
-    if window is None:
-        return seen
     at = torch.arange(documents.shape[1], dtype=torch.int32, device=documents.device)
-    return seen & ((at[:, None] - at).abs() <= window // 2)
+    if window is not None:
+        seen = seen & ((at[:, None] - at).abs() <= window // 2)
+    if direction != "both":
+        seen = seen & ((at[:, None] >= at) if direction == "left" else (at[:, None] <= at))
+    return seen
 
 
 def explicit_attention(

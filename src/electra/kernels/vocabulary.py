@@ -22,7 +22,7 @@ def cross_entropy(logits: Float[Tensor, "picked vocab"], targets: Int[Tensor, " 
 
 @torch.no_grad()
 def sample(
-    logits: Float[Tensor, "picked vocab"], keys: Int[Tensor, " picked"], temperature: float = 1.0
+    logits: Float[Tensor, "picked vocab"], keys: Int[Tensor, " picked"], temperature: float | Float[Tensor, ""] = 1.0
 ) -> Int[Tensor, " picked"]:
     """One token for each position, int64, from softmax(logits / temperature); no gradient passes.
 
@@ -33,7 +33,7 @@ def sample(
     """
     if logits.dtype != torch.float32:
         raise ValueError(f"sampling needs float32 logits, got {logits.dtype}: rounded ones change the distribution")
-    if temperature != 1.0:
+    if isinstance(temperature, Tensor) or temperature != 1.0:
         logits = logits / temperature
     vocabulary = logits.shape[1]
     width = max(1, round(vocabulary**0.5))

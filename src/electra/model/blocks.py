@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from electra.kernels.attention import attention
+from electra.kernels.attention import Direction, attention
 from electra.kernels.random import dropout
 from electra.model.config import ClassicConfig, ModernConfig
 from electra.model.initial import dense
@@ -18,7 +18,7 @@ Rotation = tuple[Float[Tensor, "rows 1 length half"], Float[Tensor, "rows 1 leng
 class ClassicLayer(nn.Module):
     """x ← LayerNorm(x + Attention(x)); x ← LayerNorm(x + FFN(x)), with GELU (erf) and biases (BERT)."""
 
-    def __init__(self, config: ClassicConfig, site: int):
+    def __init__(self, config: ClassicConfig, site: int, direction: Direction = "both"):
         super().__init__()
         hidden, inner, std = config.hidden_size, config.intermediate_size, config.init_std
         self.qkv = dense(hidden, 3 * hidden, std)
@@ -27,7 +27,7 @@ class ClassicLayer(nn.Module):
         self.up = dense(hidden, inner, std)
         self.down = dense(inner, hidden, std)
         self.norm = nn.LayerNorm(hidden, config.norm_eps)
-        self.heads, self.site = config.heads, site
+        self.heads, self.site, self.direction = config.heads, site, direction
         self.dropout, self.attention_dropout = config.dropout, config.attention_dropout
 
     def forward(
@@ -37,8 +37,8 @@ class ClassicLayer(nn.Module):
         keys: Int[Tensor, " rows"] | None,
     ) -> Float[Tensor, "rows length dim"]:
         q, k, v = split(self.qkv(x), self.heads)
-        seen = join(attention(q, k, v, documents, None, keys, self.site, self.attention_dropout))
-        x = self.attention_norm(x + dropout(self.output(seen), keys, self.site + 1, self.dropout))
+        seen = attention(q, k, v, documents, None, keys, self.site, self.attention_dropout, self.direction)
+        x = self.attention_norm(x + dropout(self.output(join(seen)), keys, self.site + 1, self.dropout))
         return self.norm(x + dropout(self.down(F.gelu(self.up(x))), keys, self.site + 2, self.dropout))
 
 
@@ -48,7 +48,7 @@ class ModernLayer(nn.Module):
     The first layer has no norm before its attention: the embeddings end in one.
     """
 
-    def __init__(self, config: ModernConfig, index: int, site: int):
+    def __init__(self, config: ModernConfig, index: int, site: int, direction: Direction = "both"):
         super().__init__()
         hidden, inner, std = config.hidden_size, config.intermediate_size, config.init_std
         last = std / (2 * config.layers) ** 0.5  # of what is added to the residual stream, as transformers starts it
@@ -58,7 +58,7 @@ class ModernLayer(nn.Module):
         self.norm = nn.LayerNorm(hidden, config.norm_eps, bias=False)
         self.up = dense(hidden, 2 * inner, std, bias=False)
         self.down = dense(inner, hidden, last, bias=False)
-        self.heads, self.site, self.window = config.heads, site, config.window(index)
+        self.heads, self.site, self.window, self.direction = config.heads, site, config.window(index), direction
         self.dropout, self.attention_dropout = config.dropout, config.attention_dropout
 
     def forward(
@@ -70,8 +70,8 @@ class ModernLayer(nn.Module):
     ) -> Float[Tensor, "rows length dim"]:
         q, k, v = split(self.qkv(self.attention_norm(x)), self.heads)
         q, k = rotate(q, rotation), rotate(k, rotation)
-        seen = join(attention(q, k, v, documents, self.window, keys, self.site, self.attention_dropout))
-        x = x + dropout(self.output(seen), keys, self.site + 1, self.attention_dropout)
+        seen = attention(q, k, v, documents, self.window, keys, self.site, self.attention_dropout, self.direction)
+        x = x + dropout(self.output(join(seen)), keys, self.site + 1, self.attention_dropout)
         inner, gate = self.up(self.norm(x)).chunk(2, dim=2)
         return x + self.down(dropout(F.gelu(inner) * gate, keys, self.site + 2, self.dropout))
 

@@ -94,6 +94,8 @@ def generator_config(config: EncoderConfig, width: float, depth: float) -> Encod
         UserError: a width that leaves nothing, or no whole heads.
     """
     layers, hidden = max(1, round(config.layers * depth)), round(config.hidden_size * width)
+    if width == 1:
+        return replace(config, layers=layers)
     if hidden < 1:
         raise UserError(f"generator_width {width:g} leaves nothing of a hidden size of {config.hidden_size}")
     if isinstance(config, ModernConfig):

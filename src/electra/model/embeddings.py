@@ -1,7 +1,9 @@
-"""From token ids to vectors, and how two towers hold their tables: shared, or each its own."""
+"""From token ids to vectors, and how two towers hold their tables: shared, each its own, or one as what it adds."""
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from electra.errors import UserError
 from electra.kernels.random import dropout
@@ -11,12 +13,34 @@ from electra.model.initial import table
 SITE = 0  # of the dropout; the layers' sites follow
 
 
+class Added(nn.Module):
+    """A look-up table: stopped(E) + Δ, where E is another module's ``weight``, and Δ begins with 0."""
+
+    def __init__(self, base: nn.Embedding):
+        super().__init__()
+        self.base = [base]  # in a list, so that its parameters are not this table's too
+        self.delta = nn.Parameter(torch.zeros_like(base.weight))
+
+    @property
+    def weight(self) -> Float[Tensor, "vocab embedding"]:
+        """The table."""
+        return self.base[0].weight.detach() + self.delta
+
+    @torch.no_grad()
+    def become(self, table: Float[Tensor, "vocab embedding"]) -> None:
+        """Add so much that this is ``table`` now."""
+        self.delta.copy_(table - self.base[0].weight)
+
+    def forward(self, ids: Int[Tensor, "rows length"]) -> Float[Tensor, "rows length embedding"]:
+        return F.embedding(ids, self.base[0].weight.detach()) + F.embedding(ids, self.delta)
+
+
 class ClassicEmbeddings(nn.Module):
     """LayerNorm(token + position + segment), then dropout (BERT)."""
 
     def __init__(self, config: ClassicConfig):
         super().__init__()
-        self.tokens = table(config.vocab_size, config.embedding_size, config.init_std)
+        self.tokens: nn.Embedding | Added = table(config.vocab_size, config.embedding_size, config.init_std)
         self.positions = table(config.max_positions, config.embedding_size, config.init_std)
         self.segments = table(config.segments, config.embedding_size, config.init_std)
         self.norm = nn.LayerNorm(config.embedding_size, config.norm_eps)
@@ -38,7 +62,7 @@ class ModernEmbeddings(nn.Module):
 
     def __init__(self, config: ModernConfig):
         super().__init__()
-        self.tokens = table(config.vocab_size, config.embedding_size, config.init_std)
+        self.tokens: nn.Embedding | Added = table(config.vocab_size, config.embedding_size, config.init_std)
         self.norm = nn.LayerNorm(config.embedding_size, config.norm_eps, bias=False)
         self.dropout = config.dropout
 
@@ -69,13 +93,25 @@ class Shared(nn.Module):
 
     def __init__(self, config: EncoderConfig, generator: EncoderConfig | None = None):
         super().__init__()
-        generator = generator or config
-        if generator.embedding_size != config.embedding_size:
-            raise UserError(
-                f"a generator {generator.embedding_size} wide cannot share embeddings {config.embedding_size} wide: "
-                "say generator_width 1 and make it less deep, or embeddings own"
-            )
+        same_width(config, generator or config)
         self.generator = self.discriminator = build_embeddings(config)
+
+
+class Disentangled(nn.Module):
+    """The discriminator's token table is the generator's, which its loss does not move, and what it adds to it
+    (gradient-disentangled embedding sharing: DeBERTaV3, section 3.3). All else of the embeddings is each tower's own.
+
+    Raises:
+        UserError: the towers' embeddings are not equally wide.
+    """
+
+    def __init__(self, config: EncoderConfig, generator: EncoderConfig | None = None):
+        super().__init__()
+        same_width(config, generator or config)
+        self.generator = build_embeddings(generator or config)
+        self.discriminator = build_embeddings(config)
+        assert isinstance(self.generator.tokens, nn.Embedding)
+        self.discriminator.tokens = Added(self.generator.tokens)
 
 
 class Own(nn.Module):
@@ -85,3 +121,12 @@ class Own(nn.Module):
         super().__init__()
         self.generator = build_embeddings(generator or config)
         self.discriminator = build_embeddings(config)
+
+
+def same_width(config: EncoderConfig, generator: EncoderConfig) -> None:
+    """Raise ``UserError`` unless one table can serve both towers."""
+    if generator.embedding_size != config.embedding_size:
+        raise UserError(
+            f"a generator {generator.embedding_size} wide cannot share embeddings {config.embedding_size} wide: "
+            "say generator_width 1 and make it less deep, or embeddings own"
+        )

@@ -10,12 +10,15 @@ from electra.model.initial import dense, glorot
 
 
 class TokenHead(nn.Module):
-    """LayerNorm(GELU(dense(h))) · tableᵀ + bias. The table is the tower's token embeddings, given at each call."""
+    """LayerNorm(GELU(dense(h))) · tableᵀ + bias. The table is the tower's token embeddings, given at each call.
 
-    def __init__(self, config: EncoderConfig):
+    ``towers``: how many towers' states stand side by side in h.
+    """
+
+    def __init__(self, config: EncoderConfig, towers: int = 1):
         super().__init__()
         classic, size = isinstance(config, ClassicConfig), config.embedding_size
-        self.dense = dense(config.hidden_size, size, head_std(config), bias=classic)
+        self.dense = dense(towers * config.hidden_size, size, head_std(config), bias=classic)
         self.norm = nn.LayerNorm(size, config.norm_eps, bias=classic)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
 

@@ -1,66 +1,348 @@
-"""The objectives by name: each a frozen description that builds one composition."""
+"""The objectives by name: each a frozen description that builds one composition.
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+An objective differs from its relative in what its class says: a field's default, the head, or one term. Most train one
+composition from the first step to the last; ``stages`` has those that go from one to another.
+"""
 
-from electra.model.config import EncoderConfig, generator_config
-from electra.model.embeddings import Own, Shared, build_embeddings
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from electra.errors import UserError
+from electra.model.config import ClassicConfig, EncoderConfig, generator_config
+from electra.model.embeddings import Disentangled, Own, Shared, build_embeddings
 from electra.model.encoder import Tower
-from electra.objectives.corrupt import Generate, Mask
+from electra.objectives.contrast import SequenceContrast
+from electra.objectives.copying import AllTokens, Correction
+from electra.objectives.corrupt import Generate
+from electra.objectives.generators import Fixed, Generator, MaskedGenerator, TwoTowers
+from electra.objectives.masking import Mask, WholeWords, WithReplacement
 from electra.objectives.pretrainer import Pretrainer
-from electra.objectives.terms import Detection, Recovery
+from electra.objectives.terms import Detection, NoiseContrast, Recovery, Reinforce, Term
+
+Sharing = Literal["shared", "own", "disentangled"]
+Filling = Literal["masked", "two-tower", "uniform", "unigram"]
+Positions = Literal["all", "chosen"]
+SHARING = {"shared": Shared, "own": Own, "disentangled": Disentangled}
 
 
 @dataclass(frozen=True)
-class Electra:
-    """Replaced token detection: a small generator fills masked positions, the encoder tells which were replaced."""
+class Corpus:
+    """What an objective may ask of the data. ``begins``: the tokens that begin a word; ``frequencies``: how often each
+    comes; both over the vocabulary, and computed when asked for."""
 
-    kind: Literal["electra"] = "electra"
+    mask_id: int
+    begins: Callable[[], Bool[Tensor, " vocab"]] | None = None
+    frequencies: Callable[[], Float[Tensor, " vocab"]] | None = None
+
+
+@dataclass(frozen=True)
+class Masked:
+    """What all objectives have: which tokens are chosen."""
+
+    mask_rate: float = 0.15  # 0.25 for Large
+    mask_rate_end: float = 0.0  # 0: the same throughout; else in a straight line to this
+    replace_rate: float = 0.85  # of the chosen; the others stay as they are in the generator's input
+    choose: Literal["tokens", "whole-words", "with-replacement"] = "tokens"  # the last: the original code's draws
+
+    @property
+    def stages(self) -> "Stages":
+        """(share of the steps, objective) in turn; each begins with the weights of the one before."""
+        return ((1.0, self),)  # type: ignore[return-value]
+
+    def mask(self, corpus: Corpus) -> Mask:
+        """The module that chooses."""
+        numbers = corpus.mask_id, self.mask_rate, self.replace_rate, self.mask_rate_end
+        if self.choose == "whole-words":
+            return WholeWords(asked(corpus.begins, "where words begin"), *numbers)
+        return (WithReplacement if self.choose == "with-replacement" else Mask)(*numbers)
+
+
+@dataclass(frozen=True)
+class Mlm(Masked):
+    """Masked language modelling (BERT): the encoder itself recovers the tokens at masked positions.
+
+    ``width`` and ``depth``: of the model that is trained so, as fractions of the encoder's: a generator to be.
+    """
+
+    kind: str = "mlm"
+    width: float = 1.0
+    depth: float = 1.0
+
+    def build(self, encoder: EncoderConfig, corpus: Corpus, seed: int) -> Pretrainer:
+        """A pre-trainer with fresh weights."""
+        encoder = alone(generator_config(encoder, self.width, self.depth), encoder)
+        return Pretrainer(
+            self.mask(corpus), Tower.token(encoder, build_embeddings(encoder)), {"generator": Recovery()}, seed
+        )
+
+
+@dataclass(frozen=True)
+class Generated(Masked):
+    """What the objectives with a generator have in common; ``head`` and ``terms`` are what they differ in."""
+
+    generator: Filling = "masked"
     generator_width: float = 0.25  # table 6; 1/3 for Base. A fraction of the encoder's hidden size
     generator_depth: float = 1.0  # a fraction of the encoder's layers
-    mask_rate: float = 0.15  # 0.25 for Large
-    replace_rate: float = 0.85  # of the chosen; the others stay as they are in the generator's input
-    temperature: float = 1.0
     generator_weight: float = 1.0
-    detection_weight: float = 50.0
-    detection_on: Literal["all", "chosen"] = "all"
-    embeddings: Literal["shared", "own"] = "shared"
+    generator_rate: float = 1.0  # its learning rate, as a fraction of the encoder's
+    generator_dropout: bool = True
+    generator_frozen: bool = False
+    temperature: float = 1.0
+    temperature_end: float = 0.0  # 0: the same throughout; else by equal factors to this
+    never_original: bool = False  # a sample is never the original token
+    embeddings: Sharing = "shared"
+    shared_layers: int = 0  # the lowest layers of both towers that are one; all of them: everything is tied
+    clip: Literal["together", "apart"] = "together"  # gradients by the norm of all, or each tower's by its own
 
-    def build(self, encoder: EncoderConfig, mask_id: int, seed: int) -> Pretrainer:
-        """A pre-trainer with fresh weights."""
+    def build(self, encoder: EncoderConfig, corpus: Corpus, seed: int) -> Pretrainer:
+        """A pre-trainer with fresh weights. Raises ``UserError`` for towers that cannot share what they should."""
+        if self.generator_frozen and self.embeddings == "shared":
+            raise UserError("a frozen generator cannot share its embeddings, which learn: say embeddings own")
+        small = self.small(encoder)
+        sharing = SHARING[self.embeddings](encoder, small)
+        kept = self.head(encoder, sharing.discriminator)
+        corrupt = Generate(
+            self.mask(corpus), self.filler(small, encoder.vocab_size, sharing.generator, kept, corpus),
+            self.temperature, self.temperature_end, self.never_original, self.generator_frozen, self.scored,
+        )  # fmt: skip
+        rates = {"generator": self.generator_rate}
+        return Pretrainer(corrupt, kept, self.terms(encoder, small), seed, rates, self.clip == "apart")
+
+    @property
+    def scored(self) -> bool:
+        """Whether a term asks how likely the samples were."""
+        return False
+
+    def small(self, encoder: EncoderConfig) -> EncoderConfig:
+        """The generator's config."""
         small = generator_config(encoder, self.generator_width, self.generator_depth)
-        sharing = (Shared if self.embeddings == "shared" else Own)(encoder, small)
-        towers = {
-            "generator": Tower.token(small, sharing.generator),
-            "discriminator": Tower.detection(encoder, sharing.discriminator),
-        }
-        return self.compose(towers, mask_id, seed)
+        if self.embeddings == "own":
+            small = alone(small, encoder)
+        return small if self.generator_dropout else replace(small, dropout=0.0, attention_dropout=0.0)
 
-    def compose(self, towers: Mapping[str, Tower], mask_id: int, seed: int) -> Pretrainer:
-        """``Generate`` over ``Mask`` by the generator, then the discriminator with ``Detection``."""
-        mask = Mask(mask_id, self.mask_rate, self.replace_rate)
-        corrupt = Generate(mask, towers["generator"], Recovery(self.generator_weight), self.temperature)
-        terms = {"discriminator": Detection(self.detection_weight, self.detection_on)}
-        return Pretrainer(corrupt, towers["discriminator"], terms, seed)
+    def filler(self, small: EncoderConfig, vocab: int, embeddings, kept: Tower, corpus: Corpus) -> Generator:
+        """The generator."""
+        if self.generator == "two-tower":
+            return TwoTowers(small, embeddings, Recovery(self.generator_weight, "words"))
+        recovery = Recovery(self.generator_weight)
+        if self.generator == "uniform":
+            return Fixed(torch.zeros(vocab), recovery)
+        if self.generator == "unigram":
+            return Fixed(asked(corpus.frequencies, "how often each token comes").clamp(min=1e-9).log(), recovery)
+        tower = Tower.token(small, embeddings)
+        if self.shared_layers:
+            tower.share_layers(kept, self.shared_layers)
+        return MaskedGenerator(tower, recovery)
+
+    def head(self, encoder: EncoderConfig, embeddings) -> Tower:
+        """The encoder that is kept, with its head."""
+        return Tower.detection(encoder, embeddings)
+
+    def terms(self, encoder: EncoderConfig, small: EncoderConfig) -> dict[str, Term]:
+        """What is asked of it, by the name that the figures carry."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class Mlm:
-    """Masked language modelling (BERT): the encoder itself recovers the tokens at masked positions."""
+class Electra(Generated):
+    """Replaced token detection: a small generator fills masked positions, the encoder tells which were replaced."""
 
-    kind: Literal["mlm"] = "mlm"
-    mask_rate: float = 0.15
-    replace_rate: float = 0.85  # as in the original code's MLM: the rest stays, none becomes a random token
+    kind: str = "electra"
+    detection_weight: float = 50.0
+    detection_on: Positions = "all"
 
-    def build(self, encoder: EncoderConfig, mask_id: int, seed: int) -> Pretrainer:
-        """A pre-trainer with fresh weights."""
-        return self.compose({"generator": Tower.token(encoder, build_embeddings(encoder))}, mask_id, seed)
-
-    def compose(self, towers: Mapping[str, Tower], mask_id: int, seed: int) -> Pretrainer:
-        """``Mask``, then the encoder with ``Recovery``."""
-        mask = Mask(mask_id, self.mask_rate, self.replace_rate)
-        return Pretrainer(mask, towers["generator"], {"generator": Recovery()}, seed)
+    def terms(self, encoder: EncoderConfig, small: EncoderConfig) -> dict[str, Term]:
+        """See ``Generated``."""
+        return {"discriminator": Detection(self.detection_weight, self.detection_on)}
 
 
-Objective = Electra | Mlm
+@dataclass(frozen=True)
+class Electra15(Electra):
+    """ELECTRA 15 %: only the chosen positions count (section 3.4)."""
+
+    kind: str = "electra-15"
+    detection_on: Positions = "chosen"
+
+
+@dataclass(frozen=True)
+class ReplaceMlm(Generated):
+    """Replace MLM: masked language modelling of text where samples stand in place of [MASK] (section 3.4)."""
+
+    kind: str = "replace-mlm"
+
+    def head(self, encoder: EncoderConfig, embeddings) -> Tower:
+        """See ``Generated``."""
+        return Tower.token(encoder, embeddings)
+
+    def terms(self, encoder: EncoderConfig, small: EncoderConfig) -> dict[str, Term]:
+        """See ``Generated``."""
+        return {"encoder": Recovery()}
+
+
+@dataclass(frozen=True)
+class AllTokensMlm(ReplaceMlm):
+    """All-tokens MLM: Replace MLM over every token, where a gate copies those that were not replaced (section 3.4)."""
+
+    kind: str = "all-tokens-mlm"
+
+    def terms(self, encoder: EncoderConfig, small: EncoderConfig) -> dict[str, Term]:
+        """See ``Generated``."""
+        return {"encoder": AllTokens(encoder.hidden_size)}
+
+
+@dataclass(frozen=True)
+class Adversarial(Electra):
+    """Adversarial ELECTRA: the generator is rewarded where the discriminator errs (section 3.3, appendix F).
+
+    ``generator_weight`` 0: it learns from the rewards alone.
+    """
+
+    kind: str = "adversarial"
+    generator_weight: float = 0.0
+    reward_weight: float = 1.0
+
+    @property
+    def scored(self) -> bool:
+        """See ``Generated``."""
+        return True
+
+    def terms(self, encoder: EncoderConfig, small: EncoderConfig) -> dict[str, Term]:
+        """See ``Generated``."""
+        return super().terms(encoder, small) | {"adversary": Reinforce(small.hidden_size, self.reward_weight)}
+
+
+@dataclass(frozen=True)
+class TwoStage(Electra):
+    """Two-stage ELECTRA: first a generator as large as the encoder, alone; then an encoder that begins with its
+    weights, and the generator learns no more (section 3.3)."""
+
+    kind: str = "two-stage"
+    generator_width: float = 1.0
+    generator_frozen: bool = True
+    embeddings: Sharing = "own"
+    first: float = 0.5  # share of the steps before the discriminator begins
+
+    @property
+    def stages(self) -> "Stages":
+        """See ``Masked``."""
+        return after(self.first, self, self.generator_width, self.generator_depth)
+
+
+@dataclass(frozen=True)
+class FastElectra(TwoStage):
+    """Fast-ELECTRA: a small generator that was trained before, frozen, its temperature decaying (Dong et al., 2023).
+
+    ``first`` 0 takes the generator that --init brings.
+    """
+
+    kind: str = "fast-electra"
+    generator_width: float = 0.25
+    temperature: float = 2.0
+    temperature_end: float = 1.0
+    first: float = 0.2
+
+
+@dataclass(frozen=True)
+class WarmedElectra(Electra):
+    """ELECTRA whose encoder is first trained by masked language modelling."""
+
+    kind: str = "warmed-electra"
+    first: float = 0.25  # share of the steps with masked language modelling
+
+    @property
+    def stages(self) -> "Stages":
+        """See ``Masked``."""
+        return after(self.first, self, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Electric(Generated):
+    """Electric: the encoder gives each token an energy, by noise contrast with a two-tower cloze model (Clark et al.,
+    2020). A sentence's score is minus the sum of its tokens' energies."""
+
+    kind: str = "electric"
+    generator: Filling = "two-tower"
+    detection_weight: float = 50.0
+
+    @property
+    def scored(self) -> bool:
+        """See ``Generated``."""
+        return True
+
+    def terms(self, encoder: EncoderConfig, small: EncoderConfig) -> dict[str, Term]:
+        """See ``Generated``. Raises ``UserError`` for a generator that does not know every position's probability."""
+        if self.generator != "two-tower":
+            raise UserError(f"electric needs the probability of every token: generator two-tower, not {self.generator}")
+        return {"discriminator": NoiseContrast(self.detection_weight, self.mask_rate)}
+
+
+@dataclass(frozen=True)
+class DebertaV3(Electra):
+    """DeBERTaV3's replaced token detection: gradient-disentangled embedding sharing, a generator of the encoder's width
+    and half its depth (He et al., 2021)."""
+
+    kind: str = "deberta-v3"
+    generator_width: float = 1.0
+    generator_depth: float = 0.5
+    embeddings: Sharing = "disentangled"
+
+
+@dataclass(frozen=True)
+class CocoLm(Electra):
+    """COCO-LM: detection, corrective language modelling and sequence contrast; the generator as wide as the encoder, a
+    third as deep, without dropout (Meng et al., 2021)."""
+
+    kind: str = "coco-lm"
+    generator_width: float = 1.0
+    generator_depth: float = 1 / 3  # 4 of 12 layers
+    generator_dropout: bool = False
+    correction_weight: float = 1.0
+    contrast_weight: float = 1.0  # 0: no contrast, which costs a second pass of the encoder
+
+    def terms(self, encoder: EncoderConfig, small: EncoderConfig) -> dict[str, Term]:
+        """See ``Generated``."""
+        found = super().terms(encoder, small) | {"correction": Correction(encoder, self.correction_weight)}
+        return found | ({"contrast": SequenceContrast(self.contrast_weight)} if self.contrast_weight else {})
+
+
+@dataclass(frozen=True)
+class Decoupled(Electra):
+    """Decoupled ELECTRA: nothing is shared, each tower has its own learning rate and clipping (Zhang et al., 2023)."""
+
+    kind: str = "decoupled"
+    embeddings: Sharing = "own"
+    clip: Literal["together", "apart"] = "apart"
+
+
+Objective = (
+    Electra | Mlm | Electra15 | ReplaceMlm | AllTokensMlm | Adversarial | TwoStage | WarmedElectra | Electric
+    | DebertaV3 | CocoLm | FastElectra | Decoupled
+)  # fmt: skip
+Stages = tuple[tuple[float, Objective], ...]
+KINDS: dict[str, type] = {each.kind: each for each in get_args(Objective)}
+
+
+def after(first: float, objective: Generated, width: float, depth: float) -> Stages:
+    """Masked language modelling for a share of the steps, then ``objective``."""
+    chosen = {field.name: getattr(objective, field.name) for field in fields(Masked)}
+    before = Mlm(**chosen, width=width, depth=depth)
+    return ((first, before), (1 - first, objective)) if first else ((1.0, objective),)  # type: ignore[return-value]
+
+
+def alone(small: EncoderConfig, encoder: EncoderConfig) -> EncoderConfig:
+    """A generator's config with tables of its own: as wide as its layers where those are narrower (original code)."""
+    if isinstance(small, ClassicConfig) and small.hidden_size < encoder.hidden_size:
+        return replace(small, embedding_size=small.hidden_size)
+    return small
+
+
+def asked(found: Callable[[], Tensor] | None, what: str) -> Tensor:
+    """What the corpus says. Raises ``UserError`` if it does not."""
+    if found is None:
+        raise UserError(f"this objective asks {what}, which only prepared data says")
+    return found()

@@ -1,92 +1,87 @@
-"""Corruptions: from a batch of text to the view of it that an encoder reads.
+"""Corruption by a generator: from a batch of text to the view of it that an encoder reads."""
 
-A corruption is a module called as ``corrupt(batch, keys, dropout)``. It gives a ``View`` (what is read, what stood
-there, which positions were chosen), and the losses and statistics of making it: ``Mask`` has none, ``Generate`` trains
-a generator.
-"""
-
+import contextlib
 from dataclasses import replace
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from electra.kernels.random import fold, uniform
-from electra.kernels.vocabulary import sample
-from electra.model.encoder import Tower
-from electra.objectives.terms import Recovery, Result
-from electra.objectives.view import View, read
+from electra.kernels.random import fold
+from electra.kernels.vocabulary import cross_entropy, sample
+from electra.objectives.generators import Generator, Guess
+from electra.objectives.masking import Mask
+from electra.objectives.terms import Result
+from electra.objectives.view import END, SAMPLE, Proposal, View
 from electra.text.batches import Batch
-
-# What a random number is for: no two purposes share a stream.
-CHOOSE, KEEP, SAMPLE, GENERATOR, ENCODER = range(1, 6)
-
-
-def slots(length: int, rate: float) -> int:
-    """The most positions that can be chosen in a row of ``length`` tokens, as the original counts."""
-    return max(1, int((rate + 0.005) * length))
-
-
-def chosen_counts(batch: Batch, rate: float) -> Int[Tensor, " rows"]:
-    """How many positions are chosen in each row: max(1, min(slots, round_half_even(rate · n))) of its n tokens.
-
-    Never more than there are tokens that may be chosen, so a row of special tokens alone has none.
-    """
-    tokens = (batch.documents > 0).sum(1)
-    wanted = torch.round(rate * tokens.double()).long().clamp(1, slots(batch.ids.shape[1], rate))
-    return torch.minimum(wanted, batch.choosable.sum(1))
-
-
-class Mask(nn.Module):
-    """Choose ``rate`` of a row's tokens; ``replace_rate`` of those become [MASK], the others stay."""
-
-    def __init__(self, mask_id: int, rate: float = 0.15, replace_rate: float = 0.85):
-        super().__init__()
-        self.mask_id, self.rate, self.replace_rate = mask_id, rate, replace_rate
-
-    def slots(self, length: int) -> int:
-        """The most positions that are chosen in a row."""
-        return slots(length, self.rate)
-
-    def counts(self, batch: Batch) -> dict[str, int]:
-        """How many positions a term on the chosen ones will count, known before anything is computed."""
-        return {"chosen": int(chosen_counts(batch, self.rate).sum()), "all": int((batch.documents > 0).sum())}
-
-    def forward(self, batch: Batch, keys: Int[Tensor, " rows"], dropout: bool) -> tuple[View, dict[str, Result]]:
-        length = batch.ids.shape[1]
-        score = torch.where(batch.choosable, uniform(fold(keys, CHOOSE), length), -1.0)
-        chosen = score.topk(self.slots(length), dim=1).indices
-        order = torch.arange(chosen.shape[1], device=chosen.device)
-        valid = order < chosen_counts(batch, self.rate)[:, None]
-        masked = valid & (uniform(fold(keys, KEEP), chosen.shape[1]) < self.replace_rate)
-        there = batch.ids.gather(1, chosen)
-        ids = batch.ids.scatter(1, chosen, torch.where(masked, self.mask_id, there))
-        return View(ids, batch.ids, chosen, valid, batch), {}
 
 
 class Generate(nn.Module):
-    """Fill the positions that ``mask`` chooses with samples of a generator, which learns to recover them (section 2).
+    """Fill the positions that ``mask`` chooses with samples of a generator, which learns by its own term (section 2).
 
-    No gradient passes through the samples. A sample that equals the original leaves the token as it was.
+    No gradient passes through the samples. A sample that equals the original leaves the token as it was, unless
+    ``never_original`` forbids it. The temperature goes from ``temperature`` to ``temperature_end``, if that is given,
+    by equal factors. A ``frozen`` generator learns nothing and drops nothing. ``scored``: the view carries a
+    ``Proposal``.
     """
 
-    def __init__(self, mask: Mask, generator: Tower, recovery: Recovery, temperature: float = 1.0):
+    def __init__(
+        self,
+        mask: Mask,
+        generator: Generator,
+        temperature: float = 1.0,
+        temperature_end: float = 0.0,
+        never_original: bool = False,
+        frozen: bool = False,
+        scored: bool = False,
+    ):
         super().__init__()
-        self.mask, self.generator, self.recovery, self.temperature = mask, generator, recovery, temperature
+        self.mask, self.generator = mask, generator
+        self.temperature, self.temperature_end = temperature, temperature_end
+        self.never_original, self.frozen, self.scored = never_original, frozen, scored
 
     def slots(self, length: int) -> int:
+        """The most positions that are chosen in a row."""
         return self.mask.slots(length)
 
-    def counts(self, batch: Batch) -> dict[str, int]:
-        return self.mask.counts(batch)
+    def counts(self, batch: Batch, keys: Int[Tensor, " rows"], progress: Float[Tensor, ""]) -> dict[str, int]:
+        """See ``Mask``."""
+        return self.mask.counts(batch, keys, progress)
 
-    def forward(self, batch: Batch, keys: Int[Tensor, " rows"], dropout: bool) -> tuple[View, dict[str, Result]]:
-        masked, _ = self.mask(batch, keys, dropout)
-        hidden = read(self.generator, masked, fold(keys, GENERATOR) if dropout else None)
-        logits = self.recovery.logits(self.generator, hidden, masked)
-        slot_keys = fold(fold(keys, SAMPLE)[:, None], masked.chosen.int())
-        samples = sample(logits.detach(), slot_keys.flatten(), self.temperature).view_as(masked.chosen)
-        result = self.recovery.result(logits, masked, samples)
-        there = batch.ids.gather(1, masked.chosen)
-        filled = batch.ids.scatter(1, masked.chosen, torch.where(masked.valid, samples, there))
-        return replace(masked, ids=filled), {"generator": result}
+    def flops(self, length: int) -> int:
+        """Operations of a row in training: forward and backward, or forward alone."""
+        return (1 if self.frozen else 3) * self.generator.flops(length, self.slots(length))
+
+    def forward(
+        self, batch: Batch, keys: Int[Tensor, " rows"], dropout: bool, progress: Float[Tensor, ""] = END
+    ) -> tuple[View, dict[str, Result]]:
+        masked, _ = self.mask(batch, keys, dropout and not self.frozen, progress)
+        with torch.no_grad() if self.frozen else contextlib.nullcontext():
+            guess = self.generator(masked)
+            samples = self.samples(guess, masked, progress)
+            result = self.generator.result(guess, masked, samples)
+            ids = self.mask.write(batch.ids, masked.chosen, masked.valid, samples)
+            view = replace(masked, ids=ids, dropout=dropout)
+            if self.scored:
+                view = replace(view, proposal=Proposal(log_q(guess, view), guess.states))
+        return view, {"generator": result}
+
+    def samples(self, guess: Guess, masked: View, progress: Float[Tensor, ""]) -> Int[Tensor, "rows slots"]:
+        """A token for each chosen slot."""
+        logits = guess.logits.detach()
+        if self.never_original:
+            there = masked.original.gather(1, masked.chosen).flatten()
+            logits = logits.scatter(1, there[:, None], float("-inf"))
+        temperature: float | Tensor = self.temperature
+        if self.temperature_end:
+            temperature = self.temperature * (self.temperature_end / self.temperature) ** progress
+        slot_keys = fold(fold(masked.keys, SAMPLE)[:, None], self.mask.names(masked.chosen))
+        return sample(logits, slot_keys.flatten(), temperature).view_as(masked.chosen)
+
+
+def log_q(guess: Guess, view: View) -> Float[Tensor, "rows length"]:
+    """What ``Proposal`` says of it: of every position where the generator speaks of all, else of the chosen ones."""
+    if guess.everywhere is not None:
+        return -cross_entropy(guess.everywhere, view.ids.flatten()).view_as(view.ids)
+    drawn = view.ids.gather(1, view.chosen)
+    return view.at_chosen(-cross_entropy(guess.logits, drawn.flatten()).view_as(drawn))

@@ -2,80 +2,143 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from electra import flops
+from electra.errors import UserError
 from electra.kernels.random import fold, key
 from electra.model.encoder import Tower
-from electra.objectives.corrupt import ENCODER, Generate, Mask
-from electra.objectives.terms import Detection, Recovery, Result
-from electra.objectives.view import read
+from electra.objectives.corrupt import Generate
+from electra.objectives.generators import MaskedGenerator
+from electra.objectives.masking import Mask
+from electra.objectives.terms import Result, Term
+from electra.objectives.view import ENCODER, END, read
 from electra.text.batches import Batch
-
-Term = Recovery | Detection
 
 
 class Pretrainer(nn.Module):
     """``corrupt`` makes a view of a batch, ``encoder`` reads it, each of ``terms`` asks something of what it read.
 
     Everything random is a function of ``seed`` and the address of a row, so the same batch gives the same numbers on
-    any number of processes and in any micro-batches.
+    any number of processes and in any micro-batches. ``progress`` is where the training is, from 0 to 1. ``rates``: by
+    tower its share of the learning rate; ``apart``: the towers' gradients are clipped each by its own norm.
     """
 
-    def __init__(self, corrupt: Mask | Generate, encoder: Tower, terms: Mapping[str, Term], seed: int):
+    def __init__(
+        self,
+        corrupt: Mask | Generate,
+        encoder: Tower,
+        terms: Mapping[str, Term],
+        seed: int,
+        rates: Mapping[str, float] | None = None,
+        apart: bool = False,
+    ):
         super().__init__()
         self.corrupt, self.encoder, self.seed = corrupt, encoder, seed
-        self.terms = dict(terms)
+        self.terms: Any = nn.ModuleDict(terms)
+        self.rates, self.apart = dict(rates or {}), apart
 
     @property
     def all_terms(self) -> dict[str, Term]:
         """Every term by the name that its figures carry, the generator's own included."""
-        inner = {"generator": self.corrupt.recovery} if isinstance(self.corrupt, Generate) else {}
-        return inner | self.terms
+        if isinstance(self.corrupt, Generate):
+            return {"generator": self.corrupt.generator.term, **self.terms}
+        return dict(self.terms)
+
+    @property
+    def kept(self) -> str:
+        """The name of the encoder that is pre-trained: the ``discriminator`` if it detects; else the ``encoder``, or,
+        where nothing else predicts tokens, the ``generator``."""
+        if any(term.detects for term in self.terms.values()):
+            return "discriminator"
+        return "encoder" if isinstance(self.corrupt, Generate) else "generator"
 
     def parts(self) -> dict[str, Tower]:
-        """The towers by name: a masked language model is the ``generator``, what detects is the ``discriminator``."""
-        kept = "discriminator" if any(isinstance(term, Detection) for term in self.terms.values()) else "generator"
-        return ({"generator": self.corrupt.generator} if isinstance(self.corrupt, Generate) else {}) | {
-            kept: self.encoder
-        }
+        """The towers by name, as they are exported."""
+        generator = self.corrupt.generator if isinstance(self.corrupt, Generate) else None
+        inner = {"generator": generator.tower} if isinstance(generator, MaskedGenerator) else {}
+        return inner | {self.kept: self.encoder}
 
     def towers(self) -> dict[str, str]:
-        """Each parameter's tower: generator, discriminator, or shared where both read it."""
-        readers: dict[int, list[str]] = {}
-        for name, part in self.parts().items():
-            for value in part.parameters():
-                readers.setdefault(id(value), []).append(name)
+        """Each parameter's tower: the generator, the encoder by its name, or shared where both read it."""
+        readers: dict[int, set[str]] = {}
+        for name, module in (("generator", self.corrupt), (self.kept, self.encoder), (self.kept, self.terms)):
+            for value in module.parameters():
+                readers.setdefault(id(value), set()).add(name)
         return {
-            name: owners[0] if len(owners := readers[id(value)]) == 1 else "shared"
+            name: next(iter(owners)) if len(owners := readers[id(value)]) == 1 else "shared"
             for name, value in self.named_parameters()
         }
 
-    def counts(self, batch: Batch) -> dict[str, int]:
+    @property
+    def untrained(self) -> bool:
+        """Whether there is a generator that has fresh weights and learns nothing."""
+        return isinstance(self.corrupt, Generate) and self.corrupt.frozen and "generator" in self.parts()
+
+    def rest(self) -> dict[str, Tensor]:
+        """The parameters that are in no tower: of terms, and of a generator that is no tower."""
+        inside = {id(value) for part in self.parts().values() for value in part.parameters()}
+        return {name: value.detach() for name, value in self.named_parameters() if id(value) not in inside}
+
+    @torch.no_grad()
+    def begin_from(self, before: "Pretrainer") -> None:
+        """Take over the weights of another pre-trainer: the generator from its generator, the kept encoder from its
+        kept encoder, where they are of one shape; heads where they ask the same. What finds nothing stays as it is.
+
+        Raises:
+            UserError: a frozen generator finds nothing.
+        """
+        sources = before.parts() | {self.kept: before.encoder}
+        for name, tower in self.parts().items():
+            source = sources.get(name)
+            if source is not None and same_shape(source, tower):
+                heads = type(source.head) is type(tower.head)
+                values = source.values().items()
+                tower.take({key: value for key, value in values if heads or not key.startswith("head.")})
+            elif isinstance(self.corrupt, Generate) and self.corrupt.frozen and tower is not self.encoder:
+                raise UserError("a frozen generator of another shape than the one that was trained before it")
+
+    def flops(self, length: int) -> int:
+        """Floating-point operations of the forward and backward passes of one row."""
+        config, slots = self.encoder.config, self.corrupt.slots(length)
+        asked = sum(term.flops(config, length, slots) for term in self.terms.values())
+        corrupted = self.corrupt.flops(length) if isinstance(self.corrupt, Generate) else 0
+        return corrupted + 3 * (flops.encoder(config, length) + asked)
+
+    def counts(self, batch: Batch, progress: Float[Tensor, ""] = END) -> dict[str, int]:
         """For each term, how many positions of ``batch`` it will count: known before the forward pass."""
-        counts = self.corrupt.counts(batch)
+        counts = self.corrupt.counts(batch, row_keys(self.seed, batch), progress)
         return {name: counts[term.on] for name, term in self.all_terms.items()}
 
     def forward(
-        self, batch: Batch, divisors: Mapping[str, Float[Tensor, ""]], dropout: bool
+        self,
+        batch: Batch,
+        divisors: Mapping[str, Float[Tensor, ""]],
+        dropout: bool,
+        progress: Float[Tensor, ""] = END,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted loss of ``batch`` with each term divided by its divisor, and the statistics by term.
 
         ``divisors`` hold the counts of the whole step, so that the losses of its micro-batches and ranks add up.
         """
-        results = self.results(batch, row_keys(self.seed, batch), dropout)
+        results = self.results(batch, row_keys(self.seed, batch), dropout, progress)
         terms = self.all_terms
         loss = torch.stack(
             [terms[name].weight * result.total / divisors[name] for name, result in results.items()]
         ).sum()
         return loss, {name: result.statistics for name, result in results.items()}
 
-    def results(self, batch: Batch, keys: Int[Tensor, " rows"], dropout: bool) -> dict[str, Result]:
+    def results(
+        self, batch: Batch, keys: Int[Tensor, " rows"], dropout: bool, progress: Float[Tensor, ""] = END
+    ) -> dict[str, Result]:
         """Each term's summed loss and statistics; ``keys`` are the rows' random ones."""
-        view, results = self.corrupt(batch, keys, dropout)
-        hidden = read(self.encoder, view, fold(keys, ENCODER) if dropout else None)
+        view, results = self.corrupt(batch, keys, dropout, progress)
+        hidden = read(self.encoder, view, ENCODER)
         return results | {name: term(self.encoder, hidden, view) for name, term in self.terms.items()}
 
     def figures(self, statistics: Mapping[str, Tensor]) -> dict[str, float]:
@@ -90,6 +153,12 @@ class Pretrainer(nn.Module):
             for figure, value in term.figures(statistics[name]).items()
         }
         return {name: value for name, value in figures.items() if not math.isnan(value)}
+
+
+def same_shape(one: Tower, other: Tower) -> bool:
+    """Whether two towers' encoders compute the same with the same weights, dropout aside."""
+    plain = [replace(tower.config, dropout=0.0, attention_dropout=0.0) for tower in (one, other)]
+    return plain[0] == plain[1]
 
 
 def row_keys(seed: int, batch: Batch) -> Tensor:

@@ -2,11 +2,29 @@
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from electra.kernels.random import fold
 from electra.model.encoder import Tower
 from electra.text.batches import Batch
+
+# What a random number is for: no two purposes share a stream.
+CHOOSE, KEEP, SAMPLE, GENERATOR, ENCODER, RIGHT, CROP, CROPPED = range(1, 9)
+END = torch.tensor(1.0)  # the progress of a run that is over
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What the generator thought of the tokens that it put there.
+
+    ``log_q`` float32 [rows, length]: log-probability of the token that is read; 0 where the generator says nothing.
+    ``states`` [picked, hidden]: the generator's at the chosen slots. Both carry its gradient.
+    """
+
+    log_q: Float[Tensor, "rows length"]
+    states: Float[Tensor, "picked hidden"]
 
 
 @dataclass(frozen=True)
@@ -14,7 +32,8 @@ class View:
     """What an encoder reads, and what is known about it.
 
     ``ids`` int64 [rows, length] are read; ``original`` int64 [rows, length] stood there. ``chosen`` int64 [rows, slots]
-    are positions without repetition; a slot counts where ``valid`` [rows, slots] is true. ``batch`` has the rest.
+    are positions; a slot counts where ``valid`` [rows, slots] is true. ``batch`` has the rest. ``keys`` int32 [rows]
+    are the rows' random ones; without ``dropout`` nothing is dropped. ``proposal`` is there where a term asks for it.
     """
 
     ids: Int[Tensor, "rows length"]
@@ -22,12 +41,24 @@ class View:
     chosen: Int[Tensor, "rows slots"]
     valid: Bool[Tensor, "rows slots"]
     batch: Batch
+    keys: Int[Tensor, " rows"]
+    dropout: bool
+    proposal: Proposal | None = None
+
+    def dropout_keys(self, purpose: int) -> Int[Tensor, " rows"] | None:
+        """The keys of the dropout of a tower that reads for a purpose; None: nothing is dropped."""
+        return fold(self.keys, purpose) if self.dropout else None
+
+    def at_chosen(self, values: Tensor) -> Tensor:
+        """Float32 [rows, length]: ``values`` [rows, slots] at the valid chosen positions, 0 elsewhere."""
+        there = torch.zeros(self.ids.shape, device=self.ids.device)
+        return there.scatter_add(1, self.chosen, torch.where(self.valid, values.float(), 0.0))
 
 
-def read(tower: Tower, view: View, keys: Int[Tensor, " rows"] | None) -> Tensor:
+def read(tower: Tower, view: View, purpose: int) -> Tensor:
     """The tower's last hidden states [rows, length, hidden] of what the view shows."""
     batch = view.batch
-    return tower.hidden(view.ids, batch.positions, batch.segments, batch.documents, keys)
+    return tower.hidden(view.ids, batch.positions, batch.segments, batch.documents, view.dropout_keys(purpose))
 
 
 def gather(hidden: Float[Tensor, "rows length dim"], at: Int[Tensor, "rows slots"]) -> Float[Tensor, "picked dim"]:

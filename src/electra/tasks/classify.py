@@ -42,9 +42,9 @@ def classify(
         for split in samples
     )
     steps = max(1, round(tuning.epochs * len(texts) / tuning.rows))
-    stage = Stage(train_source, steps, tuning.rows, 0, 0)
+    stage = Stage(net, parameters_of(net, tuning), train_source, steps, tuning.rows, 0, 0)
     train(
-        net, [stage], parameters_of(net, tuning), tuning.optimizer, Linear(warmup=round(tuning.warmup * steps)),
+        [stage], tuning.optimizer, Linear(warmup=round(tuning.warmup * steps)),
         Engine(compile="never", log_every=0, save_every=0), Parallel.alone(),
     )  # fmt: skip
     answers = net.answers(test_source)

@@ -102,12 +102,12 @@ class FineTuned(nn.Module):
         """The encoder's states, or, of a whole model, its logits."""
         return self.reader.read(batch.inputs, keys)
 
-    def counts(self, batch: Batch) -> dict[str, int]:
+    def counts(self, batch: Batch, progress: Float[Tensor, ""]) -> dict[str, int]:
         """How many targets the loss counts."""
         return {"task": batch.count}
 
     def forward(
-        self, batch: Batch, divisors: Mapping[str, Float[Tensor, ""]], dropout: bool
+        self, batch: Batch, divisors: Mapping[str, Float[Tensor, ""]], dropout: bool, progress: Float[Tensor, ""]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss over the step's count, and (summed loss, count)."""
         epoch, row = batch.address.unbind(1)

@@ -11,7 +11,7 @@ from electra.engine.parallel import Precision, autocast
 from electra.errors import UserError
 from electra.objectives.pretrainer import Pretrainer, row_keys
 from electra.objectives.terms import Detection
-from electra.objectives.view import read
+from electra.objectives.view import ENCODER, read
 from electra.tasks.held_out import SEED, batches
 from electra.text.batches import Rows
 
@@ -72,10 +72,10 @@ def scored(
         batch = rows.batch(part).to(device)
         with autocast(precision, device):
             view, _ = pretrainer.corrupt(batch, row_keys(SEED, batch), False)
-            logits = pretrainer.encoder.detection_logits(read(pretrainer.encoder, view, None)).float()
+            logits = term.logits(pretrainer.encoder, read(pretrainer.encoder, view, ENCODER), view)
         counted = term.counted(view) > 0
         scores.append(logits[counted].nan_to_num().cpu().numpy())
-        labels.append((view.ids != view.original)[counted].cpu().numpy())
+        labels.append((term.labels(view) > 0)[counted].cpu().numpy())
     return np.concatenate(scores), np.concatenate(labels)
 
 

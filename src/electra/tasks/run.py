@@ -132,7 +132,8 @@ class Run:
         steps = max(1, round(epochs * len(source.examples) / tuning.rows))
         if self.settings.patience and not engine.evaluate_every:
             engine = replace(engine, evaluate_every=max(1, round(steps / epochs)))
-        stage = Stage(source, steps, tuning.rows, round(float(source.lengths.mean()) * tuning.rows), 0)
+        tokens = round(float(source.lengths.mean()) * tuning.rows)
+        stage = Stage(net, parameters_of(net, tuning), source, steps, tuning.rows, tokens, 0)
         saved = self.folder / "checkpoints"
         begun = checkpoint.latest(saved)
         label = f"{self.problem.name}, seed {self.seed}"
@@ -141,7 +142,7 @@ class Run:
         if parallel.first:
             recorder = RunFolder(self.folder, shown, checkpoint.step_of(begun) if begun else 0, label)
         state = train(
-            net, [stage], parameters_of(net, tuning), tuning.optimizer, Linear(warmup=round(tuning.warmup * steps)),
+            [stage], tuning.optimizer, Linear(warmup=round(tuning.warmup * steps)),
             engine, parallel, saved, recorder, dev.figures if engine.evaluate_every else None, enough=dev.enough,
         )  # fmt: skip
         if state.finished and self.settings.patience:
@@ -173,13 +174,13 @@ class Dev:
         answers = self.net.answers(source, engine.precision)
         return self.run.problem.predictions(split, source.examples, answers)
 
-    def figures(self) -> dict[str, float]:
-        """The metrics on the dev split; the weights are kept if they are the best so far."""
+    def figures(self, net: torch.nn.Module) -> dict[str, float]:
+        """The metrics on the dev split; the weights of ``net`` are kept if they are the best so far."""
         found = self.run.problem.judge(self.split, self.predictions(self.split))
         better = self.parallel.first and found[self.metric] > max(self.history(), default=float("-inf"))
         if better and self.run.settings.patience:
             with whole(self.best) as file:
-                save_file({name: value.detach().cpu() for name, value in self.net.named_parameters()}, file)
+                save_file({name: value.detach().cpu() for name, value in net.named_parameters()}, file)
         return found
 
     def history(self) -> list[float]:

@@ -13,13 +13,14 @@ from typing import Any, Literal
 import torch
 
 from electra import config as configs
-from electra import flops, recipes
+from electra import recipes
 from electra.engine.optim import parameters_of
 from electra.engine.parallel import Parallel, Precision, can_compile, chosen
 from electra.engine.telemetry import Silent, environment
 from electra.engine.train import Loop, Stage
 from electra.errors import UserError
 from electra.model.config import ClassicConfig
+from electra.objectives.build import Corpus
 from electra.report.tables import table
 from electra.text.layout import SHORTEST
 from electra.workflows.bench_steps import MASK, RandomRows, Theirs
@@ -114,12 +115,13 @@ def our_loop(config: BenchConfig, recipe: PretrainConfig) -> Loop:
     """The loop of ``electra pretrain`` on rows that are made up, without a folder."""
     parallel, source = Parallel.alone(), RandomRows(recipe.encoder.vocab_size, config.length)
     torch.manual_seed(recipe.seed)
-    pretrainer = recipe.objective.build(recipe.encoder, MASK, recipe.seed).to(parallel.device)
-    work = config.rows * flops.training(pretrainer, config.length)
-    stage = Stage(source, 1_000_000, config.rows, config.rows * config.length, work)
+    pretrainer = recipe.objective.build(recipe.encoder, Corpus(MASK), recipe.seed).to(parallel.device)
+    work = config.rows * pretrainer.flops(config.length)
+    parameters = parameters_of(pretrainer, pretrainer.towers())
+    stage = Stage(pretrainer, parameters, source, 1_000_000, config.rows, config.rows * config.length, work)
     engine = replace(recipe.engine, micro_rows=0, precision=config.precision, compile=config.compile)
     how = recipe.optimizer, recipe.schedule, engine, parallel, None, Silent()
-    return Loop(pretrainer, [stage], parameters_of(pretrainer, pretrainer.towers()), *how)
+    return Loop([stage], *how)
 
 
 def in_turns(steps: Mapping[str, Callable[[], object]], count: int, stage: Stage) -> dict[str, dict[str, float]]:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 
 from electra import config as configs
-from electra import flops, recipes
+from electra import recipes
 from electra.engine.optim import AdamW, Muon
 from electra.engine.telemetry import read_metrics
 from electra.interchange import huggingface
@@ -146,10 +146,7 @@ def masked_language_model(out: Path, run: Path) -> Path:
     """The same encoder pre-trained by MLM, with the operations that the ELECTRA run took."""
     spent = read_metrics(run / "metrics.jsonl")[-1]["flops"]
     asked = recipe(out, out / "mlm", objective=Mlm())
-    length = asked.phases[-1].length
-    vocabulary = json.loads((out / "data" / "manifest.json").read_text())["vocab_size"]
-    row = flops.training(asked.objective.build(replace(asked.encoder, vocab_size=vocabulary), 0, 0), length)
-    return pretrain(replace(asked, tokens=spent / row * length))
+    return pretrain(replace(asked, flops=spent))
 
 
 def fine_tuned(task: Task, runs: Mapping[str, Path], seeds: int) -> dict[str, dict[str, list[float]]]:

@@ -1,14 +1,17 @@
 """``electra pretrain``: prepared data → a run folder whose ``final/`` anyone can load."""
 
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 from electra import config as configs
-from electra import flops
 from electra.engine import checkpoint
 from electra.engine.optim import AdamW, Linear, OptimizerConfig, Schedule, parameters_of
 from electra.engine.parallel import Parallel
@@ -18,7 +21,7 @@ from electra.errors import UserError
 from electra.interchange import huggingface
 from electra.interchange.encoders import Ours
 from electra.model.config import ClassicConfig, EncoderConfig
-from electra.objectives.build import Electra, Objective
+from electra.objectives.build import Corpus, Electra, Objective
 from electra.objectives.pretrainer import Pretrainer
 from electra.report import curves
 from electra.tasks import labelled
@@ -26,10 +29,13 @@ from electra.tasks.held_out import held_out
 from electra.tasks.labelled import Columns
 from electra.tasks.probes import Probe
 from electra.text import tokenizer
+from electra.text import vocabulary as vocabularies
 from electra.text.batches import Rows
 from electra.text.layout import Packed, Paper
 from electra.text.shards import Shards
+from electra.text.whole import whole
 
+REST = "objective.safetensors"  # in final/: what an objective learned besides its towers
 VERIFIED = 1 << 31  # bytes of a split up to which its checksums are compared at every start: a few seconds
 PROBED, PROBE_LENGTH = 1000, 128  # texts that a probe is fitted to and judged by, and tokens of each: seconds
 SHOWN = {
@@ -74,6 +80,8 @@ class PretrainConfig:
     seed: int = 1
     tokens: float = 0.0
     """Train on about so many tokens (padding included) instead of the phases' steps: steps and warm-up are rescaled."""
+    flops: float = 0.0
+    """Train for about so many floating-point operations (`electra.flops`) instead, rescaled in the same way."""
     hours: float = 0.0
     """Train for about so many hours on this machine: steps and warm-up are rescaled by a measurement at the start."""
     init: str = ""
@@ -98,28 +106,27 @@ def pretrain(config: PretrainConfig) -> Path:
     train_shards, held_shards = open_data(config)
     probe = probe_of(config) if config.probe and parallel.first else None
     out = open_run(config, train_shards.fingerprint, parallel)
-    pretrainer = build(config, train_shards, say).to(parallel.device)
+    pretrainers = [each.to(parallel.device) for each in build(config, train_shards, say)]
     rows = {p.length: Rows(train_shards, config.layout, p.length, config.seed) for p in config.phases}
     length = config.phases[-1].length
     held_rows = Rows(held_shards, config.layout, length, config.seed)
 
-    def evaluate() -> dict[str, float]:
+    def evaluate(pretrainer: Any) -> dict[str, float]:
         figures = held_out(
             pretrainer, held_rows, config.held_out_rows, max(1, 4096 // length), parallel, config.engine.precision
         )
         return figures | (probe.figures(Ours(pretrainer.encoder)) if probe else {})
 
-    stages, schedule = stages_of(config, pretrainer, rows)
-    say(describe(pretrainer, stages, out))
+    stages, schedule = stages_of(config, pretrainers, rows)
+    say(describe(stages, out))
     begun = checkpoint.latest(out / "checkpoints")
     recorder = RunFolder(out, SHOWN, checkpoint.step_of(begun) if begun else 0) if parallel.first else Silent()
-    parameters = parameters_of(pretrainer, pretrainer.towers())
     state = train(
-        pretrainer, stages, parameters, config.optimizer, schedule, config.engine, parallel,
+        stages, config.optimizer, schedule, config.engine, parallel,
         out / "checkpoints", recorder, evaluate, config.hours * 3600,
     )  # fmt: skip
     if parallel.first:
-        finish(config, out, pretrainer, state)
+        finish(config, out, pretrainers[-1], state)
     parallel.wait()
     return out
 
@@ -183,8 +190,9 @@ def differences(there: object, wanted: object, key: str = "") -> Iterator[str]:
         yield f"{key}: {there} there, {wanted} now"
 
 
-def build(config: PretrainConfig, shards: Shards, say: Callable[[str], None]) -> Pretrainer:
-    """The pre-trainer with fresh weights, or those of ``config.init``; its vocabulary is the data's."""
+def build(config: PretrainConfig, shards: Shards, say: Callable[[str], None]) -> list[Pretrainer]:
+    """A pre-trainer for each stage of the objective, the first with fresh weights or those of ``config.init``; their
+    vocabulary is the data's."""
     encoder, length = config.encoder, max(phase.length for phase in config.phases)
     if length > encoder.max_positions:
         raise UserError(f"phases: rows of {length} tokens, but encoder.max_positions is {encoder.max_positions}")
@@ -192,11 +200,19 @@ def build(config: PretrainConfig, shards: Shards, say: Callable[[str], None]) ->
         say(f"vocabulary: {shards.vocab_size:,} word pieces, the data's (the config has {encoder.vocab_size:,})")
         encoder = replace(encoder, vocab_size=shards.vocab_size)
     torch.manual_seed(config.seed)
-    pretrainer = config.objective.build(encoder, shards.mask_id, config.seed)
+    found = [objective.build(encoder, corpus_of(shards), config.seed) for _, objective in config.objective.stages]
     if config.init:
-        for line in begin_from(Path(config.init), pretrainer, shards):
+        for line in begin_from(Path(config.init), found[0], shards):
             say(line)
-    return pretrainer
+    elif found[0].untrained:
+        raise UserError("objective: its generator learns nothing and nobody trained it: bring one with --init FOLDER")
+    return found
+
+
+def corpus_of(shards: Shards) -> Corpus:
+    """What an objective may ask of the data."""
+    words = lambda: vocabularies.begins(tokenizer.load(shards.folder / "tokenizer"))  # noqa: E731
+    return Corpus(shards.mask_id, words, lambda: vocabularies.frequencies(shards))
 
 
 def begin_from(folder: Path, pretrainer: Pretrainer, shards: Shards) -> list[str]:
@@ -225,14 +241,21 @@ def vocabulary(folder: Path) -> dict[str, int]:
     return tokenizer.load(folder).backend.get_vocab(with_added_tokens=True)
 
 
-def stages_of(config: PretrainConfig, pretrainer: Pretrainer, rows: Mapping[int, Rows]) -> tuple[list[Stage], Schedule]:
-    """The phases as the engine takes them, rescaled to ``config.tokens`` if that is given."""
+def stages_of(
+    config: PretrainConfig, pretrainers: Sequence[Pretrainer], rows: Mapping[int, Rows]
+) -> tuple[list[Stage], Schedule]:
+    """The phases as the engine takes them, rescaled to ``config.tokens`` or ``config.flops`` if one is given."""
     stages: list[Stage] = []
-    for phase in config.phases:
-        work = phase.rows * flops.training(pretrainer, phase.length)
-        stages.append(
-            Stage(rows[phase.length], phase.steps, phase.rows, phase.rows * phase.length, work, fresh=not phase.goes_on)
-        )
+    for phase, steps, number, goes_on in cut(config):
+        pretrainer = pretrainers[number]
+        parameters = parameters_of(pretrainer, pretrainer.towers(), pretrainer.rates, pretrainer.apart)
+        tokens, work = phase.rows * phase.length, phase.rows * pretrainer.flops(phase.length)
+        stage = Stage(
+            pretrainer, parameters, rows[phase.length], steps, phase.rows, tokens, work, fresh=not goes_on
+        )  # fmt: skip
+        if number:
+            stage = replace(stage, begin=partial(pretrainer.begin_from, pretrainers[number - 1]))
+        stages.append(stage)
     spans: list[list[int]] = []
     for index, stage in enumerate(stages):
         spans = [*spans, [index]] if stage.fresh or not spans else [*spans[:-1], [*spans[-1], index]]
@@ -242,12 +265,32 @@ def stages_of(config: PretrainConfig, pretrainer: Pretrainer, rows: Mapping[int,
             stages[index] = replace(
                 stages[index], span=span, offset=sum(stages[before].steps for before in chain if before < index)
             )
-    total = sum(stage.steps * stage.tokens for stage in stages)
-    return scaled(stages, config.schedule, config.tokens / total if config.tokens else 1.0)
+    if sum(map(bool, (config.tokens, config.flops, config.hours))) > 1:
+        raise UserError("tokens, flops and hours each say how long to train: give one of them")
+    by_tokens = config.tokens / sum(stage.steps * stage.tokens for stage in stages)
+    by_flops = config.flops / sum(stage.steps * stage.flops for stage in stages)
+    return scaled(stages, config.schedule, by_tokens or by_flops or 1.0)
 
 
-def describe(pretrainer: Pretrainer, stages: Sequence[Stage], out: Path) -> str:
+def cut(config: PretrainConfig) -> Iterator[tuple[Phase, int, int, bool]]:
+    """(phase, steps, number of the objective's stage, goes on) of each stretch with one phase and one such stage."""
+    total = sum(phase.steps for phase in config.phases)
+    shares = itertools.accumulate(share for share, _ in config.objective.stages)
+    ends = [round(share * total) for share in shares]
+    begin, number = 0, 0
+    for phase in config.phases:
+        left, goes_on = phase.steps, phase.goes_on
+        while left:
+            while ends[number] <= begin:
+                number, goes_on = number + 1, False
+            steps = min(left, ends[number] - begin)
+            yield phase, steps, number, goes_on
+            begin, left, goes_on = begin + steps, left - steps, True
+
+
+def describe(stages: Sequence[Stage], out: Path) -> str:
     """One line: what is trained, on how much."""
+    pretrainer: Any = stages[-1].module
     sizes = {name: sum(p.numel() for p in part.parameters()) / 1e6 for name, part in pretrainer.parts().items()}
     towers = ", ".join(f"{name} {size:.1f}M parameters" for name, size in sizes.items())
     steps, tokens = sum(stage.steps for stage in stages), sum(stage.steps * stage.tokens for stage in stages)
@@ -267,6 +310,9 @@ def finish(config: PretrainConfig, out: Path, pretrainer: Pretrainer, state: Sta
         huggingface.save(
             out / "final" / name, tower, Path(config.data) / "tokenizer", card(name, asdict(config), figures)
         )
+    if rest := pretrainer.rest():
+        with whole(out / "final" / REST) as file:
+            save_file({name: value.cpu().contiguous() for name, value in rest.items()}, file)
 
 
 def card(name: str, config: Mapping[str, object], figures: Mapping[str, object]) -> str:

@@ -3,15 +3,21 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
 from electra import config as configs
-from electra.errors import UserError
+from electra.errors import UserError, told_as
 from electra.interchange import huggingface
-from electra.objectives.build import Electra, Mlm, Objective
+from electra.objectives.build import Electra, Mlm
+from electra.objectives.corrupt import Generate
+from electra.objectives.generators import MaskedGenerator
 from electra.objectives.pretrainer import Pretrainer
 from electra.text import tokenizer
 from electra.text.batches import Rows
 from electra.text.shards import Shards, Split
-from electra.workflows.pretrain import PretrainConfig
+from electra.workflows.pretrain import REST, PretrainConfig, corpus_of
 
 AT_ONCE = 4096  # tokens
 
@@ -37,7 +43,7 @@ class Trained:
             raise UserError(f"{run} does not say which data it was trained on: give --data FOLDER")
         shards = Shards.open(Path(data or config.data), "held-out")
         inside = run / "final" if (run / "final").is_dir() else run
-        pretrainer = towers(inside, config.objective, shards)
+        pretrainer = read(inside, config, shards)
         return cls(config, pretrainer, shards.folder, length or config.phases[-1].length)
 
     @property
@@ -54,19 +60,39 @@ def recipe(run: Path) -> PretrainConfig:
     path = run / "config.json"
     if path.exists() and not (run / "model.safetensors").exists():
         return configs.load(PretrainConfig(), path)
-    return PretrainConfig(objective=Electra() if (run / "discriminator").is_dir() else Mlm())
+    return PretrainConfig(objective=Electra(embeddings="own") if (run / "discriminator").is_dir() else Mlm())
 
 
-def towers(folder: Path, objective: Objective, shards: Shards) -> Pretrainer:
+def read(folder: Path, config: PretrainConfig, shards: Shards) -> Pretrainer:
     """The pre-trainer of exported towers. Raises ``UserError`` as ``Trained.open``."""
-    wanted = ["generator", "discriminator"] if isinstance(objective, Electra) else ["generator"]
-    missing = [name for name in wanted if not (folder / name).is_dir()]
+    _, objective = config.objective.stages[-1]
+    fresh = objective.build(config.encoder, corpus_of(shards), seed=0)
+    missing = [name for name in fresh.parts() if not (folder / name).is_dir()]
     if missing:
         raise UserError(
             f"{folder}: no {' or '.join(missing)} here; the held-out figures need it, to corrupt text as in training"
         )
-    for name in wanted:
+    for name in fresh.parts():
         if tokenizer.load(folder / name).fingerprint != shards.tokenizer:
             raise UserError(f"{shards.folder}: prepared with another tokenizer than that of {folder / name}")
-    parts = {name: huggingface.load(folder / name) for name in wanted}
-    return objective.compose(parts, shards.mask_id, seed=0)
+    parts = {name: huggingface.load(folder / name) for name in fresh.parts()}
+    found = objective.build(parts[fresh.kept].config, corpus_of(shards), seed=0)
+    found.encoder.take(parts[found.kept].values())
+    if isinstance(found.corrupt, Generate) and isinstance(found.corrupt.generator, MaskedGenerator):
+        found.corrupt.generator.tower = parts["generator"]
+    fill(found, folder / REST)
+    return found
+
+
+@torch.no_grad()
+def fill(pretrainer: Pretrainer, path: Path) -> None:
+    """Give what is in no tower its values. Raises ``UserError`` for a file that is missing, damaged or another's."""
+    rest = pretrainer.rest()
+    if not rest:
+        return
+    with told_as(str(path), OSError, SafetensorError):
+        values = load_file(path)
+    if values.keys() != rest.keys():
+        raise UserError(f"{path}: holds {', '.join(sorted(values)[:3])}, not {', '.join(sorted(rest)[:3])}")
+    for name, value in rest.items():
+        value.copy_(values[name])

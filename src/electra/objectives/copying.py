@@ -1,0 +1,98 @@
+"""Terms that ask for the original token where the input may be copied: a gate weighs the input against the softmax."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from electra import flops
+from electra.kernels.vocabulary import cross_entropy
+from electra.model.config import EncoderConfig
+from electra.model.encoder import Tower
+from electra.model.heads import TokenHead
+from electra.objectives.metrics import ratio
+from electra.objectives.terms import Result, Term
+from electra.objectives.view import View, gather
+
+
+def copy_losses(
+    losses: Float[Tensor, " picked"], gate: Float[Tensor, " picked"], same: Bool[Tensor, " picked"]
+) -> Float[Tensor, " picked"]:
+    """−log(σ(gate) · 1[the input is the original] + σ(−gate) · p(original)), where ``losses`` are −log p(original)."""
+    generated = F.logsigmoid(-gate) - losses
+    return -torch.where(same, torch.logaddexp(F.logsigmoid(gate), generated), generated)
+
+
+def statistics(losses: Tensor, same: Tensor, gate: Tensor, counted: Tensor) -> Tensor:
+    """Summed loss, positions, changed positions, the gate's sum where the input is the original, and elsewhere."""
+    kept, changed = same * counted, ~same * counted
+    return torch.stack(
+        [(losses * counted).sum(), counted.sum(), changed.sum(), (gate.sigmoid() * kept).sum(),
+         (gate.sigmoid() * changed).sum()]
+    ).detach()  # fmt: skip
+
+
+def figures(found: Float[Tensor, " 5"]) -> dict[str, float]:
+    """loss (nats), and how much is copied on average where it should be, and where it should not."""
+    loss, count, changed, kept_gate, changed_gate = found.tolist()
+    return {
+        "loss": ratio(loss, count),
+        "copied_originals": ratio(kept_gate, count - changed),
+        "copied_replacements": ratio(changed_gate, changed),
+    }
+
+
+class AllTokens(Term):
+    """Cross-entropy of the original at every token, with a gate that is learned (ELECTRA, section 3.4, all-tokens MLM).
+
+    ``gate`` is a linear function of the states.
+    """
+
+    def __init__(self, hidden: int, weight: float = 1.0):
+        super().__init__(weight, "all")
+        self.gate = nn.Linear(hidden, 1)
+
+    def forward(self, tower: Tower, hidden: Float[Tensor, "rows length dim"], view: View) -> Result:
+        states, original = hidden.flatten(0, 1), view.original.flatten()
+        gate, same = self.gate(states).float().squeeze(1), (view.ids == view.original).flatten()
+        losses = copy_losses(cross_entropy(tower.token_logits(states), original), gate, same)
+        counted = (view.batch.documents > 0).flatten().float()
+        return Result((losses * counted).sum(), statistics(losses, same, gate, counted))
+
+    def figures(self, statistics: Float[Tensor, " 5"]) -> dict[str, float]:
+        """See ``figures``."""
+        return figures(statistics)
+
+    def flops(self, config: EncoderConfig, length: int, slots: int) -> int:
+        """See ``Term``."""
+        return flops.token_head(config, length)
+
+
+class Correction(Term):
+    """Cross-entropy of the original at the chosen positions, beside detection: the probability that a token was not
+    replaced, which detection alone teaches, is the gate (corrective language modelling: COCO-LM, section 3.2).
+
+    The head for tokens is the term's own; the table is the tower's.
+    """
+
+    def __init__(self, config: EncoderConfig, weight: float = 1.0):
+        super().__init__(weight, "chosen")
+        self.head = TokenHead(config)
+
+    def forward(self, tower: Tower, hidden: Float[Tensor, "rows length dim"], view: View) -> Result:
+        states, original = gather(hidden, view.chosen), view.original.gather(1, view.chosen).flatten()
+        gate = -tower.detection_logits(states.detach()).float().detach()
+        same = view.ids.gather(1, view.chosen).flatten() == original
+        losses = copy_losses(
+            cross_entropy(self.head(states, tower.embeddings.tokens.weight), original), gate, same
+        )  # fmt: skip
+        counted = view.valid.flatten().float()
+        return Result((losses * counted).sum(), statistics(losses, same, gate, counted))
+
+    def figures(self, statistics: Float[Tensor, " 5"]) -> dict[str, float]:
+        """See ``figures``."""
+        return figures(statistics)
+
+    def flops(self, config: EncoderConfig, length: int, slots: int) -> int:
+        """See ``Term``."""
+        return flops.token_head(config, slots)

@@ -1,0 +1,112 @@
+"""What fills the chosen positions: a small masked language model, two towers, or a fixed distribution.
+
+A generator is a module called with the masked view. It gives a ``Guess`` at the chosen slots and has the term that it
+learns by. Its own parameters are its own; what it reads may be the encoder's too.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from electra import flops
+from electra.model.config import EncoderConfig
+from electra.model.embeddings import Embeddings
+from electra.model.encoder import Encoder, Tower, build_encoder
+from electra.model.heads import TokenHead
+from electra.objectives.terms import Recovery, Result
+from electra.objectives.view import GENERATOR, RIGHT, View, gather, read
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A distribution over the vocabulary for each position: ``logits`` float32 at the chosen slots, and ``everywhere``
+    [rows · length, vocab] where the generator says something of every position. ``states``: what they come from."""
+
+    logits: Float[Tensor, "picked vocab"]
+    states: Float[Tensor, "picked hidden"]
+    everywhere: Float[Tensor, "all vocab"] | None = None
+
+
+class MaskedGenerator(nn.Module):
+    """A masked language model, which learns to recover what was masked (ELECTRA, section 2)."""
+
+    def __init__(self, tower: Tower, term: Recovery):
+        super().__init__()
+        self.tower, self.term = tower, term
+
+    def forward(self, masked: View) -> Guess:
+        states = gather(read(self.tower, masked, GENERATOR), masked.chosen)
+        return Guess(self.tower.token_logits(states), states)
+
+    def result(self, guess: Guess, masked: View, samples: Int[Tensor, "rows slots"]) -> Result:
+        """The loss of its term."""
+        return self.term.result(guess.logits, masked, samples)
+
+    def flops(self, length: int, slots: int) -> int:
+        """A forward pass of a row."""
+        return flops.encoder(self.tower.config, length) + flops.token_head(self.tower.config, slots)
+
+
+class TwoTowers(nn.Module):
+    """A cloze model: a tower that sees what stands on the left, and one that sees what stands on the right, together
+    predict every token that is not special (Electric, section 3.2).
+
+    It reads the text as it is, and gives a probability for every position. ``embeddings`` are both towers'.
+    """
+
+    def __init__(self, config: EncoderConfig, embeddings: Embeddings, term: Recovery):
+        super().__init__()
+        self.config, self.embeddings, self.term = config, embeddings, term
+        self.left: Encoder = build_encoder(config, "left")
+        self.right: Encoder = build_encoder(config, "right")
+        self.head = TokenHead(config, towers=2)
+
+    def forward(self, masked: View) -> Guess:
+        batch = masked.batch
+        sides = []
+        for encoder, purpose, by in ((self.left, GENERATOR, 1), (self.right, RIGHT, -1)):
+            keys = masked.dropout_keys(purpose)
+            embedded = self.embeddings(masked.original, batch.positions, batch.segments, keys)
+            states = encoder(embedded, batch.positions, batch.documents, keys)[-1]
+            sides.append(states.roll(by, dims=1))  # a token is predicted from its neighbours' states
+        states = torch.cat(sides, dim=2)
+        everywhere = self.head(states.flatten(0, 1), self.embeddings.tokens.weight)
+        by_row = everywhere.unflatten(0, masked.ids.shape)
+        return Guess(gather(by_row, masked.chosen), gather(states, masked.chosen), everywhere)
+
+    def result(self, guess: Guess, masked: View, samples: Int[Tensor, "rows slots"]) -> Result:
+        """The loss of its term: over every token, not only the chosen ones."""
+        assert guess.everywhere is not None
+        return self.term.everywhere(guess.everywhere, masked, samples)
+
+    def flops(self, length: int, slots: int) -> int:
+        """A forward pass of a row."""
+        head = 2 * length * self.config.embedding_size * (2 * self.config.hidden_size + self.config.vocab_size)
+        return 2 * flops.encoder(self.config, length) + head
+
+
+class Fixed(nn.Module):
+    """The same distribution everywhere, which learns nothing: uniform, or the corpus's frequencies (ELECTRA, 3.3)."""
+
+    def __init__(self, logits: Float[Tensor, " vocab"], term: Recovery):
+        super().__init__()
+        self.term = term
+        self.logits: Tensor
+        self.register_buffer("logits", logits.float(), persistent=False)
+
+    def forward(self, masked: View) -> Guess:
+        logits = self.logits.expand(masked.chosen.numel(), -1)
+        return Guess(logits, logits[:, :0])
+
+    def result(self, guess: Guess, masked: View, samples: Int[Tensor, "rows slots"]) -> Result:
+        """The loss that it has, which moves nothing."""
+        return self.term.result(guess.logits, masked, samples)
+
+    def flops(self, length: int, slots: int) -> int:
+        """Nothing is multiplied."""
+        return 0
+
+
+Generator = MaskedGenerator | TwoTowers | Fixed

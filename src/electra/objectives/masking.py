@@ -1,0 +1,158 @@
+"""Which positions of a row are chosen, and what is written there.
+
+A mask is a module called as ``mask(batch, keys, dropout, progress)``; it gives the ``View`` in which most of the chosen
+tokens are [MASK].
+"""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from electra.kernels.random import COLUMNS, fold, uniform
+from electra.objectives.view import CHOOSE, END, KEEP, View
+from electra.text.batches import Batch
+
+Choice = tuple[Int[Tensor, "rows slots"], Bool[Tensor, "rows slots"]]  # positions, and which of the slots count
+
+
+def slots(length: int, rate: float) -> int:
+    """The most positions that can be chosen in a row of ``length`` tokens, as the original counts."""
+    return max(1, int((rate + 0.005) * length))
+
+
+def chosen_counts(batch: Batch, rate: float | Float[Tensor, ""], room: int = 0) -> Int[Tensor, " rows"]:
+    """How many positions are chosen in each row: max(1, min(room, round_half_even(rate · n))) of its n tokens.
+
+    ``room`` is that of the rate unless it is said. Never more than there are tokens that may be chosen, so a row of
+    special tokens alone has none.
+    """
+    tokens = (batch.documents > 0).sum(1)
+    most = room or slots(batch.ids.shape[1], float(rate))
+    wanted = torch.round(rate * tokens.double()).long().clamp(1, most)
+    return torch.minimum(wanted, batch.choosable.sum(1))
+
+
+class Mask(nn.Module):
+    """Choose ``rate`` of a row's tokens, none twice; ``replace_rate`` of those become [MASK], the others stay.
+
+    With a ``rate_end`` the rate goes there in a straight line from the beginning of the training to its end.
+    """
+
+    def __init__(self, mask_id: int, rate: float = 0.15, replace_rate: float = 0.85, rate_end: float = 0.0):
+        super().__init__()
+        self.mask_id, self.rate, self.replace_rate, self.rate_end = mask_id, rate, replace_rate, rate_end
+
+    def slots(self, length: int) -> int:
+        """The most positions that are chosen in a row."""
+        return slots(length, max(self.rate, self.rate_end))
+
+    def wanted(self, batch: Batch, progress: Float[Tensor, ""]) -> Int[Tensor, " rows"]:
+        """How many positions are to be chosen in each row."""
+        if not self.rate_end:
+            return chosen_counts(batch, self.rate)
+        rate = self.rate + (self.rate_end - self.rate) * progress.double()
+        return chosen_counts(batch, rate, self.slots(batch.ids.shape[1]))
+
+    def choose(self, batch: Batch, keys: Int[Tensor, " rows"], progress: Float[Tensor, ""]) -> Choice:
+        """The chosen positions, every set of as many equally likely."""
+        length = batch.ids.shape[1]
+        score = torch.where(batch.choosable, uniform(fold(keys, CHOOSE), length), -1.0)
+        chosen = score.topk(self.slots(length), dim=1).indices
+        order = torch.arange(chosen.shape[1], device=chosen.device)
+        return chosen, order < self.wanted(batch, progress)[:, None]
+
+    def names(self, chosen: Int[Tensor, "rows slots"]) -> Int[Tensor, "rows slots"]:
+        """int32: what tells the random numbers of a row's slots apart."""
+        return chosen.int()
+
+    def write(
+        self,
+        ids: Int[Tensor, "rows length"],
+        chosen: Int[Tensor, "rows slots"],
+        where: Bool[Tensor, "rows slots"],
+        tokens: Int[Tensor, "rows slots"],
+    ) -> Int[Tensor, "rows length"]:
+        """``ids`` with ``tokens`` at the chosen positions, ``where`` they count."""
+        return ids.scatter(1, chosen, torch.where(where, tokens, ids.gather(1, chosen)))
+
+    def counts(self, batch: Batch, keys: Int[Tensor, " rows"], progress: Float[Tensor, ""]) -> dict[str, int]:
+        """How many positions a term will count on the chosen ones, on all that are no padding or special token, and on
+        all that are no padding; and how many rows. Known before anything is computed."""
+        return {
+            "chosen": int(self.wanted(batch, progress).sum()),
+            "words": int(batch.choosable.sum()),
+            "all": int((batch.documents > 0).sum()),
+            "rows": len(batch.ids),
+        }
+
+    def forward(
+        self, batch: Batch, keys: Int[Tensor, " rows"], dropout: bool, progress: Float[Tensor, ""] = END
+    ) -> tuple[View, dict]:
+        chosen, valid = self.choose(batch, keys, progress)
+        masked = valid & (uniform(fold(keys, KEEP), chosen.shape[1]) < self.replace_rate)
+        ids = self.write(batch.ids, chosen, masked, torch.full_like(chosen, self.mask_id))
+        return View(ids, batch.ids, chosen, valid, batch, keys, dropout), {}
+
+
+class WholeWords(Mask):
+    """Whole words are chosen, in a random order, as long as the next one fits into what is wanted.
+
+    A first word that is too long is cut. ``begins`` bool [vocab]: the tokens that begin a word.
+    """
+
+    def __init__(self, begins: Bool[Tensor, " vocab"], mask_id: int, rate: float, replace_rate: float, rate_end: float):
+        super().__init__(mask_id, rate, replace_rate, rate_end)
+        self.begins: Tensor
+        self.register_buffer("begins", begins, persistent=False)
+
+    def choose(self, batch: Batch, keys: Int[Tensor, " rows"], progress: Float[Tensor, ""]) -> Choice:
+        """See ``Mask``."""
+        length = batch.ids.shape[1]
+        word = (self.begins[batch.ids] | ~batch.choosable).long().cumsum(1).clamp(max=length - 1)
+        score = torch.where(batch.choosable, uniform(fold(keys, CHOOSE), length).gather(1, word), -1.0)
+        order = score.argsort(dim=1, descending=True, stable=True)  # the tokens of a word stay side by side
+        at = torch.arange(length, device=order.device)
+        sorted_words = word.gather(1, order)
+        size = torch.zeros_like(word).scatter_add(1, word, batch.choosable.long()).gather(1, sorted_words)
+        before = torch.zeros_like(word).scatter_reduce(
+            1, sorted_words, at.expand_as(word), "amin", include_self=False
+        ).gather(1, sorted_words)  # the place of the word's first token in the order  # fmt: skip
+        wanted = self.wanted(batch, progress)[:, None]
+        fits = ((before + size <= wanted) | ((before == 0) & (at < wanted))) & batch.choosable.gather(1, order)
+        room = self.slots(length)
+        return order[:, :room], fits[:, :room]
+
+    def counts(self, batch: Batch, keys: Int[Tensor, " rows"], progress: Float[Tensor, ""]) -> dict[str, int]:
+        """See ``Mask``."""
+        _, valid = self.choose(batch, keys, progress)
+        return super().counts(batch, keys, progress) | {"chosen": int(valid.sum())}
+
+
+class WithReplacement(Mask):
+    """The original code's mask: positions may be drawn twice. Each draw is [MASK] or not by itself, each counts in the
+    loss, and where two tokens are written the floor of their ids' mean comes to stand.
+    """
+
+    def choose(self, batch: Batch, keys: Int[Tensor, " rows"], progress: Float[Tensor, ""]) -> Choice:
+        """See ``Mask``."""
+        wanted, room = self.wanted(batch, progress), self.slots(batch.ids.shape[1])
+        candidates = batch.choosable.sum(1, keepdim=True)
+        which = (uniform(fold(keys, CHOOSE), room) * candidates).long() + 1  # the n-th that may be chosen
+        chosen = torch.searchsorted(batch.choosable.long().cumsum(1), which).clamp(max=batch.ids.shape[1] - 1)
+        return chosen, torch.arange(room, device=chosen.device) < wanted[:, None]
+
+    def names(self, chosen: Int[Tensor, "rows slots"]) -> Int[Tensor, "rows slots"]:
+        """See ``Mask``. A position that is drawn twice is sampled twice."""
+        return COLUMNS[: chosen.shape[1]].to(chosen.device).expand_as(chosen)
+
+    def write(
+        self,
+        ids: Int[Tensor, "rows length"],
+        chosen: Int[Tensor, "rows slots"],
+        where: Bool[Tensor, "rows slots"],
+        tokens: Int[Tensor, "rows slots"],
+    ) -> Int[Tensor, "rows length"]:
+        """See ``Mask``."""
+        times = torch.zeros_like(ids).scatter_add(1, chosen, where.long())
+        sums = torch.zeros_like(ids).scatter_add(1, chosen, torch.where(where, tokens, 0))
+        return torch.where(times > 0, sums // times.clamp(min=1), ids)
