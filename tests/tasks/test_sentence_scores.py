@@ -108,6 +108,22 @@ def test_replaced_token_score_is_its_definition(config, batch, tokenizer: Tokeni
     assert np.ptp(wanted) > 1
 
 
+def test_an_encoder_of_electric_is_scored_by_its_energies(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    model = tower(CONFIGS[0].values[0], "detection")
+    tokenizer.save(tmp_path / "tokenizer")
+    huggingface.save(tmp_path / "model", model, tmp_path / "tokenizer", None, "electric")
+    with torch.no_grad():
+        states = [model.hidden(*rows([ids], tokenizer)) for ids in tokenizer.encode(TEXTS)]
+        read = [model.detection_logits(each)[0, 1:-1] for each in states]
+    found = load(tmp_path / "model")
+    assert found.name == "minus energy"
+    assert found.scores(TEXTS) == pytest.approx([-float(logits.double().sum()) for logits in read], abs=1e-4)
+    huggingface.save(tmp_path / "model", model, tmp_path / "tokenizer", None, "electra")
+    assert load(tmp_path / "model").name == "replaced-token score"
+    with pytest.raises(UserError, match="within-word"):
+        load(tmp_path / "model", within_word=True)
+
+
 def test_what_sentences_share_is_read_once(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     model, read = tower(CONFIGS[0].values[0]), []
     whole = Tower.hidden

@@ -27,14 +27,17 @@ from electra.model.encoder import Tower
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 
+OBJECTIVE = "pretraining_objective"  # key of config.json
+
 Role = Literal["generator", "discriminator"]
 
 
-def save(folder: Path, tower: Tower, tokenizer: Path | None, card: str | None) -> None:
+def save(folder: Path, tower: Tower, tokenizer: Path | None, card: str | None, objective: str = "") -> None:
     """Write a folder that ``AutoModel`` loads: ElectraForMaskedLM or ElectraForPreTraining for a classic tower,
     ModernBertForMaskedLM or ModernBertForTokenClassification (labels original, replaced) for a modern one.
 
-    ``tokenizer`` is a folder whose tokenizer files are copied, ``card`` the text of README.md. The folder is whole or
+    ``tokenizer`` is a folder whose tokenizer files are copied, ``card`` the text of README.md, ``objective`` what it was
+    trained by, which config.json then says. The folder is whole or
     absent; one that is there is replaced. Embeddings that two towers share are written with each.
 
     Raises:
@@ -46,6 +49,8 @@ def save(folder: Path, tower: Tower, tokenizer: Path | None, card: str | None) -
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         config = their_config(tower)
+        if objective:
+            setattr(config, OBJECTIVE, objective)
         if tokenizer is not None:
             for name, token_id in copy_tokenizer(Path(tokenizer), partial, tower.config).items():
                 setattr(config, name, token_id)
@@ -76,6 +81,11 @@ def load(folder: Path) -> Tower:
     tower = new(source.config, build_embeddings(source.config))
     tower.take(checked(source, tower))
     return tower
+
+
+def objective(folder: Path) -> str:
+    """What the model in a folder was trained by, if its config.json says so; else nothing."""
+    return str(json.loads((folder / "config.json").read_text(encoding="utf-8")).get(OBJECTIVE, ""))
 
 
 def initialise(parts: Mapping[str, Tower], folder: Path) -> list[str]:

@@ -101,8 +101,8 @@ class Generated(Masked):
 
     def build(self, encoder: EncoderConfig, corpus: Corpus, seed: int) -> Pretrainer:
         """A pre-trainer with fresh weights. Raises ``UserError`` for towers that cannot share what they should."""
-        if self.generator_frozen and self.embeddings == "shared":
-            raise UserError("a frozen generator cannot share its embeddings, which learn: say embeddings own")
+        if self.generator_frozen and (self.embeddings == "shared" or self.shared_layers):
+            raise UserError("a frozen generator cannot share what learns: embeddings own, and shared_layers 0")
         small = self.small(encoder)
         sharing = SHARING[self.embeddings](encoder, small)
         kept = self.head(encoder, sharing.discriminator)

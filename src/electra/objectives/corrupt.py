@@ -36,7 +36,7 @@ class Generate(nn.Module):
         scored: bool = False,
     ):
         super().__init__()
-        self.mask, self.generator = mask, generator
+        self.mask, self.generator = mask, generator.requires_grad_(not frozen)
         self.temperature, self.temperature_end = temperature, temperature_end
         self.never_original, self.frozen, self.scored = never_original, frozen, scored
 

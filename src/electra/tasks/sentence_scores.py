@@ -20,7 +20,7 @@ from electra.errors import UserError
 from electra.interchange import encoders, huggingface
 from electra.interchange.encoders import Inputs, Whole
 from electra.model.encoder import Tower
-from electra.model.heads import TokenHead
+from electra.model.heads import DetectionHead, TokenHead
 from electra.text import tokenizer as vocabularies
 from electra.text.tokenizer import Tokenizer
 
@@ -136,12 +136,30 @@ class ReplacedTokens:
             rows, _, row_of = unique(group.ids)
             parts = rows.split(max(1, self.batch // rows.shape[1]))
             logits = torch.cat([self.model.detection_logits(hidden(self.model, part)).cpu() for part in parts])
-            found = added(found, group, F.logsigmoid(-logits[:, 1:-1].float())[row_of].reshape(-1), len(rows))
+            found = added(found, group, self.logs(logits[:, 1:-1].float())[row_of].reshape(-1), len(rows))
         return found
+
+    def logs(self, logits: Float[Tensor, "rows inner"]) -> Float[Tensor, "rows inner"]:
+        """The score of each token."""
+        return F.logsigmoid(-logits)
 
     def scores(self, sentences: Sequence[str]) -> Float64[np.ndarray, " sentences"]:
         """See ``Scorer``."""
         return self.read(sentences).sums
+
+
+@dataclass(frozen=True)
+class Energies(ReplacedTokens):
+    """−Σ f of an encoder that Electric trained: each a log-probability but for a constant (Clark et al. 2020, 2.3)."""
+
+    @property
+    def name(self) -> str:
+        """See ``Scorer``."""
+        return "minus energy"
+
+    def logs(self, logits: Float[Tensor, "rows inner"]) -> Float[Tensor, "rows inner"]:
+        """See ``ReplacedTokens``."""
+        return -logits
 
 
 def scorer(
@@ -170,7 +188,10 @@ def load(folder: Path, within_word: bool = False) -> PseudoLogLikelihood | Repla
     where = encoders.find(folder)
     tokenizer = vocabularies.load(where)
     if encoders.model_type(where) in ("electra", "modernbert"):
-        return scorer(huggingface.load(where), tokenizer, within_word)
+        tower = huggingface.load(where)
+        if huggingface.objective(where) == "electric" and isinstance(tower.head, DetectionHead) and not within_word:
+            return Energies(tower, tokenizer)
+        return scorer(tower, tokenizer, within_word)
     model, said = encoders.foreign(where, "AutoModelForMaskedLM", output_loading_info=True)
     if said["missing_keys"]:
         missing = ", ".join(sorted(said["missing_keys"])[:3])

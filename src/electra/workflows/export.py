@@ -26,7 +26,7 @@ def export(config: ExportConfig) -> Path:
         raise UserError("what and where? electra export RUN --out FOLDER")
     run, out = Path(config.run), Path(config.out)
     final = run / "final" if (run / "final").is_dir() else run
-    parts = [final / name for name in ("discriminator", "generator") if (final / name).is_dir()]
+    parts = [final / name for name in ("discriminator", "encoder", "generator") if (final / name).is_dir()]
     if not parts:
         raise UserError(
             f"{run}: no final/ with towers here; is the run finished? `electra pretrain --out {run}` goes on"
@@ -36,6 +36,7 @@ def export(config: ExportConfig) -> Path:
         raise UserError(f"{taken[0]}: is there already; choose another --out")
     for part in parts:
         readme = part / "README.md"
-        huggingface.save(out / part.name, huggingface.load(part), part, readme.read_text() if readme.exists() else None)
+        card, objective = readme.read_text() if readme.exists() else None, huggingface.objective(part)
+        huggingface.save(out / part.name, huggingface.load(part), part, card, objective)
         print(f"{out / part.name}: {part.name}")
     return out

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import save_file
 
 from electra import config as configs
 from electra.engine import checkpoint
-from electra.engine.optim import AdamW, Linear, OptimizerConfig, Schedule, parameters_of
+from electra.engine.optim import AdamW, GoogleAdam, Linear, Muon, OptimizerConfig, Schedule, parameters_of
 from electra.engine.parallel import Parallel
 from electra.engine.telemetry import RunFolder, Silent, environment, read_metrics
 from electra.engine.train import Engine, Stage, State, scaled, train
@@ -77,6 +77,9 @@ class PretrainConfig:
     schedule: Schedule = field(default_factory=Linear)
     phases: tuple[Phase, ...] = (Phase(),)
     engine: Engine = field(default_factory=Engine)
+    compat: Literal["none", "google"] = "none"
+    """google: the original code's arithmetic. Positions are drawn with replacement, and where one is drawn twice the
+    mean of two ids comes to stand; Adam without bias correction; decay times warm-up."""
     seed: int = 1
     tokens: float = 0.0
     """Train on about so many tokens (padding included) instead of the phases' steps: steps and warm-up are rescaled."""
@@ -104,8 +107,9 @@ def pretrain(config: PretrainConfig) -> Path:
     parallel = Parallel.start()
     say = print if parallel.first else silent
     train_shards, held_shards = open_data(config)
+    asked, config = config, compatible(config)
     probe = probe_of(config) if config.probe and parallel.first else None
-    out = open_run(config, train_shards.fingerprint, parallel)
+    out = open_run(asked, train_shards.fingerprint, parallel)
     pretrainers = [each.to(parallel.device) for each in build(config, train_shards, say)]
     rows = {p.length: Rows(train_shards, config.layout, p.length, config.seed) for p in config.phases}
     length = config.phases[-1].length
@@ -129,6 +133,18 @@ def pretrain(config: PretrainConfig) -> Path:
         finish(config, out, pretrainers[-1], state)
     parallel.wait()
     return out
+
+
+def compatible(config: PretrainConfig) -> PretrainConfig:
+    """The config with what its ``compat`` bundles. Raises ``UserError`` for an optimizer that the original has not."""
+    if config.compat == "none":
+        return config
+    optimizer, schedule = config.optimizer, config.schedule
+    if isinstance(optimizer, Muon) or not isinstance(schedule, Linear):
+        raise UserError(f"compat google: the original has no {optimizer.kind} with {schedule.kind}; adamw and linear")
+    numbers = {key: value for key, value in asdict(optimizer).items() if key != "kind"}
+    objective = replace(config.objective, choose="with-replacement")
+    return replace(config, optimizer=GoogleAdam(**numbers), objective=objective)
 
 
 def probe_of(config: PretrainConfig) -> Probe:
@@ -307,9 +323,8 @@ def finish(config: PretrainConfig, out: Path, pretrainer: Pretrainer, state: Sta
         return
     figures = [line for line in lines if line["split"] == "held-out"][-1]
     for name, tower in pretrainer.parts().items():
-        huggingface.save(
-            out / "final" / name, tower, Path(config.data) / "tokenizer", card(name, asdict(config), figures)
-        )
+        text = card(name, asdict(config), figures)
+        huggingface.save(out / "final" / name, tower, Path(config.data) / "tokenizer", text, config.objective.kind)
     if rest := pretrainer.rest():
         with whole(out / "final" / REST) as file:
             save_file({name: value.cpu().contiguous() for name, value in rest.items()}, file)

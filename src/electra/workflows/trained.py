@@ -17,7 +17,7 @@ from electra.objectives.pretrainer import Pretrainer
 from electra.text import tokenizer
 from electra.text.batches import Rows
 from electra.text.shards import Shards, Split
-from electra.workflows.pretrain import REST, PretrainConfig, corpus_of
+from electra.workflows.pretrain import REST, PretrainConfig, compatible, corpus_of
 
 AT_ONCE = 4096  # tokens
 
@@ -59,7 +59,7 @@ def recipe(run: Path) -> PretrainConfig:
     """The config of a run folder; the defaults, with the objective that its towers allow, for exported towers alone."""
     path = run / "config.json"
     if path.exists() and not (run / "model.safetensors").exists():
-        return configs.load(PretrainConfig(), path)
+        return compatible(configs.load(PretrainConfig(), path))
     return PretrainConfig(objective=Electra(embeddings="own") if (run / "discriminator").is_dir() else Mlm())
 
 
