@@ -1,4 +1,4 @@
-"""Names → sources → parts: which files there are, here and remote, and how the work on them is cut."""
+"""Names → sources → parts: which files there are, and how the work on them is cut."""
 
 import bz2
 import gzip
@@ -6,11 +6,9 @@ import json
 import lzma
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pyarrow
 import pytest
@@ -20,31 +18,14 @@ from hypothesis import strategies as st
 from electra.errors import UserError
 from electra.text import readers, sources
 from electra.text.corpus import Boundary, Format, Skipped, Span
-from electra.text.sources import Part, Source
-
-
-def lay(folder: Path, *names: str) -> None:
-    """Text files of a few bytes."""
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(f"text of {name}")
+from electra.text.sources import Source
+from formats import lay, of_parts, of_spans
 
 
 def paths(*patterns: Path | str) -> list[Path]:
     """The files of the patterns, which are all of one source."""
     (source,) = sources.sources([str(pattern) for pattern in patterns])
     return [Path(span.path) for span in source.spans]
-
-
-def texts(spans: Sequence[Span], form: Format | None = None, skipped: Skipped | None = None) -> list[str]:
-    """The texts of some spans, in order."""
-    skipped = Skipped() if skipped is None else skipped
-    return [document.text for span in spans for document in readers.documents(span, form or Format(), skipped)]
-
-
-def of_parts(work: Sequence[Part], form: Format | None = None, skipped: Skipped | None = None) -> list[str]:
-    """The texts of all parts, in order."""
-    return [text for part in work for text in texts(part.spans, form, skipped)]
 
 
 def test_globs_and_folders_are_searched_in_order_and_nothing_is_read_twice(tmp_path: Path) -> None:
@@ -155,177 +136,6 @@ def test_standard_input_and_the_builtin_corpus_have_no_size_that_is_known(name: 
     assert sources.sources([name, f"again={name}"]) == [Source("text", (Span(name),))]
 
 
-@pytest.fixture
-def hub(tmp_path: Path) -> Path:
-    """A folder of JSON lines in several files that ``datasets`` loads."""
-    folder = tmp_path / "rows"
-    folder.mkdir()
-    for number in range(3):
-        rows = [{"text": f"row {number}-{row}"} for row in range(4)] + [{"text": None}]
-        (folder / f"{number}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return folder
-
-
-def test_a_data_set_that_datasets_loads_is_streamed_shard_by_shard(hub: Path) -> None:
-    (source,) = sources.sources([f"rows=hub:{hub}"])
-    assert source == Source("rows", tuple(Span(f"hub:{hub}#{shard}/3") for shard in range(3)))
-    work, skipped = sources.parts([source], Format()), Skipped()
-    assert [len(part.spans) for part in work] == [1, 1, 1]
-    assert of_parts(work, skipped=skipped) == [f"row {number}-{row}" for number in range(3) for row in range(4)]
-    assert skipped.lines() == [f"skipped 3: row has no text under 'text' (first at hub:{hub}#0/3, row 4)"]
-
-
-def test_what_datasets_cannot_load_is_an_error_of_one_line(hub: Path) -> None:
-    for pattern, said in ((f"hub:{hub}/absent", "datasets cannot load this"), (f"hub:{hub}::test", "Bad split: test")):
-        with pytest.raises(UserError, match=said) as raised:
-            sources.sources([pattern])
-        assert "\n" not in str(raised.value)
-    (hub / "1.jsonl").write_text('{"text": "a"}\n{"text": 5 5}\n')
-    with pytest.raises(UserError, match=f"^hub:{hub}: datasets cannot load this: "):
-        texts([Span(f"hub:{hub}#1/3")])
-    (hub / "1.jsonl").unlink()
-    with pytest.raises(UserError, match=f"^hub:{hub}: "):
-        texts([Span(f"hub:{hub}#2/3")])
-
-
-def test_a_data_set_without_the_field_names_its_columns(hub: Path) -> None:
-    with pytest.raises(UserError, match=f"^hub:{hub}: no column 'body'; its columns: 'text'. --field names the right"):
-        texts([Span(f"hub:{hub}#0/3")], Format(field="body"))
-
-
-def test_paths_of_fsspec_are_files_folders_and_globs(tmp_path: Path) -> None:
-    lay(tmp_path, "x/a.txt", "x/y/b.txt", "x/y/c.md", "x/d[1].txt")
-    of = {
-        name: Span(f"file://{tmp_path}/x/{name}", 0, len(f"text of x/{name}"))
-        for name in ("a.txt", "d[1].txt", "y/b.txt")
-    }
-    for pattern, names in (
-        ("x/a.txt", ["a.txt"]),
-        ("x", list(of)),
-        ("x/**/*.txt", list(of)),
-        ("x/d[1].txt", ["d[1].txt"]),
-    ):
-        (source,) = sources.sources([f"some=file://{tmp_path}/{pattern}"])
-        assert source == Source("some", tuple(of[name] for name in names))
-    assert texts(list(of.values())) == [f"text of x/{name}" for name in of]
-
-
-@pytest.mark.parametrize(
-    ("pattern", "said"),
-    [
-        ("file://FOLDER/absent.txt", "no such file"),
-        ("file://FOLDER/*.txt", "no text there; .txt, .txt.gz"),
-        ("file://FOLDER/table.xlsx", "no text there; .txt, .txt.gz"),
-        ("unheard-of://FOLDER", "ValueError: Protocol not known: unheard-of"),
-    ],
-)
-def test_what_is_not_there_remotely_is_named(tmp_path: Path, pattern: str, said: str) -> None:
-    (tmp_path / "table.xlsx").write_text("a,b")
-    pattern = pattern.replace("FOLDER", str(tmp_path))
-    with pytest.raises(UserError) as raised:
-        sources.sources([pattern])
-    assert str(raised.value).startswith(f"{pattern}: {said}")
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[Any]:
-    """A client of an S3 server on this machine, with an empty bucket ``bucket``."""
-    pytest.importorskip("s3fs", reason="s3:// needs the package s3fs")
-    server_of = pytest.importorskip("moto.server", reason="a server of s3:// needs the package moto[server]")
-    import boto3
-
-    server = server_of.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*server.get_host_and_port()))
-        patch.setenv("AWS_ACCESS_KEY_ID", "anyone")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "anything")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        client = boto3.client("s3")
-        client.create_bucket(Bucket="bucket")
-        yield client
-    server.stop()
-
-
-def test_objects_of_s3_are_read_in_ranges(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "PART", 1 << 20)
-    documents = [f"text {n} " + "of many words " * 100 for n in range(6000)]
-    content = {
-        "a.jsonl": "".join(json.dumps({"text": text}) + "\n" for text in documents).encode(),
-        "b.txt": "\n\n".join(documents).encode(),
-        "c.txt.gz": gzip.compress("\n\n".join(documents).encode()),
-        "d.csv": b"text,n\n" + "".join(f'"{text}",1\n' for text in documents).encode(),
-        "e.md": b"",
-    }
-    for name, body in content.items():
-        s3.put_object(Bucket="bucket", Key=f"ranges/{name}", Body=body)
-    (source,) = sources.sources(["s3://bucket/ranges"])
-    names = [name for name in content if name != "e.md"]
-    assert source.spans == tuple(Span(f"s3://bucket/ranges/{name}", 0, len(content[name])) for name in names)
-    assert sources.sources(["s3://bucket/ranges/*.*"]) == [source]
-    work, skipped = sources.parts([source], Format()), Skipped()
-    cut = [span.path for part in work for span in part.spans]
-    assert [cut.count(f"s3://bucket/ranges/{name}") for name in names] == [8, 8, 1, 1]
-    found = of_parts(work, skipped=skipped)
-    assert [text.strip("\n") for text in found] == documents * 4
-    assert not skipped
-
-
-def test_columns_are_read_from_s3(s3: Any, tmp_path: Path) -> None:
-    import datasets
-
-    rows = datasets.Dataset.from_dict({"text": [f"text {n}" for n in range(3000)]})
-    rows.to_parquet(tmp_path / "a.parquet")
-    rows.save_to_disk("s3://bucket/saved")
-    s3.upload_file(str(tmp_path / "a.parquet"), "bucket", "saved/a.parquet")
-    (source,) = sources.sources(["s3://bucket/saved/"])
-    assert [span.path.rpartition(".")[2] for span in source.spans] == ["parquet", "arrow"]
-    assert texts(source.spans) == 2 * rows["text"][:]
-
-
-def test_invalid_utf8_is_located_in_s3(s3: Any) -> None:
-    s3.put_object(Bucket="bucket", Key="bad.txt", Body=b"good\n\nbad \xff\n\n")
-    skipped = Skipped()
-    assert texts([Span("s3://bucket/bad.txt", 6, 13)], skipped=skipped) == []
-    assert skipped.lines() == ["skipped 1: document is not UTF-8 (first at s3://bucket/bad.txt, line 3)"]
-
-
-@pytest.mark.parametrize("path", ["s3://bucket/absent.txt", "s3://absent-bucket/a.txt"])
-def test_a_bucket_or_object_that_is_not_there_is_named(s3: Any, path: str) -> None:
-    with pytest.raises(UserError, match=f"^{path}: no such file$"):
-        sources.sources([path])
-    with pytest.raises(UserError, match=f"^{path}: no such file$"):
-        texts([Span(path, 0, 1)])
-
-
-def test_an_object_that_goes_while_it_is_read_is_an_error(s3: Any) -> None:
-    body = b"word " * (1 << 20) + b"\n\n"
-    s3.put_object(Bucket="bucket", Key="going.txt", Body=body * 4)
-    found = readers.documents(Span("s3://bucket/going.txt", 0, 4 * len(body)), Format(), Skipped())
-    next(found)
-    s3.delete_object(Bucket="bucket", Key="going.txt")
-    with pytest.raises(UserError, match=r"^s3://bucket/going.txt: "):
-        list(found)
-
-
-def test_an_object_that_shrank_since_it_was_planned_is_an_error(s3: Any) -> None:
-    s3.put_object(Bucket="bucket", Key="small.txt", Body=b"12345")
-    with pytest.raises(UserError, match=r"^s3://bucket/small.txt: 5 bytes, and 9 a moment ago; it changes while"):
-        texts([Span("s3://bucket/small.txt", 0, 9)])
-
-
-def test_a_server_that_does_not_answer_is_an_error_of_one_line(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    import s3fs
-
-    s3fs.S3FileSystem.clear_instance_cache()
-    with pytest.raises(UserError, match=r"^s3://bucket/a.txt: .*Could not connect") as raised:
-        sources.sources(["s3://bucket/a.txt"])
-    s3fs.S3FileSystem.clear_instance_cache()
-    assert "\n" not in str(raised.value)
-
-
 def whole(path: Path, name: str = "text") -> list[Source]:
     """A source of one file."""
     return [Source(name, (Span(str(path), 0, path.stat().st_size),))]
@@ -388,7 +198,7 @@ def test_compressed_files_and_tables_are_in_one_piece(
     path.write_bytes(compress.get(ending.split(".")[-1], bytes)(content))
     (part,) = sources.parts(whole(path), Format())
     assert part.spans == whole(path)[0].spans
-    assert [text.strip() for text in texts(part.spans)] == [f"text {n}" for n in range(999)]
+    assert [text.strip() for text in of_spans(part.spans)] == [f"text {n}" for n in range(999)]
 
 
 def test_a_file_that_is_one_document_is_in_one_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -471,7 +281,7 @@ def test_the_pieces_of_json_lines_have_the_documents_of_the_whole(
         path = Path(folder, "a.jsonl")
         path.write_bytes("".join(lines).encode())
         source, once, cut = whole(path), Skipped(), Skipped()
-        expected = texts(source[0].spans, skipped=once)
+        expected = of_spans(source[0].spans, skipped=once)
         assert expected == [text for text in documents if text and text.strip()]
         assert of_parts(sources.parts(source, Format()), skipped=cut) == expected
         assert cut.said() == once.said()

@@ -1,0 +1,96 @@
+"""The runs of ``electra finetune``: resumed, on two processes, stopped early, swept over rates, and without success."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from electra.engine.optim import AdamW
+from electra.engine.telemetry import read_metrics
+from electra.engine.train import Engine
+from electra.errors import UserError
+from electra.workflows.finetune import finetune
+from finetuning import CLASSIC, TUNING, config, exported, result, write_csv
+from processes import run_two
+
+
+def test_it_goes_on_where_it_stopped_and_finished_runs_are_kept(
+    classic: Path, tmp_path: Path, files: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from electra.engine import train as engine
+
+    settings = Engine(compile="never", evaluate_every=0, save_every=20, keep=1, log_every=5)
+    whole = finetune(config(classic, tmp_path / "whole", files, engine=settings, tuning=replace(TUNING, epochs=2)))
+    step, calls = engine.Loop.step, []
+
+    def stopped(loop: engine.Loop, stop: bool = False) -> None:
+        calls.append(1)
+        if len(calls) == 33:
+            raise KeyboardInterrupt
+        step(loop, stop)
+
+    asked = config(classic, tmp_path / "parts", files, engine=settings, tuning=replace(TUNING, epochs=2))
+    monkeypatch.setattr(engine.Loop, "step", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(asked)
+    with pytest.raises(UserError, match=r"seed-1: holds a run of other settings \(settings\)"):
+        finetune(replace(asked, tuning=replace(TUNING, epochs=2, rows=4)))
+    shorter = write_csv(tmp_path / "train.csv", [{"body": "w1 alpha", "topic": "yes"}, {"body": "w1", "topic": "no"}])
+    with pytest.raises(UserError, match="seed-1: was begun on other data"):
+        finetune(replace(asked, train=shorter))
+    assert not (tmp_path / "parts" / "train" / "seed-1" / "result.json").exists()
+    parts = finetune(asked)
+    assert result(tmp_path / "parts") == result(tmp_path / "whole") and len(calls) == 33 + 40
+    for folder in ("parts", "whole"):
+        assert json.loads((tmp_path / folder / "train" / "seed-1" / "predictions.json").read_text()) == json.loads(
+            (tmp_path / "whole" / "train" / "seed-1" / "predictions.json").read_text()
+        )
+    assert finetune(asked) == parts and len(calls) == 73, "finished runs are not run again"
+    assert whole["train"]["figures"]["dev/accuracy"]["median"] == parts["train"]["figures"]["dev/accuracy"]["median"]
+    with pytest.raises(UserError, match=r"seed-1: holds a run of other settings \(settings\); choose another --out"):
+        finetune(replace(asked, tuning=replace(TUNING, epochs=3)))
+
+
+def test_two_processes_give_the_loss_of_one(tokens: Path, tmp_path: Path, files: dict) -> None:
+    dropping = exported(tmp_path / "model", replace(CLASSIC, dropout=0.1, attention_dropout=0.1), tokens)
+    settings = Engine(compile="never", log_every=1, evaluate_every=15, save_every=0)
+    tuning = replace(TUNING, epochs=1, dropout=0.1)
+    one = config(dropping, tmp_path / "one", files, engine=settings, tuning=tuning, patience=5)
+    finetune(one)
+    code = f"""
+from electra.workflows.finetune import *
+from electra.engine.optim import *
+from electra.tasks.labelled import Columns
+finetune({replace(one, out=str(tmp_path / "two"))!r})
+"""
+    run_two(code)
+    first, second = (
+        [line["loss"] for line in read_metrics(tmp_path / out / "train" / "seed-1" / "metrics.jsonl") if "loss" in line]
+        for out in ("one", "two")
+    )
+    assert len(first) == 30 and first == pytest.approx(second, rel=1e-3)
+    assert result(tmp_path / "one") == result(tmp_path / "two")
+
+
+def test_patience_stops_and_takes_the_best(classic: Path, tmp_path: Path, files: dict) -> None:
+    tuning = replace(TUNING, epochs=30)
+    finetune(config(classic, tmp_path, files, tuning=tuning, patience=2))
+    lines = [json.loads(line) for line in (tmp_path / "train" / "seed-1" / "metrics.jsonl").read_text().splitlines()]
+    history = [line["accuracy"] for line in lines if line["split"] == "held-out"]
+    assert len(history) == history.index(max(history)) + 1 + 2 < 30
+    assert result(tmp_path)["dev"]["accuracy"] == pytest.approx(max(history))
+
+
+def test_a_sweep_names_the_best_rate(classic: Path, tmp_path: Path, files: dict, capsys: pytest.CaptureFixture) -> None:
+    found = finetune(config(classic, tmp_path, files, sweep=(1e-7, 5e-3), tuning=replace(TUNING, epochs=4)))
+    assert found["train"]["rate"] == "rate-0.005" and "rate-1e-07" in capsys.readouterr().out
+    assert (tmp_path / "train" / "rate-1e-07" / "seed-1" / "result.json").exists()
+
+
+def test_runs_that_learned_nothing_are_named(classic: Path, tmp_path: Path, files: dict) -> None:
+    slow = replace(TUNING, epochs=1, optimizer=AdamW(learning_rate=0.0))
+    found = finetune(config(classic, tmp_path, files, tuning=slow))
+    (name,) = found["train"]["failed"] or [""]
+    predictions = json.loads((tmp_path / "train" / "seed-1" / "predictions.json").read_text())["dev"]
+    assert (len(set(predictions)) == 1) == name.endswith("train/seed-1")
