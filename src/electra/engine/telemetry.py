@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
+from electra.errors import told_as
 from electra.progress import Progress
 
 
@@ -82,9 +83,18 @@ class RunFolder:
 
 
 def read_metrics(path: Path) -> list[dict]:
-    """The lines of a metrics.jsonl; a last line that a kill cut short is left out."""
+    """The lines of a metrics.jsonl; a last line that a kill cut short is left out.
+
+    Raises:
+        UserError: a line that is no JSON.
+    """
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    found = []
+    for number, line in enumerate(lines, 1):
+        if line.endswith("\n"):
+            with told_as(f"{path}, line {number}: damaged; take the line out, and the run goes on", ValueError):
+                found.append(json.loads(line))
+    return found
 
 
 def rounded(figures: Mapping[str, object]) -> dict[str, object]:
