@@ -14,12 +14,28 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from electra.model.config import ClassicConfig, generator_config
-from electra.model.embeddings import Shared
-from electra.model.encoder import Tower
-from electra.model.heads import TokenHead
+from electra.model.blocks import ClassicLayer
+from electra.model.config import ClassicConfig
+from electra.model.embeddings import ClassicEmbeddings, Embeddings
+from electra.model.encoder import Encoder
+from electra.model.heads import ClassicDetectionHead, TokenHead
+from electra.objectives.build import Corpus, Electra, Electric, Mlm, Objective
+from electra.objectives.corrupt import Generate
+from electra.objectives.generators import MaskedGenerator, TwoTowers
+from electra.objectives.pretrainer import Pretrainer
 
 Arrays = Mapping[str, np.ndarray]
+
+CLS, SEP, MASK = 101, 102, 103
+OBJECTIVES: dict[str, Objective] = {
+    "parity_small_ordered": Electra(),
+    "parity_mlm": Mlm(),
+    "parity_dup": Electra(mask_rate=0.25, choose="with-replacement"),
+    "parity_untied_emb": Electra(embeddings="own"),
+    "parity_uniform_gen": Electra(generator="uniform"),
+    "parity_twotower": Electra(generator="two-tower"),
+    "parity_electric_dup": Electric(mask_rate=0.25, choose="with-replacement"),
+}
 
 EMBEDDINGS = {
     "tokens.weight": ["word_embeddings"],
@@ -55,80 +71,96 @@ DETECTION_HEAD = {
     "classifier.weight": ["dense_1/kernel"],
     "classifier.bias": ["dense_1/bias"],
 }
+TABLES: dict[type, Mapping[str, list[str]]] = {
+    ClassicEmbeddings: EMBEDDINGS,
+    nn.Linear: {"weight": ["kernel"], "bias": ["bias"]},
+    ClassicLayer: LAYER,
+    TokenHead: TOKEN_HEAD,
+    ClassicDetectionHead: DETECTION_HEAD,
+}
 
 
-def pairs(
-    npz: Arrays, prefix: str, embeddings: nn.Module, generator: Tower | None, discriminator: Tower | None
-) -> Iterator[tuple[str, nn.Parameter, Tensor]]:
-    """(the original's name, the parameter, the original's array) for every parameter of the embeddings and towers.
+def encoders(pretrainer: Pretrainer) -> dict[str, tuple[Embeddings, Encoder]]:
+    """Every tower's embeddings and encoder, by the tower's name in the original; the one that is kept comes first."""
+    found = {"electra": (pretrainer.encoder.embeddings, pretrainer.encoder.encoder)}
+    generator = pretrainer.corrupt.generator if isinstance(pretrainer.corrupt, Generate) else None
+    if isinstance(generator, MaskedGenerator):
+        found["generator"] = generator.tower.embeddings, generator.tower.encoder
+    elif isinstance(generator, TwoTowers):
+        found["generator_ltr"] = generator.embeddings, generator.left
+        found["generator_rtl"] = generator.embeddings, generator.right
+    return found
 
-    ``prefix`` is "var0/", "grad/", "step1/" and the like. The MLM cases have one tower, named electra, with the head of
-    a generator: give it as ``generator`` alone.
+
+def heads(pretrainer: Pretrainer) -> dict[str, nn.Module]:
+    """Every head by its name in the original."""
+    if not isinstance(pretrainer.corrupt, Generate):
+        return {"generator_predictions": pretrainer.encoder.head}
+    found: dict[str, nn.Module] = {"discriminator_predictions": pretrainer.encoder.head}
+    generator = pretrainer.corrupt.generator
+    if isinstance(generator, MaskedGenerator):
+        found["generator_predictions"] = generator.tower.head
+    elif isinstance(generator, TwoTowers):
+        found["cloze_predictions"] = generator.head
+    return found
+
+
+def modules(pretrainer: Pretrainer) -> dict[str, nn.Module]:
+    """The modules that ``TABLES`` knows, by their scope in the original; embeddings that two towers read once."""
+    found = heads(pretrainer)
+    for name, (embeddings, encoder) in encoders(pretrainer).items():
+        if embeddings not in found.values():
+            found[f"{name}/embeddings"] = embeddings
+        if isinstance(encoder.project, nn.Linear):
+            found[f"{name}/embeddings_project"] = encoder.project
+        found |= {f"{name}/encoder/layer_{index}": layer for index, layer in enumerate(encoder.layers)}
+    return found
+
+
+def pairs(npz: Arrays, prefix: str, pretrainer: Pretrainer) -> list[tuple[str, nn.Parameter, Tensor]]:
+    """(the original's name, the parameter, the original's array) for every parameter.
+
+    ``prefix`` is "var0/", "grad/", "step1/" and the like. No parameter is left, and no array under the prefix.
     """
-    yield from section(npz, f"{prefix}electra/embeddings/", embeddings, EMBEDDINGS)
-    if generator is not None:
-        yield from tower(npz, prefix, "generator" if discriminator is not None else "electra", generator)
-    if discriminator is not None:
-        yield from tower(npz, prefix, "electra", discriminator)
+    found = [pair for scope, module in modules(pretrainer).items() for pair in section(npz, prefix + scope, module)]
+    assert {id(value) for _, value, _ in found} == {id(value) for value in pretrainer.parameters()}
+    assert {name for names, _, _ in found for name in names.split(" ")} == {n for n in npz if n.startswith(prefix)}
+    return found
 
 
-def load_variables(
-    npz: Arrays, prefix: str, embeddings: nn.Module, generator: Tower | None, discriminator: Tower | None
-) -> None:
-    """Give every parameter the original's value. Every variable under ``prefix`` is used, and no parameter is left."""
-    found = list(pairs(npz, prefix, embeddings, generator, discriminator))
-    parts = [part for part in (embeddings, generator, discriminator) if part is not None]
-    wanted = {id(value) for part in parts for value in part.parameters()}
-    assert {id(value) for _, value, _ in found} == wanted
-    used = {name for names, _, _ in found for name in names.split(" ")}
-    assert used == {name for name in npz if name.startswith(prefix)}
-    with torch.no_grad():
-        for _, value, array in found:
-            value.copy_(array)
-
-
-def tower(npz: Arrays, prefix: str, name: str, tower: Tower) -> Iterator[tuple[str, nn.Parameter, Tensor]]:
-    """The pairs of a tower's encoder and head."""
-    if isinstance(tower.encoder.project, nn.Linear):
-        table = {"weight": ["kernel"], "bias": ["bias"]}
-        yield from section(npz, f"{prefix}{name}/embeddings_project/", tower.encoder.project, table)
-    for index, layer in enumerate(tower.encoder.layers):
-        yield from section(npz, f"{prefix}{name}/encoder/layer_{index}/", layer, LAYER)
-    if isinstance(tower.head, TokenHead):
-        yield from section(npz, f"{prefix}generator_predictions/", tower.head, TOKEN_HEAD)
-    else:
-        yield from section(npz, f"{prefix}discriminator_predictions/", tower.head, DETECTION_HEAD)
-
-
-def section(
-    npz: Arrays, prefix: str, module: nn.Module, table: Mapping[str, list[str]]
-) -> Iterator[tuple[str, nn.Parameter, Tensor]]:
+def section(npz: Arrays, scope: str, module: nn.Module) -> Iterator[tuple[str, nn.Parameter, Tensor]]:
     """The pairs of one module: kernels turned over, parts of one matrix joined."""
-    parameters = dict(module.named_parameters())
+    parameters, table = dict(module.named_parameters()), TABLES[type(module)]
     assert parameters.keys() == table.keys()
     for ours, theirs in table.items():
-        names = [prefix + name for name in theirs]
+        names = [f"{scope}/{name}" for name in theirs]
         arrays = [npz[name].T if name.endswith("kernel") else npz[name] for name in names]
         yield " ".join(names), parameters[ours], torch.from_numpy(np.concatenate(arrays))
 
 
-def named_values(
-    embeddings: nn.Module, generator: Tower | None, discriminator: Tower | None
-) -> Iterator[tuple[str, Tensor]]:
+@torch.no_grad()
+def load_variables(npz: Arrays, prefix: str, pretrainer: Pretrainer) -> None:
+    """Give every parameter the original's value."""
+    for _, value, array in pairs(npz, prefix, pretrainer):
+        value.copy_(array)
+
+
+def named_values(pretrainer: Pretrainer) -> Iterator[tuple[str, Tensor]]:
     """(the original's name, this project's value of it), queries, keys and values apart."""
     nothing = defaultdict(lambda: np.zeros(1, np.float32))
-    for joined, value, _ in pairs(nothing, "", embeddings, generator, discriminator):
+    for joined, value, _ in pairs(nothing, "", pretrainer):
         parts = joined.split(" ")
         yield from zip(parts, value.detach().chunk(len(parts)), strict=True)
 
 
 class Case:
-    """One file of the original's numbers: ``npz``, ``config`` of the encoder, and the towers with its variables.
+    """One file of the original's numbers: ``npz``, ``config`` of the encoder, and the ``pretrainer`` of an objective
+    with its variables.
 
-    ``generator`` and ``discriminator`` share ``embeddings``; the MLM case has no discriminator.
+    ``objective`` is what the file was made with unless another is given that computes the same.
     """
 
-    def __init__(self, shared: Path, name: str):
+    def __init__(self, shared: Path, name: str, objective: Objective | None = None):
         with np.load(shared / "oracle" / f"{name}.npz") as npz:
             self.npz: dict[str, np.ndarray] = {key: npz[key] for key in npz.files}
         self.meta: dict[str, Any] = json.loads(str(self.npz["meta_json"]))
@@ -145,15 +177,9 @@ class Case:
             dropout=0.0,
             attention_dropout=0.0,
         )
-        sharing = Shared(self.config)
-        self.embeddings, self.discriminator = sharing.discriminator, None
-        if settings["electra_objective"]:
-            small = generator_config(self.config, settings["generator_hidden_size"], settings["generator_layers"])
-            self.generator = Tower.token(small, self.embeddings)
-            self.discriminator = Tower.detection(self.config, self.embeddings)
-        else:
-            self.generator = Tower.token(self.config, self.embeddings)
-        load_variables(self.npz, "var0/", self.embeddings, self.generator, self.discriminator)
+        self.objective = objective or OBJECTIVES[name]
+        self.pretrainer: Pretrainer = self.objective.build(self.config, Corpus(MASK), seed=1)
+        load_variables(self.npz, "var0/", self.pretrainer)
 
     def tensor(self, name: str) -> Tensor:
         """An array of the file; whole numbers as int64."""

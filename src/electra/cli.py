@@ -78,6 +78,12 @@ VERBS = {
         "electra finetune runs/s1 --task cola --data glue/CoLA --out ft/ --seeds 5",
         positional=("model",),
     ),
+    "compare": Verb(
+        "objectives at equal cost: tables and figures of what their encoders are worth",
+        "electra.workflows.compare:compare:CompareConfig",
+        "electra compare --objectives electra mlm --data data/ --budgets 1e13 1e14 --out cmp/",
+        goes_on="--out",
+    ),
     "inspect": Verb(
         "which tokens of a text look replaced",
         "electra.workflows.inspect:inspect:InspectConfig",
@@ -153,9 +159,11 @@ def settle(name: str, verb: Verb, arguments: list[str]) -> tuple[Callable[[Any],
     except argparse.ArgumentError as error:
         raise UserError(str(error)) from error
     layers = [chosen.config] if chosen.config else []
-    if verb.preset:
-        begun = None if chosen.preset or chosen.config else saved(verb, arguments)
-        layers.insert(0, begun or recipes.path(chosen.preset or verb.preset))
+    named = chosen.config or getattr(chosen, "preset", None)
+    if begun := None if named else saved(verb, arguments):
+        layers = [begun]
+    elif verb.preset:
+        layers.insert(0, recipes.path(chosen.preset or verb.preset))
     function, config_class = verb.load()
     base = config_class()
     for file in layers:

@@ -36,9 +36,9 @@ def save(folder: Path, tower: Tower, tokenizer: Path | None, card: str | None, o
     """Write a folder that ``AutoModel`` loads: ElectraForMaskedLM or ElectraForPreTraining for a classic tower,
     ModernBertForMaskedLM or ModernBertForTokenClassification (labels original, replaced) for a modern one.
 
-    ``tokenizer`` is a folder whose tokenizer files are copied, ``card`` the text of README.md, ``objective`` what it was
-    trained by, which config.json then says. The folder is whole or
-    absent; one that is there is replaced. Embeddings that two towers share are written with each.
+    ``tokenizer`` is a folder whose tokenizer files are copied, ``card`` the text of README.md, ``objective`` what it
+    was trained by, which config.json then says. The folder is whole or absent; one that is there is replaced.
+    Embeddings that two towers share are written with each.
 
     Raises:
         UserError: the tokenizer is missing or has more word pieces than the tower, or the disk does not take the files.

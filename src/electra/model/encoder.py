@@ -112,9 +112,7 @@ class Tower(nn.Module):
         Raises:
             UserError: the layers' shapes differ.
         """
-        here, there = (
-            [value.shape for value in tower.encoder.layers[:count].parameters()] for tower in (self, other)
-        )
+        here, there = ([value.shape for value in tower.encoder.layers[:count].parameters()] for tower in (self, other))
         if here != there:
             sizes = [f"{tower.config.layers} layers {tower.config.hidden_size} wide" for tower in (self, other)]
             raise UserError(f"{sizes[0]} cannot share {count} of them with {sizes[1]}: say generator_width 1")

@@ -20,15 +20,15 @@ def slots(length: int, rate: float) -> int:
     return max(1, int((rate + 0.005) * length))
 
 
-def chosen_counts(batch: Batch, rate: float | Float[Tensor, ""], room: int = 0) -> Int[Tensor, " rows"]:
-    """How many positions are chosen in each row: max(1, min(room, round_half_even(rate · n))) of its n tokens.
+def chosen_counts(batch: Batch, rate: float | Float[Tensor, ""]) -> Int[Tensor, " rows"]:
+    """How many positions are chosen in each row: max(1, min(room, round_half_even(rate · n))) of its n tokens, where
+    the room is that of ``slots``.
 
-    ``room`` is that of the rate unless it is said. Never more than there are tokens that may be chosen, so a row of
-    special tokens alone has none.
+    Never more than there are tokens that may be chosen, so a row of special tokens alone has none.
     """
     tokens = (batch.documents > 0).sum(1)
-    most = room or slots(batch.ids.shape[1], float(rate))
-    wanted = torch.round(rate * tokens.double()).long().clamp(1, most)
+    room = (rate + 0.005) * batch.ids.shape[1] // 1
+    wanted = torch.round(rate * tokens.double()).clamp(max=room).clamp(min=1).long()
     return torch.minimum(wanted, batch.choosable.sum(1))
 
 
@@ -50,8 +50,8 @@ class Mask(nn.Module):
         """How many positions are to be chosen in each row."""
         if not self.rate_end:
             return chosen_counts(batch, self.rate)
-        rate = self.rate + (self.rate_end - self.rate) * progress.double()
-        return chosen_counts(batch, rate, self.slots(batch.ids.shape[1]))
+        done = progress.to(batch.ids.device, torch.float64)
+        return chosen_counts(batch, self.rate * (1 - done) + self.rate_end * done)
 
     def choose(self, batch: Batch, keys: Int[Tensor, " rows"], progress: Float[Tensor, ""]) -> Choice:
         """The chosen positions, every set of as many equally likely."""

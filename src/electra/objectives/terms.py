@@ -137,7 +137,7 @@ class Detection(Term):
 
 
 class NoiseContrast(Detection):
-    """"Was this position resampled?", by P = σ(f(x) + log q(x) + log(m / (1 − m))) (Electric, equation 3, its sign
+    """ "Was this position resampled?", by P = σ(f(x) + log q(x) + log(m / (1 − m))) (Electric, equation 3, its sign
     turned): trained so, −f is the logarithm of the token's unnormalised probability given all others.
 
     A sample that equals the original counts as resampled. ``q`` is the generator's, from the clean text; no gradient

@@ -5,16 +5,23 @@ from collections.abc import Sequence
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Columns as wide as they need to be: the first to the left, the others to the right; floats to three digits."""
-    cells = [[cell(value) for value in row] for row in (header, *rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    lines = [
-        "  ".join(
-            text.ljust(width) if not column else text.rjust(width)
-            for column, (text, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in cells
-    ]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+    first, *rest = aligned([header, *rows])
+    rule = ["-" * len(text) for text in first]
+    return "\n".join("  ".join(row).rstrip() for row in (first, rule, *rest))
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """The same in Markdown, which reads as a table as it stands too."""
+    first, *rest = aligned([[cell(value).replace("|", "\\|") for value in row] for row in (header, *rows)])
+    rule = ["-" * len(first[0]), *("-" * (len(text) - 1) + ":" for text in first[1:])]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (first, rule, *rest))
+
+
+def aligned(rows: Sequence[Sequence[object]]) -> list[list[str]]:
+    """The cells of all rows, filled up to the widths of their columns."""
+    cells = [[cell(value) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in cells]
 
 
 def cell(value: object) -> str:

@@ -1,0 +1,113 @@
+"""How ``electra compare`` judges an encoder: probes and fine-tuning on labelled tasks, and minimal pairs."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from electra import config as configs
+from electra.engine.parallel import Parallel, flushing
+from electra.errors import UserError, told_as
+from electra.interchange import encoders
+from electra.tasks import minimal_pairs, sentence_scores
+from electra.tasks.probes import probe
+from electra.tasks.problem import FineTuning
+from electra.tasks.run import MODEL, Run, Settings
+from electra.tasks.samples import Task
+from electra.tasks.sequences import Sequences
+from electra.text.whole import whole
+from electra.workflows.pretrain import differences
+
+LENGTH = 128  # tokens that a probe reads of a text
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """Gives scores by name; ``asked`` is all that they depend on besides the encoder and its seed."""
+
+    name: str
+    asked: dict[str, Any]
+
+    def scores(self, encoder: Path, seed: int) -> dict[str, float] | None:
+        """Of the encoder in a folder; None if a signal stopped the work."""
+
+
+class OnTask:
+    """A linear probe of each frozen layer, and fine-tuning."""
+
+    def __init__(self, task: Task, tuning: FineTuning, seeds: int, texts: int):
+        """``seeds``: of fine-tuning, for each encoder. ``texts``: those that the probe takes of each split; 0: all."""
+        first = task.evaluated[0]
+        self.task = replace(task, splits={name: task.splits[name] for name in ("train", first)})
+        self.name, self.tuning, self.seeds, self.texts = task.name, tuning, seeds, texts
+        content = hashlib.sha256(repr(self.task).encode()).hexdigest()[:16]
+        self.asked = {"task": content, "tuning": configs.plain(tuning), "seeds": seeds, "texts": texts}
+
+    def scores(self, encoder: Path, seed: int) -> dict[str, float] | None:
+        """See ``Judge``."""
+        parallel = Parallel.start()
+        reader, tokenizer = encoders.load(encoder)
+        with flushing():
+            probed = probe(reader.to(parallel.device), tokenizer, self.task, LENGTH, self.texts)
+        problem, tuned = Sequences(self.task), []
+        for number in range((seed - 1) * self.seeds + 1, seed * self.seeds + 1):  # no two encoders of one objective
+            folder = encoder / "tuned" / self.name / f"seed-{number}"
+            found = Run(problem, encoder, Settings(self.tuning), number, folder).figures(parallel)
+            if found is None:
+                return None
+            tuned.append(found[problem.evaluated[0]][problem.metrics[0]])
+            shutil.rmtree(folder / MODEL, ignore_errors=True)
+        last = max(int(name.split()[1]) for name in probed if name.startswith("layer "))
+        return {
+            f"{self.name}: probe, best layer": probed["best"],
+            f"{self.name}: probe, last layer": probed[f"layer {last}"],
+            f"{self.name}: fine-tuned, {problem.metrics[0]}": sum(tuned) / len(tuned),
+        }
+
+
+class OnPairs:
+    """How often the better sentence of a minimal pair gets the better score."""
+
+    name = "minimal-pairs"
+
+    def __init__(self, path: Path, limit: int):
+        """``limit``: pairs of each paradigm; 0: all. Raises ``UserError`` for files that are none."""
+        self.path, self.limit = path, limit
+        pairs, self.notes = minimal_pairs.read(path)
+        content = hashlib.sha256(repr([(pair.good, pair.bad) for pair in pairs]).encode()).hexdigest()[:16]
+        self.asked = {"pairs": content, "limit": limit}
+
+    def scores(self, encoder: Path, seed: int) -> dict[str, float]:
+        """See ``Judge``."""
+        with flushing():
+            found = minimal_pairs.evaluate(self.path, sentence_scores.load(encoder), self.limit)
+        return {"minimal pairs": found["accuracy"]}
+
+
+def scores_of(encoder: Path, judge: Judge) -> Path:
+    """The file of the judge's scores of the encoder in a folder."""
+    return encoder / "scores" / f"{judge.name}.json"
+
+
+def kept(judge: Judge, encoder: Path, seed: int) -> dict[str, float] | None:
+    """The judge's scores, or those that it gave before.
+
+    Raises:
+        UserError: it was asked for others before.
+    """
+    path = scores_of(encoder, judge)
+    asked = json.loads(json.dumps(judge.asked))
+    if path.is_file():
+        with told_as(f"{path}: damaged; remove it", ValueError):
+            said = json.loads(path.read_text(encoding="utf-8"))
+        if differing := sorted(differences(said["asked"], asked)):
+            raise UserError(f"{path}: scored otherwise: {'; '.join(differing)}; choose another --out, or remove it")
+        return said["scores"]
+    found = judge.scores(encoder, seed)
+    if found is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole(path) as file:
+            file.write_text(json.dumps({"asked": asked, "scores": found}, indent=1))
+    return found

@@ -1,0 +1,96 @@
+"""The labelled tasks by which ``electra compare`` judges: GLUE's, files of one's own, or the built-in one."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from electra.errors import UserError, told_as
+from electra.tasks import packages
+from electra.tasks.catalogue import Asked, problems
+from electra.tasks.labelled import Columns
+from electra.tasks.probes import held_out
+from electra.tasks.problem import FineTuning
+from electra.tasks.samples import Sample, Task
+from electra.tasks.sequences import Sequences
+from electra.text import builtin
+from electra.text.whole import whole
+from electra.workflows.demo import TUNING
+
+BUILT_IN, PACKAGES = "packages", "packages.json"
+
+
+def read(
+    given: Sequence[str], columns: Columns, tuning: FineTuning, out: Path
+) -> tuple[list[tuple[Task, FineTuning]], list[str]]:
+    """The tasks, each with how it is tuned; and a line for each thing about their files that is not as it should be.
+
+    The built-in task is kept in ``out``: with other packages installed it would be another one.
+
+    Raises:
+        UserError: as ``problems``; or two tasks of one name.
+    """
+    tasks: dict[str, tuple[Task, FineTuning]] = {}
+    told: list[str] = []
+    for text in given:
+        if text == BUILT_IN:
+            found = built_in(out)
+        else:
+            read_in, lines = named(text, columns)
+            found, told = [(task, tuning) for task in read_in], told + lines
+        for task, how in found:
+            if task.name in tasks:
+                raise UserError(f"--tasks {text}: there is another task called {task.name}")
+            if not task.evaluated:
+                raise UserError(f"--tasks {text}: no labels to judge by in any file besides train")
+            tasks[task.name] = task, how
+    return [*tasks.values()], told
+
+
+def named(text: str, columns: Columns) -> tuple[list[Task], list[str]]:
+    """The tasks that ``cola=FOLDER``, ``TRAIN:DEV`` or ``FILE`` names; of a single file a fifth of the texts is dev."""
+    name, equals, folder = text.partition("=")
+    if equals:
+        found, told = problems(Asked(task=name, data=folder))
+        return [each.task for each in found if isinstance(each, Sequences)], told
+    train, colon, dev = text.partition(":")
+    (problem, *_), told = problems(Asked(train=train, dev=dev if colon else train, columns=columns))
+    if not isinstance(problem, Sequences):
+        raise UserError(f"--tasks {text}: expected texts with classes, scores or labels")
+    task = problem.task
+    return [task if colon else replace(task, splits=divided(task.splits["train"]))], told
+
+
+def divided(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
+    """Train and dev, equal texts on one side."""
+    out = held_out(samples, "dev 0")
+    return {
+        split: [sample for sample, held in zip(samples, out, strict=True) if held == (split == "dev")]
+        for split in ("train", "dev")
+    }
+
+
+def built_in(out: Path) -> list[tuple[Task, FineTuning]]:
+    """Which package is a docstring from, with few and with many labels, tuned as the demo does."""
+    path = out / PACKAGES
+    if path.is_file():
+        with told_as(f"{path}: damaged; remove it", ValueError, TypeError):
+            found = packages.Task(**json.loads(path.read_text(encoding="utf-8")))
+    else:
+        print("the built-in task: reading the docstrings of the installed packages", flush=True)
+        found = packages.build(builtin.collect())
+        out.mkdir(parents=True, exist_ok=True)
+        with whole(path) as file:
+            file.write_text(json.dumps(asdict(found)))
+    dev = samples(found.test_texts, found.test_labels)
+    tasks = []
+    for per_class, tuning in TUNING.items():
+        splits = {"train": samples(*found.subset(per_class, seed=0)), "dev": dev}
+        task = Task(f"packages-{per_class}", "class", tuple(found.names), ("macro-f1", "accuracy"), splits)
+        tasks.append((task, tuning))
+    return tasks
+
+
+def samples(texts: Sequence[str], labels: Sequence[int]) -> list[Sample]:
+    """Texts with their classes."""
+    return [Sample(text, None, label) for text, label in zip(texts, labels, strict=True)]
