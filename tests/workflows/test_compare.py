@@ -147,7 +147,7 @@ def test_what_is_missing_is_made_again(out: Path, asked: CompareConfig, capsys: 
     lost = out / "runs" / "electra" / "5e8-flops" / "seed-2"
     shutil.rmtree(lost)
     run = out / "runs" / "mlm" / "2.5e8-flops" / "seed-1"
-    (run / "scores" / "mine.json").unlink()
+    (run / "scores" / "tuned-mine.json").unlink()
     shutil.rmtree(run / "tuned")
     compare(asked)
     assert "2 of them to be made" in capsys.readouterr().out
@@ -176,7 +176,7 @@ def test_another_way_is_refused(out: Path, asked: CompareConfig, folder: Path, t
         compare(replace(asked, objectives=("mlm", "electra: electra mask_rate=0.3")))
     other = tmp_path / "mine.csv"
     other.write_text((folder / "mine.csv").read_text() + "\na new one,long\n")
-    with pytest.raises(UserError, match=r"scores/mine.json: scored otherwise: task: \w+ there, \w+ now"):
+    with pytest.raises(UserError, match=r"scores/probe-mine.json: scored otherwise: task: \w+ there, \w+ now"):
         compare(replace(asked, tasks=(str(other),)))
 
 
@@ -198,6 +198,8 @@ ERRORS = {
     "settings": ({"settings": "absent.yaml"}, "absent.yaml: No such file"),
     "task": ({"tasks": ("absent.csv",)}, "absent.csv: no such file"),
     "glue": ({"tasks": ("kola=glue",)}, "--task kola; did you mean cola?"),
+    "probe": ({"probes": ("absent.csv",)}, "absent.csv: no such file"),
+    "no task": ({"tasks": (), "pairs": ""}, "nothing to judge the encoders by"),
     "pairs": ({"pairs": "absent"}, "absent: no .jsonl"),
     "little": ({"budgets": (1e6,)}, "--budgets 1e6: too little: the shortest run of electra takes"),
     "negative": ({"budgets": (-1.0,)}, "--budgets -1: must be more than 0"),
@@ -253,7 +255,7 @@ def test_the_built_in_task_has_few_and_many_labels(tmp_path: Path, monkeypatch: 
         for index in range(2)
     ]
     monkeypatch.setattr("electra.text.builtin.collect", lambda: documents)
-    found, _ = compare_tasks.read((compare_tasks.BUILT_IN,), Columns(), TUNING, tmp_path)
+    found, _ = compare_tasks.read((compare_tasks.BUILT_IN,), (), Columns(), TUNING, tmp_path)
     assert [task.name for task, _ in found] == ["packages-30", "packages-80"]
     for task, tuning in found:
         labels = [sample.label for sample in task.splits["train"]]
@@ -261,15 +263,15 @@ def test_the_built_in_task_has_few_and_many_labels(tmp_path: Path, monkeypatch: 
         assert {labels.count(label) for label in range(3)} == {int(task.name.split("-")[1])}
         assert task.evaluated == ["dev"] and task.splits["dev"] == found[0][0].splits["dev"]
     monkeypatch.setattr("electra.text.builtin.collect", lambda: pytest.fail("was kept"))
-    assert compare_tasks.read((compare_tasks.BUILT_IN,), Columns(), TUNING, tmp_path)[0] == found
+    assert compare_tasks.read((compare_tasks.BUILT_IN,), (), Columns(), TUNING, tmp_path)[0] == found
 
 
 def test_two_files_are_train_and_dev_and_one_is_cut(asked: CompareConfig, folder: Path) -> None:
     one = str(folder / "mine.csv")
-    ((cut, tuning),), _ = compare_tasks.read((one,), asked.columns, TUNING, folder)
+    ((cut, tuning),), _ = compare_tasks.read((one,), (), asked.columns, TUNING, folder)
     assert len(cut.splits["train"]) + len(cut.splits["dev"]) == 192 and 30 < len(cut.splits["dev"]) < 45
     assert not set(cut.splits["train"]) & set(cut.splits["dev"]) and tuning == TUNING
-    ((both, _),), _ = compare_tasks.read((f"{one}:{one}",), asked.columns, TUNING, folder)
-    assert len(both.splits["dev"]) == 192
+    ((both, none),), _ = compare_tasks.read((), (f"{one}:{one}",), asked.columns, TUNING, folder)
+    assert len(both.splits["dev"]) == 192 and none is None, "probed alone"
     with pytest.raises(UserError, match="another task called mine"):
-        compare_tasks.read((one, f"{one}:{one}"), asked.columns, TUNING, folder)
+        compare_tasks.read((one,), (f"{one}:{one}",), asked.columns, TUNING, folder)

@@ -16,13 +16,13 @@ from electra.text.whole import whole
 from electra.workflows import compare_tasks
 from electra.workflows.compare_objectives import Contender, Equal, contenders, generators, preset
 from electra.workflows.compare_runs import Encoder, RandomWeights, refuse_another
-from electra.workflows.compare_scores import Judge, OnPairs, OnTask
+from electra.workflows.compare_scores import Judge, OnPairs, Probe, Tuned
 from electra.workflows.compare_tasks import BUILT_IN
 
 CONFIG, PRETRAINING, ENVIRONMENT = "config.json", "pretraining.json", "environment.json"
 SPLITS: tuple[Split, ...] = ("train", "held-out")
 # What may be another in a folder that was begun: what is compared, of which what is there is taken and the rest made.
-FREE = ("out", "objectives", "budgets", "seeds", "tasks", "pairs", "generator_sizes")
+FREE = ("out", "objectives", "budgets", "seeds", "tasks", "probes", "pairs", "generator_sizes")
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ class CompareConfig:
     tasks: tuple[str, ...] = (BUILT_IN,)
     """What the encoders are probed on and fine-tuned for: cola=FOLDER (any of GLUE's), TRAIN.csv:DEV.csv, FILE.csv, of
     which a fifth is dev, or packages: which package a docstring is from, with few and with many labels."""
+    probes: tuple[str, ...] = ()
+    """More of them, to be probed alone: a fine-tuning often takes longer than the encoder did."""
     columns: Columns = field(default_factory=Columns)
     """Where texts and labels stand in files of your own."""
     tuning: FineTuning = field(default_factory=FineTuning)
@@ -120,9 +122,11 @@ def asked_well(config: CompareConfig) -> None:
     for name in ("data", "out"):
         if not getattr(config, name):
             raise UserError(f"--{name} is missing: electra compare --data data/ --out cmp/")
-    for name in ("objectives", "budgets", "tasks"):
+    for name in ("objectives", "budgets"):
         if not getattr(config, name):
             raise UserError(f"--{name}: at least one is needed")
+    if not (config.tasks or config.probes or config.pairs):
+        raise UserError("--tasks: nothing to judge the encoders by; give tasks, --probes or --pairs")
     numbers = {name: [getattr(config, name)] for name in ("seeds", "tuning_seeds")}
     numbers |= {name: getattr(config, name) for name in ("budgets", "generator_sizes")}
     for name, values in numbers.items():
@@ -132,8 +136,11 @@ def asked_well(config: CompareConfig) -> None:
 
 def judges_of(config: CompareConfig) -> list[Judge]:
     """What the encoders are judged by, read."""
-    tasks, told = compare_tasks.read(config.tasks, config.columns, config.tuning, Path(config.out))
-    judges: list[Judge] = [OnTask(*task, config.tuning_seeds, config.probe_texts) for task in tasks]
+    tasks, told = compare_tasks.read(config.tasks, config.probes, config.columns, config.tuning, Path(config.out))
+    judges: list[Judge] = []
+    for task, tuning in tasks:
+        judges += [Probe(task, config.probe_texts)]
+        judges += [Tuned(task, tuning, config.tuning_seeds)] if tuning else []
     if config.pairs:
         pairs = OnPairs(Path(config.pairs), config.pair_limit)
         judges, told = [*judges, pairs], [*told, *pairs.notes]

@@ -34,37 +34,53 @@ class Judge(Protocol):
         """Of the encoder in a folder; None if a signal stopped the work."""
 
 
-class OnTask:
-    """A linear probe of each frozen layer, and fine-tuning."""
+class Probe:
+    """A linear probe of each frozen layer."""
 
-    def __init__(self, task: Task, tuning: FineTuning, seeds: int, texts: int):
-        """``seeds``: of fine-tuning, for each encoder. ``texts``: those that the probe takes of each split; 0: all."""
-        first = task.evaluated[0]
-        self.task = replace(task, splits={name: task.splits[name] for name in ("train", first)})
-        self.name, self.tuning, self.seeds, self.texts = task.name, tuning, seeds, texts
-        content = hashlib.sha256(repr(self.task).encode()).hexdigest()[:16]
-        self.asked = {"task": content, "tuning": configs.plain(tuning), "seeds": seeds, "texts": texts}
+    def __init__(self, task: Task, texts: int):
+        """``texts``: those that it takes of each split; 0: all."""
+        self.name, self.task, self.texts = f"probe-{task.name}", judging(task), texts
+        self.asked = {"task": content(self.task), "texts": texts}
+
+    def scores(self, encoder: Path, seed: int) -> dict[str, float]:
+        """See ``Judge``."""
+        reader, tokenizer = encoders.load(encoder)
+        with flushing():
+            probed = probe(reader.to(Parallel.start().device), tokenizer, self.task, LENGTH, self.texts)
+        last = max(int(name.split()[1]) for name in probed if name.startswith("layer "))
+        called = f"{self.task.name}: probe"
+        return {f"{called}, best layer": probed["best"], f"{called}, last layer": probed[f"layer {last}"]}
+
+
+class Tuned:
+    """Fine-tuning, the mean of some seeds."""
+
+    def __init__(self, task: Task, tuning: FineTuning, seeds: int):
+        """``seeds``: for each encoder."""
+        self.name, self.task, self.tuning, self.seeds = f"tuned-{task.name}", judging(task), tuning, seeds
+        self.asked = {"task": content(self.task), "tuning": configs.plain(tuning), "seeds": seeds}
 
     def scores(self, encoder: Path, seed: int) -> dict[str, float] | None:
         """See ``Judge``."""
-        parallel = Parallel.start()
-        reader, tokenizer = encoders.load(encoder)
-        with flushing():
-            probed = probe(reader.to(parallel.device), tokenizer, self.task, LENGTH, self.texts)
         problem, tuned = Sequences(self.task), []
         for number in range((seed - 1) * self.seeds + 1, seed * self.seeds + 1):  # no two encoders of one objective
-            folder = encoder / "tuned" / self.name / f"seed-{number}"
-            found = Run(problem, encoder, Settings(self.tuning), number, folder).figures(parallel)
+            folder = encoder / "tuned" / self.task.name / f"seed-{number}"
+            found = Run(problem, encoder, Settings(self.tuning), number, folder).figures(Parallel.start())
             if found is None:
                 return None
             tuned.append(found[problem.evaluated[0]][problem.metrics[0]])
             shutil.rmtree(folder / MODEL, ignore_errors=True)
-        last = max(int(name.split()[1]) for name in probed if name.startswith("layer "))
-        return {
-            f"{self.name}: probe, best layer": probed["best"],
-            f"{self.name}: probe, last layer": probed[f"layer {last}"],
-            f"{self.name}: fine-tuned, {problem.metrics[0]}": sum(tuned) / len(tuned),
-        }
+        return {f"{self.task.name}: fine-tuned, {problem.metrics[0]}": sum(tuned) / len(tuned)}
+
+
+def judging(task: Task) -> Task:
+    """What of a task is read: train, and the first split with labels."""
+    return replace(task, splits={name: task.splits[name] for name in ("train", task.evaluated[0])})
+
+
+def content(of: object) -> str:
+    """The same for the same content."""
+    return hashlib.sha256(repr(of).encode()).hexdigest()[:16]
 
 
 class OnPairs:
@@ -76,8 +92,7 @@ class OnPairs:
         """``limit``: pairs of each paradigm; 0: all. Raises ``UserError`` for files that are none."""
         self.path, self.limit = path, limit
         pairs, self.notes = minimal_pairs.read(path)
-        content = hashlib.sha256(repr([(pair.good, pair.bad) for pair in pairs]).encode()).hexdigest()[:16]
-        self.asked = {"pairs": content, "limit": limit}
+        self.asked = {"pairs": content([(pair.good, pair.bad) for pair in pairs]), "limit": limit}
 
     def scores(self, encoder: Path, seed: int) -> dict[str, float]:
         """See ``Judge``."""

@@ -21,44 +21,46 @@ BUILT_IN, PACKAGES = "packages", "packages.json"
 
 
 def read(
-    given: Sequence[str], columns: Columns, tuning: FineTuning, out: Path
-) -> tuple[list[tuple[Task, FineTuning]], list[str]]:
-    """The tasks, each with how it is tuned; and a line for each thing about their files that is not as it should be.
+    tasks: Sequence[str], probes: Sequence[str], columns: Columns, tuning: FineTuning, out: Path
+) -> tuple[list[tuple[Task, FineTuning | None]], list[str]]:
+    """The tasks, each with how it is tuned, and those that are only probed; and a line for each thing about their files
+    that is not as it should be.
 
     The built-in task is kept in ``out``: with other packages installed it would be another one.
 
     Raises:
         UserError: as ``problems``; or two tasks of one name.
     """
-    tasks: dict[str, tuple[Task, FineTuning]] = {}
+    there: dict[str, tuple[Task, FineTuning | None]] = {}
     told: list[str] = []
-    for text in given:
-        if text == BUILT_IN:
-            found = built_in(out)
-        else:
-            read_in, lines = named(text, columns)
-            found, told = [(task, tuning) for task in read_in], told + lines
+    for index, text in enumerate((*tasks, *probes)):
+        flag = f"--{'tasks' if index < len(tasks) else 'probes'} {text}"
+        found, lines = built_in(out) if text == BUILT_IN else named(text, flag, columns, tuning)
+        told += lines
         for task, how in found:
-            if task.name in tasks:
-                raise UserError(f"--tasks {text}: there is another task called {task.name}")
+            if task.name in there:
+                raise UserError(f"{flag}: there is another task called {task.name}")
             if not task.evaluated:
-                raise UserError(f"--tasks {text}: no labels to judge by in any file besides train")
-            tasks[task.name] = task, how
-    return [*tasks.values()], told
+                raise UserError(f"{flag}: no labels to judge by in any file besides train")
+            there[task.name] = task, how if index < len(tasks) else None
+    return [*there.values()], told
 
 
-def named(text: str, columns: Columns) -> tuple[list[Task], list[str]]:
+def named(
+    text: str, flag: str, columns: Columns, tuning: FineTuning
+) -> tuple[list[tuple[Task, FineTuning]], list[str]]:
     """The tasks that ``cola=FOLDER``, ``TRAIN:DEV`` or ``FILE`` names; of a single file a fifth of the texts is dev."""
     name, equals, folder = text.partition("=")
     if equals:
         found, told = problems(Asked(task=name, data=folder))
-        return [each.task for each in found if isinstance(each, Sequences)], told
+        return [(each.task, tuning) for each in found if isinstance(each, Sequences)], told
     train, colon, dev = text.partition(":")
     (problem, *_), told = problems(Asked(train=train, dev=dev if colon else train, columns=columns))
     if not isinstance(problem, Sequences):
-        raise UserError(f"--tasks {text}: expected texts with classes, scores or labels")
+        raise UserError(f"{flag}: expected texts with classes, scores or labels")
     task = problem.task
-    return [task if colon else replace(task, splits=divided(task.splits["train"]))], told
+    task = task if colon else replace(task, splits=divided(task.splits["train"]))
+    return [(task, tuning)], told
 
 
 def divided(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
@@ -70,7 +72,7 @@ def divided(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
     }
 
 
-def built_in(out: Path) -> list[tuple[Task, FineTuning]]:
+def built_in(out: Path) -> tuple[list[tuple[Task, FineTuning]], list[str]]:
     """Which package is a docstring from, with few and with many labels, tuned as the demo does."""
     path = out / PACKAGES
     if path.is_file():
@@ -88,7 +90,7 @@ def built_in(out: Path) -> list[tuple[Task, FineTuning]]:
         splits = {"train": samples(*found.subset(per_class, seed=0)), "dev": dev}
         task = Task(f"packages-{per_class}", "class", tuple(found.names), ("macro-f1", "accuracy"), splits)
         tasks.append((task, tuning))
-    return tasks
+    return tasks, []
 
 
 def samples(texts: Sequence[str], labels: Sequence[int]) -> list[Sample]:
