@@ -151,7 +151,7 @@ def fitted(task: Tagging, tokenizer: Tokenizer, length: int, steps: int) -> dict
     batch = source.batch(source.together([(0, number) for number in range(len(examples))]))
     adam = torch.optim.Adam(net.parameters(), lr=3e-3)
     for _ in range(steps):
-        loss, statistics = net(batch, {"task": torch.tensor(float(batch.count))}, False)
+        loss, statistics = net(batch, {"task": torch.tensor(float(batch.count))}, False, torch.tensor(0.0))
         adam.zero_grad()
         loss.backward()
         adam.step()

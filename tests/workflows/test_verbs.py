@@ -167,6 +167,15 @@ def test_inspect_refuses_a_generator_and_an_unfinished_run(run: Path, tmp_path: 
         inspect(InspectConfig(run=str(run / "final" / "generator"), texts=(TEXT,)))
 
 
+def test_inspect_refuses_energies(run: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(run / "final" / "discriminator", tmp_path / "electric")
+    said = json.loads((folder / "config.json").read_text())
+    assert said["pretraining_objective"] == "electra"
+    (folder / "config.json").write_text(json.dumps(said | {"pretraining_objective": "electric"}))
+    with pytest.raises(UserError, match="its head gives energies"):
+        inspect(InspectConfig(run=str(folder), texts=("a",)))
+
+
 def test_export_writes_folders_that_transformers_loads(run: Path, tmp_path: Path) -> None:
     out = export(ExportConfig(run=str(run), out=str(tmp_path / "hub")))
     for name, kind in (("discriminator", AutoModelForPreTraining), ("generator", AutoModelForMaskedLM)):

@@ -47,7 +47,8 @@ def inspect(config: InspectConfig) -> list[list[Seen]]:
     """The tokens of each text.
 
     Raises:
-        UserError: a folder without a discriminator or its tokenizer, or a page that cannot be written.
+        UserError: a folder without a discriminator or its tokenizer, one that Electric trained, or a page that can't be
+            written.
     """
     if not config.run or not config.texts:
         raise UserError('which run and text? electra inspect FOLDER "the chef ate the meal"')
@@ -55,6 +56,8 @@ def inspect(config: InspectConfig) -> list[list[Seen]]:
     tower, tokenizer = huggingface.load(folder), word_pieces.load(folder)
     if not isinstance(tower.head, DetectionHead):
         raise UserError(f"{folder}: a generator; `inspect` needs the tower that detects")
+    if huggingface.objective(folder) == "electric":  # P(replaced) = σ(f + log q + …) needs q, which the text has not
+        raise UserError(f"{folder}: trained by electric: its head gives energies, not whether a token was replaced")
     found = []
     for text in config.texts:
         found.append(list(look(tower, tokenizer, text)))
