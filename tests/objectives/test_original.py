@@ -187,7 +187,7 @@ def test_the_gradient_of_every_parameter(original: Original) -> None:
 def test_clipped_gradients(original: Original) -> None:
     original.loss()[0].backward()
     optimizer = Optimizer(original.run.optimizer, parameters(original))
-    optimizer.clip(original.run.engine.clip, optimizer.norms())
+    optimizer.clip(original.run.engine.clip, optimizer.gradients().norms)
     original.check("clipped_grad/", lambda p: p.grad, GRADIENT)
 
 
@@ -204,7 +204,7 @@ def test_three_steps_of_the_loop(original: Original) -> None:
     for step in range(3):
         assert close(float(original.loss()[0].detach()), npz["opt/loss_before_step"][step])
         loop.step()
-        assert close(float(loop.norms["total"]), npz["opt/global_norm_before_step"][step])
+        assert close(float(loop.gradients.norms["total"]), npz["opt/global_norm_before_step"][step])
         for rate in loop.optimizer.rates().values():
             assert rate == pytest.approx(float(npz["opt/lr_used"][step]), rel=1e-6)
         original.check(f"step{step + 1}/", lambda p: p, VARIABLE)

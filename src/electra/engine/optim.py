@@ -6,7 +6,7 @@ layer-wise decay), whether it decays, and whether Muon moves it.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -181,6 +181,15 @@ def orthogonalize(matrices: Tensor, iterations: int = 5) -> Tensor:
     return x.mT if tall else x
 
 
+class Gradients(NamedTuple):
+    """``norms``: by tower, and of all together as ``total``. ``unreached``: by tower the tensors that no loss reaches,
+    whose gradients are absent or 0; int64 [].
+    """
+
+    norms: dict[str, Tensor]
+    unreached: dict[str, Tensor]
+
+
 class Optimizer:
     """The optimizers of one run behind one face: rates, clipping and state by parameter name."""
 
@@ -199,19 +208,23 @@ class Optimizer:
         """The learning rate of each group as it stands."""
         return {group["name"]: group["lr"] for optimizer in self.optimizers for group in optimizer.param_groups}
 
-    def norms(self) -> dict[str, Tensor]:
-        """The gradient's norm by tower, and of all together as ``total``; before clipping."""
-        squares: dict[str, list[Tensor]] = {}
+    def gradients(self) -> Gradients:
+        """What the parameters learn from; to be asked before clipping."""
+        there = {name: p.value.grad for name, p in self.parameters.items() if p.value.grad is not None}
+        norms = dict(zip(there, torch._foreach_norm(list(there.values())), strict=True))
+        zero = torch.zeros_like(next(iter(norms.values())))
+        towers: dict[str, list[Tensor]] = {}
         for p in self.parameters.values():
-            if p.value.grad is not None:
-                squares.setdefault(p.tower, []).append(p.value.grad)
-        towers = {name: torch.stack(torch._foreach_norm(grads)).norm() for name, grads in squares.items()}
-        return towers | {"total": torch.stack(list(towers.values())).norm()}
+            towers.setdefault(p.tower, []).append(norms.get(p.name, zero))
+        each = {name: torch.stack(those) for name, those in towers.items()}
+        together = {name: those.norm() for name, those in each.items()}
+        unreached = {name: (those == 0).sum() for name, those in each.items()}
+        return Gradients(together | {"total": torch.stack([*together.values()]).norm()}, unreached)
 
     def clip(self, limit: float, norms: Mapping[str, Tensor]) -> None:
         """Scale gradients so that the norm of all together, or of those apart by tower, is at most ``limit``; 0: never.
 
-        ``norms``: as ``norms()`` gives them.
+        ``norms``: as ``gradients`` gives them.
         """
         grads: dict[str, list[Tensor]] = {}
         for p in self.parameters.values():

@@ -3,7 +3,8 @@
 import json
 import platform
 import sys
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -38,13 +39,26 @@ class Silent:
         """Nothing."""
 
 
+VERDICT = "verdict"  # the split of a line that says what is wrong
+Watch = Callable[[Sequence[Mapping[str, Any]]], Sequence[tuple[str, str]]]
+WATCHED = 256  # lines: a bound on memory
+
+
 class RunFolder:
     """Appends to ``folder/metrics.jsonl`` and shows how far the run is."""
 
-    def __init__(self, folder: Path, shown: Mapping[str, str], step: int = 0, about: str = "pre-training"):
+    def __init__(
+        self,
+        folder: Path,
+        shown: Mapping[str, str],
+        step: int = 0,
+        about: str = "pre-training",
+        watch: Watch = lambda lines: (),
+    ):
         """``shown``: figure → label on the progress line, which begins with what it is ``about``.
 
-        Records after ``step``, where a run goes on, are cut off.
+        ``watch`` is shown the last lines after each, and gives what is wrong with the run as (kind, message), of which
+        each kind is told and recorded once. Records after ``step``, where a run goes on, are cut off.
         """
         self.path, self.shown, self.first, self.about = folder / "metrics.jsonl", dict(shown), step, about
         folder.mkdir(parents=True, exist_ok=True)
@@ -53,15 +67,29 @@ class RunFolder:
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
         temporary.replace(self.path)
         self.bar: Progress | None = None
+        self.watch, self.lines = watch, deque(kept, WATCHED)
+        self.told = {line["kind"] for line in kept if line["split"] == VERDICT}
 
     def record(self, figures: Mapping[str, object]) -> None:
-        """Append one line to metrics.jsonl."""
-        with self.path.open("a") as file:
-            file.write(json.dumps(rounded(figures)) + "\n")
+        """Append one line to metrics.jsonl, and one for each thing that is found to be wrong."""
+        self.append(figures)
         if figures["split"] != "train":
-            print(
-                f"{figures['split']} at step {figures['step']:,}  {self.worded(figures)}", file=sys.stderr, flush=True
-            )
+            self.say(f"{figures['split']} at step {figures['step']:,}  {self.worded(figures)}")
+        for kind, message in self.watch(list(self.lines)):
+            if kind not in self.told:
+                self.told.add(kind)
+                self.append({"step": figures["step"], "split": VERDICT, "kind": kind, "message": message})
+                self.say(f"warning: {message}")
+
+    def append(self, figures: Mapping[str, object]) -> None:
+        """Write a line, and keep it for a while."""
+        self.lines.append(rounded(figures))
+        with self.path.open("a") as file:
+            file.write(json.dumps(self.lines[-1]) + "\n")
+
+    def say(self, text: str) -> None:
+        """Tell whoever looks on."""
+        print(text, file=sys.stderr, flush=True)
 
     def progress(self, step: int, steps: int, figures: Mapping[str, float]) -> None:
         """Show how far the run is, its figures and the time left."""

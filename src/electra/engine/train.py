@@ -222,10 +222,10 @@ class Loop:
                 loss.backward()
             for name, value in sums.items():
                 self.sums[name] = self.sums[name] + value.double() if name in self.sums else value.double()
-        self.norms = self.optimizer.norms()
-        if not math.isfinite(self.norms["total"]):
+        self.gradients = self.optimizer.gradients()
+        if not math.isfinite(self.gradients.norms["total"]):
             raise self.not_finite(batches)
-        self.optimizer.clip(self.engine.clip, self.norms)
+        self.optimizer.clip(self.engine.clip, self.gradients.norms)
         self.optimizer.step(self.schedule.factor(stage.offset + state.phase_step, stage.span or stage.steps))
 
         state.step, state.phase_step, state.place = state.step + 1, state.phase_step + 1, asdict(place)
@@ -290,7 +290,8 @@ class Loop:
         now, (then, tokens) = time.monotonic(), self.lap
         self.state.seconds += now - then
         figures = self.module.figures(self.parallel.sum(self.sums))
-        figures |= {f"gradient_norm/{name}": float(norm) for name, norm in self.norms.items()}
+        figures |= {f"gradient_norm/{name}": float(norm) for name, norm in self.gradients.norms.items()}
+        figures |= {f"unreached/{name}": int(count) for name, count in self.gradients.unreached.items() if count}
         figures |= {f"learning_rate/{name}": rate for name, rate in self.optimizer.rates().items()}
         figures |= {"tokens_per_second": (self.state.tokens - tokens) / (now - then)}
         self.recorder.record(self.header("train") | figures)
@@ -339,7 +340,7 @@ class Loop:
         tensors = {
             f"{name}.{index}": value for index, batch in enumerate(batches) for name, value in batch.tensors().items()
         }
-        norms = {name: str(float(norm)) for name, norm in self.norms.items()}
+        norms = {name: str(float(norm)) for name, norm in self.gradients.norms.items()}
         checkpoint.write_whole(dump, {"batch": tensors}, {"state": asdict(state), "norms": norms})
         return UserError(f"the gradient is not finite at {where}; the rows are in {dump}, checkpoints in {self.folder}")
 

@@ -22,6 +22,7 @@ from electra.interchange import huggingface
 from electra.interchange.encoders import Ours
 from electra.model.config import ClassicConfig, EncoderConfig
 from electra.objectives.build import Corpus, Electra, Objective
+from electra.objectives.health import verdicts
 from electra.objectives.pretrainer import Pretrainer
 from electra.report import curves
 from electra.tasks import labelled
@@ -124,7 +125,8 @@ def pretrain(config: PretrainConfig) -> Path:
     stages, schedule = stages_of(config, pretrainers, rows)
     say(describe(stages, out))
     begun = checkpoint.latest(out / "checkpoints")
-    recorder = RunFolder(out, SHOWN, checkpoint.step_of(begun) if begun else 0) if parallel.first else Silent()
+    step = checkpoint.step_of(begun) if begun else 0
+    recorder = RunFolder(out, SHOWN, step, watch=verdicts) if parallel.first else Silent()
     state = train(
         stages, config.optimizer, schedule, config.engine, parallel,
         out / "checkpoints", recorder, evaluate, config.hours * 3600,

@@ -1,0 +1,93 @@
+"""What can go wrong with a run without an error, told from the figures that it logs.
+
+A verdict rests on several logged lines in a row, each of which must say so, and on none from where the learning rate
+still rises. Early on a discriminator's skill is honestly small: it falls to 0.015 and stays below 0.04 for 600 steps
+while the generator finds out how frequent words are (results/modern-tiny-text); its AUC is 0.55 even then.
+"""
+
+import itertools
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+Line = Mapping[str, float]
+
+FEW, SPAN = 3, 200  # lines, and the steps that a judgement of skill takes
+BEGINNING = 100  # steps in which no skill is asked for
+CHANCE_AUC, NO_SKILL = 0.53, 0.01  # a constant has 0.5 and 0; the smallest of healthy runs are 0.55 and 0.015
+EASY_SKILL = 0.05
+STRONG = 0.3  # of the chosen tokens right while there is no skill; healthy runs have a skill of 0.09 at 0.2
+FILLED = 0.6  # of the samples are the original; ELECTRA-Small's own generator ends near 0.4
+
+
+class Verdict(NamedTuple):
+    """``kind``: the same for the same fault. ``message``: what is seen, and what to try."""
+
+    kind: str
+    message: str
+
+
+def verdicts(lines: Sequence[Mapping]) -> list[Verdict]:
+    """What the last of a run's lines (of metrics.jsonl, in their order) say is wrong; mostly nothing."""
+    logged = [line for line in lines if line["split"] == "train"]
+    stage = [line for line in logged if line["phase"] == logged[-1]["phase"]]
+    found = unreached(stage[-FEW:]) if len(stage) >= FEW else []
+    count = max(FEW, sum(line["step"] > stage[-1]["step"] - SPAN for line in stage))
+    before, window = stage[:-count], stage[-count:]
+    if not before or before[-1]["step"] < BEGINNING or rising([before[-1], *window]):
+        return found
+    return found + (strong(window) or collapsed(window))
+
+
+def unreached(window: Sequence[Line]) -> list[Verdict]:
+    """Towers of which tensors got no gradient in any of the lines."""
+    names = [name for name in window[-1] if name.startswith("unreached/")]
+    return [
+        Verdict(
+            name,
+            f"no loss reaches {window[-1][name]:.0f} tensors of the {name.removeprefix('unreached/')}: they stay as "
+            "they are. Look for a weight of 0, a detach() too many, or a part that no term reads",
+        )
+        for name in names
+        if all(name in line for line in window)
+    ]
+
+
+def rising(lines: Sequence[Line]) -> bool:
+    """Whether a learning rate rises anywhere in the lines."""
+    rates = [[value for name, value in line.items() if name.startswith("learning_rate/")] for line in lines]
+    return any(sum(there) < sum(here) for there, here in itertools.pairwise(rates))
+
+
+def strong(window: Sequence[Line]) -> list[Verdict]:
+    """A generator that leaves the discriminator little to find."""
+    if "discriminator/skill" not in window[-1] or "generator/accuracy" not in window[-1]:
+        return []
+    skill, right, filled = (
+        [line[name] for line in window]
+        for name in ("discriminator/skill", "generator/accuracy", "generator/sampled_accuracy")
+    )
+    if not (min(filled) > FILLED or (max(skill) < EASY_SKILL and min(right) > STRONG)):
+        return []
+    seen = (
+        f"the generator is too strong: {statistics.mean(filled):.0%} of its samples are the original token, "
+        f"{statistics.mean(right):.0%} of the chosen tokens are its first guess, and the discriminator's skill is "
+        f"{statistics.mean(skill):.3f}"
+    )
+    tries = "a smaller objective.generator_width or generator_depth, generator_rate below 1, or a temperature above 1"
+    return [Verdict("generator too strong", f"{seen}. Try {tries}")]
+
+
+def collapsed(window: Sequence[Line]) -> list[Verdict]:
+    """A discriminator that says the same of every token."""
+    if "discriminator/skill" not in window[-1]:
+        return []
+    skill, auc = ([line[f"discriminator/{name}"] for line in window] for name in ("skill", "auc"))
+    if not all(s <= NO_SKILL and a <= CHANCE_AUC for s, a in zip(skill, auc, strict=True)):  # NaN: nothing replaced
+        return []
+    seen = (
+        f"the discriminator has collapsed: since step {window[0]['step']:,} its skill was {max(skill):.3f} and its AUC "
+        f"{max(auc):.3f} at best, and a constant has 0 and 0.5"
+    )
+    tries = "a smaller optimizer.learning_rate, a longer schedule.warmup, or an engine.clip of 1"
+    return [Verdict("discriminator collapsed", f"{seen}. Try {tries}; the run does not recover by itself")]
