@@ -1,0 +1,52 @@
+"""Every objective learns eight sentences by heart."""
+
+import pytest
+import torch
+
+from compositions import CORPUS, ENCODERS, EVERY, NAMES, batch, loss, objective
+from electra.engine.optim import Muon, Optimizer, parameters_of
+from electra.objectives.build import Stages
+from electra.objectives.pretrainer import Pretrainer
+
+STEPS = 120
+DETECTS = {"discriminator/skill": 0.75, "discriminator/auc": 0.97}
+BARS = {
+    "mlm": {"generator/accuracy": 0.9},
+    "replace-mlm": {"encoder/accuracy": 0.9},
+    "all-tokens-mlm": {"encoder/copied_originals": 0.95},
+    "electra-15": {"discriminator/auc": 0.97},  # what is asked of it changes as long as the generator learns
+    "coco-lm": {"discriminator/auc": 0.97},
+}
+LOSSES = {"all-tokens-mlm": {"encoder/loss": 0.3}, "coco-lm": {"correction/loss": 2.0, "contrast/loss": 2.3}}
+SETTINGS = {"electra-15": {"generator_width": 1.0}}  # so that some samples are the original, which is the other label
+
+
+def trained(stages: Stages, encoder: str, steps: int) -> Pretrainer:
+    """What comes of the steps, which the stages share."""
+    before = None
+    for share, stage in stages:
+        torch.manual_seed(0)
+        pretrainer = stage.build(ENCODERS[encoder], CORPUS, seed=1)
+        if before:
+            pretrainer.begin_from(before)
+        optimizer = Optimizer(Muon(), parameters_of(pretrainer, pretrainer.towers(), pretrainer.rates))
+        for step in range(int(share * steps)):
+            loss(pretrainer, batch(length=16), dropout=False)[0].backward()
+            optimizer.clip(1.0, optimizer.gradients().norms)
+            optimizer.step(1 - step / (share * steps))
+        before = pretrainer
+    assert before is not None
+    return before
+
+
+@pytest.mark.parametrize(("kind", "encoder"), EVERY, ids=NAMES)
+def test_eight_sentences_are_learned(kind: str, encoder: str) -> None:
+    asked = objective(kind, encoder, **SETTINGS.get(kind, {})).stages
+    fresh, found = (
+        pretrainer.figures(loss(pretrainer, batch(length=16), dropout=False)[1])
+        for pretrainer in (trained(asked, encoder, steps) for steps in (0, STEPS))
+    )
+    for name, bar in BARS.get(kind, DETECTS).items():
+        assert found[name] > bar > fresh.get(name, 0.0) + 0.1, name
+    for name, bar in LOSSES.get(kind, {}).items():
+        assert found[name] < bar < fresh[name] - 0.1, name
