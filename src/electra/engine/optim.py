@@ -215,7 +215,8 @@ class Optimizer:
         zero = torch.zeros_like(next(iter(norms.values())))
         towers: dict[str, list[Tensor]] = {}
         for p in self.parameters.values():
-            towers.setdefault(p.tower, []).append(norms.get(p.name, zero))
+            if p.value.requires_grad:
+                towers.setdefault(p.tower, []).append(norms.get(p.name, zero))
         each = {name: torch.stack(those) for name, those in towers.items()}
         together = {name: those.norm() for name, those in each.items()}
         unreached = {name: (those == 0).sum() for name, those in each.items()}

@@ -110,8 +110,8 @@ def pretrain(config: PretrainConfig) -> Path:
     train_shards, held_shards = open_data(config)
     asked, config = config, compatible(config)
     probe = probe_of(config) if config.probe and parallel.first else None
-    out = open_run(asked, train_shards.fingerprint, parallel)
     pretrainers = [each.to(parallel.device) for each in build(config, train_shards, say)]
+    out = open_run(asked, train_shards.fingerprint, parallel)
     rows = {p.length: Rows(train_shards, config.layout, p.length, config.seed) for p in config.phases}
     length = config.phases[-1].length
     held_rows = Rows(held_shards, config.layout, length, config.seed)
