@@ -209,8 +209,7 @@ def test_weights_of_another_vocabulary_are_refused(run: Path, other: Path, prepa
     for data, differing in ((other, "1,"), (swapped, "4 ")):
         with pytest.raises(UserError, match=f"{differing}.*word pieces or their ids are not those of {data}"):
             pretrain(replace(config(data, tmp_path / "run"), init=str(run)))
-        assert not (tmp_path / "run" / "checkpoints").exists()
-        shutil.rmtree(tmp_path / "run")
+        assert not (tmp_path / "run").exists(), "as if it had not been asked for"
 
 
 def test_weights_without_a_tokenizer_are_taken_and_that_is_said(run: Path, prepared: Path, tmp_path: Path, capsys):
