@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -94,6 +94,27 @@ def test_a_step_reaches_every_parameter_that_learns(kind: str, encoder: str) -> 
         pretrainer = build(stage, encoder)
         learning = {name for name, p in pretrainer.named_parameters() if p.requires_grad}
         assert gradients(pretrainer, batch()).keys() == learning
+
+
+@pytest.mark.parametrize(("kind", "encoder"), EVERY, ids=NAMES)
+def test_the_losses_of_micro_batches_add_up(kind: str, encoder: str) -> None:
+    """All but the contrast of rows with one another, which docs/objectives.md excepts."""
+    asked = objective(kind, encoder, **({"contrast_weight": 0.0} if kind == "coco-lm" else {}))
+    rows, whole, parts = batch(), build(asked, encoder), build(asked, encoder)
+    divisors = {name: torch.tensor(float(count)) for name, count in whole.counts(rows).items()}
+    total, _ = whole(rows, divisors, True)
+    total.backward()
+    for first in range(0, 8, 2):
+        loss, _ = parts(part(rows, slice(first, first + 2)), divisors, True)
+        loss.backward()
+        total = total - loss
+    assert abs(float(total.detach())) < 1e-4
+    for ours, theirs in zip(parts.parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-5)
+
+
+def part(rows: Batch, which: slice) -> Batch:
+    return Batch(*(getattr(rows, field.name)[which] for field in fields(Batch)))
 
 
 SHARING = {

@@ -52,16 +52,20 @@ def test_relatives_differ_in_what_they_are_about(pair: tuple[str, str]) -> None:
     assert different == DIFFER[pair] | {"kind"}
 
 
-# (what is at its limit, its relative): the gradients of all that both have are the same
+# (what is at its limit, its relative): loss and gradients of all that both have are the same, what one adds gets none
 REDUCED: dict[str, tuple[Objective, Objective]] = {
     "15 % of all": (objective("electra-15", "classic", detection_on="all"), Electra()),
     "no reward": (objective("adversarial", "classic", reward_weight=0.0, generator_weight=1.0), Electra()),
+    "nothing for the generator": (
+        objective("adversarial", "classic", reward_weight=0.0),
+        Electra(generator_weight=0.0),
+    ),
     "no stage": (objective("warmed-electra", "classic", first=0.0), Electra()),
     "nothing but detection": (
         CocoLm(correction_weight=0.0, contrast_weight=0.0, generator_dropout=True),
         Electra(generator_width=1.0, generator_depth=1 / 3),
     ),
-    "no correction": (CocoLm(correction_weight=0.0), CocoLm(correction_weight=0.0, generator_width=1.0)),
+    "hardly any contrast": (CocoLm(contrast_weight=1e-12), CocoLm(contrast_weight=0.0)),
     "a generator that learns at 1": (
         FastElectra(first=0.0, temperature=1.0, temperature_end=1.0, generator_frozen=False),
         Electra(embeddings="own"),
@@ -80,25 +84,29 @@ REDUCED: dict[str, tuple[Objective, Objective]] = {
 def test_at_its_limit_it_is_its_relative(name: str) -> None:
     limit, relative = (build(each) for each in REDUCED[name])
     progress = torch.tensor(0.5)
-    (found, figures), (wanted, theirs) = (step(each, progress) for each in (limit, relative))
-    assert figures["discriminator"].tolist() == pytest.approx(theirs["discriminator"].tolist(), rel=1e-6)
+    (total, found, figures), (other, wanted, theirs) = (step(each, progress) for each in (limit, relative))
+    torch.testing.assert_close(total, other)
+    for term in theirs:
+        assert figures[term].tolist() == pytest.approx(theirs[term].tolist(), rel=1e-6)
     assert len(wanted) > 20 and wanted.keys() <= found.keys()
-    for parameter, gradient in wanted.items():
-        torch.testing.assert_close(found[parameter], gradient, rtol=1e-5, atol=1e-7)
+    for parameter, gradient in found.items():
+        expected = wanted.get(parameter, torch.zeros_like(gradient))
+        torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-7)
 
 
-def step(pretrainer: Pretrainer, progress: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def step(pretrainer: Pretrainer, progress: Tensor) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+    """Loss, gradients and statistics of a step at a progress, dropout included."""
     rows = batch()
     divisors = {name: torch.tensor(float(count)) for name, count in pretrainer.counts(rows, progress).items()}
     total, figures = pretrainer(rows, divisors, True, progress)
     total.backward()
-    return {name: p.grad for name, p in pretrainer.named_parameters() if p.grad is not None}, figures
+    return total, {name: p.grad for name, p in pretrainer.named_parameters() if p.grad is not None}, figures
 
 
 @pytest.mark.parametrize("changed", [{"temperature": 2.0}, {"never_original": True}, {"mask_rate_end": 0.3}])
 def test_off_its_limit_it_is_not(changed: dict) -> None:
     progress = torch.tensor(0.5)
-    ours, theirs = (step(build(Electra(**each)), progress)[1]["discriminator"] for each in (changed, {}))
+    ours, theirs = (step(build(Electra(**each)), progress)[2]["discriminator"] for each in (changed, {}))
     assert not torch.equal(ours, theirs)
 
 
@@ -154,7 +162,13 @@ def test_all_tokens_with_a_closed_gate_is_replace_mlm_of_every_token() -> None:
     every = torch.arange(32).expand(8, -1)
     everything = replace(view, chosen=every, valid=view.batch.documents > 0)
     wanted = plain.terms["encoder"](plain.encoder, read(plain.encoder, view, ENCODER), everything).total
-    torch.testing.assert_close(gated.results(rows, keys, False)["encoder"].total, wanted)
+    found = gated.results(rows, keys, False)["encoder"].total
+    torch.testing.assert_close(found, wanted)
+    found.backward()
+    wanted.backward()
+    for ours, theirs in zip(gated.encoder.parameters(), plain.encoder.parameters(), strict=True):
+        assert theirs.grad is not None and theirs.grad.any()
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-5)
 
 
 def test_with_an_even_mixture_and_certain_noise_electric_detects_what_was_resampled() -> None:

@@ -91,7 +91,7 @@ def planted(tokenizer: word_pieces.Tokenizer) -> Planted:
 def test_the_layer_that_knows_is_found(tokenizer: word_pieces.Tokenizer) -> None:
     found = probe(planted(tokenizer), tokenizer, of_parity(tokenizer, train=300, dev=200), LENGTH)
     assert found["best_layer"] == 2 and found["best"] == found["layer 2"] == 1.0
-    assert all(found[f"layer {layer}"] < 0.65 for layer in (0, 1, 3))
+    assert all(found[f"layer {layer}"] < 0.65 for layer in (0, 1, 3)) and found["all layers"] > 0.95
     assert 0.4 < found["majority"] < 0.65
 
 
@@ -179,7 +179,7 @@ def test_dev_judges_and_does_nothing_else(tokenizer: word_pieces.Tokenizer, monk
     one = probe(planted(tokenizer), tokenizer, task, LENGTH)
     first, fits = fits, []
     two = probe(planted(tokenizer), tokenizer, replace(task, splits=task.splits | {"dev": other}), LENGTH)
-    assert first == fits and len(fits) == 4 * (len(linear.STRENGTHS) + 1)
+    assert first == fits and len(fits) == 5 * (len(linear.STRENGTHS) + 1), "four layers, and all of them"
     assert two["layer 2"] == 0.0 and all(two[name] == pytest.approx(1 - one[name]) for name in one if "layer " in name)
 
 

@@ -94,7 +94,7 @@ def test_all_is_there(out: Path, asked: CompareConfig) -> None:
     assert {(each["objective"], each["budget"], each["seed"]) for each in found} == {
         (*each, seed) for each in wanted for seed in (1, 2)
     }
-    scores = {f"mine: {way}" for way in ("probe, best layer", "probe, last layer", "fine-tuned, accuracy")}
+    scores = {f"mine: {way}" for way in ("probe, all layers", "probe, last layer", "fine-tuned, accuracy")}
     for each in found:
         assert set(each["scores"]) == scores | {"minimal pairs"}
         assert all(0 <= score <= 1 for score in each["scores"].values())
@@ -256,8 +256,10 @@ def test_the_built_in_task_has_few_and_many_labels(tmp_path: Path, monkeypatch: 
     ]
     monkeypatch.setattr("electra.text.builtin.collect", lambda: documents)
     found, _ = compare_tasks.read((compare_tasks.BUILT_IN,), (), Columns(), TUNING, tmp_path)
-    assert [task.name for task, _ in found] == ["packages-30", "packages-80"]
-    for task, tuning in found:
+    assert [task.name for task, _ in found] == ["packages", "packages-30", "packages-80"]
+    (every, none), *some = found
+    assert none is None and len(every.splits["train"]) > len(some[-1][0].splits["train"])
+    for task, tuning in some:
         labels = [sample.label for sample in task.splits["train"]]
         assert tuning != TUNING and task.labels == ("numpy", "sklearn", "torch")
         assert {labels.count(label) for label in range(3)} == {int(task.name.split("-")[1])}

@@ -50,10 +50,15 @@ class Probe:
 
     def layers(self, reader: Reader) -> list[float]:
         """How well each layer of an encoder does, embeddings first: accuracy, Spearman's correlation or micro-F1."""
-        return [
-            self.way.judge(self.gold, fitted(train, self.targets, self.held, self.way)(dev))
-            for train, dev in zip(features(reader, self.train), features(reader, self.dev), strict=True)
-        ]
+        return [self.judged(*pair) for pair in zip(*self.features(reader), strict=True)]
+
+    def features(self, reader: Reader) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Of each layer those that are fitted to, and those that judge: see ``features``."""
+        return features(reader, self.train), features(reader, self.dev)
+
+    def judged(self, train: Float[np.ndarray, "fitted width"], dev: Float[np.ndarray, "judging width"]) -> float:
+        """How well a linear model of such features does."""
+        return self.way.judge(self.gold, fitted(train, self.targets, self.held, self.way)(dev))
 
     def figures(self, reader: Reader) -> dict[str, float]:
         """probe/best and probe/best_layer, the first that is best on what judges; probe/last; probe/majority."""
@@ -66,17 +71,19 @@ class Probe:
 def probe(
     reader: Reader, tokenizer: Tokenizer, task: Task, length: int, most: int = 0, seed: int = 0
 ) -> dict[str, float]:
-    """See ``Probe``: "layer 0" (the embeddings), "layer 1" …; "best", "best_layer"; "majority": what always saying the
-    commonest class or label of train comes to, 0 for scores.
+    """See ``Probe``: "layer 0" (the embeddings), "layer 1" …; "best", "best_layer"; "all layers", side by side;
+    "majority": what always saying the commonest class or label of train comes to, 0 for scores.
 
     Raises:
         UserError: fewer than ``FEWEST`` different texts to fit to.
     """
     made = Probe(task, tokenizer, min(length, reader.longest), most, seed)
-    found = made.layers(reader)
+    train, dev = made.features(reader)
+    found = [made.judged(*pair) for pair in zip(train, dev, strict=True)]
     best = int(np.argmax(found))
     named = {f"layer {layer}": value for layer, value in enumerate(found)}
-    return named | {"best": found[best], "best_layer": best, "majority": made.majority}
+    together = made.judged(np.concatenate(train, 1), np.concatenate(dev, 1))
+    return named | {"best": found[best], "best_layer": best, "all layers": together, "majority": made.majority}
 
 
 def held_out(samples: Sequence[Sample], tag: str) -> Bool[np.ndarray, " samples"]:

@@ -51,7 +51,7 @@ class CompareConfig:
     """Runs of each objective and budget: seeds 1, 2 …"""
     tasks: tuple[str, ...] = (BUILT_IN,)
     """What the encoders are probed on and fine-tuned for: cola=FOLDER (any of GLUE's), TRAIN.csv:DEV.csv, FILE.csv, of
-    which a fifth is dev, or packages: which package a docstring is from, with few and with many labels."""
+    which a fifth is dev, or packages: which package a docstring is from, with few, many and (probed) all labels."""
     probes: tuple[str, ...] = ()
     """More of them, to be probed alone: a fine-tuning often takes longer than the encoder did."""
     columns: Columns = field(default_factory=Columns)

@@ -35,7 +35,7 @@ class Judge(Protocol):
 
 
 class Probe:
-    """A linear probe of each frozen layer."""
+    """Linear probes of the frozen encoder: of all its layers side by side, and of the last."""
 
     def __init__(self, task: Task, texts: int):
         """``texts``: those that it takes of each split; 0: all."""
@@ -49,7 +49,7 @@ class Probe:
             probed = probe(reader.to(Parallel.start().device), tokenizer, self.task, LENGTH, self.texts)
         last = max(int(name.split()[1]) for name in probed if name.startswith("layer "))
         called = f"{self.task.name}: probe"
-        return {f"{called}, best layer": probed["best"], f"{called}, last layer": probed[f"layer {last}"]}
+        return {f"{called}, all layers": probed["all layers"], f"{called}, last layer": probed[f"layer {last}"]}
 
 
 class Tuned:

@@ -17,7 +17,8 @@ from electra.text import builtin
 from electra.text.whole import whole
 from electra.workflows.demo import TUNING
 
-BUILT_IN, PACKAGES = "packages", "packages.json"
+BUILT_IN = "packages"
+PACKAGES = "packages.json"
 
 
 def read(
@@ -48,7 +49,7 @@ def read(
 
 def named(
     text: str, flag: str, columns: Columns, tuning: FineTuning
-) -> tuple[list[tuple[Task, FineTuning]], list[str]]:
+) -> tuple[list[tuple[Task, FineTuning | None]], list[str]]:
     """The tasks that ``cola=FOLDER``, ``TRAIN:DEV`` or ``FILE`` names; of a single file a fifth of the texts is dev."""
     name, equals, folder = text.partition("=")
     if equals:
@@ -72,8 +73,8 @@ def divided(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
     }
 
 
-def built_in(out: Path) -> tuple[list[tuple[Task, FineTuning]], list[str]]:
-    """Which package is a docstring from, with few and with many labels, tuned as the demo does."""
+def built_in(out: Path) -> tuple[list[tuple[Task, FineTuning | None]], list[str]]:
+    """Which package is a docstring from: with few and with many labels, tuned as the demo does; with all, probed."""
     path = out / PACKAGES
     if path.is_file():
         with told_as(f"{path}: damaged; remove it", ValueError, TypeError):
@@ -85,12 +86,17 @@ def built_in(out: Path) -> tuple[list[tuple[Task, FineTuning]], list[str]]:
         with whole(path) as file:
             file.write_text(json.dumps(asdict(found)))
     dev = samples(found.test_texts, found.test_labels)
-    tasks = []
+    every = {"train": samples(found.train_texts, found.train_labels), "dev": dev}
+    tasks: list[tuple[Task, FineTuning | None]] = [(task_of(BUILT_IN, found.names, every), None)]
     for per_class, tuning in TUNING.items():
         splits = {"train": samples(*found.subset(per_class, seed=0)), "dev": dev}
-        task = Task(f"packages-{per_class}", "class", tuple(found.names), ("macro-f1", "accuracy"), splits)
-        tasks.append((task, tuning))
+        tasks.append((task_of(f"{BUILT_IN}-{per_class}", found.names, splits), tuning))
     return tasks, []
+
+
+def task_of(name: str, names: Sequence[str], splits: dict[str, list[Sample]]) -> Task:
+    """The built-in task on some of its texts."""
+    return Task(name, "class", tuple(names), ("macro-f1", "accuracy"), splits)
 
 
 def samples(texts: Sequence[str], labels: Sequence[int]) -> list[Sample]:
