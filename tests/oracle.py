@@ -19,6 +19,7 @@ from electra.model.config import ClassicConfig
 from electra.model.embeddings import ClassicEmbeddings, Embeddings
 from electra.model.encoder import Encoder
 from electra.model.heads import ClassicDetectionHead, TokenHead
+from electra.model.initial import Linear
 from electra.objectives.build import Corpus, Electra, Electric, Mlm, Objective
 from electra.objectives.corrupt import Generate
 from electra.objectives.generators import MaskedGenerator, TwoTowers
@@ -73,7 +74,7 @@ DETECTION_HEAD = {
 }
 TABLES: dict[type, Mapping[str, list[str]]] = {
     ClassicEmbeddings: EMBEDDINGS,
-    nn.Linear: {"weight": ["kernel"], "bias": ["bias"]},
+    Linear: {"weight": ["kernel"], "bias": ["bias"]},
     ClassicLayer: LAYER,
     TokenHead: TOKEN_HEAD,
     ClassicDetectionHead: DETECTION_HEAD,

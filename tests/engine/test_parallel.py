@@ -3,9 +3,10 @@
 import subprocess
 import sys
 
+import pytest
 import torch
 
-from electra.engine.parallel import flushing
+from electra.engine.parallel import bfloat16_is_faster, chosen, flushing
 
 CODE = """
 import torch
@@ -36,3 +37,35 @@ def test_outside_they_are_what_they_are() -> None:
             assert small * 1e-10 == 0
         assert small * 1e-10 == 0 and 5e-324 == 0.0
     assert small * 1e-10 > 0 and 5e-324 > 0.0
+
+
+FAULTS = """
+import resource, torch
+from electra.engine.parallel import keep_memory
+{first}
+faults = []
+for _ in range(12):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    held = [torch.ones(size << 20) for size in (1, 2, 3, 5, 8, 4, 2)]  # 100 MB: 25,600 pages
+    del held
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(sum(faults[-4:]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc")
+def test_freed_memory_is_used_again() -> None:
+    faults = {}
+    for first in ("", "keep_memory()"):
+        command = [sys.executable, "-c", FAULTS.format(first=first)]
+        faults[first] = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert faults["keep_memory()"] * 10 < faults[""], "with huge pages, hundreds instead of 100,000"
+
+
+def test_the_number_type_is_the_faster_one() -> None:
+    cpu = torch.device("cpu")
+    faster = bfloat16_is_faster(cpu)
+    assert chosen("auto", cpu) == ("bfloat16" if faster else "float32")
+    assert chosen("bfloat16", cpu) == "bfloat16" and chosen("float32", cpu) == "float32"
+    if not torch.cpu._is_avx512_bf16_supported():
+        assert not faster, "without instructions for it"

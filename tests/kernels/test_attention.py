@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from electra.kernels import attention as kernel
 from electra.kernels.attention import attention, visible
-from electra.kernels.random import dropout, fold
+from electra.kernels.random import drop, fold, streams
 
 ROWS, HEADS, LENGTH, DIM = 3, 2, 20, 8
 
@@ -26,8 +26,8 @@ def inputs(dtype: torch.dtype = torch.float32) -> list[Tensor]:
     return [torch.randn(ROWS, HEADS, LENGTH, DIM).to(dtype).requires_grad_() for _ in range(3)]
 
 
-def keys() -> Tensor:
-    return fold(torch.arange(ROWS, dtype=torch.int32), 4)
+def stream() -> Tensor:
+    return streams(fold(torch.arange(ROWS, dtype=torch.int32), 4), torch.tensor([9], dtype=torch.int32))[0]
 
 
 def twin(q: Tensor, k: Tensor, v: Tensor, documents: Tensor, window: int | None, dropped: Tensor) -> Tensor:
@@ -52,9 +52,9 @@ def twin(q: Tensor, k: Tensor, v: Tensor, documents: Tensor, window: int | None,
 def test_equals_its_twin_in_values_and_gradients(
     window: int | None, p: float, dtype: torch.dtype, tolerance: float
 ) -> None:
-    dropped = dropout(torch.ones(ROWS, HEADS, LENGTH, LENGTH), keys(), 9, p)
+    dropped = drop(torch.ones(ROWS, HEADS, LENGTH, LENGTH), stream(), p)
     ours, theirs = inputs(dtype), inputs(dtype)
-    one = attention(*ours, documents(), window, keys(), 9, p)
+    one = attention(*ours, documents(), window, stream(), p)
     two = twin(*theirs, documents(), window, dropped)
     assert one.dtype == dtype
     torch.testing.assert_close(one, two, rtol=tolerance, atol=tolerance)
@@ -65,24 +65,24 @@ def test_equals_its_twin_in_values_and_gradients(
 
 @pytest.mark.parametrize("window", [None, 6])
 def test_explicit_and_fused_paths_agree(window: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    explicit = attention(*inputs(), documents(), window, None, 0, 0.1)
+    explicit = attention(*inputs(), documents(), window, None, 0.1)
     monkeypatch.setattr(kernel, "EXPLICIT_LENGTH", 0)
-    fused = attention(*inputs(), documents(), window, None, 0, 0.1)
+    fused = attention(*inputs(), documents(), window, None, 0.1)
     torch.testing.assert_close(explicit, fused, rtol=1e-5, atol=1e-6)
 
 
 def test_fused_path_drops_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel, "EXPLICIT_LENGTH", 0)
-    whole, dropped = (attention(*inputs(), documents(), None, given, 0, 0.5) for given in (None, keys()))
+    whole, dropped = (attention(*inputs(), documents(), None, given, 0.5) for given in (None, stream()))
     assert not torch.allclose(whole, dropped)
 
 
 def test_never_across_documents() -> None:
     """Law 9: what stands in one document or in the padding changes nothing elsewhere."""
     q, k, v = (x.detach() for x in inputs())
-    before = attention(q, k, v, documents(), None, None, 0, 0.0)
+    before = attention(q, k, v, documents(), None, None, 0.0)
     k[1, :, 9:], v[1, :, 9:] = 100.0, 100.0
-    after = attention(q, k, v, documents(), None, None, 0, 0.0)
+    after = attention(q, k, v, documents(), None, None, 0.0)
     assert torch.equal(before[1, :, :9], after[1, :, :9])
     assert after.isfinite().all()
 
@@ -97,19 +97,19 @@ def test_window_is_modernberts() -> None:
 
 
 def test_rows_are_independent_of_their_micro_batch() -> None:
-    whole = attention(*inputs(), documents(), None, keys(), 2, 0.2)
-    last = attention(*(x[2:] for x in inputs()), documents()[2:], None, keys()[2:], 2, 0.2)
+    whole = attention(*inputs(), documents(), None, stream(), 0.2)
+    last = attention(*(x[2:] for x in inputs()), documents()[2:], None, stream()[:, 2:], 0.2)
     torch.testing.assert_close(whole[2:], last)
 
 
 @pytest.mark.compiled
 def test_compiled_and_eager_agree() -> None:
-    def weighted(q: Tensor, k: Tensor, v: Tensor, keys: Tensor) -> Tensor:
-        return (attention(q, k, v, documents(), 6, keys, 9, 0.3) * F.gelu(v)).sum()
+    def weighted(q: Tensor, k: Tensor, v: Tensor, stream: Tensor) -> Tensor:
+        return (attention(q, k, v, documents(), 6, stream, 0.3) * F.gelu(v)).sum()
 
     compiled = torch.compile(weighted)
     one, two = inputs(), inputs()
-    ours, theirs = compiled(*one, keys()), weighted(*two, keys())
+    ours, theirs = compiled(*one, stream()), weighted(*two, stream())
     torch.testing.assert_close(ours, theirs)
     for a, b in zip(torch.autograd.grad(ours, one), torch.autograd.grad(theirs, two), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)

@@ -1,17 +1,19 @@
-"""A tower compiles into one graph, forward and backward, and computes what it did before."""
+"""A tower compiles, layer by layer, forward and backward, and computes what it did before."""
+
+from dataclasses import replace
 
 import pytest
 import torch
 
 from electra.model.embeddings import Own
-from electra.model.encoder import ClassicConfig, ModernConfig, Tower
+from electra.model.encoder import ClassicConfig, ModernConfig, Tower, layer_by_layer
 
 CONFIGS = {
     "classic": ClassicConfig(
-        vocab_size=200, hidden_size=32, layers=2, heads=2, intermediate_size=48, embedding_size=16
+        vocab_size=200, hidden_size=32, layers=3, heads=2, intermediate_size=48, embedding_size=16
     ),
     "modern": ModernConfig(
-        vocab_size=200, hidden_size=32, layers=2, heads=2, intermediate_size=48, local_window=16, dropout=0.1,
+        vocab_size=200, hidden_size=32, layers=5, heads=2, intermediate_size=48, local_window=16, dropout=0.1,
         attention_dropout=0.1,
     ),
 }  # fmt: skip
@@ -19,7 +21,7 @@ CONFIGS = {
 
 @pytest.mark.compiled
 @pytest.mark.parametrize("kind", CONFIGS)
-def test_a_tower_compiles_whole(kind):
+def test_a_compiled_tower_computes_what_it_did(kind):
     torch.manual_seed(0)
     tower = Tower.detection(CONFIGS[kind], Own(CONFIGS[kind]).discriminator)
     ids = torch.randint(0, 200, (4, 32))
@@ -30,11 +32,31 @@ def test_a_tower_compiles_whole(kind):
         hidden = tower.hidden(ids, positions, torch.zeros_like(ids), documents, keys)
         return tower.detection_logits(hidden).square().sum()
 
+    layer_by_layer(tower)
     gradients = []
-    for function in (loss, torch.compile(loss, fullgraph=True, dynamic=False)):
+    for function in (loss, torch.compile(loss, dynamic=False)):
         tower.zero_grad()
         value = function(ids, positions, documents, keys)
         value.backward()
         gradients.append([value.detach()] + [p.grad.clone() for p in tower.parameters()])
     for eager, compiled in zip(*gradients, strict=True):
         assert torch.allclose(eager, compiled, rtol=1e-4, atol=1e-4 * float(eager.abs().max()))
+
+
+@pytest.mark.compiled
+def test_layers_that_are_alike_are_compiled_once():
+    from torch._dynamo.utils import counters
+
+    graphs = []
+    for layers in (2, 6):
+        torch._dynamo.reset()
+        counters.clear()
+        config = replace(CONFIGS["classic"], layers=layers)
+        tower = Tower.detection(config, Own(config).discriminator)
+        layer_by_layer(tower)
+        ids = torch.ones(2, 16, dtype=torch.int64)
+        torch.compile(tower.hidden, dynamic=False)(
+            ids, ids, ids, ids, torch.arange(2, dtype=torch.int32)
+        ).sum().backward()
+        graphs.append(counters["stats"]["unique_graphs"])
+    assert graphs[0] == graphs[1] > 1

@@ -84,15 +84,17 @@ def test_dropout_is_a_function_of_a_rows_key(config):
 @BOTH
 @torch.no_grad()
 def test_no_two_places_of_dropout_share_their_numbers(config, monkeypatch):
+    from electra.kernels.random import key, streams
     from electra.model import blocks, embeddings
 
-    sites = []
-    for module in (blocks, embeddings):
-        monkeypatch.setattr(module, "dropout", lambda x, keys, site, p: sites.append(site) or x)
+    keys, sites, found = torch.tensor([key(7)], dtype=torch.int32), [], []
+    monkeypatch.setattr(embeddings, "dropout", lambda x, keys, site, p: sites.append(site) or x)
+    monkeypatch.setattr(blocks, "drop", lambda x, stream, p: found.append(stream) or x)
     attend = blocks.attention
-    monkeypatch.setattr(blocks, "attention", lambda *given: sites.append(given[6]) or attend(*given[:5], None, 0, 0.0))
-    tower(config).hidden(*pieces(config, [20]), torch.ones(1, dtype=torch.int32))
-    assert len(sites) == len(set(sites)) == 1 + 3 * config.layers
+    monkeypatch.setattr(blocks, "attention", lambda *given: found.append(given[5]) or attend(*given[:5], None, 0.0))
+    tower(config).hidden(*pieces(config, [20]), keys)
+    found += streams(keys, torch.tensor(sites, dtype=torch.int32)).unbind(0)
+    assert len(found) == len({tuple(stream.flatten().tolist()) for stream in found}) == 1 + 3 * config.layers
 
 
 @BOTH
@@ -135,3 +137,27 @@ def test_a_generator_is_a_fraction_of_its_encoder():
 def test_heads_of_unequal_size_are_refused(kind):
     with pytest.raises(UserError, match="hidden_size 100 cannot be cut into 3 equal heads"):
         kind(hidden_size=100, heads=3)
+
+
+@BOTH
+@pytest.mark.parametrize("length", [20, 300])  # the explicit product's dropout, and the fused kernel's
+def test_a_recomputed_layer_gives_the_same_gradients_and_keeps_less(config, length):
+    part = tower(replace(config, max_positions=512, attention_dropout=0.2))
+    row, keys, found, kept = pieces(config, [length]), torch.ones(1, dtype=torch.int32), [], []
+    for recomputes in (False, True):
+        part.encoder.recomputes = recomputes
+        part.zero_grad()
+        torch.manual_seed(1)
+        kept.append(0)
+
+        def keep(value):
+            kept[-1] += value.numel()
+            return value
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+            states = part.hidden(*row, keys)
+        states.square().sum().backward()
+        found.append({name: p.grad.clone() for name, p in part.named_parameters() if p.grad is not None})
+    assert found[0].keys() == found[1].keys() > {"encoder.layers.0.qkv.weight"}
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+    assert kept[1] < kept[0] / 3

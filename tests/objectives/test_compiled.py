@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from compositions import EVERY, NAMES, batch, build, objective
 from electra.model.config import ClassicConfig, ModernConfig
+from electra.model.encoder import layer_by_layer
 from electra.objectives.build import Corpus, Electra, Mlm
 from electra.objectives.pretrainer import row_keys
 from electra.text.batches import Batch, Rows
@@ -47,6 +49,7 @@ def test_the_compiled_corruption_is_the_eager_one(prepared: Path) -> None:
         view, results = pretrainer.corrupt(batch, row_keys(pretrainer.seed, batch), True)
         return view.ids, view.chosen, results["generator"].statistics
 
+    layer_by_layer(pretrainer)
     compiled = torch.compile(corrupted, dynamic=False)
     refs, _ = rows.take(rows.start, 32)
     for part in (refs[:16], refs[16:]):
@@ -64,6 +67,7 @@ def test_a_compiled_step_is_the_eager_one(prepared: Path, case: str) -> None:
     torch.manual_seed(0)
     shards, rows = rows_of(prepared, layout)
     pretrainer = objective.build(encoder, Corpus(shards.mask_id), seed=1)
+    layer_by_layer(pretrainer)
     compiled = torch.compile(pretrainer, dynamic=False)
     refs, _ = rows.take(rows.start, 32)
     divisors = {name: torch.tensor(100.0) for name in ("generator", "discriminator")}
@@ -81,3 +85,24 @@ def test_a_compiled_step_is_the_eager_one(prepared: Path, case: str) -> None:
             torch.testing.assert_close(value[:5], same_sums[name][:5], rtol=1e-4, atol=1.0)
         for name, value in gradients.items():
             torch.testing.assert_close(value, same_gradients[name], rtol=1e-3, atol=1e-3 * float(value.abs().max()))
+
+
+@pytest.mark.slow
+@pytest.mark.compiled
+@pytest.mark.parametrize(("kind", "encoder"), EVERY, ids=NAMES)
+def test_the_compiled_step_of_every_objective_is_the_eager_one(kind: str, encoder: str) -> None:
+    torch._dynamo.reset()
+    pretrainer, rows = build(objective(kind, encoder), encoder), batch()
+    layer_by_layer(pretrainer)
+    divisors = {name: torch.tensor(float(count)) for name, count in pretrainer.counts(rows).items()}
+    found = []
+    for module in (pretrainer, torch.compile(pretrainer, dynamic=False)):
+        pretrainer.zero_grad()
+        loss, _ = module(rows, divisors, True, torch.tensor(0.3))
+        loss.backward()
+        found.append((loss.detach(), {n: p.grad for n, p in pretrainer.named_parameters() if p.grad is not None}))
+    (one, gradients), (two, same) = found
+    torch.testing.assert_close(one, two, rtol=1e-5, atol=0)
+    assert gradients.keys() == same.keys()
+    for name, value in gradients.items():
+        torch.testing.assert_close(value, same[name], rtol=1e-3, atol=1e-3 * float(value.abs().max()))

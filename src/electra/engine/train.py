@@ -21,6 +21,9 @@ from electra.engine.optim import Optimizer, OptimizerConfig, Parameter, Schedule
 from electra.engine.parallel import Parallel, Precision, autocast, can_compile, flushing
 from electra.engine.telemetry import Recorder, Silent
 from electra.errors import UserError
+from electra.model.encoder import Layered, layer_by_layer
+
+Compile = Literal["auto", "never"]
 
 
 @runtime_checkable
@@ -69,9 +72,11 @@ class Engine:
     micro_rows: int = 0
     """Rows a forward pass and process; 0: a step's rows in one."""
     precision: Precision = "auto"
-    """Number type of the products. auto: bfloat16 where the machine has units for it."""
-    compile: Literal["auto", "never"] = "auto"
+    """Number type of the products. auto: bfloat16 where it is faster here."""
+    compile: Compile = "auto"
     """auto: torch.compile where a compiler is found."""
+    activation_checkpointing: bool = False
+    """Layers keep nothing but their inputs for the backward pass and compute the rest again: more time, less memory."""
     deterministic: bool = False
     """Only kernels that repeat bit for bit (a CPU needs no asking)."""
     log_every: int = 20
@@ -106,7 +111,7 @@ class State:
 
 Evaluate = Callable[[nn.Module], dict[str, float]]
 
-COMPILING = "compiling at the first step: for a deep encoder that takes minutes, once; what comes of it is kept"
+COMPILING = "compiling at the first step: a minute or two, once; what comes of it is kept"
 NO_COMPILER = "no C++ compiler found: uncompiled, which is several times slower (Debian: apt-get install g++)"
 
 
@@ -185,7 +190,12 @@ class Loop:
         """Make a stage's module the one that is trained, by an optimizer that remembers nothing."""
         self.module: Any = stage.module  # with counts() and figures()
         self.optimizer = Optimizer(self.config, stage.parameters)
+        recompute(stage.module, self.engine.activation_checkpointing)
+        if self.engine.compile == "auto":
+            layer_by_layer(stage.module)
         self.forward: Any = self.parallel.wrap(compiled(stage.module, self.engine, self.parallel))
+        if self.engine.compile == "auto" and self.parallel.first:
+            print(COMPILING if can_compile(self.parallel.device) else NO_COMPILER, file=sys.stderr)
 
     def follow(self) -> None:
         """Go over to the next stage, if there is one."""
@@ -367,16 +377,25 @@ def same_names(found: set[str], wanted: set[str], where: str) -> None:
         raise UserError(f"{where}: missing {sorted(wanted - found)[:5]}, unknown {sorted(found - wanted)[:5]}")
 
 
-def compiled(module: nn.Module, engine: Engine, parallel: Parallel) -> Any:
-    """The module as the loop calls it: compiled where that is wanted and possible."""
-    if engine.compile == "never":
-        return module
-    possible = can_compile(parallel.device)
-    if parallel.first:
-        print(COMPILING if possible else NO_COMPILER, file=sys.stderr)
+def recompute(module: nn.Module, wanted: bool) -> None:
+    """Say to the encoders in a module whether they recompute. Raises ``UserError`` where there is none of ours."""
+    encoders = [part for part in module.modules() if isinstance(part, Layered)]
+    if wanted and not encoders:
+        raise UserError("engine.activation_checkpointing: only for encoders of electra, not for other model classes")
+    for encoder in encoders:
+        encoder.recomputes = wanted
+
+
+def compiled(function: Any, engine: Engine, parallel: Parallel) -> Any:
+    """A function or module as the loop calls it: compiled where that is wanted and possible."""
+    if engine.compile == "never" or not can_compile(parallel.device):
+        return function
+    # A layer's code is compiled for each of its kinds: by tower, by window, by the phases' lengths. Beyond the limit it
+    # would run uncompiled.
+    torch._dynamo.config.recompile_limit = 64
     # Kernels for a CPU are written for so many threads, and the cache does not ask how many, unless an option says it.
     options: dict[str, Any] = {"cpp.threads": torch.get_num_threads()}
-    return torch.compile(module, dynamic=False, options=options) if possible else module
+    return torch.compile(function, dynamic=False, options=options)
 
 
 @contextlib.contextmanager

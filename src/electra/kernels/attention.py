@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from electra.kernels.random import dropout
+from electra.kernels.random import drop
 
 Direction = Literal["both", "left", "right"]  # to which side a position sees
 
@@ -25,8 +25,7 @@ def attention(
     v: Float[Tensor, "rows heads length dim"],
     documents: Int[Tensor, "rows length"],
     window: int | None,
-    keys: Int[Tensor, " rows"] | None,
-    site: int,
+    stream: Int[Tensor, "2 rows"] | None,
     p: float,
     direction: Direction = "both",
 ) -> Float[Tensor, "rows heads length dim"]:
@@ -35,12 +34,12 @@ def attention(
     Padding (number 0) sees padding, so every position sees at least itself. With a ``window`` a position i sees j only
     where |i − j| ≤ window // 2 (ModernBERT's definition); with the ``direction`` left or right, itself and what stands
     on that side. The softmax is computed in float32. ``p`` of the
-    probabilities are dropped where ``keys`` are given: at the addresses of ``site`` in the explicit product.
+    probabilities are dropped where a ``stream`` is given: at its addresses in the explicit product.
     """
     seen = visible(documents, window, direction)
     if q.device.type == "cpu" and q.shape[2] <= EXPLICIT_LENGTH:
-        return explicit_attention(q, k, v, seen, keys, site, p)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None], dropout_p=0.0 if keys is None else p)
+        return explicit_attention(q, k, v, seen, stream, p)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None], dropout_p=0.0 if stream is None else p)
 
 
 def visible(
@@ -62,11 +61,10 @@ def explicit_attention(
     k: Float[Tensor, "rows heads length dim"],
     v: Float[Tensor, "rows heads length dim"],
     seen: Bool[Tensor, "rows length length"],
-    keys: Int[Tensor, " rows"] | None,
-    site: int,
+    stream: Int[Tensor, "2 rows"] | None,
     p: float,
 ) -> Float[Tensor, "rows heads length dim"]:
-    """``attention`` with the scores written out, its dropout addressed by (key, site, head, i, j)."""
+    """``attention`` with the scores written out, its dropout addressed by (stream, head, i, j)."""
     scores = (q @ k.transpose(2, 3)).float() * q.shape[3] ** -0.5
     weights = scores.masked_fill(~seen[:, None], float("-inf")).softmax(3)
-    return dropout(weights, keys, site, p).to(v.dtype) @ v
+    return drop(weights, stream, p).to(v.dtype) @ v

@@ -38,35 +38,52 @@ def fold(keys: Int[Tensor, "*shape"], word: int | Int[Tensor, "*other"]) -> Int[
 
 def uniform(keys: Int[Tensor, " rows"], count: int) -> Float[Tensor, "rows count"]:
     """The first ``count`` numbers of each stream, float32, uniform in the open interval (0, 1) in steps of 2⁻²³."""
-    bits = _stream(keys[:, None], _columns(count, keys.device))
+    bits = _stream(keys[:, None], _mix(keys ^ SECOND)[:, None], _columns(count, keys.device))
     return (_shift(bits, 9).float() + 0.5) * (1 / STEPS)
+
+
+def streams(keys: Int[Tensor, " rows"], sites: Int[Tensor, " sites"]) -> Int[Tensor, "sites 2 rows"]:
+    """int32: the two words of the stream that each site names inside each key, for ``drop``."""
+    named = fold(keys, sites[:, None])
+    return torch.stack([named, _mix(named ^ SECOND)], dim=1)
+
+
+def drop(x: Float[Tensor, "rows *rest"], stream: Int[Tensor, "2 rows"] | None, p: float) -> Float[Tensor, "rows *rest"]:
+    """``x`` with each element set to 0 with probability ``p`` and the others divided by 1 − p, in x's own dtype.
+
+    An element's counter is its flat index inside its row, which must hold fewer than 2³¹ elements. Without a stream
+    (evaluation), or with p = 0, ``x`` itself.
+    """
+    if stream is None or p == 0.0:
+        return x
+    rows, columns = x.shape[0], x.shape[-1]
+    lines = torch.arange(x.numel() // (rows * columns), dtype=torch.int32, device=x.device) * columns
+    counters = lines.view(*x.shape[1:-1], 1) + _columns(columns, x.device)
+    first, second = stream.view(2, rows, *(1,) * (x.ndim - 1))
+    bits = _stream(first, second, counters)
+    # By sign, not by comparison: where a compiled step keeps the mask for its backward pass, a CPU stores and loads
+    # bytes that are numbers at the speed of memory, but truth values one by one (torch 2.13: 20 times as slowly).
+    kept = ((bits >> 1) - (round(p * 2**31) - 2**30) >> 31).to(torch.int8) + 1
+    return x * (1 / (1 - p)) * kept
 
 
 def dropout(
     x: Float[Tensor, "rows *rest"], keys: Int[Tensor, " rows"] | None, site: int, p: float
 ) -> Float[Tensor, "rows *rest"]:
-    """``x`` with each element set to 0 with probability ``p`` and the others divided by 1 − p, in x's own dtype.
-
-    ``keys`` are int32 [rows], one for each row of ``x``; ``site`` tells the places of a model apart. An element's
-    counter is its flat index inside its row, which must hold fewer than 2³¹ elements. Without keys (evaluation), or
-    with p = 0, ``x`` itself.
-    """
+    """``drop`` with the stream that ``site``, which tells the places of a model apart, names inside each row's key."""
     if keys is None or p == 0.0:
         return x
-    rows, columns = x.shape[0], x.shape[-1]
-    lines = torch.arange(x.numel() // (rows * columns), dtype=torch.int32, device=x.device) * columns
-    counters = lines.view(*x.shape[1:-1], 1) + _columns(columns, x.device)
-    bits = _stream(fold(keys, site).view(rows, *(1,) * (x.ndim - 1)), counters)
-    return torch.where(bits >= round(p * 2**32) - 2**31, x * (1 / (1 - p)), 0.0)
+    named = fold(keys, site)
+    return drop(x, torch.stack([named, _mix(named ^ SECOND)]), p)
 
 
-def _stream(keys: Tensor, counters: Tensor) -> Tensor:
-    """32 random bits for each counter of each stream; the key enters twice: no two streams are shifts of one.
+def _stream(first: Tensor, second: Tensor, counters: Tensor) -> Tensor:
+    """32 random bits for each counter of each stream. A stream has two words, its key and that mixed once more: with
+    one alone, streams would be shifts of one another.
 
     In place, where ``_mix`` is not: uncompiled, new memory for each step would cost as much as the arithmetic.
     """
-    second = _mix(keys ^ SECOND)
-    bits = counters + keys
+    bits = counters + first
     bits ^= _shift(bits, 16)
     bits *= MULTIPLY_1
     bits += second

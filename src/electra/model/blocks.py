@@ -1,4 +1,8 @@
-"""The layers: one class for each kind. A layer numbers its places of dropout from the ``site`` that it is given."""
+"""The layers: one class for each kind.
+
+A layer is a function of its input, its weights and its streams of random numbers, so those that are alike are compiled
+once. That the streams are given, not made here, keeps their mixing out of the loops over the elements.
+"""
 
 import torch
 from jaxtyping import Float, Int
@@ -6,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from electra.kernels.attention import Direction, attention
-from electra.kernels.random import dropout
+from electra.kernels.random import drop
 from electra.model.config import ClassicConfig, ModernConfig
 from electra.model.initial import dense
 
@@ -18,7 +22,7 @@ Rotation = tuple[Float[Tensor, "rows 1 length half"], Float[Tensor, "rows 1 leng
 class ClassicLayer(nn.Module):
     """x ← LayerNorm(x + Attention(x)); x ← LayerNorm(x + FFN(x)), with GELU (erf) and biases (BERT)."""
 
-    def __init__(self, config: ClassicConfig, site: int, direction: Direction = "both"):
+    def __init__(self, config: ClassicConfig, direction: Direction = "both"):
         super().__init__()
         hidden, inner, std = config.hidden_size, config.intermediate_size, config.init_std
         self.qkv = dense(hidden, 3 * hidden, std)
@@ -27,19 +31,20 @@ class ClassicLayer(nn.Module):
         self.up = dense(hidden, inner, std)
         self.down = dense(inner, hidden, std)
         self.norm = nn.LayerNorm(hidden, config.norm_eps)
-        self.heads, self.site, self.direction = config.heads, site, direction
+        self.heads, self.direction = config.heads, direction
         self.dropout, self.attention_dropout = config.dropout, config.attention_dropout
 
     def forward(
         self,
         x: Float[Tensor, "rows length dim"],
         documents: Int[Tensor, "rows length"],
-        keys: Int[Tensor, " rows"] | None,
+        streams: Int[Tensor, "3 2 rows"] | None,
     ) -> Float[Tensor, "rows length dim"]:
+        weights, output, inner = sites(streams)
         q, k, v = split(self.qkv(x), self.heads)
-        seen = attention(q, k, v, documents, None, keys, self.site, self.attention_dropout, self.direction)
-        x = self.attention_norm(x + dropout(self.output(join(seen)), keys, self.site + 1, self.dropout))
-        return self.norm(x + dropout(self.down(F.gelu(self.up(x))), keys, self.site + 2, self.dropout))
+        seen = attention(q, k, v, documents, None, weights, self.attention_dropout, self.direction)
+        x = self.attention_norm(x + drop(self.output(join(seen)), output, self.dropout))
+        return self.norm(x + drop(self.down(F.gelu(self.up(x))), inner, self.dropout))
 
 
 class ModernLayer(nn.Module):
@@ -48,7 +53,7 @@ class ModernLayer(nn.Module):
     The first layer has no norm before its attention: the embeddings end in one.
     """
 
-    def __init__(self, config: ModernConfig, index: int, site: int, direction: Direction = "both"):
+    def __init__(self, config: ModernConfig, index: int, direction: Direction = "both"):
         super().__init__()
         hidden, inner, std = config.hidden_size, config.intermediate_size, config.init_std
         last = std / (2 * config.layers) ** 0.5  # of what is added to the residual stream, as transformers starts it
@@ -58,7 +63,7 @@ class ModernLayer(nn.Module):
         self.norm = nn.LayerNorm(hidden, config.norm_eps, bias=False)
         self.up = dense(hidden, 2 * inner, std, bias=False)
         self.down = dense(inner, hidden, last, bias=False)
-        self.heads, self.site, self.window, self.direction = config.heads, site, config.window(index), direction
+        self.heads, self.window, self.direction = config.heads, config.window(index), direction
         self.dropout, self.attention_dropout = config.dropout, config.attention_dropout
 
     def forward(
@@ -66,14 +71,20 @@ class ModernLayer(nn.Module):
         x: Float[Tensor, "rows length dim"],
         rotation: Rotation,
         documents: Int[Tensor, "rows length"],
-        keys: Int[Tensor, " rows"] | None,
+        streams: Int[Tensor, "3 2 rows"] | None,
     ) -> Float[Tensor, "rows length dim"]:
+        weights, output, middle = sites(streams)
         q, k, v = split(self.qkv(self.attention_norm(x)), self.heads)
         q, k = rotate(q, rotation), rotate(k, rotation)
-        seen = attention(q, k, v, documents, self.window, keys, self.site, self.attention_dropout, self.direction)
-        x = x + dropout(self.output(join(seen)), keys, self.site + 1, self.attention_dropout)
+        seen = attention(q, k, v, documents, self.window, weights, self.attention_dropout, self.direction)
+        x = x + drop(self.output(join(seen)), output, self.attention_dropout)
         inner, gate = self.up(self.norm(x)).chunk(2, dim=2)
-        return x + self.down(dropout(F.gelu(inner) * gate, keys, self.site + 2, self.dropout))
+        return x + self.down(drop(F.gelu(inner) * gate, middle, self.dropout))
+
+
+def sites(streams: Int[Tensor, "3 2 rows"] | None) -> tuple[Tensor, ...] | tuple[None, None, None]:
+    """The streams of a layer's places of dropout; none of them where nothing is dropped."""
+    return (None, None, None) if streams is None else streams.unbind(0)
 
 
 def split(qkv: Float[Tensor, "rows length triple"], heads: int) -> tuple[Tensor, Tensor, Tensor]:

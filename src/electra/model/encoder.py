@@ -1,13 +1,16 @@
 """Encoders, two kinds with one signature, and the tower that an encoder makes with embeddings and a head."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from electra.errors import UserError
 from electra.kernels.attention import Direction
+from electra.kernels.random import streams
 from electra.model.blocks import SITES, ClassicLayer, ModernLayer, rotation
 from electra.model.config import ClassicConfig, EncoderConfig, ModernConfig, generator_config
 from electra.model.embeddings import SITE, Added, Embeddings
@@ -19,14 +22,29 @@ __all__ = ["ClassicConfig", "Encoder", "EncoderConfig", "ModernConfig", "Tower",
 States = Float[Tensor, "rows length hidden"]
 
 
-class ClassicEncoder(nn.Module):
+class Layered(nn.Module):
+    """What encoders have in common: with ``recomputes`` a layer keeps its input alone for the backward pass, which then
+    computes the rest again."""
+
+    recomputes = False
+    sites: Tensor
+
+    def through(self, layer: nn.Module, *given: Any) -> Tensor:
+        """What the layer makes of what it is given."""
+        if self.recomputes and torch.is_grad_enabled():
+            return checkpoint(layer, *given, use_reentrant=False)
+        return layer(*given)
+
+
+class ClassicEncoder(Layered):
     """Post-norm layers, after a projection where the embeddings have another width (BERT, ELECTRA)."""
 
     def __init__(self, config: ClassicConfig, direction: Direction = "both"):
         super().__init__()
         same = config.embedding_size == config.hidden_size
         self.project = nn.Identity() if same else glorot(config.embedding_size, config.hidden_size)
-        self.layers = nn.ModuleList(ClassicLayer(config, site(index), direction) for index in range(config.layers))
+        self.layers = nn.ModuleList(ClassicLayer(config, direction) for _ in range(config.layers))
+        self.register_buffer("sites", sites(config.layers), persistent=False)
 
     def forward(
         self,
@@ -37,20 +55,20 @@ class ClassicEncoder(nn.Module):
     ) -> list[States]:
         """The states after each layer. ``positions`` are in the embeddings already."""
         states = [self.project(embedded)]
-        for layer in self.layers:
-            states.append(layer(states[-1], documents, keys))
+        of_layer = by_layer(keys, self.sites)
+        for index, layer in enumerate(self.layers):
+            states.append(self.through(layer, states[-1], documents, of_layer[index]))
         return states[1:]
 
 
-class ModernEncoder(nn.Module):
+class ModernEncoder(Layered):
     """Pre-norm layers, most of them local, and a norm after the last (ModernBERT)."""
 
     def __init__(self, config: ModernConfig, direction: Direction = "both"):
         super().__init__()
-        self.layers = nn.ModuleList(
-            ModernLayer(config, index, site(index), direction) for index in range(config.layers)
-        )
+        self.layers = nn.ModuleList(ModernLayer(config, index, direction) for index in range(config.layers))
         self.norm = nn.LayerNorm(config.hidden_size, config.norm_eps, bias=False)
+        self.register_buffer("sites", sites(config.layers), persistent=False)
         self.head_size = config.hidden_size // config.heads
         self.global_theta, self.local_theta = config.global_theta, config.local_theta
 
@@ -64,13 +82,24 @@ class ModernEncoder(nn.Module):
         """The states after each layer, the last ones normed. ``positions`` start anew with each document."""
         wide = rotation(positions, self.head_size, self.global_theta)
         near = rotation(positions, self.head_size, self.local_theta)
-        states = [embedded]
-        for layer in self.layers:
-            states.append(layer(states[-1], wide if layer.window is None else near, documents, keys))
+        states, of_layer = [embedded], by_layer(keys, self.sites)
+        for index, layer in enumerate(self.layers):
+            turned = wide if layer.window is None else near
+            states.append(self.through(layer, states[-1], turned, documents, of_layer[index]))
         return [*states[1:-1], self.norm(states[-1])]
 
 
 Encoder = ClassicEncoder | ModernEncoder
+
+
+def layer_by_layer(module: nn.Module) -> None:
+    """Have the compiler take the encoders in a module layer by layer, and layers that are alike once.
+
+    ELECTRA-Small's 24 then take a minute on two CPU cores, where one graph of all of them took eight (docs/log.md).
+    """
+    for part in module.modules():
+        if isinstance(part, Layered) and "forward" not in vars(part):
+            part.forward = torch.compiler.disable(part.forward, recursive=False)
 
 
 def build_encoder(config: EncoderConfig, direction: Direction = "both") -> Encoder:
@@ -78,9 +107,19 @@ def build_encoder(config: EncoderConfig, direction: Direction = "both") -> Encod
     return ClassicEncoder(config, direction) if isinstance(config, ClassicConfig) else ModernEncoder(config, direction)
 
 
-def site(layer: int) -> int:
-    """The first place of dropout in a layer; the embeddings' comes before."""
-    return SITE + 1 + SITES * layer
+def sites(layers: int) -> Int[Tensor, " sites"]:
+    """int32: the places of dropout in layers; the embeddings' comes before. A buffer, for it must be read: Inductor
+    gets an arange that is hashed wrong (see ``kernels.random``)."""
+    return torch.arange(SITE + 1, SITE + 1 + SITES * layers, dtype=torch.int32)
+
+
+def by_layer(
+    keys: Int[Tensor, " rows"] | None, sites: Int[Tensor, " sites"]
+) -> Sequence[Int[Tensor, "3 2 rows"] | None]:
+    """Each layer's streams of random numbers, where there are keys."""
+    if keys is None:
+        return [None] * (len(sites) // SITES)
+    return streams(keys, sites).unflatten(0, (-1, SITES)).unbind(0)
 
 
 class Tower(nn.Module):

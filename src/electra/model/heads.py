@@ -30,7 +30,7 @@ class TokenHead(nn.Module):
         self, hidden: Float[Tensor, "picked hidden"], table: Float[Tensor, "vocab embedding"]
     ) -> Float[Tensor, "picked vocab"]:
         """Logits, float32 whatever the products were computed in."""
-        return F.linear(self.transform(hidden), table, self.bias).float()
+        return F.linear(self.transform(hidden), table).float() + self.bias
 
 
 class ClassicDetectionHead(nn.Module):
