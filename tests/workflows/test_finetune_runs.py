@@ -54,7 +54,7 @@ def test_it_goes_on_where_it_stopped_and_finished_runs_are_kept(
 
 def test_two_processes_give_the_loss_of_one(tokens: Path, tmp_path: Path, files: dict) -> None:
     dropping = exported(tmp_path / "model", replace(CLASSIC, dropout=0.1, attention_dropout=0.1), tokens)
-    settings = Engine(compile="never", log_every=1, evaluate_every=15, save_every=0)
+    settings = Engine(compile="never", precision="float32", log_every=1, evaluate_every=15, save_every=0)
     tuning = replace(TUNING, epochs=1, dropout=0.1)
     one = config(dropping, tmp_path / "one", files, engine=settings, tuning=tuning, patience=5)
     finetune(one)

@@ -37,7 +37,7 @@ def config(data: Path, out: Path, kind: str, encoder: str = "classic", **setting
         optimizer=AdamW(learning_rate=2e-3),
         schedule=Linear(warmup=2),
         phases=(Phase(steps=STEPS, length=32, rows=8),),
-        engine=Engine(compile="never", log_every=1, evaluate_every=0, save_every=1, keep=STEPS),
+        engine=Engine(compile="never", precision="float32", log_every=1, evaluate_every=0, save_every=1, keep=STEPS),
         held_out_rows=HELD_OUT,
     )
 

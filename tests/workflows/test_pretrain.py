@@ -38,7 +38,7 @@ def config(data: Path, out: Path, steps: int = 20, **changes: object) -> Pretrai
         optimizer=AdamW(learning_rate=2e-3),
         schedule=Linear(warmup=5),
         phases=(Phase(steps=steps, length=32, rows=8),),
-        engine=Engine(compile="never", log_every=1, evaluate_every=10, save_every=10),
+        engine=Engine(compile="never", precision="float32", log_every=1, evaluate_every=10, save_every=10),
         held_out_rows=16,
     )
     return replace(base, **changes)
@@ -104,7 +104,7 @@ pretrain({broken!r})
 def test_accumulation_gives_the_same_curve(prepared: Path, tmp_path: Path) -> None:
     """Micro-batches change the order of sums and nothing else: dropout is on, and addressed by row."""
     pretrain(config(prepared, tmp_path / "one"))
-    split = Engine(compile="never", log_every=1, evaluate_every=10, save_every=10, micro_rows=2)
+    split = Engine(compile="never", precision="float32", log_every=1, evaluate_every=10, save_every=10, micro_rows=2)
     pretrain(config(prepared, tmp_path / "four", engine=split))
     close(lines(tmp_path / "one"), lines(tmp_path / "four"))
 

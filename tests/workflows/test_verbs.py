@@ -40,7 +40,7 @@ def config(data: Path, out: Path) -> PretrainConfig:
         optimizer=AdamW(learning_rate=5e-3),
         schedule=Linear(warmup=5),
         phases=(Phase(steps=40, length=32, rows=16),),
-        engine=Engine(compile="never", log_every=10, evaluate_every=20, save_every=0),
+        engine=Engine(compile="never", precision="float32", log_every=10, evaluate_every=20, save_every=0),
         held_out_rows=64,
     )
 
