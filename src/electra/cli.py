@@ -97,9 +97,14 @@ VERBS = {
         positional=("run",),
     ),
     "bench": Verb(
-        "tokens a second, compile time and memory on this machine",
+        "tokens a second, where a step's time goes, and memory on this machine",
         "electra.workflows.bench:bench:BenchConfig",
         "electra bench --preset small --against transformers",
+    ),
+    "plan": Verb(
+        "how long a preset takes on this machine, in how much memory, at what cost",
+        "electra.workflows.plan:plan:PlanConfig",
+        "electra plan --preset base --tokens 100e9 --price 2.5",
     ),
 }
 

@@ -3,10 +3,12 @@
 import json
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
+from compositions import batch, build, objective
 from electra import cli
 from electra.engine.parallel import Parallel
 from electra.errors import UserError
@@ -15,6 +17,8 @@ from electra.objectives.pretrainer import row_keys
 from electra.text.layout import SHORTEST
 from electra.workflows.bench import OURS, BenchConfig, bench, checked
 from electra.workflows.bench import our_loop as loop_of
+from electra.workflows.bench_apart import Apart
+from electra.workflows.bench_parts import of
 from electra.workflows.bench_steps import CLS, FIRST_WORD, PAD, SEP, RandomRows, Theirs
 
 SMALL = BenchConfig(preset="tiny", rows=2, length=16, steps=2, compile="never", precision="float32", threads=1)
@@ -44,6 +48,42 @@ def test_figures_against_transformers(capsys):
     assert "float32, not compiled, peak memory" in said.out
     assert f"{figures['ratio']:.2f} times" in said.out
     assert "2 of 2 steps" in said.err
+    names = (
+        "data",
+        "masking",
+        "generator",
+        "vocabulary",
+        "sampling",
+        "discriminator",
+        "discriminator's loss",
+        "optimizer",
+    )
+    assert tuple(figures["parts"]) == names
+    assert finite(figures["parts"])
+    assert all(f"{name}  " in said.out for name in names)
+
+
+def test_rows_of_prepared_data_and_how_fast_they_are_read(prepared, capsys):
+    figures = bench(replace(SMALL, data=str(prepared), steps=1, parts=False))
+    assert figures["data_tokens_per_second"] > 1000
+    assert figures["parts"] is None
+    assert "data path alone, one thread" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["mlm", "electra", "replace-mlm", "adversarial", "electric", "coco-lm"])
+def test_the_parts_of_a_step_are_done_and_move_nothing(kind):
+    pretrainer, names = build(objective(kind, "classic")), []
+    before = [value.detach().clone() for value in pretrainer.parameters()]
+    for name, part in of(pretrainer, batch()):
+        result = part()
+        assert result.isfinite().all()
+        if result.requires_grad:
+            result.sum().backward()
+        names.append(name)
+    assert names[0] == "masking"
+    assert pretrainer.kept in names
+    assert len(names) == len(set(names)) >= 3
+    assert all(torch.equal(one, other) for one, other in zip(before, pretrainer.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("preset", ["tiny", "modern-tiny"])
@@ -135,3 +175,10 @@ def test_random_rows_are_the_papers_layout():
 def test_mistakes(change, message):
     with pytest.raises(UserError, match=message):
         bench(replace(SMALL, **change))
+
+
+def test_work_in_another_process_is_done_and_its_failure_is_told():
+    apart = Apart(partial(partial, math.sqrt))
+    apart.do(4.0)
+    with pytest.raises(RuntimeError, match="beside this one ended"):
+        apart.do(-1.0)

@@ -1,0 +1,70 @@
+"""What a machine can do, measured: products of matrices, copies, memory, and how long something takes."""
+
+import ctypes
+import gc
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from electra.engine.parallel import Precision
+
+COPIED = 1 << 28  # bytes: more than caches hold
+
+
+def timed(step: Callable[[], object]) -> float:
+    """Seconds that a step takes, its work on a GPU included."""
+    wait = torch.cuda.synchronize if torch.cuda.is_available() else int
+    wait()
+    began = time.perf_counter()
+    step()
+    wait()
+    return time.perf_counter() - began
+
+
+def matmul_peak(precision: Precision, device: torch.device) -> float:
+    """Operations a second of a large product alone, the best of a few."""
+    size = 8192 if device.type == "cuda" else 2048
+    one = torch.randn(size, size, device=device, dtype=getattr(torch, precision))
+    return 2 * size**3 / min(timed(lambda: one @ one) for _ in range(5))
+
+
+def copy_bandwidth(device: torch.device) -> float:
+    """Bytes a second that a large copy reads and writes, the best of a few."""
+    one = torch.zeros(COPIED, dtype=torch.uint8, device=device)
+    other = torch.zeros_like(one)
+    return 2 * COPIED / min(timed(lambda: other.copy_(one)) for _ in range(5))
+
+
+def memory(device: torch.device) -> int:
+    """Bytes that the device has."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has held, since ``fresh_peak`` where Linux or CUDA count: on the GPU where there
+    is one, else resident."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def fresh_peak() -> None:
+    """Let ``peak_memory`` count from here, after what is free has gone back to the system."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    elif Path("/proc/self/clear_refs").exists():
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets VmHWM

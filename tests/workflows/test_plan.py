@@ -1,0 +1,75 @@
+"""plan: what is measured, and the arithmetic on it."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from electra import cli
+from electra.errors import UserError
+from electra.workflows import plan as module
+from electra.workflows.bench_machine import fresh_peak, peak_memory
+from electra.workflows.plan import PlanConfig, divisor, plan
+
+TINY = PlanConfig(preset="tiny", tokens=1e6, steps=1, micro_rows=2, compile="never", precision="float32")
+
+
+def test_a_plan_is_what_was_measured_times_the_tokens(capsys):
+    figures = plan(replace(TINY, price=3.0))
+    (phase,) = figures["phases"]
+    assert figures["tokens"] == phase["steps"] * 32 * 128
+    assert figures["tokens"] == pytest.approx(1e6, rel=0.01)
+    assert phase["tokens_per_second"] == pytest.approx(32 * 128 / phase["step_seconds"])
+    assert figures["hours"] == pytest.approx(figures["tokens"] / phase["tokens_per_second"] / 3600)
+    assert figures["cost"] == pytest.approx(3 * figures["hours"])
+    assert phase["micro_rows"] == 4
+    assert 32 % phase["most_rows"] == 0
+    assert 0 < phase["memory"] < figures["memory"]
+    assert "tokens take" in capsys.readouterr().out
+
+
+def test_what_fits_follows_from_two_sizes(monkeypatch):
+    """1 GB and 0.1 GB a row, in 3 GB of which nine tenths may be taken: 17 rows, so 16 of 32."""
+    memories = iter([1_200_000_000, 1_400_000_000])
+    monkeypatch.setattr(module, "steps_of", lambda loop, count: (1.0, next(memories)))
+    monkeypatch.setattr(module, "optimizer", lambda loop, count: 0.5)
+    monkeypatch.setattr(module, "memory", lambda device: 3_000_000_000)
+    (phase,) = plan(TINY)["phases"]
+    assert (phase["row_memory"], phase["most_rows"]) == (1e8, 16)
+    assert phase["step_seconds"] == 8 * 0.5 + 0.5  # eight micro-batches of 4, and one move of the weights
+
+
+def test_the_command_prints_one_json_object(capsys):
+    flags = ["--preset", "tiny", "--steps", "1", "--micro-rows", "1", "--compile", "never", "--json"]
+    assert cli.main(["plan", *flags, "--activation-checkpointing"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["cost"] is None
+    assert figures["tokens"] == 10_000 * 32 * 128
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"preset": "smal"}, "--preset smal: there is none"),
+        ({"tokens": -1.0}, "--tokens -1: at least 0"),
+        ({"micro_rows": -2}, "--micro-rows -2: at least 0"),
+        ({"steps": 0}, "--steps 0: at least 1"),
+    ],
+)
+def test_mistakes(change, message):
+    with pytest.raises(UserError, match=message):
+        plan(replace(TINY, **change))
+
+
+def test_divisors():
+    assert [divisor(48, most) for most in (1, 5, 16, 47, 100)] == [1, 4, 16, 24, 48]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="memory of the CPU")
+def test_the_peak_counts_from_where_it_is_asked_to():
+    high = torch.ones(1 << 26)
+    before = peak_memory()
+    del high
+    fresh_peak()
+    assert peak_memory() < before - (1 << 27)
