@@ -185,7 +185,7 @@ def test_the_generator_fills_what_it_read_masked() -> None:
     view, _ = real.corrupt(BATCH, keys, False)
     masked, _ = real.corrupt.mask(BATCH, keys, False)
     chosen = where(view)
-    logits = real.corrupt.generator(masked).logits
+    logits = real.corrupt.generator(masked).chosen.logits
     samples = sample(logits.detach(), fold(fold(keys, SAMPLE)[:, None], masked.chosen.int()).flatten())
     filled = by_position(view, samples.view_as(masked.chosen))
     assert np.array_equal(view.ids.numpy(), reference.fill(BATCH.ids.numpy(), chosen, filled[chosen]))
@@ -218,7 +218,7 @@ def losses(real: Pretrainer, batch: Batch) -> tuple[reference.Loss, reference.Lo
     keys, text = row_keys(real.seed, batch), masks(batch)[0]
     view, _ = real.corrupt(batch, keys, False)
     masked, _ = real.corrupt.mask(batch, keys, False)
-    logits = real.corrupt.generator(masked).logits.detach().view(*masked.chosen.shape, -1)
+    logits = real.corrupt.generator(masked).chosen.logits.detach().view(*masked.chosen.shape, -1)
     there, valid = batch.ids.gather(1, view.chosen).numpy(), view.valid.numpy()
     scores = real.encoder.detection_logits(read(real.encoder, view, views.ENCODER)).detach().numpy()
     replaced = reference.labels(view.ids.numpy(), batch.ids.numpy())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from compositions import ENCODERS, EVERY, FIRST, MASK, NAMES, VOCABULARY, batch, build, gradients, objective
-from electra.objectives import corrupt
+from electra.kernels import vocabulary
 from electra.objectives.build import Adversarial, Corpus, Electra, Electric
 from electra.objectives.corrupt import Generate
 from electra.objectives.pretrainer import Pretrainer, row_keys
@@ -166,10 +166,10 @@ def test_rewards_move_the_generator_up_the_expected_loss_of_the_discriminator(mo
     keys = row_keys(1, rows)
     own = [p for name, p in pretrainer.named_parameters() if name.startswith("corrupt.") and "embeddings" not in name]
     masked, _ = pretrainer.corrupt.mask(rows, keys, False)
-    log_p = pretrainer.corrupt.generator(masked).logits.log_softmax(1)[0]
+    log_p = pretrainer.corrupt.generator(masked).chosen.logits.log_softmax(1)[0]
     by_rewards, rewards = [torch.zeros_like(p) for p in own], []
     for token, p in enumerate(log_p.exp().tolist()):
-        monkeypatch.setattr(corrupt, "sample", lambda logits, keys, temperature, t=token: torch.tensor([t]))
+        monkeypatch.setattr(vocabulary, "sample", lambda logits, keys, temperature, t=token: torch.tensor([t]))
         result = pretrainer.results(rows, keys, False)["adversary"]
         rewards.append(float(result.statistics[1]))
         for total, grad in zip(by_rewards, torch.autograd.grad(result.total, own), strict=True):
@@ -197,7 +197,7 @@ def test_electric_s_loss_is_its_formula(rate: float) -> None:
     view, _ = pretrainer.corrupt(rows, keys, False)
     energies = pretrainer.encoder.detection_logits(read(pretrainer.encoder, view, ENCODER))
     left_out, _ = pretrainer.corrupt.mask(rows, keys, False)
-    odds = pretrainer.corrupt.generator(left_out).everywhere.view(*view.ids.shape, VOCABULARY).log_softmax(2)
+    odds = pretrainer.corrupt.generator(left_out).everywhere.logits.view(*view.ids.shape, VOCABULARY).log_softmax(2)
     total = torch.zeros(())
     for row, column in (view.batch.documents > 0).nonzero().tolist():
         log_q = odds[row, column, view.ids[row, column]].detach()
@@ -215,7 +215,7 @@ def test_what_a_two_tower_generator_says_of_a_token_knows_nothing_of_it() -> Non
     at = 9
     other = masked.original.clone()
     other[:, at] = FIRST + (other[:, at] - FIRST + 1) % (VOCABULARY - FIRST)
-    ours, theirs = (generator(replace(masked, original=ids)).everywhere for ids in (masked.original, other))
+    ours, theirs = (generator(replace(masked, original=ids)).everywhere.logits for ids in (masked.original, other))
     same: Tensor = (ours.view(8, 32, -1) == theirs.view(8, 32, -1)).all(2)
     assert same[:, at].all() and not same[1:, at - 1].any() and not same[1:, at + 1].any()
 

@@ -22,8 +22,9 @@ from electra.engine.optim import Linear, Optimizer, Parameter, parameters_of
 from electra.engine.parallel import Parallel
 from electra.engine.telemetry import Silent
 from electra.engine.train import Loop, Stage
+from electra.kernels import vocabulary
 from electra.kernels.random import fold
-from electra.objectives import corrupt, masking
+from electra.objectives import masking
 from electra.objectives.corrupt import Generate
 from electra.objectives.pretrainer import row_keys
 from electra.objectives.terms import Detection
@@ -103,7 +104,7 @@ class Original(Case):
 def original(request: pytest.FixtureRequest, shared: Path, monkeypatch: pytest.MonkeyPatch) -> Original:
     found = Original(shared, *request.param)
     monkeypatch.setattr(masking, "uniform", found.uniform)
-    monkeypatch.setattr(corrupt, "sample", found.sample)
+    monkeypatch.setattr(vocabulary, "sample", found.sample)
     return found
 
 
@@ -142,13 +143,13 @@ def test_the_generators_say_what_the_original_s_do(original: Original) -> None:
     """Of the chosen positions; two towers of every token that is not special."""
     masked = masked_view(original)
     guess = original.pretrainer.corrupt.generator(masked)
-    there = guess.logits.detach().unflatten(0, masked.chosen.shape)
+    there = guess.chosen.logits.detach().unflatten(0, masked.chosen.shape)
     assert all_close(there, original.tensor("out/mlm_logits"), masked.valid)
     assert (guess.everywhere is not None) == ("out/cloze_logits" in original.npz)
     if guess.everywhere is not None:
         counted = original.tensor("out/cloze_weights") > 0
         assert torch.equal(masked.batch.choosable, counted)
-        everywhere = guess.everywhere.detach().unflatten(0, masked.ids.shape)
+        everywhere = guess.everywhere.logits.detach().unflatten(0, masked.ids.shape)
         assert all_close(everywhere, original.tensor("out/cloze_logits"), counted)
 
 

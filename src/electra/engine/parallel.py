@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -153,4 +154,6 @@ def bfloat16_is_faster(device: torch.device) -> bool:
 
 def can_compile(device: torch.device) -> bool:
     """Whether torch.compile has what it needs: Triton on a GPU, a C++ compiler on a CPU."""
-    return device.type == "cuda" or any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++")))
+    if device.type == "cuda":
+        return find_spec("triton") is not None
+    return any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++")))

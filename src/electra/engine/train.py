@@ -22,6 +22,7 @@ from electra.engine.parallel import Parallel, Precision, autocast, can_compile, 
 from electra.engine.telemetry import Recorder, Silent
 from electra.errors import UserError
 from electra.model.encoder import Layered, layer_by_layer
+from electra.model.twins import fuse
 
 Compile = Literal["auto", "never"]
 
@@ -74,7 +75,7 @@ class Engine:
     precision: Precision = "auto"
     """Number type of the products. auto: bfloat16 where it is faster here."""
     compile: Compile = "auto"
-    """auto: torch.compile where a compiler is found."""
+    """auto: torch.compile where a compiler is found, and on a GPU the kernels that are written for one."""
     activation_checkpointing: bool = False
     """Layers keep nothing but their inputs for the backward pass and compute the rest again: more time, less memory."""
     deterministic: bool = False
@@ -112,7 +113,7 @@ class State:
 Evaluate = Callable[[nn.Module], dict[str, float]]
 
 COMPILING = "compiling at the first step: a minute or two, once; what comes of it is kept"
-NO_COMPILER = "no C++ compiler found: uncompiled, which is several times slower (Debian: apt-get install g++)"
+NO_COMPILER = "uncompiled, several times slower: no C++ compiler (Debian: apt-get install g++), or, on a GPU, no Triton"
 
 
 def train(
@@ -191,11 +192,13 @@ class Loop:
         self.module: Any = stage.module  # with counts() and figures()
         self.optimizer = Optimizer(self.config, stage.parameters)
         recompute(stage.module, self.engine.activation_checkpointing)
-        if self.engine.compile == "auto":
+        fast = self.engine.compile == "auto" and can_compile(self.parallel.device)
+        fuse(stage.module, fast and self.parallel.device.type == "cuda")
+        if fast:
             layer_by_layer(stage.module)
         self.forward: Any = self.parallel.wrap(compiled(stage.module, self.engine, self.parallel))
         if self.engine.compile == "auto" and self.parallel.first:
-            print(COMPILING if can_compile(self.parallel.device) else NO_COMPILER, file=sys.stderr)
+            print(COMPILING if fast else NO_COMPILER, file=sys.stderr)
 
     def follow(self) -> None:
         """Go over to the next stage, if there is one."""

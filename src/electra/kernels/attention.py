@@ -1,8 +1,9 @@
-"""Attention inside documents: the explicit product for short rows on a CPU, PyTorch's fused kernels elsewhere.
+"""Attention inside documents: the explicit product for short rows on a CPU, a kernel of our own on a GPU where that
+is wanted (``attention_triton``), PyTorch's fused kernels elsewhere.
 
 At length 128 the backward of the fused CPU kernel costs a third of a training step; two batched products and one fused
-softmax are far cheaper there, and let the dropout be ours: addressed by row, not by a generator's history. The fused
-kernels drop with PyTorch's generator, which the caller seeds.
+softmax are far cheaper there, and let the dropout be ours: addressed by row, not by a generator's history, as in our
+kernel. PyTorch's drop with its own generator, which the caller seeds.
 """
 
 from typing import Literal
@@ -28,14 +29,19 @@ def attention(
     stream: Int[Tensor, "2 rows"] | None,
     p: float,
     direction: Direction = "both",
+    fused: bool = False,
 ) -> Float[Tensor, "rows heads length dim"]:
     """softmax(q kᵀ / √dim) v over the positions of a row with the same document number, in v's dtype.
 
     Padding (number 0) sees padding, so every position sees at least itself. With a ``window`` a position i sees j only
     where |i − j| ≤ window // 2 (ModernBERT's definition); with the ``direction`` left or right, itself and what stands
-    on that side. The softmax is computed in float32. ``p`` of the
-    probabilities are dropped where a ``stream`` is given: at its addresses in the explicit product.
+    on that side. The softmax is computed in float32. ``p`` of the probabilities are dropped where a ``stream`` is
+    given: at its addresses in the explicit product and in the kernel, which runs where ``fused`` asks for it.
     """
+    if fused:
+        from electra.kernels.attention_triton import fused_attention
+
+        return fused_attention(q, k, v, documents, window, stream, p, direction)
     seen = visible(documents, window, direction)
     if q.device.type == "cpu" and q.shape[2] <= EXPLICIT_LENGTH:
         return explicit_attention(q, k, v, seen, stream, p)

@@ -3,16 +3,73 @@
 Both want float32 logits: in bfloat16 a sampler collapses onto the top tokens.
 
 A sample by the Gumbel trick takes V random numbers a position. Inverting the distribution function in two levels takes
-three: the vocabulary is cut into blocks of about √V tokens; two numbers (46 bits) pick a block by its share of the
-probability, and a third one a token inside it. What is drawn follows the float32 softmax; nothing is cut off or
+three: the vocabulary is cut into blocks of 128 tokens, about √V; two numbers (46 bits) pick a block by its share of
+the probability, and a third one a token inside it. What is drawn follows the float32 softmax; nothing is cut off or
 rounded away, a token of probability 10⁻⁹ comes once in 10⁹ draws.
 """
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from electra.kernels.random import STEPS, uniform
+
+Temperature = float | Float[Tensor, ""]
+
+BLOCK = 128  # tokens; the kernel for a GPU has the same, so that both draw the same tokens
+
+
+@dataclass(frozen=True)
+class Draw:
+    """How a token is drawn for each position: from softmax(logits / ``temperature``), by the random number that
+    ``keys`` int32 [picked] name; ``never`` the target."""
+
+    keys: Int[Tensor, " picked"]
+    temperature: Temperature = 1.0
+    never: bool = False
+
+
+@dataclass(frozen=True)
+class Score:
+    """``losses`` float32 [picked]: −log softmax(logits)[target] in nats; no gradient passes through the rest.
+    ``likeliest`` and ``samples`` are tokens, int64 [picked]."""
+
+    losses: Float[Tensor, " picked"]
+    likeliest: Int[Tensor, " picked"]
+    samples: Int[Tensor, " picked"] | None = None
+
+
+@runtime_checkable
+class Prediction(Protocol):
+    """A distribution over the vocabulary for each of some positions."""
+
+    def score(self, targets: Int[Tensor, " picked"], draw: Draw | None = None) -> Score:
+        """What it says of the ``targets``, int64, and what is drawn from it."""
+
+    def at(self, positions: Int[Tensor, " some"]) -> "Prediction":
+        """That of some of the positions, int64."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """Float32 ``logits`` [picked, vocab] as they are."""
+
+    logits: Float[Tensor, "picked vocab"]
+
+    def score(self, targets: Int[Tensor, " picked"], draw: Draw | None = None) -> Score:
+        """See ``Prediction``."""
+        logits, samples = self.logits.detach(), None
+        if draw is not None:
+            allowed = logits.scatter(1, targets[:, None], float("-inf")) if draw.never else logits
+            samples = sample(allowed, draw.keys, draw.temperature)
+        return Score(cross_entropy(self.logits, targets), logits.argmax(1), samples)
+
+    def at(self, positions: Int[Tensor, " some"]) -> "Written":
+        """See ``Prediction``."""
+        return Written(self.logits[positions])
 
 
 def cross_entropy(logits: Float[Tensor, "picked vocab"], targets: Int[Tensor, " picked"]) -> Float[Tensor, " picked"]:
@@ -28,7 +85,7 @@ def cross_entropy(logits: Float[Tensor, "picked vocab"], targets: Int[Tensor, " 
 
 @torch.no_grad()
 def sample(
-    logits: Float[Tensor, "picked vocab"], keys: Int[Tensor, " picked"], temperature: float | Float[Tensor, ""] = 1.0
+    logits: Float[Tensor, "picked vocab"], keys: Int[Tensor, " picked"], temperature: Temperature = 1.0
 ) -> Int[Tensor, " picked"]:
     """One token for each position, int64, from softmax(logits / temperature); no gradient passes.
 
@@ -42,14 +99,22 @@ def sample(
     if isinstance(temperature, Tensor) or temperature != 1.0:
         logits = logits / temperature
     vocabulary = logits.shape[1]
-    width = max(1, round(vocabulary**0.5))
     numbers = uniform(keys, 3).double()
-    masses = _block_masses(logits, width)
-    block = _invert(masses.double(), (numbers[:, 0] - 0.5 / STEPS) + numbers[:, 1] / STEPS)
+    block = pick_block(_block_masses(logits), numbers)
 
-    at = block[:, None] * width + torch.arange(width, device=logits.device)
+    at = block[:, None] * BLOCK + torch.arange(BLOCK, device=logits.device)
     inside = logits.gather(1, at.clamp(max=vocabulary - 1)).masked_fill(at >= vocabulary, float("-inf"))
-    return block * width + _invert((inside - inside.amax(1, keepdim=True)).double().exp(), numbers[:, 2])
+    return block * BLOCK + pick_inside(inside, numbers)
+
+
+def pick_block(masses: Float[Tensor, "picked blocks"], numbers: Float[Tensor, "picked 3"]) -> Int[Tensor, " picked"]:
+    """A block by its mass, by the first two of three uniform numbers, float64."""
+    return _invert(masses.double(), (numbers[:, 0] - 0.5 / STEPS) + numbers[:, 1] / STEPS)
+
+
+def pick_inside(logits: Float[Tensor, "picked width"], numbers: Float[Tensor, "picked 3"]) -> Int[Tensor, " picked"]:
+    """A token of a block by the softmax of its logits, by the third number."""
+    return _invert((logits - logits.amax(1, keepdim=True)).double().exp(), numbers[:, 2])
 
 
 def _invert(weights: Float[Tensor, "picked choices"], numbers: Float[Tensor, " picked"]) -> Int[Tensor, " picked"]:
@@ -61,11 +126,12 @@ def _invert(weights: Float[Tensor, "picked choices"], numbers: Float[Tensor, " p
     return (sums <= numbers[:, None] * sums[:, -1:]).sum(1).clamp(max=weights.shape[1] - 1)
 
 
-def _block_masses(logits: Float[Tensor, "picked vocab"], width: int) -> Float[Tensor, "picked blocks"]:
-    """For each block of ``width`` tokens Σ exp(logit − largest logit of the position); the last may be shorter."""
-    whole = logits.shape[1] // width * width
+def _block_masses(logits: Float[Tensor, "picked vocab"]) -> Float[Tensor, "picked blocks"]:
+    """For each block of tokens Σ exp(logit − largest logit of the position); the last may be shorter."""
+    blocks = logits.shape[1] // BLOCK
+    whole = blocks * BLOCK
     shifted = logits - logits.amax(1, keepdim=True)
-    masses = shifted[:, :whole].unflatten(1, (-1, width)).exp().sum(2)
+    masses = shifted[:, :whole].unflatten(1, (blocks, BLOCK)).exp().sum(2)
     if whole == logits.shape[1]:
         return masses
     return torch.cat([masses, shifted[:, whole:].exp().sum(1, keepdim=True)], dim=1)

@@ -13,13 +13,14 @@ from electra.kernels.attention import Direction, attention
 from electra.kernels.random import drop
 from electra.model.config import ClassicConfig, ModernConfig
 from electra.model.initial import dense
+from electra.model.twins import Twinned
 
 SITES = 3  # places of dropout in a layer: attention weights, attention output, feed-forward part
 
 Rotation = tuple[Float[Tensor, "rows 1 length half"], Float[Tensor, "rows 1 length half"]]
 
 
-class ClassicLayer(nn.Module):
+class ClassicLayer(Twinned):
     """x ← LayerNorm(x + Attention(x)); x ← LayerNorm(x + FFN(x)), with GELU (erf) and biases (BERT)."""
 
     def __init__(self, config: ClassicConfig, direction: Direction = "both"):
@@ -42,12 +43,12 @@ class ClassicLayer(nn.Module):
     ) -> Float[Tensor, "rows length dim"]:
         weights, output, inner = sites(streams)
         q, k, v = split(self.qkv(x), self.heads)
-        seen = attention(q, k, v, documents, None, weights, self.attention_dropout, self.direction)
+        seen = attention(q, k, v, documents, None, weights, self.attention_dropout, self.direction, self.fused)
         x = self.attention_norm(x + drop(self.output(join(seen)), output, self.dropout))
         return self.norm(x + drop(self.down(F.gelu(self.up(x))), inner, self.dropout))
 
 
-class ModernLayer(nn.Module):
+class ModernLayer(Twinned):
     """x ← x + Attention(LayerNorm(x)); x ← x + GeGLU(LayerNorm(x)), rotary positions, no biases (ModernBERT).
 
     The first layer has no norm before its attention: the embeddings end in one.
@@ -76,7 +77,7 @@ class ModernLayer(nn.Module):
         weights, output, middle = sites(streams)
         q, k, v = split(self.qkv(self.attention_norm(x)), self.heads)
         q, k = rotate(q, rotation), rotate(k, rotation)
-        seen = attention(q, k, v, documents, self.window, weights, self.attention_dropout, self.direction)
+        seen = attention(q, k, v, documents, self.window, weights, self.attention_dropout, self.direction, self.fused)
         x = x + drop(self.output(join(seen)), output, self.attention_dropout)
         inner, gate = self.up(self.norm(x)).chunk(2, dim=2)
         return x + self.down(drop(F.gelu(inner) * gate, middle, self.dropout))

@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from electra.errors import UserError
 from electra.kernels.attention import Direction
 from electra.kernels.random import streams
+from electra.kernels.vocabulary import Prediction
 from electra.model.blocks import SITES, ClassicLayer, ModernLayer, rotation
 from electra.model.config import ClassicConfig, EncoderConfig, ModernConfig, generator_config
 from electra.model.embeddings import SITE, Added, Embeddings
@@ -193,6 +194,11 @@ class Tower(nn.Module):
         """Float32 logits over the vocabulary, from the states of the positions that are asked for."""
         assert isinstance(self.head, TokenHead), "this tower detects"
         return self.head(hidden, self.embeddings.tokens.weight)
+
+    def predict(self, hidden: Float[Tensor, "picked hidden"]) -> Prediction:
+        """The distribution over the vocabulary that those logits stand for."""
+        assert isinstance(self.head, TokenHead), "this tower detects"
+        return self.head.predict(hidden, self.embeddings.tokens.weight)
 
     def detection_logits(self, hidden: Float[Tensor, "*shape hidden"]) -> Float[Tensor, "*shape"]:
         """The logit of P(replaced) of every position."""

@@ -5,14 +5,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from electra.kernels.vocabulary import Prediction, Written
 from electra.model.config import ClassicConfig, EncoderConfig, ModernConfig
 from electra.model.initial import dense, glorot
+from electra.model.twins import Twinned
 
 
-class TokenHead(nn.Module):
+class TokenHead(Twinned):
     """LayerNorm(GELU(dense(h))) · tableᵀ + bias. The table is the tower's token embeddings, given at each call.
 
-    ``towers``: how many towers' states stand side by side in h.
+    ``towers``: how many towers' states stand side by side in h. Fused, its predictions never write the logits out.
     """
 
     def __init__(self, config: EncoderConfig, towers: int = 1):
@@ -31,6 +33,21 @@ class TokenHead(nn.Module):
     ) -> Float[Tensor, "picked vocab"]:
         """Logits, float32 whatever the products were computed in."""
         return F.linear(self.transform(hidden), table).float() + self.bias
+
+    def predict(self, hidden: Float[Tensor, "picked hidden"], table: Float[Tensor, "vocab embedding"]) -> Prediction:
+        """The distribution that the logits stand for."""
+        if not self.fused:
+            return Written(self(hidden, table))
+        from electra.kernels.vocabulary_triton import Product
+
+        states, number = self.transform(hidden), products(hidden.device)
+        return Product(states.to(number), table.to(number), self.bias)
+
+
+def products(device: torch.device) -> torch.dtype:
+    """The number type in which autocast computes products now; the parameters' own, without it."""
+    on = torch.is_autocast_enabled(device.type)
+    return torch.get_autocast_dtype(device.type) if on else torch.get_default_dtype()
 
 
 class ClassicDetectionHead(nn.Module):

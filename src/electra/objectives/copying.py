@@ -6,7 +6,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from electra import flops
-from electra.kernels.vocabulary import cross_entropy
 from electra.model.config import EncoderConfig
 from electra.model.encoder import Tower
 from electra.model.heads import TokenHead
@@ -55,7 +54,7 @@ class AllTokens(Term):
     def forward(self, tower: Tower, hidden: Float[Tensor, "rows length dim"], view: View) -> Result:
         states, original = hidden.flatten(0, 1), view.original.flatten()
         gate, same = self.gate(states).float().squeeze(1), (view.ids == view.original).flatten()
-        losses = copy_losses(cross_entropy(tower.token_logits(states), original), gate, same)
+        losses = copy_losses(tower.predict(states).score(original).losses, gate, same)
         counted = (view.batch.documents > 0).flatten().float()
         return Result((losses * counted).sum(), statistics(losses, same, gate, counted))
 
@@ -80,12 +79,11 @@ class Correction(Term):
         self.head = TokenHead(config)
 
     def forward(self, tower: Tower, hidden: Float[Tensor, "rows length dim"], view: View) -> Result:
-        states, original = gather(hidden, view.chosen), view.original.gather(1, view.chosen).flatten()
+        states, original = gather(hidden, view.chosen), view.targets()
         gate = -tower.detection_logits(states.detach()).float().detach()
         same = view.ids.gather(1, view.chosen).flatten() == original
-        losses = copy_losses(
-            cross_entropy(self.head(states, tower.embeddings.tokens.weight), original), gate, same
-        )  # fmt: skip
+        prediction = self.head.predict(states, tower.embeddings.tokens.weight)
+        losses = copy_losses(prediction.score(original).losses, gate, same)
         counted = view.valid.flatten().float()
         return Result((losses * counted).sum(), statistics(losses, same, gate, counted))
 

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from electra.kernels.random import fold
-from electra.kernels.vocabulary import cross_entropy, sample
+from electra.kernels.vocabulary import Draw
 from electra.objectives.generators import Generator, Guess
 from electra.objectives.masking import Mask
 from electra.objectives.terms import Result
@@ -58,30 +58,27 @@ class Generate(nn.Module):
         masked, _ = self.mask(batch, keys, dropout and not self.frozen, progress)
         with torch.no_grad() if self.frozen else contextlib.nullcontext():
             guess = self.generator(masked)
-            samples = self.samples(guess, masked, progress)
-            result = self.generator.result(guess, masked, samples)
-            ids = self.mask.write(batch.ids, masked.chosen, masked.valid, samples)
+            score = guess.chosen.score(masked.targets(), self.draw(masked, progress))
+            assert score.samples is not None
+            result = self.generator.result(guess, masked, score)
+            ids = self.mask.write(batch.ids, masked.chosen, masked.valid, score.samples.view_as(masked.chosen))
             view = replace(masked, ids=ids, dropout=dropout)
             if self.scored:
                 view = replace(view, proposal=Proposal(log_q(guess, view), guess.states))
         return view, {"generator": result}
 
-    def samples(self, guess: Guess, masked: View, progress: Float[Tensor, ""]) -> Int[Tensor, "rows slots"]:
-        """A token for each chosen slot."""
-        logits = guess.logits.detach()
-        if self.never_original:
-            there = masked.original.gather(1, masked.chosen).flatten()
-            logits = logits.scatter(1, there[:, None], float("-inf"))
+    def draw(self, masked: View, progress: Float[Tensor, ""]) -> Draw:
+        """How a token is drawn for each chosen slot."""
         temperature: float | Tensor = self.temperature
         if self.temperature_end:
             temperature = self.temperature * (self.temperature_end / self.temperature) ** progress
         slot_keys = fold(fold(masked.keys, SAMPLE)[:, None], self.mask.names(masked.chosen))
-        return sample(logits, slot_keys.flatten(), temperature).view_as(masked.chosen)
+        return Draw(slot_keys.flatten(), temperature, self.never_original)
 
 
 def log_q(guess: Guess, view: View) -> Float[Tensor, "rows length"]:
     """What ``Proposal`` says of it: of every position where the generator speaks of all, else of the chosen ones."""
     if guess.everywhere is not None:
-        return -cross_entropy(guess.everywhere, view.ids.flatten()).view_as(view.ids)
+        return -guess.everywhere.score(view.ids.flatten()).losses.view_as(view.ids)
     drawn = view.ids.gather(1, view.chosen)
-    return view.at_chosen(-cross_entropy(guess.logits, drawn.flatten()).view_as(drawn))
+    return view.at_chosen(-guess.chosen.score(drawn.flatten()).losses.view_as(drawn))

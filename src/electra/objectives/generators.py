@@ -7,10 +7,11 @@ learns by. Its own parameters are its own; what it reads may be the encoder's to
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from electra import flops
+from electra.kernels.vocabulary import Prediction, Score, Written
 from electra.model.config import EncoderConfig
 from electra.model.embeddings import Embeddings
 from electra.model.encoder import Encoder, Tower, build_encoder
@@ -21,12 +22,12 @@ from electra.objectives.view import GENERATOR, RIGHT, View, gather, read
 
 @dataclass(frozen=True)
 class Guess:
-    """A distribution over the vocabulary for each position: ``logits`` float32 at the chosen slots, and ``everywhere``
-    [rows · length, vocab] where the generator says something of every position. ``states``: what they come from."""
+    """A distribution over the vocabulary for each of the ``chosen`` slots, and ``everywhere``, for each position, where
+    the generator says something of all. ``states``: what those at the chosen slots come from."""
 
-    logits: Float[Tensor, "picked vocab"]
+    chosen: Prediction
     states: Float[Tensor, "picked hidden"]
-    everywhere: Float[Tensor, "all vocab"] | None = None
+    everywhere: Prediction | None = None
 
 
 class MaskedGenerator(nn.Module):
@@ -38,11 +39,11 @@ class MaskedGenerator(nn.Module):
 
     def forward(self, masked: View) -> Guess:
         states = gather(read(self.tower, masked, GENERATOR), masked.chosen)
-        return Guess(self.tower.token_logits(states), states)
+        return Guess(self.tower.predict(states), states)
 
-    def result(self, guess: Guess, masked: View, samples: Int[Tensor, "rows slots"]) -> Result:
-        """The loss of its term."""
-        return self.term.result(guess.logits, masked, samples)
+    def result(self, guess: Guess, masked: View, score: Score) -> Result:
+        """The loss of its term; ``score`` is that of the chosen slots."""
+        return self.term.at_chosen(score, masked)
 
     def flops(self, length: int, slots: int) -> int:
         """A forward pass of a row."""
@@ -72,14 +73,15 @@ class TwoTowers(nn.Module):
             states = encoder(embedded, batch.positions, batch.documents, keys)[-1]
             sides.append(states.roll(by, dims=1))  # a token is predicted from its neighbours' states
         states = torch.cat(sides, dim=2)
-        everywhere = self.head(states.flatten(0, 1), self.embeddings.tokens.weight)
-        by_row = everywhere.unflatten(0, masked.ids.shape)
-        return Guess(gather(by_row, masked.chosen), gather(states, masked.chosen), everywhere)
+        everywhere = self.head.predict(states.flatten(0, 1), self.embeddings.tokens.weight)
+        rows, length = masked.ids.shape
+        slots = torch.arange(rows, device=states.device)[:, None] * length + masked.chosen
+        return Guess(everywhere.at(slots.flatten()), gather(states, masked.chosen), everywhere)
 
-    def result(self, guess: Guess, masked: View, samples: Int[Tensor, "rows slots"]) -> Result:
+    def result(self, guess: Guess, masked: View, score: Score) -> Result:
         """The loss of its term: over every token, not only the chosen ones."""
         assert guess.everywhere is not None
-        return self.term.everywhere(guess.everywhere, masked, samples)
+        return self.term.everywhere(guess.everywhere.score(masked.original.flatten()), masked, score.samples)
 
     def flops(self, length: int, slots: int) -> int:
         """A forward pass of a row."""
@@ -98,11 +100,11 @@ class Fixed(nn.Module):
 
     def forward(self, masked: View) -> Guess:
         logits = self.logits.expand(masked.chosen.numel(), -1)
-        return Guess(logits, logits[:, :0])
+        return Guess(Written(logits), logits[:, :0])
 
-    def result(self, guess: Guess, masked: View, samples: Int[Tensor, "rows slots"]) -> Result:
+    def result(self, guess: Guess, masked: View, score: Score) -> Result:
         """The loss that it has, which moves nothing."""
-        return self.term.result(guess.logits, masked, samples)
+        return self.term.at_chosen(score, masked)
 
     def flops(self, length: int, slots: int) -> int:
         """Nothing is multiplied."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from electra import flops
-from electra.kernels.vocabulary import cross_entropy
+from electra.kernels.vocabulary import Score
 from electra.model.config import EncoderConfig
 from electra.model.encoder import Tower
 from electra.objectives.metrics import detection_figures, detection_statistics, ratio
@@ -59,29 +59,26 @@ class Recovery(Term):
         super().__init__(weight, on)
 
     def forward(self, tower: Tower, hidden: Float[Tensor, "rows length dim"], view: View) -> Result:
-        # Logits at the chosen slots only: 15 % of the positions cost 15 % of the vocabulary product.
-        return self.result(tower.token_logits(gather(hidden, view.chosen)), view, None)
+        # At the chosen slots only: 15 % of the positions cost 15 % of the vocabulary product.
+        return self.at_chosen(tower.predict(gather(hidden, view.chosen)).score(view.targets()), view)
 
-    def result(
-        self, logits: Float[Tensor, "picked vocab"], view: View, samples: Int[Tensor, "rows slots"] | None
-    ) -> Result:
-        """The losses of float32 logits at the chosen slots."""
-        original = view.original.gather(1, view.chosen).flatten()
-        return self.summed(logits, original, view.valid.flatten(), view, samples)
+    def at_chosen(self, score: Score, view: View) -> Result:
+        """The losses at the chosen slots."""
+        return self.summed(score, view.targets(), view.valid.flatten(), view, score.samples)
 
-    def everywhere(self, logits: Float[Tensor, "all vocab"], view: View, samples: Int[Tensor, "rows slots"]) -> Result:
-        """The losses of float32 logits at all positions; those that are no padding or special token count."""
-        return self.summed(logits, view.original.flatten(), view.batch.choosable.flatten(), view, samples)
+    def everywhere(self, score: Score, view: View, samples: Int[Tensor, " picked"] | None) -> Result:
+        """The losses at all positions; those that are no padding or special token count. ``samples``: at the slots."""
+        return self.summed(score, view.original.flatten(), view.batch.choosable.flatten(), view, samples)
 
     def summed(
-        self, logits: Tensor, targets: Tensor, counted: Tensor, view: View, samples: Int[Tensor, "rows slots"] | None
+        self, score: Score, targets: Tensor, counted: Tensor, view: View, samples: Int[Tensor, " picked"] | None
     ) -> Result:
-        counted = counted.to(logits.dtype)
-        total = (cross_entropy(logits, targets) * counted).sum()
-        right = ((logits.detach().argmax(1) == targets) * counted).sum()
+        counted = counted.to(score.losses.dtype)
+        total = (score.losses * counted).sum()
+        right = ((score.likeliest == targets) * counted).sum()
         sampled, drawn = right.new_zeros(()), right.new_zeros(())
         if samples is not None:
-            sampled = ((samples == view.original.gather(1, view.chosen)) & view.valid).sum().to(right.dtype)
+            sampled = ((samples == view.targets()) & view.valid.flatten()).sum().to(right.dtype)
             drawn = view.valid.sum().to(right.dtype)
         return Result(total, torch.stack([total.detach(), counted.sum(), right, drawn, sampled]))
 

@@ -49,6 +49,10 @@ class View:
         """The keys of the dropout of a tower that reads for a purpose; None: nothing is dropped."""
         return fold(self.keys, purpose) if self.dropout else None
 
+    def targets(self) -> Int[Tensor, " picked"]:
+        """The tokens that stood at the chosen slots, rows one after another."""
+        return self.original.gather(1, self.chosen).flatten()
+
     def at_chosen(self, values: Tensor) -> Tensor:
         """Float32 [rows, length]: ``values`` [rows, slots] at the valid chosen positions, 0 elsewhere."""
         there = torch.zeros(self.ids.shape, device=self.ids.device)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from electra.engine.parallel import autocast
 from electra.engine.train import Loop, compiled
+from electra.kernels.vocabulary import Written, sample
 from electra.model.encoder import Tower
 from electra.objectives.corrupt import Generate
 from electra.objectives.generators import Guess, MaskedGenerator
@@ -91,10 +92,10 @@ def of_corruption(corrupt: Generate, masked: View, batch: Batch, keys: Tensor) -
     tower = generator.tower
     yield "generator", lambda: read(tower, masked, GENERATOR)
     states = ready(gather(read(tower, masked, GENERATOR), masked.chosen))
-    guess = Guess(tower.token_logits(states).detach(), states)
-    samples = corrupt.samples(guess, masked, END)
-    yield "vocabulary", lambda: generator.result(Guess(tower.token_logits(states), states), masked, samples).total
-    yield "sampling", lambda: corrupt.samples(guess, masked, END)
+    logits, draw = tower.token_logits(states).detach(), corrupt.draw(masked, END)
+    guess = Guess(Written(logits), states)
+    yield "vocabulary", lambda: generator.result(guess, masked, tower.predict(states).score(masked.targets())).total
+    yield "sampling", lambda: sample(logits, draw.keys, draw.temperature)
 
 
 def ready(states: Tensor) -> Tensor:

@@ -1,0 +1,77 @@
+"""Compile every kernel in Triton for a Hopper GPU, which needs none, and print what each would take of one.
+
+A JSON object: kernel → bytes of shared memory, and of local memory a thread, to which registers are spilled. In a
+process of its own: where Triton interprets, it does not compile.
+"""
+
+import json
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.backends.nvidia import compiler as nvidia
+from triton.compiler import ASTSource
+
+from electra.kernels import attention_triton, vocabulary_triton
+
+NUMBERS = {"picked", "vocabulary", "tiles", "width", "rows", "heads", "length", "threshold"}
+FRACTIONS = {"scale", "larger"}
+INDICES = {"targets", "blocks"}
+WORDS = {"documents", "words", "best_at"}
+HALVES = {"states", "table", "q", "k", "v", "slopes", "k_out", "v_out"}  # bfloat16, as in a run
+
+
+def taken(kernel: Any, halves: set[str], warps: int, **constants: Any) -> dict[str, int]:
+    """What a kernel takes, compiled with these constants; ``halves``: its bfloat16 tensors."""
+    types = {}
+    for name in kernel.arg_names:
+        if name in constants:
+            types[name] = "constexpr"
+        elif name.endswith("strides"):
+            types[name] = ("i32", "i32", "i32")
+        elif name in NUMBERS:
+            types[name] = "i32"
+        elif name in FRACTIONS:
+            types[name] = "fp32"
+        else:
+            of = "i64" if name in INDICES else "i32" if name in WORDS else "bf16" if name in halves else "fp32"
+            types[name] = f"*{of}"
+    at = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
+    made = triton.compile(ASTSource(kernel, types, at), target=GPUTarget("cuda", 90, 32), options={"num_warps": warps})
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        Path(file.name).write_bytes(made.asm["cubin"])
+        tool = Path(nvidia.__file__).parent / "bin" / "cuobjdump"
+        said = subprocess.run([tool, "-res-usage", file.name], capture_output=True, text=True, check=True)
+    found = re.findall(r"(?:STACK|LOCAL):(\d+)", said.stdout + said.stderr)
+    return {"shared": made.metadata.shared, "spilled": max(int(each) for each in found)}
+
+
+def kernels() -> dict[str, dict[str, int]]:
+    """All of them, at the sizes of ELECTRA-Small's and Base's towers."""
+    found, warps = {}, vocabulary_triton.WARPS
+    rows = {"positions": vocabulary_triton.POSITIONS, "upcast": False}
+    for dim in (128, 768):
+        sizes = {"dim": dim, "step": 64, "tile_size": vocabulary_triton.TILE}
+        for apart in (False, True):
+            name = f"tiles, {dim}, {'apart' if apart else 'together'}"
+            found[name] = taken(vocabulary_triton._tiles, HALVES, warps, apart=apart, never=apart, **sizes, **rows)
+        found[f"inside, {dim}"] = taken(vocabulary_triton._inside, HALVES, warps, **sizes)
+        found[f"gradient, {dim}"] = taken(vocabulary_triton._gradient, HALVES | {"out"}, warps, **sizes, **rows)
+    for reach in (-1, 64):
+        for drops in (False, True):
+            how = {"dim": 64, "width": 64, "block": attention_triton.BLOCK, "drops": drops, "upcast": False}
+            how |= {"reach": reach, "back": True, "ahead": True}
+            for part in ("forward", "of_queries", "of_keys"):
+                kernel = getattr(attention_triton, f"_{part}")
+                found[f"attention {part}, reach {reach}, dropout {drops}"] = taken(
+                    kernel, HALVES | {"out"}, attention_triton.WARPS, **how
+                )
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(kernels()))
