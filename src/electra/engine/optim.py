@@ -169,16 +169,17 @@ class OrthogonalMomentum(torch.optim.Optimizer):
 def orthogonalize(matrices: Tensor, iterations: int = 5) -> Tensor:
     """Approximately U Vᵀ of each matrix [n, rows, columns], by a quintic Newton–Schulz iteration.
 
-    The coefficients make small singular values grow fastest; the result's lie between 0.7 and 1.2 (Jordan, 2024).
+    The coefficients make small singular values grow fastest; the result's lie between 0.7 and 1.2 (Jordan, 2024). On a
+    GPU the products are bfloat16's, as there: the iteration forgives that, and float32 takes ten times as long.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrices.shape[1] > matrices.shape[2]
-    x = matrices.mT if tall else matrices
+    x = (matrices.mT if tall else matrices).to(torch.bfloat16 if matrices.is_cuda else matrices.dtype)
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(iterations):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if tall else x
+    return (x.mT if tall else x).to(matrices.dtype)
 
 
 class Gradients(NamedTuple):

@@ -74,6 +74,12 @@ class Parallel:
                 torch.distributed.all_reduce(tensor)
         return dict(tensors)
 
+    def any(self, said: bool) -> bool:
+        """Whether one of the processes says so; the same answer in all. One process alone waits for no GPU."""
+        if self.world == 1:
+            return said
+        return bool(self.sum({"said": torch.tensor(float(said), device=self.device)})["said"])
+
     def wrap(self, module: nn.Module) -> nn.Module:
         """The module with its gradients averaged over processes."""
         return nn.parallel.DistributedDataParallel(module) if self.world > 1 else module

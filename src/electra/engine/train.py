@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from electra.engine import checkpoint
 from electra.engine.ahead import Ahead
 from electra.engine.optim import Optimizer, OptimizerConfig, Parameter, Schedule
-from electra.engine.parallel import Parallel, Precision, autocast, can_compile, flushing
+from electra.engine.parallel import Parallel, Precision, can_compile, flushing
+from electra.engine.passes import Passes, Recorded
 from electra.engine.telemetry import Recorder, Silent
 from electra.errors import UserError
 from electra.model.encoder import Layered, layer_by_layer
@@ -78,6 +79,9 @@ class Engine:
     """auto: torch.compile where a compiler is found, and on a GPU the kernels that are written for one."""
     activation_checkpointing: bool = False
     """Layers keep nothing but their inputs for the backward pass and compute the rest again: more time, less memory."""
+    cuda_graphs: bool = False
+    """On one GPU: record a step's kernels once and replay them with one launch. For steps so small that the GPU waits
+    for Python; each shape of batch takes its own memory."""
     deterministic: bool = False
     """Only kernels that repeat bit for bit (a CPU needs no asking)."""
     log_every: int = 20
@@ -152,7 +156,7 @@ def train(
                 loop.log()
             if evaluate and loop.due(engine.evaluate_every):
                 loop.held_out(evaluate)
-                if enough and loop.agreed(enough):
+                if enough and parallel.any(parallel.first and enough()):
                     loop.state.steps = loop.state.step
             if loop.due(engine.save_every) or loop.stopping:
                 loop.save()
@@ -196,7 +200,11 @@ class Loop:
         fuse(stage.module, fast and self.parallel.device.type == "cuda")
         if fast:
             layer_by_layer(stage.module)
-        self.forward: Any = self.parallel.wrap(compiled(stage.module, self.engine, self.parallel))
+        forward = self.parallel.wrap(compiled(stage.module, self.engine, self.parallel))
+        self.passes: Passes | Recorded = Passes(forward, self.engine.precision, self.parallel)
+        if self.engine.cuda_graphs:
+            can_record(self.parallel)
+            self.passes = Recorded(self.passes, [p.value for p in stage.parameters])
         if self.engine.compile == "auto" and self.parallel.first:
             print(COMPILING if fast else NO_COMPILER, file=sys.stderr)
 
@@ -222,17 +230,12 @@ class Loop:
             state.place = asdict(stage.source.start)
         batches, place = self.ahead.take(stage, type(stage.source.start)(**state.place))
         progress = torch.tensor(stage.progress(state.phase_step))
-        counts = self.counts(batches, progress, stop)
+        counts = self.counts(batches, progress)
         # DDP averages gradients over processes; a sum is wanted, so each loss is made that much larger.
         divisors = {name: count.clamp(min=1) / self.parallel.world for name, count in counts.items()}
+        device = self.parallel.device
         for batch in batches:
-            with (
-                autocast(self.engine.precision, self.parallel.device),
-                self.parallel.quiet(self.forward, batch is not batches[-1]),
-            ):
-                device = self.parallel.device
-                loss, sums = self.forward(batch.to(device), divisors, True, progress.to(device))
-                loss.backward()
+            sums = self.passes(batch.to(device), divisors, progress.to(device), batch is not batches[-1])
             for name, value in sums.items():
                 self.sums[name] = self.sums[name] + value.double() if name in self.sums else value.double()
         self.gradients = self.optimizer.gradients()
@@ -245,7 +248,7 @@ class Loop:
         state.tokens, state.flops = state.tokens + stage.tokens, state.flops + stage.flops
         if state.phase_step == stage.steps:
             self.follow()
-        self.stopping = bool(counts["stop"])
+        self.stopping = self.parallel.any(stop)
 
     def batches(self, stage: Stage, place: Any) -> tuple[list, Any]:
         """This process's micro-batches of the step at a place, and the place after it."""
@@ -279,9 +282,9 @@ class Loop:
         self.sums = {}
         self.lap = (time.monotonic(), 0)
 
-    def counts(self, batches: Sequence, progress: Tensor, stop: bool) -> dict[str, Tensor]:
-        """Float32 []: by term, the positions that count on all processes; ``stop``: how many want to end."""
-        sums = {"stop": float(stop)}
+    def counts(self, batches: Sequence, progress: Tensor) -> dict[str, Tensor]:
+        """Float32 []: by term, the positions that count on all processes."""
+        sums: dict[str, float] = {}
         for batch in batches:
             for name, count in self.module.counts(batch, progress).items():
                 sums[name] = sums.get(name, 0.0) + count
@@ -316,11 +319,6 @@ class Loop:
         began = time.monotonic()
         self.recorder.record(self.header("held-out") | evaluate(self.module))
         self.lap = (self.lap[0] + time.monotonic() - began, self.lap[1])
-
-    def agreed(self, ask: Callable[[], bool]) -> bool:
-        """What ``ask`` says in the first process, in all of them."""
-        said = torch.tensor(float(self.parallel.first and ask()), device=self.parallel.device)
-        return bool(self.parallel.sum({"said": said})["said"])
 
     def save(self) -> None:
         """Write a checkpoint, if the run has a folder."""
@@ -387,6 +385,12 @@ def recompute(module: nn.Module, wanted: bool) -> None:
         raise UserError("engine.activation_checkpointing: only for encoders of electra, not for other model classes")
     for encoder in encoders:
         encoder.recomputes = wanted
+
+
+def can_record(parallel: Parallel) -> None:
+    """Raise ``UserError`` where no CUDA graph can be recorded."""
+    if parallel.device.type != "cuda" or parallel.world > 1:
+        raise UserError("engine.cuda_graphs: only for one process on a GPU")
 
 
 def compiled(function: Any, engine: Engine, parallel: Parallel) -> Any:

@@ -40,11 +40,12 @@ class Product:
 
     def score(self, targets: Int[Tensor, " picked"], draw: Draw | None = None) -> Score:
         """See ``Prediction``."""
-        temperature = torch.as_tensor(1.0 if draw is None else draw.temperature, device=self.states.device).float()
-        apart = draw is not None and (isinstance(draw.temperature, Tensor) or draw.temperature != 1.0 or draw.never)
+        heat = 1.0 if draw is None else draw.temperature
+        temperature = heat if isinstance(heat, Tensor) else torch.full((), heat, device=self.states.device)
+        apart = draw is not None and (isinstance(heat, Tensor) or heat != 1.0 or draw.never)
         never = draw is not None and draw.never
         given = (self.states.contiguous(), self.table.contiguous(), self.bias.contiguous())
-        losses, _, likeliest, masses = tiles(*given, targets, temperature, apart, never)
+        losses, _, likeliest, masses = tiles(*given, targets, temperature.float(), apart, never)
         if draw is None:
             return Score(losses, likeliest)
         with torch.no_grad():
