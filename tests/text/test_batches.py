@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from electra.errors import UserError
 from electra.text import shards as on_disk
-from electra.text.batches import GROUP, Place, Row, Rows
+from electra.text.batches import GROUP, Batch, Place, Row, Rows
 from electra.text.layout import Packed, Paper
 from electra.text.prepare import PrepareConfig, TokenizerConfig, prepare, tokenizer
 from electra.text.shards import BLOCK, FORMAT, MANIFEST, Header, Shards, Writer
+from electra.text.tokens import OnDisk, Resident, nearest
 
 LAYOUTS = [Paper(), Paper(single_segment=1.0, short=1.0), Packed()]
 SPECIAL = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
@@ -281,6 +283,90 @@ def opened(folder: Path, entries: Sequence[dict[str, Any]], vocab_size: int = 30
     return Shards.open(folder, "train")
 
 
+def row_by_row(rows: Rows, refs: Sequence[Row]) -> Batch:
+    """The readable twin of ``Rows.batch``: a row at a time, in it a piece at a time."""
+    shape, special = (len(refs), rows.length), rows.shards.special
+    ids = np.full(shape, special["pad"], dtype=np.int64)
+    positions, segments, documents = np.zeros((3, *shape), dtype=np.int64)
+    text = np.zeros(shape, dtype=bool)
+    for at, row in enumerate(refs):
+        tokens, left = rows.shards.files[row.shard].tokens, 0
+        for number, piece in enumerate(row.pieces, 1):
+            first, second = piece.middle - piece.start, piece.stop - piece.middle
+            middle = left + first + 2
+            right = middle + second + 1 if second else middle
+            ids[at, left], ids[at, middle - 1], ids[at, right - 1] = special["cls"], special["sep"], special["sep"]
+            ids[at, left + 1 : middle - 1] = tokens[piece.start : piece.middle]
+            text[at, left + 1 : middle - 1] = True
+            if second:
+                ids[at, middle : right - 1] = tokens[piece.middle : piece.stop]
+                segments[at, middle:right] = 1
+                text[at, middle : right - 1] = True
+            positions[at, left:right] = np.arange(right - left)
+            documents[at, left:right] = number
+            left = right
+    choosable = text & ~np.isin(ids, [special[name] for name in ("pad", "cls", "sep", "mask")])
+    address = np.array([row[:3] for row in refs], dtype=np.int32).reshape(-1, 3)
+    return Batch(*map(torch.from_numpy, (ids, positions, segments, documents, choosable, address)))
+
+
+def assert_equal(one: Batch, other: Batch) -> None:
+    """In every value and type."""
+    for name, value in one.tensors().items():
+        torch.testing.assert_close(
+            value, other.tensors()[name], rtol=0, atol=0, msg=lambda said, name=name: name + said
+        )
+
+
+@pytest.mark.parametrize("vocabulary", [12, 65_536, 250_000])  # 12: a third of the text are special tokens
+@pytest.mark.parametrize("layout", LAYOUTS, ids=["paper", "short", "packed"])
+def test_batches_are_those_that_are_made_row_by_row_wherever_the_tokens_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: Paper | Packed, vocabulary: int
+) -> None:
+    monkeypatch.setattr(on_disk, "SHARD_TOKENS", 4_000)
+    shards = opened(tmp_path, random_shards(tmp_path, vocabulary), vocabulary)
+    shards.special = {"pad": 3, "unk": 1, "cls": 0, "sep": 4, "mask": 2}
+    assert len(shards.files) > 3
+    for length in (8, 9, 33, 64):
+        rows = Rows(shards, layout, length, seed=length)
+        resident = Rows(shards, layout, length, length, Resident(shards, torch.device("cpu")))
+        refs = list(rows.epoch_refs(0))
+        for part in (refs, refs[::3], refs[:1], []):
+            expected = row_by_row(rows, part)
+            assert_equal(rows.batch(part), expected)
+            assert_equal(resident.batch(part), expected)
+    batch = rows.batch(refs)
+    assert bool(batch.segments.any()) == (layout == Paper()) and bool((batch.documents > 1).any()) == (
+        layout == Packed()
+    )
+
+
+def random_shards(folder: Path, vocabulary: int) -> list[dict[str, Any]]:
+    """Shards of documents of one to six units, each of up to 40 tokens."""
+    draw, dtype = np.random.default_rng(vocabulary), np.dtype(np.uint16 if vocabulary <= 1 << 16 else np.uint32)
+    writer = Writer(folder, "train-00000", "by hand", dtype)
+    for _ in range(250):
+        sizes = draw.integers(1, 40, draw.integers(1, 7))
+        writer.add([draw.integers(0, vocabulary, size, dtype=dtype).tobytes() for size in sizes])
+    return writer.finish()
+
+
+def test_tokens_are_resident_where_a_gpu_has_room(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards = Shards.open(prepared, "train")
+    taken, asked = 2 * shards.tokens, []
+
+    class Elsewhere(Resident):
+        def __init__(self, shards: Shards, device: torch.device):
+            asked.append(device)
+
+    monkeypatch.setattr("electra.text.tokens.Resident", Elsewhere)
+    for free, kind in ((4 * taken, Elsewhere), (4 * taken - 1, OnDisk)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10 * free))
+        assert type(nearest(shards, torch.device("cuda:1"))) is kind
+    assert asked == [torch.device("cuda:1")]
+    assert isinstance(nearest(shards, torch.device("cpu")), OnDisk)
+
+
 @pytest.mark.parametrize("layout", [Paper(), Packed()], ids=["paper", "packed"])
 def test_ids_above_65535_come_back(tmp_path: Path, layout: Paper | Packed) -> None:
     draw = np.random.default_rng(0)
@@ -373,7 +459,7 @@ def test_known_tokens_are_found_where_they_stand_in_100_gigabytes(
     rows = Rows(huge, layout, 128, seed=1)
     block = unit * UNIT // BLOCK
     group = int(np.flatnonzero(rows.order(2)[:, 1] == block)[0]) // GROUP
-    refs = [ref for ref in rows.group(2, group) if ref.block == block]
+    refs = [ref for ref in rows.group(2, group)[:] if ref.block == block]
     pieces = sorted((ref.pieces[0], at) for at, ref in enumerate(refs))
     assert [piece.start for piece, _ in pieces] == [unit * UNIT, *(piece.stop for piece, _ in pieces[:-1])]
     assert pieces[-1][0].stop == (unit + 1) * UNIT  # a document, or a part of one

@@ -7,7 +7,7 @@ of them in an epoch; a pass reads every token of its source once.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
@@ -18,10 +18,12 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from electra.errors import UserError
-from electra.text.layout import SHORTEST, Layout, Piece
+from electra.text.layout import SHORTEST, Layout, positions, rows, table
 from electra.text.shards import Shards
+from electra.text.tokens import OnDisk, Tokens, unsigned
 
 GROUP = 16  # blocks whose rows are shuffled together: about a million tokens
+NEVER_CHOSEN = ("pad", "cls", "sep", "mask")
 
 Fields = TypeVar("Fields", bound="Tensors")
 
@@ -55,6 +57,14 @@ class Batch(Tensors):
     address: Int[Tensor, "rows 3"]
 
 
+class Piece(NamedTuple):
+    """Tokens ``start`` … ``stop`` of a shard: [CLS] start … middle [SEP], then middle … stop [SEP] if there are any."""
+
+    start: int
+    middle: int
+    stop: int
+
+
 class Row(NamedTuple):
     """A row by reference: its address, and which pieces of which shard stand in it.
 
@@ -66,6 +76,26 @@ class Row(NamedTuple):
     number: int
     shard: int
     pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that are laid out, as numbers, of which a ``Row`` is made when it is asked for.
+
+    ``rows``: (turn, block, number, shard, its first piece, the one after its last). ``pieces``: (start, middle, stop).
+    """
+
+    rows: Int[np.ndarray, "rows 6"]
+    pieces: Int[np.ndarray, "pieces 3"]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, part: slice) -> list[Row]:
+        return [
+            Row(turn, block, number, shard, tuple(map(Piece._make, self.pieces[first:last].tolist())))
+            for turn, block, number, shard, first, last in self.rows[part].tolist()
+        ]
 
 
 @dataclass(frozen=True)
@@ -82,13 +112,14 @@ class Rows:
 
     start = Place()
 
-    def __init__(self, shards: Shards, layout: Layout, length: int, seed: int):
+    def __init__(self, shards: Shards, layout: Layout, length: int, seed: int, tokens: Tokens | None = None):
         """Raises ``UserError`` for a split without tokens or rows too short for any."""
         if length < SHORTEST:
             raise UserError(f"rows of {length} tokens: at least {SHORTEST} are needed")
         if not shards.tokens:
             raise UserError(f"{shards.folder}: the {shards.split} split is empty; give `electra prepare` more text")
         self.shards, self.layout, self.length, self.seed = shards, layout, length, seed
+        self.tokens = tokens or OnDisk(shards)
         self.streams = streams(shards)
         self.order, self.group = lru_cache(2)(self.ordered), lru_cache(2)(self.laid_out)
 
@@ -110,7 +141,7 @@ class Rows:
     def epoch_refs(self, epoch: int) -> Iterator[Row]:
         """Every row of an epoch once, in its order."""
         for group in range(self.groups(epoch)):
-            yield from self.group(epoch, group)
+            yield from self.group(epoch, group)[:]
 
     def groups(self, epoch: int) -> int:
         """How many groups of blocks an epoch has."""
@@ -133,15 +164,21 @@ class Rows:
             read.append(np.stack([np.full(len(part), turn), part], 1))
         return np.concatenate(read)
 
-    def laid_out(self, epoch: int, group: int) -> list[Row]:
+    def laid_out(self, epoch: int, group: int) -> Group:
         """The rows of a group, in the order in which they are read."""
-        rows: list[Row] = []
+        found, pieces, before = [], [], 0
         for turn, index in self.order(epoch)[group * GROUP : (group + 1) * GROUP].tolist():
             shard, block = self.shards.place(index)
             documents = self.shards.files[shard].block(block)
             laid = self.layout.lay_out(documents, self.length, self.draw(turn, f"block {index}"))
-            rows += [Row(turn, index, number, shard, pieces) for number, pieces in enumerate(laid)]
-        return [rows[index] for index in self.draw(epoch, f"rows of {group}").permutation(len(rows)).tolist()]
+            number = np.arange(rows(laid))
+            first, last = (before + np.searchsorted(laid[:, 0], number, side) for side in ("left", "right"))
+            found.append(np.column_stack(np.broadcast_arrays(turn, index, number, shard, first, last)))
+            pieces.append(laid[:, 1:])
+            before += len(laid)
+        laid_rows = np.concatenate(found)
+        order = self.draw(epoch, f"rows of {group}").permutation(len(laid_rows))
+        return Group(laid_rows[order], np.concatenate(pieces))
 
     def draw(self, turn: int, what: str) -> np.random.Generator:
         """Random numbers for something in an epoch or a pass."""
@@ -150,31 +187,72 @@ class Rows:
         return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
 
     def batch(self, refs: Sequence[Row]) -> Batch:
-        """The rows as tensors."""
-        shape = (len(refs), self.length)
-        special = self.shards.special
-        ids = np.full(shape, special["pad"], dtype=np.int64)
-        positions, segments, documents = np.zeros((3, *shape), dtype=np.int64)
-        text = np.zeros(shape, dtype=bool)
-        for at, row in enumerate(refs):
-            tokens, left = self.shards.files[row.shard].tokens, 0
-            for number, piece in enumerate(row.pieces, 1):
-                first, second = piece.middle - piece.start, piece.stop - piece.middle
-                right, middle = left + piece.length, left + first + 2
-                ids[at, left], ids[at, middle - 1], ids[at, right - 1] = special["cls"], special["sep"], special["sep"]
-                ids[at, left + 1 : middle - 1] = tokens[piece.start : piece.middle]
-                text[at, left + 1 : middle - 1] = True
-                if second:
-                    ids[at, middle : right - 1] = tokens[piece.middle : piece.stop]
-                    segments[at, middle:right] = 1
-                    text[at, middle : right - 1] = True
-                positions[at, left:right] = np.arange(piece.length)
-                documents[at, left:right] = number
-                left = right
-        choosable = text & ~np.isin(ids, [special[name] for name in ("pad", "cls", "sep", "mask")])
-        address = np.array([row[:3] for row in refs], dtype=np.int32).reshape(-1, 3)
-        tensors = (ids, positions, segments, documents, choosable, address)
-        return Batch(*(torch.from_numpy(array) for array in tensors))
+        """The rows as tensors, where the tokens are."""
+        pieces = table((piece for row in refs for piece in row.pieces), 3)
+        counts = np.array([len(row.pieces) for row in refs], dtype=np.int64)
+        files = np.repeat(np.array([row.shard for row in refs], dtype=np.int64), counts)
+        tokens, starts = self.tokens.read(files, pieces[:, ::2])
+        stand = moved(placed(pieces, starts, counts, self.length), tokens.device)
+        address = moved(table((row[:3] for row in refs), 3).astype(np.int32), tokens.device)
+        return assembled(stand, tokens, address, self.length, self.shards.special)
+
+
+def placed(
+    pieces: Int[np.ndarray, "pieces 3"],
+    starts: Int[np.ndarray, " pieces"],
+    counts: Int[np.ndarray, " rows"],
+    length: int,
+) -> Int[np.ndarray, "6 pieces"]:
+    """Where pieces stand, ``counts`` of them in each row, in rows that stand one behind the other.
+
+    Of each: the position of its [CLS], of the [SEP] behind A and of its last one; how many positions there are until
+    the next piece, padding included; its number in its row; where its tokens begin.
+    """
+    start, middle, _ = pieces.T
+    sizes, row = positions(pieces), np.repeat(np.arange(len(counts)), counts)
+    first = np.repeat(np.cumsum(counts) - counts, counts)  # piece of the row
+    before = np.cumsum(sizes) - sizes  # positions of all pieces before, as if no row had padding
+    left = row * length + before - before[first]
+    room = np.diff(left, append=len(counts) * length)
+    number = np.arange(len(pieces)) - first + 1
+    return np.stack([left, left + middle - start + 1, left + sizes - 1, room, number, starts])
+
+
+def assembled(
+    pieces: Int[Tensor, "6 pieces"],
+    tokens: Int[Tensor, " tokens"],
+    address: Int[Tensor, "rows 3"],
+    length: int,
+    special: Mapping[str, int],
+) -> Batch:
+    """Rows of ``pieces`` (see ``placed``) of ``tokens`` (see ``Tokens.read``), on the device that these are on."""
+    total = len(address) * length
+    left, cut, last, room, number, start = pieces
+    piece = torch.repeat_interleave(room, output_size=total)  # which one stands at each position
+    at = torch.arange(total, device=pieces.device)
+    position = at - left.index_select(0, piece)
+    segment = (at > cut.index_select(0, piece)).long()
+    document = number.index_select(0, piece)
+    token = start.index_select(0, piece) + position - segment - 1
+    ids = unsigned(tokens.index_select(0, token.clamp_(0, len(tokens) - 1)))  # any, where a special one comes to stand
+    padding = at > last.index_select(0, piece)
+    for values, value in ((ids, special["pad"]), (position, 0), (segment, 0), (document, 0)):
+        values.masked_fill_(padding, value)
+    for where, name in ((left, "cls"), (cut, "sep"), (last, "sep")):
+        ids.index_fill_(0, where, special[name])
+    choosable = torch.ones_like(padding)
+    for name in NEVER_CHOSEN:
+        choosable &= ids != special[name]
+    ids, position, segment, document, choosable = (
+        values.view(-1, length) for values in (ids, position, segment, document, choosable)
+    )
+    return Batch(ids, position, segment, document, choosable, address)
+
+
+def moved(array: np.ndarray, device: torch.device) -> Tensor:
+    """An array on a device; nobody waits for what a GPU has to do before it copies."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 @dataclass(frozen=True)

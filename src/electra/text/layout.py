@@ -1,9 +1,10 @@
 """The edges of documents' units → rows: arithmetic on offsets that reads no token."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from itertools import chain
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int
@@ -14,19 +15,11 @@ SHORTEST_TARGET = 5  # original code
 MOST_PADDING = 0.02  # share of packed rows; beyond it texts are cut to fill the rows
 
 Edges = Int[np.ndarray, "_"]
-
-
-class Piece(NamedTuple):
-    """Tokens ``start`` … ``stop`` of a shard: [CLS] start … middle [SEP], then middle … stop [SEP] if there are any."""
-
-    start: int
-    middle: int
-    stop: int
-
-    @property
-    def length(self) -> int:
-        """Positions in a row."""
-        return self.stop - self.start + 2 + (self.middle < self.stop)
+Spans = Int[np.ndarray, "_ 2"]  # start, stop
+# (row, start, middle, stop), in the order in which they stand in the rows, these numbered from 0. A piece is tokens
+# start … stop of a shard: [CLS] start … middle [SEP], then middle … stop [SEP] if there are any. Numbers in an array:
+# a Python object for each piece of a million tokens keeps the garbage collector busy for longer than all the rest.
+Pieces = Int[np.ndarray, "_ 4"]
 
 
 @dataclass(frozen=True)
@@ -39,27 +32,29 @@ class Paper:
     short: float = 0.05
     """Share of the rows that aim at a random length."""
 
-    def lay_out(self, documents: Sequence[Edges], length: int, draw: np.random.Generator) -> list[tuple[Piece, ...]]:
+    def lay_out(self, documents: Sequence[Edges], length: int, draw: np.random.Generator) -> Pieces:
         """One piece a row. A takes units up to about half of the length that is aimed at, B the rest."""
-        return [(piece,) for edges in documents for piece in self.pieces(edges.tolist(), length, draw)]
+        pieces = (piece for edges in documents for piece in self.pieces(edges.tolist(), length, draw))
+        found = table(pieces, 3)
+        return np.column_stack([np.arange(len(found)), found])
 
-    def pieces(self, edges: list[int], length: int, draw: np.random.Generator) -> Iterator[Piece]:
-        """The document from its first token to its last; ``edges`` are those of its units."""
-        start, ends = edges[0], edges[1:]  # what is not laid out yet, and where its units end
-        while ends:
+    def pieces(self, edges: list[int], length: int, draw: np.random.Generator) -> Iterator[tuple[int, int, int]]:
+        """(start, middle, stop) of the document's pieces, from its first token to its last; ``edges`` are those of its
+        units."""
+        start, ends, at = edges[0], edges[1:], 0  # what is not laid out yet begins in unit ``at``
+        while at < len(ends):
             short = draw.random() < self.short
             target = int(draw.integers(SHORTEST_TARGET, length + 1)) if short else length
             half = edges[-1] + 1 if draw.random() < self.single_segment else start + (target - 3) // 2
-            middle = stop = start
-            for end in ends[: bisect_left(ends, start + target) + 1]:
-                # A unit that crosses the half goes to A half of the time, as long as B has none.
-                if middle == stop and (stop == start or end < half or (stop < half and draw.random() < 0.5)):
-                    middle = end
-                stop = end
-            middle = min(middle, start + length - 2)
-            stop = min(stop, max(middle, start + length - 3))
-            yield Piece(start, middle, stop)
-            start, ends = stop, ends[bisect_right(ends, stop) :]
+            behind = min(bisect_left(ends, start + target, at) + 1, len(ends))
+            second = bisect_left(ends, half, at, behind)  # B's first unit, where A takes what ends before the half
+            # A unit that crosses the half goes to A half of the time, and always where A would have none.
+            if second == at or (second < behind and draw.random() < 0.5):
+                second += 1
+            middle = min(ends[second - 1], start + length - 2)
+            stop = min(ends[behind - 1], max(middle, start + length - 3))
+            yield start, middle, stop
+            start, at = stop, bisect_right(ends, stop, at)
 
 
 @dataclass(frozen=True)
@@ -73,63 +68,80 @@ class Packed:
 
     kind: Literal["packed"] = "packed"
 
-    def lay_out(self, documents: Sequence[Edges], length: int, draw: np.random.Generator) -> list[tuple[Piece, ...]]:
+    def lay_out(self, documents: Sequence[Edges], length: int, draw: np.random.Generator) -> Pieces:
         """Rows of pieces, every token in one of them."""
-        rows: list[list[Piece]] = []
-        short: list[Piece] = []
-        for edges in documents:
-            start, stop = int(edges[0]), int(edges[-1])
-            while stop - start > length - 2:
-                rows.append([Piece(start, start + length - 2, start + length - 2)])
-                start += length - 2
-            short.append(Piece(start, stop, stop))
-        ways: list[Callable[[], list[list[Piece]]]] = [
-            lambda: best_fit(short, length),
-            lambda: in_order(short, length, SHORTEST),
-            lambda: in_order(short, length, SHORTEST_OF_ALL),
+        room = length - 2
+        bounds = [(int(edges[0]), int(edges[-1])) for edges in documents]
+        full = [at for start, stop in bounds for at in range(start, stop - room, room)]
+        rests = table(((stop - (stop - start - 1) % room - 1, stop) for start, stop in bounds), 2)
+        ways: list[Callable[[], Pieces]] = [
+            lambda: best_fit(rests, length),
+            lambda: in_order(rests, length, SHORTEST),
+            lambda: in_order(rests, length, SHORTEST_OF_ALL),
         ]
         for way in ways:
             laid = way()
-            if sum(piece.length for row in laid for piece in row) >= (1 - MOST_PADDING) * length * len(laid):
+            if positions(laid).sum() >= (1 - MOST_PADDING) * length * rows(laid):
                 break
-        return [tuple(row) for row in rows + laid if row]
+        filling = table(((row, at, at + room, at + room) for row, at in enumerate(full)), 4)
+        return np.concatenate([filling, laid + np.array([len(full), 0, 0, 0])])
 
 
 Layout = Paper | Packed
 
 
-def best_fit(pieces: Sequence[Piece], length: int) -> list[list[Piece]]:
+def table(rows: Iterable[Sequence[int]], columns: int) -> Int[np.ndarray, "rows columns"]:
+    """Rows of numbers as an array."""
+    return np.fromiter(chain.from_iterable(rows), np.int64).reshape(-1, columns)
+
+
+def rows(pieces: Pieces) -> int:
+    """In how many rows they stand."""
+    return int(pieces[-1, 0]) + 1 if len(pieces) else 0
+
+
+def positions(pieces: Int[np.ndarray, "pieces _"]) -> Int[np.ndarray, " pieces"]:
+    """How many positions of a row each takes, special tokens included; its last columns are (start, middle, stop)."""
+    start, middle, stop = pieces[:, -3:].T
+    return stop - start + 2 + (middle < stop)
+
+
+def best_fit(spans: Spans, length: int) -> Pieces:
     """Pieces of at most ``length`` positions in rows: the longest first, each where the least room is left over."""
-    rows: list[list[Piece]] = []
+    sizes = spans[:, 1] - spans[:, 0] + 2
+    order = np.argsort(-sizes, kind="stable")
+    taken: list[int] = []  # the row of each, in this order
+    count = 0
     open_rows: list[list[int]] = [[] for _ in range(length + 1)]  # by the room that is left
     rooms = 0  # bit n: a row with room n is there
-    for piece in sorted(pieces, key=lambda piece: -piece.length):
-        above = rooms >> piece.length
+    for size in sizes[order].tolist():
+        above = rooms >> size
         if above:
-            room = piece.length + (above & -above).bit_length() - 1
+            room = size + (above & -above).bit_length() - 1
             row = open_rows[room].pop()
             if not open_rows[room]:
                 rooms &= ~(1 << room)
-            rows[row].append(piece)
         else:
-            room, row = length, len(rows)
-            rows.append([piece])
-        open_rows[room - piece.length].append(row)
-        rooms |= 1 << (room - piece.length)
-    return rows
+            room, row, count = length, count, count + 1
+        taken.append(row)
+        open_rows[room - size].append(row)
+        rooms |= 1 << (room - size)
+    rows_taken = np.array(taken, dtype=np.int64)
+    by_row = np.argsort(rows_taken, kind="stable")
+    start, stop = spans[order[by_row]].T
+    return np.column_stack([rows_taken[by_row], start, stop, stop])
 
 
-def in_order(pieces: Sequence[Piece], length: int, shortest: int) -> list[list[Piece]]:
+def in_order(spans: Spans, length: int, shortest: int) -> Pieces:
     """Pieces one after another, cut where a row ends; what leaves less room than ``shortest`` ends a row too."""
-    rows: list[list[Piece]] = [[]]
-    room = length
-    for start, _, stop in pieces:
+    pieces: list[int] = []
+    row, room = 0, length
+    for start, stop in spans.tolist():
         while start < stop:
             if room < min(shortest, stop - start + 2):
-                rows.append([])
-                room = length
+                row, room = row + 1, length
             end = min(stop, start + room - 2)
-            rows[-1].append(Piece(start, end, end))
+            pieces += (row, start, end, end)
             room -= end - start + 2
             start = end
-    return rows
+    return np.array(pieces, dtype=np.int64).reshape(-1, 4)
