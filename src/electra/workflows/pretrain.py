@@ -34,6 +34,7 @@ from electra.text import vocabulary as vocabularies
 from electra.text.batches import Rows
 from electra.text.layout import Packed, Paper
 from electra.text.shards import Shards
+from electra.text.tokens import nearest
 from electra.text.whole import whole
 
 REST = "objective.safetensors"  # in final/: what an objective learned besides its towers
@@ -112,7 +113,8 @@ def pretrain(config: PretrainConfig) -> Path:
     probe = probe_of(config) if config.probe and parallel.first else None
     pretrainers = [each.to(parallel.device) for each in build(config, train_shards, say)]
     out = open_run(asked, train_shards.fingerprint, parallel)
-    rows = {p.length: Rows(train_shards, config.layout, p.length, config.seed) for p in config.phases}
+    tokens = nearest(train_shards, parallel.device)
+    rows = {p.length: Rows(train_shards, config.layout, p.length, config.seed, tokens) for p in config.phases}
     length = config.phases[-1].length
     held_rows = Rows(held_shards, config.layout, length, config.seed)
 
