@@ -35,7 +35,7 @@ def fused_attention(
     """See ``attention.attention``; float32 or bfloat16. The tokens of a document must stand side by side."""
     q, k, v = (each if each.stride(3) == 1 else each.contiguous() for each in (q, k, v))
     drops = p if stream is not None else 0.0
-    words = torch.zeros_like(documents[:2, 0].int().expand(2, 2)) if stream is None else stream
+    words = documents.new_zeros((2, len(documents)), dtype=torch.int32) if stream is None else stream
     reach = -1 if window is None else window // 2
     return attend(q, k, v, documents.int(), words, drops, reach, direction != "right", direction != "left")[0]
 
