@@ -172,7 +172,7 @@ def test_all_tokens_with_a_closed_gate_is_replace_mlm_of_every_token() -> None:
 
 
 def test_with_an_even_mixture_and_certain_noise_electric_detects_what_was_resampled() -> None:
-    pretrainer, rows = build(Electric(mask_rate=0.5)), batch(rows=64)  # 960 samples of 120 tokens: some are the original
+    pretrainer, rows = build(Electric(mask_rate=0.5)), batch(rows=64)  # of 960 samples some are the original
     view, _ = pretrainer.corrupt(rows, row_keys(1, rows), False)
     view = replace(view, proposal=Proposal(torch.zeros(view.ids.shape), view.proposal.states))
     hidden = read(pretrainer.encoder, view, ENCODER)
