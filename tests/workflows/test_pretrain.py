@@ -162,6 +162,14 @@ pretrain({asked!r})
     assert json.loads((saved / "state.json").read_text())["step"] == lines(tmp_path / "run")[-1]["step"]
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU records")
+def test_a_run_that_cannot_record_leaves_no_folder(prepared: Path, tmp_path: Path) -> None:
+    asked = config(prepared, tmp_path / "run")
+    with pytest.raises(UserError, match="cuda_graphs"):
+        pretrain(replace(asked, engine=replace(asked.engine, cuda_graphs=True)))
+    assert not (tmp_path / "run").exists()
+
+
 def test_another_config_is_refused(prepared: Path, tmp_path: Path) -> None:
     first = config(prepared, tmp_path / "run", steps=10)
     pretrain(first)

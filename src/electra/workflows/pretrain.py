@@ -16,7 +16,7 @@ from electra.engine import checkpoint
 from electra.engine.optim import AdamW, GoogleAdam, Linear, Muon, OptimizerConfig, Schedule, parameters_of
 from electra.engine.parallel import Parallel
 from electra.engine.telemetry import RunFolder, Silent, environment, read_metrics
-from electra.engine.train import Engine, Stage, State, scaled, train
+from electra.engine.train import Engine, Stage, State, can_record, scaled, train
 from electra.errors import UserError
 from electra.interchange import huggingface
 from electra.interchange.encoders import Ours
@@ -108,6 +108,8 @@ def pretrain(config: PretrainConfig) -> Path:
     """
     parallel = Parallel.start()
     say = print if parallel.first else silent
+    if config.engine.cuda_graphs:
+        can_record(parallel)
     train_shards, held_shards = open_data(config)
     asked, config = config, compatible(config)
     probe = probe_of(config) if config.probe and parallel.first else None
