@@ -55,7 +55,7 @@ def batch(rows: int = 8, length: int = 32, epoch: int = 0) -> Batch:
 
 def loss(pretrainer: Pretrainer, rows: Batch, dropout: bool = True) -> tuple[Tensor, Mapping[str, Tensor]]:
     """The loss of a step of this batch alone, and its statistics."""
-    divisors = {name: torch.tensor(float(count)) for name, count in pretrainer.counts(rows).items()}
+    divisors = {name: count.float() for name, count in pretrainer.counts(rows).items()}
     return pretrainer(rows, divisors, dropout)
 
 

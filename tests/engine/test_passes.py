@@ -27,7 +27,7 @@ def test_a_replay_gives_the_same_statistics_and_gradients(kind: str) -> None:
     for passes in (plain, Recorded(plain, list(pretrainer.parameters()))):
         for step in range(2):
             rows = [batch(epoch=2 * step + at) for at in range(2)]
-            divisors = {name: torch.tensor(float(n), device=device) for name, n in pretrainer.counts(rows[0]).items()}
+            divisors = {name: n.float().to(device) for name, n in pretrainer.counts(rows[0]).items()}
             sums = [passes(each.to(device), divisors, torch.tensor(0.5, device=device)) for each in rows]
             gradients = {name: p.grad for name, p in pretrainer.named_parameters() if p.grad is not None}
             found.append(({name: value.clone() for name, value in gradients.items()}, sums))

@@ -94,7 +94,7 @@ def test_the_compiled_step_of_every_objective_is_the_eager_one(kind: str, encode
     torch._dynamo.reset()
     pretrainer, rows = build(objective(kind, encoder), encoder), batch()
     layer_by_layer(pretrainer)
-    divisors = {name: torch.tensor(float(count)) for name, count in pretrainer.counts(rows).items()}
+    divisors = {name: count.float() for name, count in pretrainer.counts(rows).items()}
     found = []
     for module in (pretrainer, torch.compile(pretrainer, dynamic=False)):
         pretrainer.zero_grad()

@@ -101,7 +101,7 @@ def test_the_losses_of_micro_batches_add_up(kind: str, encoder: str) -> None:
     """All but the contrast of rows with one another, which docs/objectives.md excepts."""
     asked = objective(kind, encoder, **({"contrast_weight": 0.0} if kind == "coco-lm" else {}))
     rows, whole, parts = batch(), build(asked, encoder), build(asked, encoder)
-    divisors = {name: torch.tensor(float(count)) for name, count in whole.counts(rows).items()}
+    divisors = {name: count.float() for name, count in whole.counts(rows).items()}
     total, _ = whole(rows, divisors, True)
     total.backward()
     for first in range(0, 8, 2):

@@ -97,7 +97,7 @@ def test_at_its_limit_it_is_its_relative(name: str) -> None:
 def step(pretrainer: Pretrainer, progress: Tensor) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
     """Loss, gradients and statistics of a step at a progress, dropout included."""
     rows = batch()
-    divisors = {name: torch.tensor(float(count)) for name, count in pretrainer.counts(rows, progress).items()}
+    divisors = {name: count.float() for name, count in pretrainer.counts(rows, progress).items()}
     total, figures = pretrainer(rows, divisors, True, progress)
     total.backward()
     return total, {name: p.grad for name, p in pretrainer.named_parameters() if p.grad is not None}, figures

@@ -88,7 +88,7 @@ class Original(Case):
 
     def loss(self) -> tuple[Tensor, dict[str, float]]:
         """The batch's loss, divided by its own counts, and its figures."""
-        divisors = {name: torch.tensor(float(count)) for name, count in self.pretrainer.counts(self.whole).items()}
+        divisors = {name: count.float() for name, count in self.pretrainer.counts(self.whole).items()}
         loss, statistics = self.pretrainer(self.whole, divisors, True)
         return loss, self.pretrainer.figures(statistics)
 

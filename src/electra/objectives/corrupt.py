@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from electra.kernels.random import fold
 from electra.kernels.vocabulary import Draw
 from electra.objectives.generators import Generator, Guess
-from electra.objectives.masking import Mask
+from electra.objectives.masking import Counts, Mask
 from electra.objectives.terms import Result
 from electra.objectives.view import END, SAMPLE, Proposal, View
 from electra.text.batches import Batch
@@ -44,7 +44,7 @@ class Generate(nn.Module):
         """The most positions that are chosen in a row."""
         return self.mask.slots(length)
 
-    def counts(self, batch: Batch, keys: Int[Tensor, " rows"], progress: Float[Tensor, ""]) -> dict[str, int]:
+    def counts(self, batch: Batch, keys: Int[Tensor, " rows"], progress: Float[Tensor, ""]) -> Counts:
         """See ``Mask``."""
         return self.mask.counts(batch, keys, progress)
 

@@ -13,6 +13,7 @@ from electra.objectives.view import CHOOSE, END, KEEP, View
 from electra.text.batches import Batch
 
 Choice = tuple[Int[Tensor, "rows slots"], Bool[Tensor, "rows slots"]]  # positions, and which of the slots count
+Counts = dict[str, Int[Tensor, ""]]  # by what a term may count, how many
 
 
 def slots(length: int, rate: float) -> int:
@@ -75,14 +76,15 @@ class Mask(nn.Module):
         """``ids`` with ``tokens`` at the chosen positions, ``where`` they count."""
         return ids.scatter(1, chosen, torch.where(where, tokens, ids.gather(1, chosen)))
 
-    def counts(self, batch: Batch, keys: Int[Tensor, " rows"], progress: Float[Tensor, ""]) -> dict[str, int]:
+    def counts(self, batch: Batch, keys: Int[Tensor, " rows"], progress: Float[Tensor, ""]) -> Counts:
         """How many positions a term will count on the chosen ones, on all that are no padding or special token, and on
-        all that are no padding; and how many rows. Known before anything is computed."""
+        all that are no padding; and how many rows. Known before anything is computed, and left on the batch's device:
+        nobody waits for a GPU."""
         return {
-            "chosen": int(self.wanted(batch, progress).sum()),
-            "words": int(batch.choosable.sum()),
-            "all": int((batch.documents > 0).sum()),
-            "rows": len(batch.ids),
+            "chosen": self.wanted(batch, progress).sum(),
+            "words": batch.choosable.sum(),
+            "all": (batch.documents > 0).sum(),
+            "rows": torch.full((), len(batch.ids), device=batch.ids.device),
         }
 
     def forward(
@@ -122,10 +124,10 @@ class WholeWords(Mask):
         room = self.slots(length)
         return order[:, :room], fits[:, :room]
 
-    def counts(self, batch: Batch, keys: Int[Tensor, " rows"], progress: Float[Tensor, ""]) -> dict[str, int]:
+    def counts(self, batch: Batch, keys: Int[Tensor, " rows"], progress: Float[Tensor, ""]) -> Counts:
         """See ``Mask``."""
         _, valid = self.choose(batch, keys, progress)
-        return super().counts(batch, keys, progress) | {"chosen": int(valid.sum())}
+        return super().counts(batch, keys, progress) | {"chosen": valid.sum()}
 
 
 class WithReplacement(Mask):

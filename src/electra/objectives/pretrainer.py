@@ -15,7 +15,7 @@ from electra.kernels.random import fold, key
 from electra.model.encoder import Tower
 from electra.objectives.corrupt import Generate
 from electra.objectives.generators import MaskedGenerator
-from electra.objectives.masking import Mask
+from electra.objectives.masking import Counts, Mask
 from electra.objectives.terms import Result, Term
 from electra.objectives.view import ENCODER, END, read
 from electra.text.batches import Batch
@@ -110,7 +110,7 @@ class Pretrainer(nn.Module):
         corrupted = self.corrupt.flops(length) if isinstance(self.corrupt, Generate) else 0
         return corrupted + 3 * (flops.encoder(config, length) + asked)
 
-    def counts(self, batch: Batch, progress: Float[Tensor, ""] = END) -> dict[str, int]:
+    def counts(self, batch: Batch, progress: Float[Tensor, ""] = END) -> Counts:
         """For each term, how many positions of ``batch`` it will count: known before the forward pass."""
         counts = self.corrupt.counts(batch, row_keys(self.seed, batch), progress)
         return {name: counts[term.on] for name, term in self.all_terms.items()}

@@ -102,9 +102,9 @@ class FineTuned(nn.Module):
         """The encoder's states, or, of a whole model, its logits."""
         return self.reader.read(batch.inputs, keys)
 
-    def counts(self, batch: Batch, progress: Float[Tensor, ""]) -> dict[str, int]:
+    def counts(self, batch: Batch, progress: Float[Tensor, ""]) -> dict[str, Tensor]:
         """How many targets the loss counts."""
-        return {"task": batch.count}
+        return {"task": torch.tensor(batch.count)}
 
     def forward(
         self, batch: Batch, divisors: Mapping[str, Float[Tensor, ""]], dropout: bool, progress: Float[Tensor, ""]
