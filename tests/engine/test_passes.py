@@ -5,8 +5,7 @@ import torch
 
 from compositions import batch, build, objective
 from electra.engine.parallel import Parallel
-from electra.engine.passes import Passes, Recorded
-from electra.engine.train import can_record
+from electra.engine.passes import Passes, Recorded, can_record
 from electra.errors import UserError
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from compositions import EVERY, NAMES, batch, build, objective
+from electra.engine import compiling
 from electra.model.config import ClassicConfig, ModernConfig
 from electra.model.encoder import layer_by_layer
 from electra.objectives.build import Corpus, Electra, Mlm
@@ -50,7 +51,7 @@ def test_the_compiled_corruption_is_the_eager_one(prepared: Path) -> None:
         return view.ids, view.chosen, results["generator"].statistics
 
     layer_by_layer(pretrainer)
-    compiled = torch.compile(corrupted, dynamic=False)
+    compiled = compiling.compiled(corrupted, "auto", torch.device("cpu"))
     refs, _ = rows.take(rows.start, 32)
     for part in (refs[:16], refs[16:]):
         ids, chosen, sums = corrupted(rows.batch(part))
@@ -67,8 +68,7 @@ def test_a_compiled_step_is_the_eager_one(prepared: Path, case: str) -> None:
     torch.manual_seed(0)
     shards, rows = rows_of(prepared, layout)
     pretrainer = objective.build(encoder, Corpus(shards.mask_id), seed=1)
-    layer_by_layer(pretrainer)
-    compiled = torch.compile(pretrainer, dynamic=False)
+    compiled = compiling.ready(pretrainer, "auto", False, torch.device("cpu"))
     refs, _ = rows.take(rows.start, 32)
     divisors = {name: torch.tensor(100.0) for name in ("generator", "discriminator")}
     for part in (refs[:16], refs[16:]):
@@ -93,10 +93,9 @@ def test_a_compiled_step_is_the_eager_one(prepared: Path, case: str) -> None:
 def test_the_compiled_step_of_every_objective_is_the_eager_one(kind: str, encoder: str) -> None:
     torch._dynamo.reset()
     pretrainer, rows = build(objective(kind, encoder), encoder), batch()
-    layer_by_layer(pretrainer)
     divisors = {name: count.float() for name, count in pretrainer.counts(rows).items()}
     found = []
-    for module in (pretrainer, torch.compile(pretrainer, dynamic=False)):
+    for module in (pretrainer, compiling.ready(pretrainer, "auto", False, torch.device("cpu"))):
         pretrainer.zero_grad()
         loss, _ = module(rows, divisors, True, torch.tensor(0.3))
         loss.backward()

@@ -3,12 +3,10 @@
 import contextlib
 import ctypes
 import os
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -156,10 +154,3 @@ def bfloat16_is_faster(device: torch.device) -> bool:
             laps.append(time.perf_counter() - began)
         seconds[number] = min(laps)
     return seconds[torch.bfloat16] * WORTH < seconds[torch.float32]
-
-
-def can_compile(device: torch.device) -> bool:
-    """Whether torch.compile has what it needs: Triton on a GPU, a C++ compiler on a CPU."""
-    if device.type == "cuda":
-        return find_spec("triton") is not None
-    return any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++")))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from electra.engine.parallel import Parallel, Precision, autocast
+from electra.errors import UserError
 
 WARM_UP = 3  # passes before a recording: what is compiled, tuned or allocated once must be so by then
 
@@ -76,6 +77,12 @@ class Recorded:
             self.sums = self.passes(*asked)
         for p, _ in self.gradients:
             p.grad = None
+
+
+def can_record(parallel: Parallel) -> None:
+    """Raise ``UserError`` where no CUDA graph can be recorded."""
+    if parallel.device.type != "cuda" or parallel.world > 1:
+        raise UserError("engine.cuda_graphs: only for one process on a GPU")
 
 
 def shapes(given: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:

@@ -4,28 +4,24 @@ import contextlib
 import math
 import signal
 import statistics
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from electra.engine import checkpoint
 from electra.engine.ahead import Ahead
+from electra.engine.compiling import Compile, ready, say
 from electra.engine.optim import Optimizer, OptimizerConfig, Parameter, Schedule
-from electra.engine.parallel import Parallel, Precision, can_compile, flushing
-from electra.engine.passes import Passes, Recorded
+from electra.engine.parallel import Parallel, Precision, flushing
+from electra.engine.passes import Passes, Recorded, can_record
 from electra.engine.telemetry import Recorder, Silent
 from electra.errors import UserError
-from electra.model.encoder import Layered, layer_by_layer
-from electra.model.twins import fuse
-
-Compile = Literal["auto", "never"]
 
 
 @runtime_checkable
@@ -116,10 +112,6 @@ class State:
 
 Evaluate = Callable[[nn.Module], dict[str, float]]
 
-COMPILING = "compiling at the first step: a minute or two, once; what comes of it is kept"
-NO_COMPILER = "uncompiled, several times slower: no C++ compiler (Debian: apt-get install g++), or, on a GPU, no Triton"
-
-
 def train(
     stages: Sequence[Stage],
     optimizer: OptimizerConfig,
@@ -195,18 +187,14 @@ class Loop:
         """Make a stage's module the one that is trained, by an optimizer that remembers nothing."""
         self.module: Any = stage.module  # with counts() and figures()
         self.optimizer = Optimizer(self.config, stage.parameters)
-        recompute(stage.module, self.engine.activation_checkpointing)
-        fast = self.engine.compile == "auto" and can_compile(self.parallel.device)
-        fuse(stage.module, fast and self.parallel.device.type == "cuda")
-        if fast:
-            layer_by_layer(stage.module)
-        forward = self.parallel.wrap(compiled(stage.module, self.engine, self.parallel))
-        self.passes: Passes | Recorded = Passes(forward, self.engine.precision, self.parallel)
-        if self.engine.cuda_graphs:
+        how, device = self.engine, self.parallel.device
+        forward = self.parallel.wrap(ready(stage.module, how.compile, how.activation_checkpointing, device))
+        self.passes: Passes | Recorded = Passes(forward, how.precision, self.parallel)
+        if how.cuda_graphs:
             can_record(self.parallel)
             self.passes = Recorded(self.passes, [p.value for p in stage.parameters])
-        if self.engine.compile == "auto" and self.parallel.first:
-            print(COMPILING if fast else NO_COMPILER, file=sys.stderr)
+        if self.parallel.first:
+            say(how.compile, device)
 
     def follow(self) -> None:
         """Go over to the next stage, if there is one."""
@@ -375,36 +363,6 @@ def same_names(found: set[str], wanted: set[str], where: str) -> None:
     """Raise ``UserError`` naming what is missing or unknown."""
     if found != wanted:
         raise UserError(f"{where}: missing {sorted(wanted - found)[:5]}, unknown {sorted(found - wanted)[:5]}")
-
-
-def recompute(module: nn.Module, wanted: bool) -> None:
-    """Say to the encoders in a module whether they recompute. Raises ``UserError`` where there is none of ours."""
-    encoders = [part for part in module.modules() if isinstance(part, Layered)]
-    if wanted and not encoders:
-        raise UserError("engine.activation_checkpointing: only for encoders of electra, not for other model classes")
-    for encoder in encoders:
-        encoder.recomputes = wanted
-
-
-def can_record(parallel: Parallel) -> None:
-    """Raise ``UserError`` where no CUDA graph can be recorded."""
-    if parallel.device.type != "cuda" or parallel.world > 1:
-        raise UserError("engine.cuda_graphs: only for one process on a GPU")
-
-
-def compiled(function: Any, engine: Engine, parallel: Parallel) -> Any:
-    """A function or module as the loop calls it: compiled where that is wanted and possible."""
-    if engine.compile == "never" or not can_compile(parallel.device):
-        return function
-    # A layer's code is compiled for each of its kinds: by tower, by window, by the phases' lengths. Beyond the limit it
-    # would run uncompiled.
-    torch._dynamo.config.recompile_limit = 64
-    # The backward pass writes GELU's and attention's products of elements anew, beside the gradients that read the same
-    # numbers, in place of keeping them: a tenth to a quarter less memory, in the same time (docs/log.md).
-    torch._functorch.config.ban_recompute_materialized_backward = False
-    # Kernels for a CPU are written for so many threads, and the cache does not ask how many, unless an option says it.
-    options: dict[str, Any] = {"cpp.threads": torch.get_num_threads()}
-    return torch.compile(function, dynamic=False, options=options)
 
 
 @contextlib.contextmanager

@@ -14,10 +14,11 @@ import torch
 
 from electra import config as configs
 from electra import recipes
+from electra.engine.compiling import Compile, can_compile
 from electra.engine.optim import parameters_of
-from electra.engine.parallel import Parallel, Precision, can_compile, chosen
+from electra.engine.parallel import Parallel, Precision, chosen
 from electra.engine.telemetry import Silent, environment
-from electra.engine.train import Compile, Loop, Source, Stage
+from electra.engine.train import Loop, Source, Stage
 from electra.errors import UserError
 from electra.model.config import ClassicConfig
 from electra.objectives.build import Corpus

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from electra.engine.compiling import compiled
 from electra.engine.parallel import autocast
-from electra.engine.train import Loop, compiled
+from electra.engine.train import Loop
 from electra.kernels.vocabulary import Written, sample
 from electra.model.encoder import Tower
 from electra.objectives.corrupt import Generate
@@ -37,7 +38,7 @@ def parts(loop: Loop, times: int, say: Callable[[str], object]) -> dict[str, flo
     found = {"data": median(lambda: [each.to(device) for each in loop.batches(stage, stage.source.start)[0]], times)}
     for name, part in of(loop.module, batch):
         say(f"{name} by itself")
-        run = compiled(part, engine, loop.parallel)
+        run = compiled(part, engine.compile, device)
 
         def forward_and_backward(run: Part = run) -> None:
             with autocast(engine.precision, device):

@@ -11,8 +11,9 @@ import torch
 
 from electra import config as configs
 from electra import recipes
+from electra.engine.compiling import Compile
 from electra.engine.parallel import Parallel, Precision, chosen
-from electra.engine.train import Compile, Loop
+from electra.engine.train import Loop
 from electra.errors import UserError
 from electra.report.tables import table
 from electra.workflows.bench import WARM_UP, BenchConfig, our_loop

@@ -15,8 +15,9 @@ from electra import config as configs
 from electra.engine import checkpoint
 from electra.engine.optim import AdamW, GoogleAdam, Linear, Muon, OptimizerConfig, Schedule, parameters_of
 from electra.engine.parallel import Parallel
+from electra.engine.passes import can_record
 from electra.engine.telemetry import RunFolder, Silent, environment, read_metrics
-from electra.engine.train import Engine, Stage, State, can_record, scaled, train
+from electra.engine.train import Engine, Stage, State, scaled, train
 from electra.errors import UserError
 from electra.interchange import huggingface
 from electra.interchange.encoders import Ours

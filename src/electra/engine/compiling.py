@@ -1,0 +1,70 @@
+"""How a module is computed: compiled or not, by its kernels or their readable twins, keeping or recomputing."""
+
+import os
+import shutil
+import sys
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from electra.errors import UserError
+from electra.model.encoder import Layered, layer_by_layer
+from electra.model.twins import fuse
+
+Compile = Literal["auto", "never"]
+
+COMPILING = "compiling at the first step: a minute or two, once; what comes of it is kept"
+NO_COMPILER = "uncompiled, several times slower: no C++ compiler (Debian: apt-get install g++), or, on a GPU, no Triton"
+
+
+def ready(module: nn.Module, compile: Compile, recomputes: bool, device: torch.device) -> Any:
+    """The module as the loop calls it. ``recomputes``: its layers keep nothing but their inputs for the backward pass.
+
+    Raises:
+        UserError: nothing in it can recompute.
+    """
+    recompute(module, recomputes)
+    fast = compile == "auto" and can_compile(device)
+    fuse(module, fast and device.type == "cuda")
+    if fast:
+        layer_by_layer(module)
+    return compiled(module, compile, device)
+
+
+def say(compile: Compile, device: torch.device) -> None:
+    """What the first step takes long for, or what all of them do."""
+    if compile == "auto":
+        print(COMPILING if can_compile(device) else NO_COMPILER, file=sys.stderr)
+
+
+def compiled(function: Any, compile: Compile, device: torch.device) -> Any:
+    """A function or module as the loop calls it: compiled where that is wanted and possible."""
+    if compile == "never" or not can_compile(device):
+        return function
+    # A layer's code is compiled for each of its kinds: by tower, by window, by the phases' lengths. Beyond the limit it
+    # would run uncompiled.
+    torch._dynamo.config.recompile_limit = 64
+    # The backward pass writes GELU's and attention's products of elements anew, beside the gradients that read the same
+    # numbers, in place of keeping them: a tenth to a quarter less memory, in the same time (docs/log.md).
+    torch._functorch.config.ban_recompute_materialized_backward = False
+    # Kernels for a CPU are written for so many threads, and the cache does not ask how many, unless an option says it.
+    options: dict[str, Any] = {"cpp.threads": torch.get_num_threads()}
+    return torch.compile(function, dynamic=False, options=options)
+
+
+def can_compile(device: torch.device) -> bool:
+    """Whether torch.compile has what it needs: Triton on a GPU, a C++ compiler on a CPU."""
+    if device.type == "cuda":
+        return find_spec("triton") is not None
+    return any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++")))
+
+
+def recompute(module: nn.Module, wanted: bool) -> None:
+    """Say to the encoders in a module whether they recompute. Raises ``UserError`` where there is none of ours."""
+    encoders = [part for part in module.modules() if isinstance(part, Layered)]
+    if wanted and not encoders:
+        raise UserError("engine.activation_checkpointing: only for encoders of electra, not for other model classes")
+    for encoder in encoders:
+        encoder.recomputes = wanted

@@ -1,0 +1,43 @@
+"""What is compiled, and what is said where nothing can be."""
+
+import shutil
+
+import pytest
+import torch
+from torch import nn
+
+from compositions import build, objective
+from electra.engine.compiling import NO_COMPILER, ready, say
+from electra.errors import UserError
+from electra.model.encoder import Layered
+
+CPU = torch.device("cpu")
+
+
+def test_without_a_compiler_it_runs_uncompiled_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    pretrainer = build(objective("electra", "classic"))
+    assert ready(pretrainer, "auto", False, CPU) is pretrainer
+    say("auto", CPU)
+    assert capsys.readouterr().err.strip() == NO_COMPILER
+
+
+def test_uncompiled_as_asked_for_says_nothing(capsys: pytest.CaptureFixture) -> None:
+    pretrainer = build(objective("electra", "classic"))
+    assert ready(pretrainer, "never", False, CPU) is pretrainer
+    say("never", CPU)
+    assert not capsys.readouterr().err
+
+
+def test_layers_recompute_where_that_is_asked_for() -> None:
+    pretrainer = build(objective("electra", "classic"))
+    for wanted in (True, False):
+        ready(pretrainer, "never", wanted, CPU)
+        assert {part.recomputes for part in pretrainer.modules() if isinstance(part, Layered)} == {wanted}
+
+
+def test_what_cannot_recompute_is_refused() -> None:
+    with pytest.raises(UserError, match="activation_checkpointing: only for encoders of electra"):
+        ready(nn.Linear(2, 2), "never", True, CPU)
