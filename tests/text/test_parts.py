@@ -131,7 +131,8 @@ def on_ray(settings: PrepareConfig) -> None:
     script = SCRIPT.format(part=20_000, config=settings).replace("    prepare(", f"    {start}\n    prepare(")
     for _ in range(3):
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-        if done.returncode == 0 or "Traceback" in done.stderr:
+        print(done.stderr)
+        if done.returncode == 0 or "UserError" in done.stderr:
             break
     done.check_returncode()
 
