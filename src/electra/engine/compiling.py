@@ -47,7 +47,7 @@ def compiled(function: Any, compile: Compile, device: torch.device) -> Any:
     # would run uncompiled.
     torch._dynamo.config.recompile_limit = 64
     # The backward pass writes GELU's and attention's products of elements anew, beside the gradients that read the same
-    # numbers, in place of keeping them: a tenth to a quarter less memory, in the same time (docs/log.md).
+    # numbers, in place of keeping them: a tenth to a quarter less memory, for about 1 % of the time (docs/log.md).
     torch._functorch.config.ban_recompute_materialized_backward = False
     # Kernels for a CPU are written for so many threads, and the cache does not ask how many, unless an option says it.
     options: dict[str, Any] = {"cpp.threads": torch.get_num_threads()}
