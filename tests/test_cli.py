@@ -49,6 +49,8 @@ def test_mistakes_are_one_line_and_code_2(stirring, capsys):
     for arguments, message in [
         (["stir", "--speed", "2"], "too fast: 2; at most 1"),
         (["stir", "--sped", "2"], "unknown flag --sped; did you mean --speed?"),
+        (["stir", "--print-confg"], "unknown flag --print-confg; did you mean --print-config?"),
+        (["pretrain", "--presett", "small"], "unknown flag --presett; did you mean --preset?"),
         (["stir", "--config"], "argument --config: expected one argument"),
         (["stir", "--config", "absent.yaml"], "absent.yaml: No such file or directory"),
         (["sitr"], "unknown command sitr; did you mean stir?"),

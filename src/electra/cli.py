@@ -155,10 +155,9 @@ def settle(name: str, verb: Verb, arguments: list[str]) -> tuple[Callable[[Any],
     from electra import config, flags, recipes
 
     common = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    common.add_argument("--config")
-    common.add_argument("--print-config", action="store_true")
+    known = [common.add_argument("--config"), common.add_argument("--print-config", action="store_true")]
     if verb.preset:
-        common.add_argument("--preset")
+        known.append(common.add_argument("--preset"))
     try:
         chosen, rest = common.parse_known_args(arguments)
     except argparse.ArgumentError as error:
@@ -173,7 +172,8 @@ def settle(name: str, verb: Verb, arguments: list[str]) -> tuple[Callable[[Any],
     base = config_class()
     for file in layers:
         base = config.load(base, file)
-    base = flags.parse(base, rest, f"electra {name}", help_text(verb, config_class), verb.positional)
+    taken = [action.option_strings[0] for action in known]
+    base = flags.parse(base, rest, f"electra {name}", help_text(verb, config_class), verb.positional, taken)
     return function, base, chosen.print_config
 
 

@@ -13,8 +13,17 @@ from electra.errors import UserError
 C = TypeVar("C")
 
 
-def parse(base: C, arguments: Sequence[str], program: str, about: str, positional: Sequence[str] = ()) -> C:
+def parse(
+    base: C,
+    arguments: Sequence[str],
+    program: str,
+    about: str,
+    positional: Sequence[str] = (),
+    taken: Sequence[str] = (),
+) -> C:
     """``base`` with flags laid over it; the fields named in ``positional`` are given without a flag.
+
+    ``taken``: flags that the caller has read before, which a misspelled one may have meant.
 
     ``--optimizer.kind muon`` is applied first, wherever it stands: the other flags and ``--help`` are that kind's.
 
@@ -26,7 +35,7 @@ def parse(base: C, arguments: Sequence[str], program: str, about: str, positiona
 
     base, arguments = kinds_first(base, arguments)
     known = names(base)
-    given = [spelled(argument, known) for argument in arguments]
+    given = [spelled(argument, known, taken) for argument in arguments]
     words = [whole_number(word, known.get(before)) for before, word in zip(["", *given], given, strict=False)]
     about += "".join(f"\n\n{line}" for line in exchangeable(base))
     settings = (tyro.conf.AvoidSubcommands,)
@@ -86,14 +95,14 @@ def names(config: Any) -> dict[str, Any]:
     return known
 
 
-def spelled(argument: str, known: dict[str, Any]) -> str:
+def spelled(argument: str, known: dict[str, Any], taken: Sequence[str]) -> str:
     """The argument as tyro takes it; a flag that is none of ``known`` raises ``UserError``."""
     if not argument.startswith("--"):
         return argument
     flag, equals, value = argument.partition("=")
     flag = flag.replace("_", "-")
     if flag not in known:
-        raise UserError(f"unknown flag {flag}{suggestion(flag, known)}")
+        raise UserError(f"unknown flag {flag}{suggestion(flag, [*known, *taken])}")
     return f"{flag}{equals}{whole_number(value, known[flag])}"
 
 

@@ -111,13 +111,11 @@ def test_shares_on_several_machines_make_the_same(corpus: Path, tmp_path: Path, 
 
 
 def test_ray_makes_the_same(corpus: Path, tmp_path: Path, whole: dict[str, bytes]) -> None:
-    pytest.importorskip("ray", reason="ray is not installed; pip install 'electra[ray]'")
     on_ray(config(corpus, tmp_path / "data", engine="ray"))
     assert content(tmp_path / "data") == whole
 
 
 def test_an_error_on_ray_is_that_of_the_part(corpus: Path, tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason="ray is not installed; pip install 'electra[ray]'")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.jsonl").write_text('{"body": 1}')
     with pytest.raises(subprocess.CalledProcessError) as raised:
@@ -127,6 +125,7 @@ def test_an_error_on_ray_is_that_of_the_part(corpus: Path, tmp_path: Path) -> No
 
 def on_ray(settings: PrepareConfig) -> None:
     """Prepare in a process of its own: Ray may end its driver, on a busy machine say; then the same command goes on."""
+    pytest.importorskip("ray", reason="ray is not installed; pip install 'electra[ray]'")
     start = "import ray\n    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)"
     script = SCRIPT.format(part=20_000, config=settings).replace("    prepare(", f"    {start}\n    prepare(")
     for _ in range(3):

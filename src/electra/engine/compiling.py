@@ -26,9 +26,8 @@ def ready(module: nn.Module, compile: Compile, recomputes: bool, device: torch.d
         UserError: nothing in it can recompute.
     """
     recompute(module, recomputes)
-    fast = compile == "auto" and can_compile(device)
-    fuse(module, fast and device.type == "cuda")
-    if fast:
+    fuse(module, compiles(compile, device) and device.type == "cuda")
+    if compiles(compile, device):
         layer_by_layer(module)
     return compiled(module, compile, device)
 
@@ -36,12 +35,12 @@ def ready(module: nn.Module, compile: Compile, recomputes: bool, device: torch.d
 def say(compile: Compile, device: torch.device) -> None:
     """What the first step takes long for, or what all of them do."""
     if compile == "auto":
-        print(COMPILING if can_compile(device) else NO_COMPILER, file=sys.stderr)
+        print(COMPILING if compiles(compile, device) else NO_COMPILER, file=sys.stderr)
 
 
 def compiled(function: Any, compile: Compile, device: torch.device) -> Any:
     """A function or module as the loop calls it: compiled where that is wanted and possible."""
-    if compile == "never" or not can_compile(device):
+    if not compiles(compile, device):
         return function
     # A layer's code is compiled for each of its kinds: by tower, by window, by the phases' lengths. Beyond the limit it
     # would run uncompiled.
@@ -54,8 +53,10 @@ def compiled(function: Any, compile: Compile, device: torch.device) -> Any:
     return torch.compile(function, dynamic=False, options=options)
 
 
-def can_compile(device: torch.device) -> bool:
-    """Whether torch.compile has what it needs: Triton on a GPU, a C++ compiler on a CPU."""
+def compiles(compile: Compile, device: torch.device) -> bool:
+    """Whether that is wanted, and torch.compile has what it needs: Triton on a GPU, a C++ compiler on a CPU."""
+    if compile == "never":
+        return False
     if device.type == "cuda":
         return find_spec("triton") is not None
     return any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++")))

@@ -14,7 +14,7 @@ import torch
 
 from electra import config as configs
 from electra import recipes
-from electra.engine.compiling import Compile, can_compile
+from electra.engine.compiling import Compile, compiles
 from electra.engine.optim import parameters_of
 from electra.engine.parallel import Parallel, Precision, chosen
 from electra.engine.telemetry import Silent, environment
@@ -106,7 +106,7 @@ def measured(config: BenchConfig, recipe: PretrainConfig) -> dict[str, Any]:
     loop = our_loop(config, recipe)
     device, stage = loop.parallel.device, loop.stages[0]
     precision = chosen(config.precision, device)
-    compiled = config.compile == "auto" and can_compile(device)
+    compiled = compiles(config.compile, device)
     say(f"{OURS}: first step{', which compiles' if compiled else ''}")
     first = timed(loop.step)
     for _ in range(WARM_UP):
