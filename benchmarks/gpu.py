@@ -59,7 +59,7 @@ class Way:
         )  # fmt: skip
         recipe = checked(config)
         loop = our_loop(config, replace(recipe, engine=replace(recipe.engine, cuda_graphs=self.graphs)))
-        fuse(loop.module, self.kernels)
+        fuse(loop.module, "cuda" if self.kernels else "")
         return loop
 
 

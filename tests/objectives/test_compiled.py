@@ -4,6 +4,7 @@ It can fail silently: Inductor once made one key of all rows' addresses, so that
 and the discriminator learned the places.
 """
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -68,16 +69,17 @@ def test_a_compiled_step_is_the_eager_one(prepared: Path, case: str) -> None:
     torch.manual_seed(0)
     shards, rows = rows_of(prepared, layout)
     pretrainer = objective.build(encoder, Corpus(shards.mask_id), seed=1)
-    compiled = compiling.ready(pretrainer, "auto", False, torch.device("cpu"))
+    readable = copy.deepcopy(pretrainer)
+    compiled = compiling.ready(pretrainer, "auto", False, "float32", torch.device("cpu"))
     refs, _ = rows.take(rows.start, 32)
     divisors = {name: torch.tensor(100.0) for name in ("generator", "discriminator")}
     for part in (refs[:16], refs[16:]):
         batch, found = rows.batch(part), []
-        for module in (pretrainer, compiled):
-            pretrainer.zero_grad()
+        for module, owner in ((readable, readable), (compiled, pretrainer)):
+            owner.zero_grad()
             loss, statistics = module(batch, divisors, True)
             loss.backward()
-            found.append((loss.detach(), statistics, {n: p.grad.clone() for n, p in pretrainer.named_parameters()}))
+            found.append((loss.detach(), statistics, {n: p.grad.clone() for n, p in owner.named_parameters()}))
         (one, sums, gradients), (two, same_sums, same_gradients) = found
         torch.testing.assert_close(one, two, rtol=1e-5, atol=0)
         for name, value in sums.items():
@@ -94,12 +96,12 @@ def test_the_compiled_step_of_every_objective_is_the_eager_one(kind: str, encode
     torch._dynamo.reset()
     pretrainer, rows = build(objective(kind, encoder), encoder), batch()
     divisors = {name: count.float() for name, count in pretrainer.counts(rows).items()}
-    found = []
-    for module in (pretrainer, compiling.ready(pretrainer, "auto", False, torch.device("cpu"))):
-        pretrainer.zero_grad()
+    readable, found = copy.deepcopy(pretrainer), []
+    compiled = compiling.ready(pretrainer, "auto", False, "float32", torch.device("cpu"))
+    for module, owner in ((readable, readable), (compiled, pretrainer)):
         loss, _ = module(rows, divisors, True, torch.tensor(0.3))
         loss.backward()
-        found.append((loss.detach(), {n: p.grad for n, p in pretrainer.named_parameters() if p.grad is not None}))
+        found.append((loss.detach(), {n: p.grad for n, p in owner.named_parameters() if p.grad is not None}))
     (one, gradients), (two, same) = found
     torch.testing.assert_close(one, two, rtol=1e-5, atol=0)
     assert gradients.keys() == same.keys()

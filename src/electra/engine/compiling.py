@@ -9,7 +9,10 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from electra.engine.parallel import Precision, chosen
 from electra.errors import UserError
+from electra.kernels import cpu
+from electra.kernels.attention import Kernels
 from electra.model.encoder import Layered, layer_by_layer
 from electra.model.twins import fuse
 
@@ -19,17 +22,27 @@ COMPILING = "compiling at the first step: a minute or two, once; what comes of i
 NO_COMPILER = "uncompiled, several times slower: no C++ compiler (Debian: apt-get install g++), or, on a GPU, no Triton"
 
 
-def ready(module: nn.Module, compile: Compile, recomputes: bool, device: torch.device) -> Any:
+def ready(module: nn.Module, compile: Compile, recomputes: bool, precision: Precision, device: torch.device) -> Any:
     """The module as the loop calls it. ``recomputes``: its layers keep nothing but their inputs for the backward pass.
 
     Raises:
         UserError: nothing in it can recompute.
     """
     recompute(module, recomputes)
-    fuse(module, compiles(compile, device) and device.type == "cuda")
+    fuse(module, kernels(compile, precision, device))
     if compiles(compile, device):
         layer_by_layer(module)
     return compiled(module, compile, device)
+
+
+def kernels(compile: Compile, precision: Precision, device: torch.device) -> Kernels:
+    """Whose kernels run: those of the device, where there is what they are compiled by. On a CPU that cannot take the
+    products' type of number as they want it, none."""
+    if not compiles(compile, device):
+        return ""
+    if device.type == "cuda":
+        return "cuda"
+    return "cpu" if cpu.supports(getattr(torch, chosen(precision, device))) else ""
 
 
 def say(compile: Compile, device: torch.device) -> None:

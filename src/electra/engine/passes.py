@@ -55,9 +55,7 @@ class Recorded:
         self.graph.replay()
         return {name: value.clone() for name, value in self.sums.items()}
 
-    def record(
-        self, batch: Any, divisors: Mapping[str, Tensor], progress: Tensor, given: Mapping[str, Tensor]
-    ) -> None:
+    def record(self, batch: Any, divisors: Mapping[str, Tensor], progress: Tensor, given: Mapping[str, Tensor]) -> None:
         """Make the graph, of copies of what is given: a replay reads where the recording did."""
         self.given = {name: value.clone() for name, value in given.items()}
         asked = (

@@ -112,6 +112,7 @@ class State:
 
 Evaluate = Callable[[nn.Module], dict[str, float]]
 
+
 def train(
     stages: Sequence[Stage],
     optimizer: OptimizerConfig,
@@ -188,8 +189,8 @@ class Loop:
         self.module: Any = stage.module  # with counts() and figures()
         self.optimizer = Optimizer(self.config, stage.parameters)
         how, device = self.engine, self.parallel.device
-        forward = self.parallel.wrap(ready(stage.module, how.compile, how.activation_checkpointing, device))
-        self.passes: Passes | Recorded = Passes(forward, how.precision, self.parallel)
+        called = ready(stage.module, how.compile, how.activation_checkpointing, how.precision, device)
+        self.passes: Passes | Recorded = Passes(self.parallel.wrap(called), how.precision, self.parallel)
         if how.cuda_graphs:
             can_record(self.parallel)
             self.passes = Recorded(self.passes, [p.value for p in stage.parameters])

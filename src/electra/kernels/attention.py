@@ -1,9 +1,8 @@
-"""Attention inside documents: the explicit product for short rows on a CPU, a kernel of our own on a GPU where that
-is wanted (``attention_triton``), PyTorch's fused kernels elsewhere.
+"""Attention inside documents: by kernels of our own where they are wanted (``attention_fused``); else the explicit
+product for short rows on a CPU, and PyTorch's fused kernels elsewhere.
 
-At length 128 the backward of the fused CPU kernel costs a third of a training step; two batched products and one fused
-softmax are far cheaper there, and let the dropout be ours: addressed by row, not by a generator's history, as in our
-kernel. PyTorch's drop with its own generator, which the caller seeds.
+The dropout of the first two is ours: addressed by row, not by a generator's history. PyTorch's kernels drop with its
+own generator, which the caller seeds.
 """
 
 from typing import Literal
@@ -16,6 +15,7 @@ from torch.nn import functional as F
 from electra.kernels.random import drop
 
 Direction = Literal["both", "left", "right"]  # to which side a position sees
+Kernels = Literal["", "cpu", "cuda"]  # whose kernels run; none: the readable twins
 
 EXPLICIT_LENGTH = 256  # longest row for which a CPU writes the scores out
 
@@ -29,19 +29,19 @@ def attention(
     stream: Int[Tensor, "2 rows"] | None,
     p: float,
     direction: Direction = "both",
-    fused: bool = False,
+    kernels: Kernels = "",
 ) -> Float[Tensor, "rows heads length dim"]:
     """softmax(q kᵀ / √dim) v over the positions of a row with the same document number, in v's dtype.
 
     Padding (number 0) sees padding, so every position sees at least itself. With a ``window`` a position i sees j only
     where |i − j| ≤ window // 2 (ModernBERT's definition); with the ``direction`` left or right, itself and what stands
     on that side. The softmax is computed in float32. ``p`` of the probabilities are dropped where a ``stream`` is
-    given: at its addresses in the explicit product and in the kernel, which runs where ``fused`` asks for it.
+    given: at its addresses in the explicit product and in the ``kernels``. Those for a CPU want heads of an even width.
     """
-    if fused:
-        from electra.kernels.attention_triton import fused_attention
+    if kernels == "cuda" or (kernels == "cpu" and q.shape[3] % 2 == 0):
+        from electra.kernels.attention_fused import fused_attention
 
-        return fused_attention(q, k, v, documents, window, stream, p, direction)
+        return fused_attention(q, k, v, documents, window, stream, p, direction, kernels)
     seen = visible(documents, window, direction)
     if q.device.type == "cpu" and q.shape[2] <= EXPLICIT_LENGTH:
         return explicit_attention(q, k, v, seen, stream, p)

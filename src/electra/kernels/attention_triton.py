@@ -1,43 +1,20 @@
 """Attention inside documents in one pass, for a GPU: the scores are never stored (FlashAttention-2, Dao, 2023).
 
-The twin is ``attention.explicit_attention``: the same mask, the same dropout at the same addresses. A program holds a
-block of queries and goes over the keys that they may see, block by block, with a running maximum and sum. Which blocks
-those are it finds by itself: a packed row's documents stand side by side, so from the block's first position it looks
-back as long as the document goes on, and ahead from its last. Rows of many short documents and narrow windows cost what
-they see, not the square of the row.
+A program holds a block of queries and goes over the keys that they may see, block by block, with a running maximum and
+sum. Which blocks those are it finds by itself: a packed row's documents stand side by side, so from the block's first
+position it looks back as long as the document goes on, and ahead from its last. Rows of many short documents and narrow
+windows cost what they see, not the square of the row.
 
 The backward pass computes the probabilities again, twice: for the queries' gradients, and for the keys' and values',
 so that no sum depends on the order in which programs run.
 """
 
-import torch
 import triton
 import triton.language as tl
-from jaxtyping import Float, Int
 from torch import Tensor
-
-from electra.kernels.attention import Direction
 
 BLOCK = 64  # queries, and keys, of a program's product
 WARPS = 8  # with 4 the keys' gradients do not fit into a Hopper GPU's registers
-
-
-def fused_attention(
-    q: Float[Tensor, "rows heads length dim"],
-    k: Float[Tensor, "rows heads length dim"],
-    v: Float[Tensor, "rows heads length dim"],
-    documents: Int[Tensor, "rows length"],
-    window: int | None,
-    stream: Int[Tensor, "2 rows"] | None,
-    p: float,
-    direction: Direction = "both",
-) -> Float[Tensor, "rows heads length dim"]:
-    """See ``attention.attention``; float32 or bfloat16. The tokens of a document must stand side by side."""
-    q, k, v = (each if each.stride(3) == 1 else each.contiguous() for each in (q, k, v))
-    drops = p if stream is not None else 0.0
-    words = documents.new_zeros((2, len(documents)), dtype=torch.int32) if stream is None else stream
-    reach = -1 if window is None else window // 2
-    return attend(q, k, v, documents.int(), words, drops, reach, direction != "right", direction != "left")[0]
 
 
 @triton.jit
@@ -212,10 +189,31 @@ def _of_keys(q, k, v, slopes, sums, shared, k_out, v_out, documents, words, q_st
     _store(of_value, v_out, o_strides, row, head, j, length, dim, width)
 
 
-def like(q: Tensor) -> Tensor:
-    """Room for a result of q's shape, the heads of a position side by side: what comes next wants it so."""
-    rows, heads, length, dim = q.shape
-    return q.new_empty((rows, length, heads, dim)).transpose(1, 2)
+def forward(
+    q: Tensor, k: Tensor, v: Tensor, out: Tensor, sums: Tensor, documents: Tensor, words: Tensor, drops: float,
+    reach: int, back: bool, ahead: bool,
+) -> None:  # fmt: skip
+    """Fill ``out`` and ``sums``: see ``attention_fused.attend``."""
+    numbers, compiled_for = sizes(q, drops)
+    grid = (q.shape[0] * q.shape[1], triton.cdiv(q.shape[2], BLOCK))
+    _forward[grid](
+        q, k, v, out, sums, documents, words, *strides(q, k, v, out), *numbers, **compiled_for, reach=reach, back=back,
+        ahead=ahead,
+    )  # fmt: skip
+
+
+def backward(
+    q: Tensor, k: Tensor, v: Tensor, out: Tensor, slopes: Tensor, sums: Tensor, documents: Tensor, words: Tensor,
+    of_q: Tensor, of_k: Tensor, of_v: Tensor, drops: float, reach: int, back: bool, ahead: bool,
+) -> None:  # fmt: skip
+    """Fill the gradients of queries, keys and values: see ``attention_fused.gradients``."""
+    shared = (out.float() * slopes).sum(3).contiguous()  # Σ_j p_ij ∂p_ij, dropout or not
+    numbers, compiled_for = sizes(q, drops)
+    grid = (q.shape[0] * q.shape[1], triton.cdiv(q.shape[2], BLOCK))
+    sides = {"reach": reach, "back": back, "ahead": ahead}
+    given = *strides(q, k, v, slopes, of_q), *numbers
+    _of_queries[grid](q, k, v, slopes, sums, shared, of_q, documents, words, *given, **compiled_for, **sides)
+    _of_keys[grid](q, k, v, slopes, sums, shared, of_k, of_v, documents, words, *given, **compiled_for, **sides)
 
 
 def strides(*tensors: Tensor) -> list[tuple[int, ...]]:
@@ -232,63 +230,3 @@ def sizes(q: Tensor, drops: float) -> tuple[list[int | float], dict[str, int | b
     width = max(16, triton.next_power_of_2(dim))
     fixed = {"dim": dim, "width": width, "block": BLOCK, "drops": drops > 0, "upcast": not q.is_cuda}
     return numbers, fixed | {"num_warps": WARPS}
-
-
-@torch.library.custom_op("electra::attention", mutates_args=())
-def attend(
-    q: Tensor, k: Tensor, v: Tensor, documents: Tensor, words: Tensor, drops: float, reach: int, back: bool, ahead: bool
-) -> tuple[Tensor, Tensor]:
-    """What each position reads, and float32 [rows, heads, length]: the log-sum-exp of its scores.
-
-    ``words``: the stream of each row. ``reach``: how far a position sees, −1 as far as its document goes; ``back`` and
-    ``ahead``: whether it sees that side.
-    """
-    out, sums = like(q), q.new_empty(q.shape[:3], dtype=torch.float32)
-    numbers, compiled_for = sizes(q, drops)
-    grid = (q.shape[0] * q.shape[1], triton.cdiv(q.shape[2], BLOCK))
-    _forward[grid](
-        q, k, v, out, sums, documents, words, *strides(q, k, v, out), *numbers, **compiled_for, reach=reach, back=back,
-        ahead=ahead,
-    )  # fmt: skip
-    return out, sums
-
-
-@attend.register_fake
-def _(q, k, v, documents, words, drops, reach, back, ahead):
-    return like(q), q.new_empty(q.shape[:3], dtype=torch.float32)
-
-
-@torch.library.custom_op("electra::attention_gradients", mutates_args=())
-def gradients(
-    q: Tensor, k: Tensor, v: Tensor, documents: Tensor, words: Tensor, out: Tensor, sums: Tensor, slopes: Tensor,
-    drops: float, reach: int, back: bool, ahead: bool,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """The gradients of the queries, keys and values; ``slopes``: that of what was read."""
-    found = like(q), like(q), like(q)
-    shared = (out.float() * slopes).sum(3).contiguous()  # Σ_j p_ij ∂p_ij, dropout or not
-    numbers, compiled_for = sizes(q, drops)
-    grid = (q.shape[0] * q.shape[1], triton.cdiv(q.shape[2], BLOCK))
-    sides = {"reach": reach, "back": back, "ahead": ahead}
-    given = *strides(q, k, v, slopes, found[0]), *numbers
-    _of_queries[grid](q, k, v, slopes, sums, shared, found[0], documents, words, *given, **compiled_for, **sides)
-    _of_keys[grid](q, k, v, slopes, sums, shared, *found[1:], documents, words, *given, **compiled_for, **sides)
-    return found
-
-
-@gradients.register_fake
-def _(q, k, v, documents, words, out, sums, slopes, drops, reach, back, ahead):
-    return like(q), like(q), like(q)
-
-
-def _keep(ctx, inputs, output) -> None:
-    ctx.save_for_backward(*inputs[:5], *output)
-    ctx.asked = inputs[5:]
-    ctx.mark_non_differentiable(output[1])
-
-
-def _backward(ctx, slopes, _):
-    slopes = slopes if slopes.stride(3) == 1 else slopes.contiguous()
-    return *gradients(*ctx.saved_tensors, slopes, *ctx.asked), *(None,) * 6
-
-
-attend.register_autograd(_backward, setup_context=_keep)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from electra.kernels.attention import Direction, attention
+from electra.kernels.gelu import gelu
 from electra.kernels.random import drop
 from electra.model.config import ClassicConfig, ModernConfig
 from electra.model.initial import dense
@@ -43,9 +44,9 @@ class ClassicLayer(Twinned):
     ) -> Float[Tensor, "rows length dim"]:
         weights, output, inner = sites(streams)
         q, k, v = split(self.qkv(x), self.heads)
-        seen = attention(q, k, v, documents, None, weights, self.attention_dropout, self.direction, self.fused)
+        seen = attention(q, k, v, documents, None, weights, self.attention_dropout, self.direction, self.kernels)
         x = self.attention_norm(x + drop(self.output(join(seen)), output, self.dropout))
-        return self.norm(x + drop(self.down(F.gelu(self.up(x))), inner, self.dropout))
+        return self.norm(x + drop(self.down(gelu(self.up.product(x), self.up.bias, self.kernels)), inner, self.dropout))
 
 
 class ModernLayer(Twinned):
@@ -77,7 +78,7 @@ class ModernLayer(Twinned):
         weights, output, middle = sites(streams)
         q, k, v = split(self.qkv(self.attention_norm(x)), self.heads)
         q, k = rotate(q, rotation), rotate(k, rotation)
-        seen = attention(q, k, v, documents, self.window, weights, self.attention_dropout, self.direction, self.fused)
+        seen = attention(q, k, v, documents, self.window, weights, self.attention_dropout, self.direction, self.kernels)
         x = x + drop(self.output(join(seen)), output, self.attention_dropout)
         inner, gate = self.up(self.norm(x)).chunk(2, dim=2)
         return x + self.down(drop(F.gelu(inner) * gate, middle, self.dropout))

@@ -14,7 +14,8 @@ from electra.model.twins import Twinned
 class TokenHead(Twinned):
     """LayerNorm(GELU(dense(h))) · tableᵀ + bias. The table is the tower's token embeddings, given at each call.
 
-    ``towers``: how many towers' states stand side by side in h. Fused, its predictions never write the logits out.
+    ``towers``: how many towers' states stand side by side in h. By a GPU's kernels its predictions never
+    write the logits out.
     """
 
     def __init__(self, config: EncoderConfig, towers: int = 1):
@@ -36,7 +37,7 @@ class TokenHead(Twinned):
 
     def predict(self, hidden: Float[Tensor, "picked hidden"], table: Float[Tensor, "vocab embedding"]) -> Prediction:
         """The distribution that the logits stand for."""
-        if not self.fused:
+        if self.kernels != "cuda":
             return Written(self(hidden, table))
         from electra.kernels.vocabulary_triton import Product
 

@@ -11,8 +11,12 @@ class Linear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """In the product's number type."""
-        product = F.linear(input, self.weight)
+        product = self.product(input)
         return product if self.bias is None else product + self.bias.to(product.dtype)
+
+    def product(self, input: Tensor) -> Tensor:
+        """x Wᵀ, for those who add the biases themselves."""
+        return F.linear(input, self.weight)
 
 
 def dense(inputs: int, outputs: int, std: float, bias: bool = True) -> Linear:

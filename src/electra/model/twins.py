@@ -1,16 +1,18 @@
-"""Parts of a model whose arithmetic is there twice: as a kernel for a GPU, in Triton, and as its readable twin."""
+"""Parts of a model whose arithmetic is there more than once: as kernels, for a CPU or a GPU, and as a readable twin."""
 
 from torch import nn
 
+from electra.kernels.attention import Kernels
+
 
 class Twinned(nn.Module):
-    """``fused``: its kernel runs in place of the readable twin. The values are the same within rounding."""
+    """``kernels``: whose run in place of the readable twin, if any. The values are the same within rounding."""
 
-    fused = False
+    kernels: Kernels = ""
 
 
-def fuse(module: nn.Module, wanted: bool) -> None:
-    """Say to the parts of a module which of the two runs."""
+def fuse(module: nn.Module, kernels: Kernels) -> None:
+    """Say to the parts of a module whose kernels run. One that has none for that device keeps its twin."""
     for part in module.modules():
         if isinstance(part, Twinned):
-            part.fused = wanted
+            part.kernels = kernels
