@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from electra.engine.muon import OrthogonalMomentum
 from electra.errors import UserError
 
 
@@ -139,49 +140,6 @@ class OriginalAdam(torch.optim.Optimizer):
                 value.sub_(update, alpha=group["lr"])
 
 
-class OrthogonalMomentum(torch.optim.Optimizer):
-    """See ``Muon``: matrices of one shape are made orthogonal together, in one batched product per iteration."""
-
-    def __init__(self, groups: list[dict], momentum: float):
-        super().__init__(groups, {"momentum": momentum, "weight_decay": 0.0, "lr": 0.0})
-
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        for group in self.param_groups:
-            by_shape: dict[torch.Size, list[Tensor]] = {}
-            for value in (p for p in group["params"] if p.grad is not None):
-                by_shape.setdefault(value.shape, []).append(value)
-            for shape, values in by_shape.items():
-                updates = []
-                for value in values:
-                    state = self.state[value]
-                    if not state:
-                        state["momentum"] = torch.zeros_like(value)
-                    state["momentum"].lerp_(value.grad, 1 - group["momentum"])
-                    update = value.grad.lerp(state["momentum"], group["momentum"])  # type: ignore[union-attr]
-                    updates.append(update)  # Nesterov
-                scale = max(1.0, shape[0] / shape[1]) ** 0.5
-                for value, update in zip(values, orthogonalize(torch.stack(updates)), strict=True):
-                    value.mul_(1 - group["lr"] * group["weight_decay"])
-                    value.add_(update, alpha=-group["lr"] * scale)
-
-
-def orthogonalize(matrices: Tensor, iterations: int = 5) -> Tensor:
-    """Approximately U Vᵀ of each matrix [n, rows, columns], by a quintic Newton–Schulz iteration.
-
-    The coefficients make small singular values grow fastest; the result's lie between 0.7 and 1.2 (Jordan, 2024). On a
-    GPU the products are bfloat16's, as there: the iteration forgives that.
-    """
-    a, b, c = 3.4445, -4.7750, 2.0315
-    tall = matrices.shape[1] > matrices.shape[2]
-    x = (matrices.mT if tall else matrices).to(torch.bfloat16 if matrices.is_cuda else matrices.dtype)
-    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
-    for _ in range(iterations):
-        gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.mT if tall else x).to(matrices.dtype)
-
-
 class Gradients(NamedTuple):
     """``norms``: by tower, and of all together as ``total``. ``unreached``: by tower the tensors that no loss reaches,
     whose gradients are absent or 0; int64 [].
@@ -192,9 +150,12 @@ class Gradients(NamedTuple):
 
 
 class Optimizer:
-    """The optimizers of one run behind one face: rates, clipping and state by parameter name."""
+    """The optimizers of one run behind one face: rates, clipping and state by parameter name.
 
-    def __init__(self, config: OptimizerConfig, parameters: Iterable[Parameter]):
+    ``products``: the number type in which Muon multiplies matrices.
+    """
+
+    def __init__(self, config: OptimizerConfig, parameters: Iterable[Parameter], products: torch.dtype = torch.float32):
         self.parameters = {p.name: p for p in parameters}
         everything = list(self.parameters.values())
         if not isinstance(config, Muon):
@@ -202,7 +163,7 @@ class Optimizer:
         else:
             matrices, rest = [p for p in everything if p.matrix], [p for p in everything if not p.matrix]
             groups = grouped(matrices, config.learning_rate, config.weight_decay)
-            self.optimizers = [OrthogonalMomentum(groups, config.momentum)] if matrices else []
+            self.optimizers = [OrthogonalMomentum(groups, config.momentum, products)] if matrices else []
             self.optimizers += [adam(config.rest, rest)]
 
     def rates(self) -> dict[str, float]:

@@ -18,7 +18,7 @@ from electra.engine import checkpoint
 from electra.engine.ahead import Ahead
 from electra.engine.compiling import Compile, ready, say
 from electra.engine.optim import Optimizer, OptimizerConfig, Parameter, Schedule
-from electra.engine.parallel import Parallel, Precision, flushing
+from electra.engine.parallel import Parallel, Precision, chosen, flushing
 from electra.engine.passes import Passes, Recorded, can_record
 from electra.engine.telemetry import Recorder, Silent
 from electra.errors import UserError
@@ -187,7 +187,7 @@ class Loop:
     def enter(self, stage: Stage) -> None:
         """Make a stage's module the one that is trained, by an optimizer that remembers nothing."""
         self.module: Any = stage.module  # with counts() and figures()
-        self.optimizer = Optimizer(self.config, stage.parameters)
+        self.optimizer = self.fresh_optimizer(stage)
         how, device = self.engine, self.parallel.device
         called = ready(stage.module, how.compile, how.activation_checkpointing, how.precision, device)
         self.passes: Passes | Recorded = Passes(self.parallel.wrap(called), how.precision, self.parallel)
@@ -196,6 +196,11 @@ class Loop:
             self.passes = Recorded(self.passes, [p.value for p in stage.parameters])
         if self.parallel.first:
             say(how.compile, device)
+
+    def fresh_optimizer(self, stage: Stage) -> Optimizer:
+        """One for a stage's parameters that remembers nothing."""
+        products = chosen(self.engine.precision, self.parallel.device)
+        return Optimizer(self.config, stage.parameters, getattr(torch, products))
 
     def follow(self) -> None:
         """Go over to the next stage, if there is one."""
@@ -206,7 +211,7 @@ class Loop:
                 stage.begin()
                 self.enter(stage)
             elif stage.fresh:
-                self.optimizer = Optimizer(self.config, stage.parameters)
+                self.optimizer = self.fresh_optimizer(stage)
 
     def due(self, every: int) -> bool:
         """Whether something done every so many steps (0: only at the end) is to be done now."""
@@ -265,7 +270,7 @@ class Loop:
         self.stages, self.schedule = scaled(self.stages, self.schedule, scale)
         self.state = State(steps=sum(stage.steps for stage in self.stages), scale=scale)
         if self.module is first.module:
-            self.optimizer = Optimizer(self.config, first.parameters)
+            self.optimizer = self.fresh_optimizer(first)
         else:
             self.enter(first)
         self.sums = {}
