@@ -3,6 +3,7 @@ and the GPU's, which Triton's interpreter runs where there is none."""
 
 import pytest
 import torch
+import torch._inductor.config
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -132,6 +133,20 @@ def test_on_a_cpu_the_number_of_threads_changes_nothing() -> None:
     torch.set_num_threads(threads)
     for other in found[1:]:
         assert all(torch.equal(one, two) for one, two in zip(found[0], other, strict=True))
+
+
+def test_a_cpu_with_narrower_vectors_computes_the_same() -> None:
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        pytest.skip("its vectors are the narrower ones")
+    leaves, documents = given((2, 2, 150, 20), CPU)
+    run = lambda *qkv: attention(*qkv, documents, 40, words(2, CPU), 0.1, "both", "cpu")  # noqa: E731
+    wide = both(leaves, run)
+    cpu.library.cache_clear()
+    with torch._inductor.config.patch({"cpp.simdlen": 256}):
+        narrow = both(leaves, run)
+    cpu.library.cache_clear()
+    for one, other in zip(wide, narrow, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
 
 def test_heads_of_an_odd_width_keep_the_twin() -> None:

@@ -1,0 +1,132 @@
+"""What the kernels for a CPU are worth: each beside its readable twin, compiled, forward and backward, in turns in one
+process; and Muon's iteration beside the formula as it is written.
+
+    python benchmarks/kernels.py --json kernels.json
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from electra.engine.compiling import compiled
+from electra.engine.muon import COEFFICIENTS, ITERATIONS, orthogonalize
+from electra.engine.parallel import Parallel, flushing
+from electra.engine.telemetry import environment
+from electra.kernels import cpu
+from electra.kernels.attention import Kernels, attention
+from electra.kernels.gelu import gelu
+from electra.kernels.random import fold, streams
+from electra.model.blocks import join, split
+from electra.report.tables import table
+
+CPU = torch.device("cpu")
+ATTENTION = {  # rows, heads, length, window, tokens a document has
+    "small: 16 × 128": (16, 4, 128, None, 128), "small's generator: 16 × 128": (16, 1, 128, None, 128),
+    "base: 4 × 512": (4, 12, 512, None, 512), "modern-small, local layer, packed: 4 × 1024": (4, 4, 1024, 128, 200),
+}  # fmt: skip
+GELU = {"small: 2,048 × 1,024": (2048, 1024), "small's generator: 2,048 × 256": (2048, 256)}
+MUON = [(16, 768, 256), (16, 256, 256), (16, 1344, 256), (16, 256, 672)]  # modern-small's matrices
+NUMBERS = (torch.float32, torch.bfloat16)
+HEAD = 64  # numbers of a head
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """See above."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", default="", help="file to write the figures to")
+    parser.add_argument("--turns", type=int, default=30)
+    options = parser.parse_args(arguments)
+    Parallel.alone()
+    found = []
+    with flushing():
+        for number in NUMBERS:
+            for what, ways in items(number):
+                seconds = turns(ways, options.turns)
+                twin, ours = seconds.values()
+                found.append({"what": what, "twin": twin, "ours": ours, "ratio": twin / ours})
+                print(f"{what}: {1000 * twin:.2f} ms, ours {1000 * ours:.2f} ms: {twin / ours:.2f} times", flush=True)
+    rows = [
+        [each["what"], *(f"{1000 * each[way]:.2f}" for way in ("twin", "ours")), f"{each['ratio']:.2f}"]
+        for each in found
+    ]
+    print(table(("forward and backward", "twin, ms", "ours, ms", "times"), rows))
+    if options.json:
+        report = {"command": "python benchmarks/kernels.py", "environment": environment(), "turns": options.turns}
+        Path(options.json).write_text(json.dumps(report | {"found": found}, indent=1) + "\n", encoding="utf-8")
+
+
+def items(number: torch.dtype) -> Iterator[tuple[str, dict[str, Callable[[], Any]]]]:
+    """What is timed, and the two ways to do it."""
+    name = str(number).removeprefix("torch.")
+    if cpu.supports(number):
+        for what, asked in ATTENTION.items():
+            yield f"attention, {name}, {what}", {way: attending(*asked, number, way) for way in ("", "cpu")}
+        for what, shape in GELU.items():
+            yield f"GELU, {name}, {what}", {way: activating(shape, number, way) for way in ("", "cpu")}
+    stacks = [torch.randn(shape) for shape in MUON]
+    yield (
+        f"Muon's iteration, {name}, modern-small",
+        {
+            "": lambda: [as_written(stack) for stack in stacks],
+            "cpu": lambda: [orthogonalize(stack, number) for stack in stacks],
+        },
+    )
+
+
+def attending(
+    rows: int, heads: int, length: int, window: int | None, tokens: int, number: torch.dtype, kernels: Kernels
+) -> Callable[[], Any]:
+    """Attention of what one product gives, biases added, dropout 0.1; its gradients."""
+    x = torch.randn(rows, length, 3 * heads * HEAD).to(number).requires_grad_()
+    bias = torch.randn(3 * heads * HEAD).requires_grad_()
+    documents = (torch.arange(length) // tokens + 1).expand(rows, -1)
+    words = streams(fold(torch.arange(rows, dtype=torch.int32), 4), torch.tensor([9], dtype=torch.int32))[0]
+    slopes = torch.randn(rows, length, heads * HEAD).to(number)
+
+    def run(x: Tensor, bias: Tensor) -> Tensor:
+        q, k, v = split(x + bias.to(x.dtype), heads)
+        return join(attention(q, k, v, documents, window, words, 0.1, "both", kernels))
+
+    made = compiled(run, "auto", CPU)
+    return lambda: torch.autograd.grad(made(x, bias), (x, bias), slopes)
+
+
+def activating(shape: tuple[int, int], number: torch.dtype, kernels: Kernels) -> Callable[[], Any]:
+    """GELU of a product and its biases, and its gradients."""
+    x, slopes = torch.randn(shape).to(number).requires_grad_(), torch.randn(shape).to(number)
+    bias = torch.randn(shape[1]).requires_grad_()
+    made = compiled(lambda x, bias: gelu(x, bias, kernels), "auto", CPU)
+    return lambda: torch.autograd.grad(made(x, bias), (x, bias), slopes)
+
+
+def as_written(matrices: Tensor) -> Tensor:
+    """Muon's formula in float32."""
+    a, b, c = COEFFICIENTS
+    x = matrices.mT if matrices.shape[1] > matrices.shape[2] else matrices
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(ITERATIONS):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x
+
+
+def turns(ways: dict[str, Callable[[], Any]], count: int) -> dict[str, float]:
+    """Median seconds of each way, taken in turns after two that do not count."""
+    laps: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(2 + count):
+        for way, run in ways.items():
+            began = time.perf_counter()
+            run()
+            laps[way].append(time.perf_counter() - began)
+    return {way: statistics.median(each[2:]) for way, each in laps.items()}
+
+
+if __name__ == "__main__":
+    main()
