@@ -19,8 +19,8 @@ from electra.engine.compiling import compiled
 from electra.engine.muon import COEFFICIENTS, ITERATIONS, orthogonalize
 from electra.engine.parallel import Parallel, flushing
 from electra.engine.telemetry import environment
-from electra.kernels import cpu
-from electra.kernels.attention import Kernels, attention
+from electra.kernels import Kernels, cpu
+from electra.kernels.attention import attention
 from electra.kernels.gelu import gelu
 from electra.kernels.random import fold, streams
 from electra.model.blocks import join, split

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 pytest.importorskip("triton", reason="Triton is for Linux")
 
-from electra.kernels import attention_fused, cpu
-from electra.kernels.attention import Direction, Kernels, attention, explicit_attention, visible
+from electra.kernels import Kernels, attention_fused, cpu
+from electra.kernels.attention import Direction, attention, explicit_attention, visible
 from electra.kernels.random import fold, streams
 
 pytestmark = pytest.mark.compiled  # the hook that checks shapes would change the kernels' source

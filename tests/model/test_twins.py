@@ -7,7 +7,7 @@ from torch import Tensor
 pytest.importorskip("triton", reason="Triton is for Linux")
 
 from compositions import ENCODERS, batch, build, loss, objective
-from electra.kernels.attention import Kernels
+from electra.kernels import Kernels
 from electra.model.twins import Twinned, fuse
 from electra.objectives.pretrainer import Pretrainer
 

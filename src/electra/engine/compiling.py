@@ -11,8 +11,7 @@ from torch import nn
 
 from electra.engine.parallel import Precision, chosen
 from electra.errors import UserError
-from electra.kernels import cpu
-from electra.kernels.attention import Kernels
+from electra.kernels import Kernels, cpu
 from electra.model.encoder import Layered, layer_by_layer
 from electra.model.twins import fuse
 

@@ -12,10 +12,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from electra.kernels import Kernels
 from electra.kernels.random import drop
 
 Direction = Literal["both", "left", "right"]  # to which side a position sees
-Kernels = Literal["", "cpu", "cuda"]  # whose kernels run; none: the readable twins
 
 EXPLICIT_LENGTH = 256  # longest row for which a CPU writes the scores out
 

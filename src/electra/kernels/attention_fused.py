@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from electra.kernels.attention import Direction, Kernels
+from electra.kernels import Kernels
+from electra.kernels.attention import Direction
 
 MODULES = {"cpu": "attention_cpu", "cuda": "attention_triton"}
 

@@ -6,8 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from electra.kernels import cpu
-from electra.kernels.attention import Kernels
+from electra.kernels import Kernels, cpu
 
 VECTOR = 32  # numbers that the kernel takes at a time on the widest CPU
 

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from electra.kernels.attention import Kernels
+from electra.kernels import Kernels
 
 
 class Twinned(nn.Module):
