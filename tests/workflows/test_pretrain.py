@@ -101,6 +101,19 @@ pretrain({broken!r})
     assert lines(tmp_path / "whole", "held-out") == lines(tmp_path / "broken", "held-out")
 
 
+@pytest.mark.slow
+@pytest.mark.compiled
+def test_compiled_steps_on_two_threads_repeat(prepared: Path, tmp_path: Path) -> None:
+    """Gradients of embeddings, to which every thread adds, included."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    runs = [config(prepared, tmp_path / name, engine=Engine(save_every=0, evaluate_every=0)) for name in ("one", "two")]
+    for run in runs:
+        pretrain(run)
+    torch.set_num_threads(threads)
+    assert same(*(weights(Path(run.out)) for run in runs))
+
+
 def test_accumulation_gives_the_same_curve(prepared: Path, tmp_path: Path) -> None:
     """Micro-batches change the order of sums and nothing else: dropout is on, and addressed by row."""
     pretrain(config(prepared, tmp_path / "one"))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+import torch.utils.deterministic
 from torch import Tensor, nn
 
 from electra.engine import checkpoint
@@ -138,7 +139,7 @@ def train(
     """
     for stage in stages:
         covers(stage.module, stage.parameters)
-    torch.use_deterministic_algorithms(engine.deterministic)
+    repeat(engine.deterministic, parallel.device)
     loop = Loop(stages, optimizer, schedule, engine, parallel, folder, recorder or Silent())
     if seconds and not loop.state.step:
         loop.fit(seconds)
@@ -155,6 +156,14 @@ def train(
                 loop.save()
     loop.recorder.end()
     return loop.state
+
+
+def repeat(everywhere: bool, device: torch.device) -> None:
+    """Have kernels repeat bit for bit: always on a CPU, where compiled gradients of embeddings were else added by
+    several threads in the order in which they come; ``everywhere`` if that is asked for."""
+    torch.use_deterministic_algorithms(everywhere or device.type == "cpu", warn_only=not everywhere)
+    # Nothing here reads what it has not written.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 class Loop:
