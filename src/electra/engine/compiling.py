@@ -57,8 +57,8 @@ def compiled(function: Any, compile: Compile, device: torch.device) -> Any:
     # A layer's code is compiled for each of its kinds: by tower, by window, by the phases' lengths. Beyond the limit it
     # would run uncompiled.
     torch._dynamo.config.recompile_limit = 64
-    # The backward pass writes GELU's and attention's products of elements anew, beside the gradients that read the same
-    # numbers, in place of keeping them: a tenth to a quarter less memory, for about 1 % of the time (docs/log.md).
+    # The backward pass writes products of elements anew (GELU's and attention's, where no kernel has them), beside the
+    # gradients that read the same numbers, in place of keeping them: less memory for about 1 % of the time (log.md).
     torch._functorch.config.ban_recompute_materialized_backward = False
     # Kernels for a CPU are written for so many threads, and the cache does not ask how many, unless an option says it.
     options: dict[str, Any] = {"cpp.threads": torch.get_num_threads()}

@@ -26,8 +26,8 @@ def fused_attention(
     window: int | None,
     stream: Int[Tensor, "2 rows"] | None,
     p: float,
-    direction: Direction = "both",
-    kernels: Kernels = "cuda",
+    direction: Direction,
+    kernels: Kernels,
 ) -> Float[Tensor, "rows heads length dim"]:
     """See ``attention.attention``; float32 or bfloat16. The tokens of a document must stand side by side."""
     q, k, v = (each if each.stride(3) == 1 else each.contiguous() for each in (q, k, v))
