@@ -11,6 +11,7 @@ import pytest
 
 from electra import cli, config, recipes
 from electra.errors import UserError
+from electra.workflows.pretrain import PretrainConfig
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,12 @@ def test_every_recipe_is_whole(name):
     assert "clip" in written["engine"]
     assert preset.encoder.max_positions >= max(phase.length for phase in preset.phases)
     assert preset.encoder.hidden_size % preset.encoder.heads == 0
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_a_preset_laid_over_without_pydantic_is_the_one_that_was_checked(name):
+    base = PretrainConfig()
+    assert recipes.apply_preset(base, name) == config.load(base, recipes.path(name))
 
 
 def test_published_recipes_have_the_published_numbers():

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from electra import __version__
 from electra.errors import UserError
 
 STOPPED = 130  # 128 + SIGINT, as shells count
@@ -134,9 +135,7 @@ def run(arguments: list[str]) -> None:
         print(overview())
         return
     if arguments[0] == "--version":
-        from importlib.metadata import version
-
-        print(version("electra"))
+        print(__version__)
         return
     name, *rest = arguments
     if name not in VERBS:

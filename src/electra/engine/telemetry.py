@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
+from electra import __version__
 from electra.errors import told_as
 from electra.progress import Progress
 
@@ -132,10 +133,10 @@ def rounded(figures: Mapping[str, object]) -> dict[str, object]:
 
 def environment() -> dict[str, object]:
     """What the figures depend on besides config and data: versions, machine, threads."""
-    packages = ("electra", "torch", "numpy", "transformers", "tokenizers", "safetensors")
+    packages = ("torch", "numpy", "transformers", "tokenizers", "safetensors")
     return {
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in packages},
+        "packages": {"electra": __version__} | {name: version(name) for name in packages},
         "machine": platform.machine(),
         "processor": processor(),
         "threads": torch.get_num_threads(),

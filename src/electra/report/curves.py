@@ -1,6 +1,8 @@
 """The curves of a run, as a PNG that a person looks at."""
 
+import sys
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 FILE = "curves.png"
@@ -19,7 +21,13 @@ PANELS = [  # title, figures
 
 
 def draw(lines: Sequence[Mapping[str, float]], folder: Path) -> None:
-    """``folder/curves.png`` from the lines of a metrics.jsonl: the training figures, and the held-out ones as dots."""
+    """``folder/curves.png`` from the lines of a metrics.jsonl: the training figures, and the held-out ones as dots.
+
+    A training node may lack matplotlib. The run is complete without the picture, so its absence is only said.
+    """
+    if find_spec("matplotlib") is None:
+        print(f"{folder / FILE}: not drawn, for matplotlib is not installed here", file=sys.stderr)
+        return
     from matplotlib.figure import Figure
 
     known = [(title, names) for title, names in PANELS if any(name in line for name in names for line in lines)]

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import torch
 
-from electra import config as configs
 from electra import recipes
 from electra.engine.compiling import Compile, compiles
 from electra.engine.optim import parameters_of
@@ -87,7 +86,7 @@ def bench(config: BenchConfig) -> dict[str, Any]:
 
 def checked(config: BenchConfig) -> PretrainConfig:
     """The preset. Raises ``UserError`` as ``bench``."""
-    recipe = configs.load(PretrainConfig(), recipes.path(config.preset))
+    recipe = recipes.apply_preset(PretrainConfig(), config.preset)
     for name, least in (("rows", 1), ("length", SHORTEST), ("steps", 1), ("threads", 0)):
         if getattr(config, name) < least:
             raise UserError(f"--{name} {getattr(config, name)}: at least {least}")

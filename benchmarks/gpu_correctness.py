@@ -1,0 +1,420 @@
+"""Whether a GPU computes what it should: kernels against float64, ways of computing a step against the readable one,
+resumes, and several processes.
+"""
+
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.multiprocessing
+from gpu_items import READABLE, WAYS, Item, Options, Way, device
+from torch import Tensor
+
+from electra.engine.optim import AdamW, Linear, Muon, parameters_of
+from electra.engine.parallel import Parallel, flushing
+from electra.engine.telemetry import Silent, environment
+from electra.engine.train import Engine, Loop, Source, Stage, State, repeat, train
+from electra.interchange.encoders import Ours
+from electra.kernels.attention import attention, visible
+from electra.kernels.random import drop, fold, streams, uniform
+from electra.kernels.vocabulary import Draw, Written, sample
+from electra.model.twins import fuse
+from electra.objectives.build import KINDS, Corpus, Objective
+from electra.recipes import apply_preset
+from electra.tasks.examples import Example, Labelled
+from electra.tasks.problem import FineTuned, FineTuning
+from electra.tasks.problem import parameters_of as finetuned_parameters
+from electra.tasks.samples import Task
+from electra.tasks.sequences import Sequences
+from electra.text.batches import Batch
+from electra.workflows.bench import BenchConfig
+from electra.workflows.bench_steps import MASK, RandomRows
+from electra.workflows.pretrain import PretrainConfig
+
+FURTHEST = {"float32": 1e-4, "bfloat16": 2e-2}  # ‖difference‖ / ‖exact‖ of what a kernel may compute
+APART = 1e-3  # two ways of adding the same float32 numbers, relative to the largest of a tensor
+DROP = 0.1
+VOCABULARY = 2000
+
+
+def items(options: Options) -> Iterator[Item]:
+    """The items by name, the most telling first."""
+    yield Item("environment", environment, limit=60)
+    yield Item("kernels: random numbers are the CPU's", random_numbers)
+    for number in FURTHEST:
+        yield Item(f"kernels: attention, {number}", partial(attention_kernels, number), limit=300)
+        yield Item(f"kernels: vocabulary, {number}", partial(vocabulary_kernels, number), limit=300)
+    for preset in ("small", "modern-small"):
+        yield Item(f"{preset}: the GPU against the CPU", partial(against_the_cpu, preset))
+        for name, way in WAYS.items():
+            yield Item(f"{preset}: {name} against the readable step", partial(against_readable, preset, way), limit=300)
+    for preset in ("tiny", "modern-tiny"):
+        for length in (128, 700):
+            yield Item(
+                f"{preset}, {length}: kernels, every objective", partial(every_objective, preset, length), 60, 400
+            )
+        for optimizer in (AdamW(), Muon()):
+            name = f"{preset}, {optimizer.kind}: stopped and gone on, bit for bit"
+            yield Item(name, partial(resume, preset, optimizer), limit=300)
+    yield Item("CUDA graph: rows are read and pinned while it is recorded", graph_beside_loader, limit=300)
+    yield Item("CUDA graph: fine-tuning", graph_of_finetuning)
+    yield Item("hours: a run is fitted to a time", fitted)
+    yield Item("processes: NCCL, one", partial(processes, "nccl", 1))
+    yield Item("processes: two by gloo on one GPU", partial(processes, "gloo", 2))
+
+
+def distance(found: Tensor, exact: Tensor) -> float:
+    """‖found − exact‖ / ‖exact‖; infinite where something is not a number."""
+    found, exact = found.double(), exact.double()
+    value = float((found - exact).norm() / exact.norm().clamp(min=1e-30))
+    return value if value == value else float("inf")
+
+
+def largest(found: dict[str, Tensor], exact: dict[str, Tensor]) -> tuple[float, str]:
+    """The largest difference of two sets of tensors, relative to the largest number of each tensor, and where it is."""
+    assert found.keys() == exact.keys(), sorted(found.keys() ^ exact.keys())
+    apart = {
+        name: float((found[name].double() - value.double()).abs().max() / value.double().abs().max().clamp(min=1e-6))
+        for name, value in exact.items()
+    }
+    worst = max(apart, key=lambda name: apart[name] if apart[name] == apart[name] else float("inf"))
+    return apart[worst], worst
+
+
+def require(holds: bool, figures: object) -> None:
+    """End the item with its figures unless something holds."""
+    if not holds:
+        raise SystemExit(f"does not hold: {figures}")
+
+
+def random_numbers() -> dict[str, Any]:
+    """Addressed random numbers have the same bits on both devices."""
+    keys = fold(torch.zeros(1000, dtype=torch.int32), torch.arange(1000, dtype=torch.int32))
+    here, there = uniform(keys, 257), uniform(keys.to(device()), 257).cpu()
+    require(torch.equal(here, there), "a number differs")
+    return {"numbers": here.numel(), "mean": float(here.mean())}
+
+
+def attention_kernels(number: str) -> dict[str, Any]:
+    """Values and gradients against the explicit product in float64: packed documents, padding, windows, directions,
+    dropout, sizes that are no multiple of a block."""
+    furthest = {}
+    for length, dim, window, direction, drops in (
+        (128, 64, None, "both", 0.0), (128, 64, None, "both", DROP), (300, 64, None, "both", DROP),
+        (700, 64, 128, "both", DROP), (1024, 64, None, "both", DROP), (1024, 64, 128, "both", 0.0),
+        (512, 32, None, "left", DROP), (512, 32, None, "right", DROP), (130, 24, 64, "both", DROP),
+        (128, 128, None, "both", DROP),
+    ):  # fmt: skip
+        name = f"{length} × {dim}, window {window}, {direction}, dropout {drops}"
+        furthest[name] = attention_apart(number, length, dim, window, direction, drops)
+    figures = {"furthest": max(max(each.values()) for each in furthest.values()), "cases": furthest}
+    require(figures["furthest"] < FURTHEST[number], figures)
+    return figures
+
+
+def attention_apart(number: str, length: int, dim: int, window: Any, direction: Any, drops: float) -> dict[str, float]:
+    """How far the kernel's result and gradients are from float64's."""
+    torch.manual_seed(length)
+    rows, heads, there, dtype = 3, 4, device(), getattr(torch, number)
+    given = [torch.randn(rows, heads, length, dim, device=there, dtype=dtype) for _ in range(3)]
+    documents, slope = packed(rows, length)[0].to(there), torch.randn(rows, heads, length, dim, device=there)
+    stream = streams(torch.arange(rows, dtype=torch.int32), torch.ones(1, dtype=torch.int32))[0].to(there)
+    results = []
+    for kernels, kind in (("cuda", dtype), ("", torch.float64)):
+        q, k, v = (each.detach().clone().to(kind).requires_grad_() for each in given)
+        if kernels:
+            out = attention(q, k, v, documents, window, stream if drops else None, drops, direction, kernels)
+        else:
+            seen = visible(documents, window, direction)
+            out = exact_attention(q, k, v, seen, stream if drops else None, drops)
+        out.backward(slope.to(out.dtype))
+        results.append((out.detach(), q.grad, k.grad, v.grad))
+    real = (documents > 0)[:, None, :, None]
+    names = ("result", "queries", "keys", "values")
+    return {name: distance(one * real, other * real) for name, one, other in zip(names, *results, strict=True)}
+
+
+def exact_attention(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, stream: Tensor | None, drops: float) -> Tensor:
+    """``explicit_attention`` in float64, its dropout that of the twin: what the twin keeps of ones is kept here."""
+    weights = ((q @ k.mT) * q.shape[3] ** -0.5).masked_fill(~seen[:, None], float("-inf")).softmax(3)
+    if stream is not None:
+        weights = weights * drop(torch.ones_like(weights, dtype=torch.float32), stream, drops).double()
+    return weights @ v
+
+
+def vocabulary_kernels(number: str) -> dict[str, Any]:
+    """Losses, gradients and samples of the fused head against float64 and the twin."""
+    from electra.kernels.vocabulary_triton import Product
+
+    figures: dict[str, float] = {}
+    for picked, dim, vocabulary in ((67, 40, 129), (1000, 128, 8192), (2432, 128, 30522), (500, 768, 30522)):
+        torch.manual_seed(picked)
+        dtype = getattr(torch, number)
+        states = torch.randn(picked, dim, device=device(), dtype=dtype)
+        table = (torch.randn(vocabulary, dim, device=device()) / dim**0.25).to(dtype)
+        bias, targets = torch.randn(vocabulary, device=device()), torch.randint(vocabulary, (picked,), device=device())
+        keys = fold(torch.zeros(picked, dtype=torch.int32), torch.arange(picked, dtype=torch.int32)).to(device())
+        weights = torch.rand(picked, device=device())
+        ours = [each.clone().requires_grad_() for each in (states, table, bias)]
+        theirs = [each.double().requires_grad_() for each in (states, table, bias)]
+        score = Product(*ours).score(targets, Draw(keys))
+        logits = theirs[0] @ theirs[1].mT + theirs[2]
+        losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+        (score.losses * weights).sum().backward()
+        (losses * weights).sum().backward()
+        name = f"{picked} × {dim} × {vocabulary}"
+        figures[f"{name}: losses"] = distance(score.losses.detach(), losses.detach())
+        for what, one, other in zip(("states", "table", "bias"), ours, theirs, strict=True):
+            figures[f"{name}: {what}"] = distance(one.grad, other.grad)
+        twin = sample(logits.detach().float(), keys)
+        figures[f"{name}: samples that differ"] = float((score.samples != twin).double().mean())
+        written = Written(logits.detach().float()).score(targets).likeliest
+        figures[f"{name}: likeliest that differ"] = float((score.likeliest != written).double().mean())
+    require(max(figures.values()) < FURTHEST[number], figures)
+    return figures
+
+
+def packed(rows: int, length: int) -> tuple[Tensor, Tensor]:
+    """Document numbers (0 is padding at the end of every other row) and positions, int64 [rows, length]."""
+    draw = np.random.default_rng(length)
+    documents, positions = np.zeros((2, rows, length), dtype=np.int64)
+    for row in range(rows):
+        end, at, number = length - (length // 7 if row % 2 else 0), 0, 1
+        while at < end:
+            stop = min(end, at + int(draw.integers(10, max(11, length // 2))))
+            documents[row, at:stop], positions[row, at:stop] = number, np.arange(stop - at)
+            at, number = stop, number + 1
+    return torch.from_numpy(documents), torch.from_numpy(positions)
+
+
+class OwnRows(RandomRows):
+    """Rows that depend on their own number alone, so that processes may share them."""
+
+    def batch(self, refs: Sequence[int]) -> Batch:
+        """See ``Source``."""
+        rows = [RandomRows.batch(self, [ref]).tensors() for ref in refs]
+        return Batch(**{name: torch.cat([row[name] for row in rows]) for name in rows[0]})
+
+
+class PackedRows(RandomRows):
+    """Rows of several documents each, and padding."""
+
+    def batch(self, refs: Sequence[int]) -> Batch:
+        """See ``Source``."""
+        batch = super().batch(refs)
+        documents, positions = packed(len(refs), self.length)
+        ids = torch.where(documents > 0, batch.ids.clamp(min=5), 0)
+        ids = torch.where((positions == 0) & (documents > 0), 1, ids)
+        nothing = torch.zeros_like(ids)
+        return replace(batch, ids=ids, positions=positions, segments=nothing, documents=documents, choosable=ids > 4)
+
+
+def gradients(loop: Loop) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Statistics and gradients of the first step's rows, on the CPU."""
+    (batch, *_), _ = loop.batches(loop.stages[0], loop.stages[0].source.start)
+    progress = torch.tensor(0.5)
+    divisors = {name: count.clamp(min=1) for name, count in loop.counts([batch], progress).items()}
+    there = loop.parallel.device
+    sums = loop.passes(batch.to(there), divisors, progress.to(there))
+    found = {name: p.grad.cpu() for name, p in loop.module.named_parameters() if p.grad is not None}
+    return {name: value.detach().cpu() for name, value in sums.items()}, found
+
+
+def compare_steps(one: tuple[dict, dict], other: tuple[dict, dict]) -> dict[str, Any]:
+    """How far statistics and gradients are apart; ends the item where it is more than rounding."""
+    figures: dict[str, Any] = {}
+    for what, found, exact in zip(("statistics", "gradients"), one, other, strict=True):
+        figures[what], figures[f"{what}, worst"] = largest(found, exact)
+    require(max(figures["statistics"], figures["gradients"]) < APART, figures)
+    return figures
+
+
+def against_readable(preset: str, way: Way) -> dict[str, Any]:
+    """A step computed in some way against the readable one, float32, dropout on."""
+    config = BenchConfig(preset, 8, 128, precision="float32")
+    readable = gradients(READABLE.loop(config))
+    return compare_steps(gradients(way.loop(config)), readable)
+
+
+def against_the_cpu(preset: str) -> dict[str, Any]:
+    """The readable step on both devices, float32, dropout on."""
+    recipe = apply_preset(PretrainConfig(), preset)
+    source = RandomRows(recipe.encoder.vocab_size, 128)
+    there, here = (gradients(tiny_loop(recipe, source, 8, place)) for place in (device(), torch.device("cpu")))
+    return compare_steps(there, here)
+
+
+def tiny_loop(
+    recipe: PretrainConfig, source: Source, rows: int, place: torch.device, kernels: Any = "", **how: Any
+) -> Loop:
+    """A loop over made-up rows, uncompiled unless ``how``, settings of the engine, says so."""
+    (stage,) = stages_of(recipe, source, rows, place, 1000)
+    engine = replace(recipe.engine, **({"compile": "never", "precision": "float32"} | how))
+    loop = Loop([stage], recipe.optimizer, recipe.schedule, engine, Parallel(0, 1, place), None, Silent())
+    fuse(loop.module, kernels)
+    return loop
+
+
+def stages_of(recipe: PretrainConfig, source: Any, rows: int, place: torch.device, steps: int) -> list[Stage]:
+    """One stage of the recipe's objective."""
+    torch.manual_seed(1)
+    frequencies = lambda: torch.arange(1.0, recipe.encoder.vocab_size + 1).reciprocal()  # noqa: E731
+    begins = lambda: torch.arange(recipe.encoder.vocab_size) % 3 > 0  # noqa: E731
+    corpus = Corpus(MASK, begins, frequencies)
+    module = recipe.objective.build(recipe.encoder, corpus, recipe.seed).to(place)
+    parameters = parameters_of(module, module.towers(), module.rates, module.apart)
+    return [Stage(module, parameters, source, steps, rows, rows * source.length, rows * module.flops(source.length))]
+
+
+def every_objective(preset: str, length: int) -> dict[str, Any]:
+    """Kernels against twins for every objective, packed rows with padding, float32, dropout on."""
+    recipe = apply_preset(PretrainConfig(), preset)
+    encoder = replace(recipe.encoder, vocab_size=VOCABULARY, max_positions=max(length, recipe.encoder.max_positions))
+    figures, wrong = {}, {}
+    for kind, objective in KINDS.items():
+        each: Objective = replace(
+            objective(), **({"generator_width": 1.0} if shared_modern(encoder, objective()) else {})
+        )
+        changed = replace(recipe, encoder=encoder, objective=each)
+        source = PackedRows(VOCABULARY, length)
+        found = [gradients(tiny_loop(changed, source, 4, device(), kernels)) for kernels in ("cuda", "")]
+        apart = [largest(*pair)[0] for pair in zip(*found, strict=True)]  # statistics, gradients
+        figures[kind] = max(apart)
+        if figures[kind] >= APART:
+            wrong[kind] = apart
+    require(not wrong, wrong)
+    return figures
+
+
+def shared_modern(encoder: Any, objective: Any) -> bool:
+    """Whether a modern generator must be as wide as the encoder, since it reads the encoder's table."""
+    return encoder.kind == "modern" and getattr(objective, "embeddings", "own") != "own"
+
+
+def resume(preset: str, optimizer: Any) -> dict[str, Any]:
+    """20 steps against 10, a stop and 10 more, bit for bit: compiled, with kernels, deterministic."""
+    recipe = replace(apply_preset(PretrainConfig(), preset), optimizer=optimizer)
+    recipe = replace(recipe, encoder=replace(recipe.encoder, vocab_size=VOCABULARY))
+    engine = Engine(deterministic=True, save_every=10, keep=9, log_every=0, evaluate_every=0)
+    ends: list[dict[str, Tensor]] = []
+    for stops in ((20,), (10, 20)):
+        with tempfile.TemporaryDirectory() as folder:
+            for stop in stops:
+                stages = stages_of(recipe, RandomRows(VOCABULARY, 128), 16, device(), 20)
+                train_until(stop, stages, recipe, engine, Path(folder, "checkpoints"))
+            ends.append({name: value.detach().cpu() for name, value in stages[0].module.named_parameters()})
+    differing = [name for name, value in ends[0].items() if not torch.equal(value, ends[1][name])]
+    require(not differing, differing[:5])
+    return {"tensors that are equal": len(ends[0])}
+
+
+def train_until(stop: int, stages: list[Stage], recipe: PretrainConfig, engine: Engine, folder: Path) -> None:
+    """Train in a fresh loop, from the last checkpoint if there is one, and save at step ``stop``."""
+    loop = Loop(stages, recipe.optimizer, Linear(warmup=5), engine, Parallel(0, 1, device()), folder, Silent())
+    repeat(engine.deterministic, device())
+    with flushing():
+        while loop.state.step < stop:
+            loop.step()
+    loop.save()
+
+
+def graph_beside_loader() -> dict[str, Any]:
+    """40 steps by a CUDA graph, rows of two lengths, against the same steps launched kernel by kernel: equal losses."""
+    recipe = apply_preset(PretrainConfig(), "tiny")
+    found = []
+    for graphs in (True, False):
+        losses = []
+        for length in (64, 128):
+            loop = tiny_loop(
+                recipe, RandomRows(recipe.encoder.vocab_size, length), 16, device(), "cuda", cuda_graphs=graphs
+            )
+            for _ in range(20):
+                loop.step()
+            losses.append({name: value.cpu() for name, value in loop.parallel.sum(loop.sums).items()})
+        found.append(losses)
+    apart = max(largest(one, other)[0] for one, other in zip(*found, strict=True))
+    require(apart < APART, apart)
+    return {"furthest": apart}
+
+
+def graph_of_finetuning() -> dict[str, Any]:
+    """Fine-tuning with and without CUDA graphs, from fresh weights on made-up texts: equal losses."""
+    recipe, problem, found = (
+        apply_preset(PretrainConfig(), "tiny"),
+        Sequences(Task("length", "class", ("a", "b"), ("accuracy",))),
+        [],
+    )
+    encoder, draw = replace(recipe.encoder, vocab_size=VOCABULARY), np.random.default_rng(1)
+    texts = [draw.integers(5, VOCABULARY, int(draw.integers(8, 60))).tolist() for _ in range(256)]
+    examples = [Example([1, *ids, 2], [0] * (len(ids) + 2), len(ids) % 2) for ids in texts]
+    for graphs in (True, False):
+        torch.manual_seed(1)
+        reader = Ours(recipe.objective.build(encoder, Corpus(MASK), 1).encoder)
+        net = FineTuned(reader, problem.head(reader, FineTuning()), 1).to(device())
+        stage = Stage(
+            net, finetuned_parameters(net, FineTuning()), Labelled(examples, problem.targets, 0, 16, 1), 32, 16, 1024, 0
+        )
+        engine = Engine(compile="never", precision="float32", cuda_graphs=graphs)
+        loop = Loop([stage], AdamW(), Linear(warmup=2), engine, Parallel(0, 1, device()), None, Silent())
+        for _ in range(32):
+            loop.step()
+        found.append({name: value.cpu() for name, value in loop.sums.items()})
+    apart, where = largest(*found)
+    require(apart < APART, (apart, where))
+    return {"furthest": apart}
+
+
+def fitted() -> dict[str, Any]:
+    """A run of about 20 seconds."""
+    recipe = apply_preset(PretrainConfig(), "tiny")
+    stages = stages_of(recipe, RandomRows(recipe.encoder.vocab_size, 128), 64, device(), 1000)
+    engine = Engine(compile="never", log_every=0, evaluate_every=0, save_every=0)
+    began = time.monotonic()
+    state: State = train(stages, AdamW(), Linear(warmup=50), engine, Parallel(0, 1, device()), seconds=20)
+    seconds = time.monotonic() - began
+    require(abs(seconds - 20) < 4, seconds)
+    return {"asked": 20.0, "seconds": seconds, "steps": state.steps}
+
+
+def processes(backend: str, world: int) -> dict[str, Any]:
+    """Ten steps in ``world`` processes against one process alone, float32, dropout on: equal losses."""
+    recipe = apply_preset(PretrainConfig(), "tiny")
+    alone = losses_of(recipe, Parallel(0, 1, device()))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory() as folder:
+        torch.multiprocessing.spawn(one_process, (world, backend, port, folder), nprocs=world)
+        shared = torch.load(Path(folder, "losses"), weights_only=True)
+    apart, where = largest(shared, alone)
+    require(apart < APART, (apart, where))
+    return {"furthest": apart}
+
+
+def one_process(rank: int, world: int, backend: str, port: int, folder: str) -> None:
+    """What each of several processes does."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.cuda.set_device(0)
+    torch.distributed.init_process_group(backend, rank=rank, world_size=world)
+    losses = losses_of(apply_preset(PretrainConfig(), "tiny"), Parallel(rank, world, device()))
+    if rank == 0:
+        torch.save(losses, Path(folder, "losses"))
+    torch.distributed.destroy_process_group()
+
+
+def losses_of(recipe: PretrainConfig, parallel: Parallel) -> dict[str, Tensor]:
+    """The summed statistics of ten steps over all processes."""
+    (stage,) = stages_of(recipe, OwnRows(recipe.encoder.vocab_size, 128), 16, parallel.device, 100)
+    engine = replace(recipe.engine, compile="never", precision="float32")
+    loop = Loop([stage], recipe.optimizer, Linear(warmup=5), engine, parallel, None, Silent())
+    for _ in range(10):
+        loop.step()
+    return {name: value.cpu() for name, value in parallel.sum(loop.sums).items()}

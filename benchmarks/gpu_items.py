@@ -1,0 +1,75 @@
+"""What the items of ``gpu.py`` share: what an item is, and loops that compute in one way or another."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from electra.engine.parallel import Parallel
+from electra.engine.train import Loop
+from electra.model.twins import fuse
+from electra.workflows.bench import BenchConfig, checked, our_loop
+from electra.workflows.pretrain import PretrainConfig
+
+
+class Options(argparse.Namespace):
+    """What the command line says."""
+
+    json: str
+    data: str
+    out: str
+    minutes: float
+    minutes_left: float
+    steps: int
+    only: str
+    again: bool
+    list: bool
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something to be shown. ``expected`` and ``limit``: seconds; ``timed``: nothing may run beside it."""
+
+    name: str
+    run: Callable[[], dict[str, Any]]
+    expected: float = 30.0
+    limit: float = 180.0
+    timed: bool = False
+
+
+@dataclass(frozen=True)
+class Way:
+    """How our step is computed."""
+
+    kernels: bool = True
+    graphs: bool = True
+    compiled: bool = True
+    recompute: bool = False
+
+    def loop(
+        self, config: BenchConfig, change: Callable[[PretrainConfig], PretrainConfig] = lambda recipe: recipe
+    ) -> Loop:
+        """A loop that computes so, before its first step; ``change`` is made to the preset."""
+        config = replace(config, compile="auto" if self.compiled else "never")
+        recipe = change(checked(config))
+        engine = replace(recipe.engine, cuda_graphs=self.graphs, activation_checkpointing=self.recompute)
+        loop = our_loop(config, replace(recipe, engine=engine))
+        fuse(loop.module, "cuda" if self.kernels else "")
+        return loop
+
+
+READABLE = Way(kernels=False, graphs=False, compiled=False)
+WAYS = {
+    "kernels": Way(graphs=False, compiled=False),
+    "compiled": Way(kernels=False, graphs=False),
+    "compiled with kernels": Way(graphs=False),
+    "CUDA graph": Way(),
+    "CUDA graph, recomputed layers": Way(recompute=True),
+}
+
+
+def device() -> torch.device:
+    """Where a run computes here: the GPU."""
+    return Parallel.alone().device

@@ -1,0 +1,149 @@
+"""How fast a GPU trains, where its time goes, and what a few minutes of training give."""
+
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from gpu_items import Item, Options, Way, device
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
+
+from electra.engine.passes import WARM_UP
+from electra.engine.telemetry import read_metrics
+from electra.engine.train import Loop
+from electra.model.config import ClassicConfig
+from electra.recipes import apply_preset
+from electra.workflows.bench import BenchConfig, checked
+from electra.workflows.bench_machine import copy_bandwidth, fresh_peak, matmul_peak, peak_memory, timed
+from electra.workflows.bench_steps import Theirs
+from electra.workflows.pretrain import PretrainConfig, pretrain
+
+SIZES = [  # preset, rows, length
+    ("small", 512, 128), ("modern-small", 64, 1024), ("base", 128, 512), ("modern-base", 32, 1024), ("small", 128, 128),
+    ("modern-small", 512, 128),
+]  # fmt: skip
+WAYS = {
+    "compiled with kernels": Way(graphs=False),
+    "kernels, CUDA graph": Way(),
+    "readable twins, compiled": Way(kernels=False, graphs=False),
+}
+PROFILED = 3  # steps
+LONGEST = 20  # kernels that are listed
+WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize")
+LAUNCHES = ("cudaLaunchKernel", "cuLaunchKernel", "cudaLaunchKernelExC", "cuLaunchKernelEx", "cudaGraphLaunch")
+
+
+def items(options: Options) -> Iterator[Item]:
+    """The items by name: our step, the profile of it, transformers' step, training."""
+    yield Item("machine", machine, limit=60, timed=True)
+    if options.data:
+        for preset in ("modern-small", "small"):
+            seconds = 60 * options.minutes
+            run = partial(trained, preset, options)
+            yield Item(f"{preset}: trained", run, seconds + 60, seconds + 240, timed=True)
+    for preset, rows, length in SIZES:
+        for name, way in WAYS.items():
+            run = partial(speed, way, preset, rows, length, options.steps)
+            yield Item(f"{preset}, {rows} × {length}: {name}", run, 40, 240, timed=True)
+        for compiled in (False, True):
+            how = f"transformers{', compiled' if compiled else ''}"
+            if isinstance(apply_preset(PretrainConfig(), preset).encoder, ClassicConfig):
+                run = partial(theirs, compiled, preset, rows, length, options.steps)
+                yield Item(f"{preset}, {rows} × {length}: {how}", run, 40, 240, timed=True)
+
+
+def machine() -> dict[str, Any]:
+    """What the GPU can do: a large product of matrices, a large copy."""
+    return {
+        "gpu": torch.cuda.get_device_name(), "matmul_flops_per_second": matmul_peak("bfloat16", device()),
+        "copy_bytes_per_second": copy_bandwidth(device()),
+    }  # fmt: skip
+
+
+def speed(way: Way, preset: str, rows: int, length: int, steps: int) -> dict[str, Any]:
+    """Of our step in bfloat16, and what it consists of."""
+    loop = way.loop(BenchConfig(preset, rows, length, precision="bfloat16"))
+    first = timed(loop.step)
+    for _ in range(2 + WARM_UP):
+        loop.step()
+    fresh_peak()
+    laps = [timed(loop.step) for _ in range(steps)]
+    memory = peak_memory()
+    return figures(laps, rows * length, loop.stages[0].flops) | {
+        "peak_memory": memory, "first_step_seconds": first, "free_running_seconds": free_running(loop, steps),
+    } | profiled(loop)  # fmt: skip
+
+
+def free_running(loop: Loop, steps: int) -> float:
+    """Seconds a step where nobody waits for the GPU between steps, as in training."""
+
+    def run() -> None:
+        for _ in range(steps):
+            loop.step()
+
+    return timed(run) / steps
+
+
+def profiled(loop: Loop) -> dict[str, Any]:
+    """By torch's profiler, a step's: time of all kernels, launches, waits of the host, and the longest kernels."""
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
+        for _ in range(PROFILED):
+            loop.step()
+        torch.cuda.synchronize()
+    events, calls, times = seen.events(), Counter[str](), Counter[str]()
+    for event in events:
+        if event.device_type == DeviceType.CUDA:
+            times[event.name] += event.self_device_time_total
+            calls[event.name] += 1
+    host = Counter(event.name for event in events if event.device_type == DeviceType.CPU)
+    return {
+        "kernel_seconds": sum(times.values()) / 1e6 / PROFILED,
+        "launches": sum(host[name] for name in LAUNCHES) / PROFILED,
+        "waits": sum(host[name] for name in WAITS) / PROFILED,
+        "kernels": [
+            {"name": name[:120], "calls": calls[name] / PROFILED, "milliseconds": total / 1e3 / PROFILED}
+            for name, total in times.most_common(LONGEST)
+        ],
+    }
+
+
+def theirs(compiled: bool, preset: str, rows: int, length: int, steps: int) -> dict[str, Any]:
+    """Of the step with transformers' classes, in bfloat16."""
+    config = BenchConfig(preset, rows, length)
+    loop = Way(kernels=False, graphs=False, compiled=False).loop(config)
+    step = partial(Theirs(loop.module, checked(config), loop.stages[0], device()).step, "bfloat16", compiled)
+    for _ in range(4):
+        step()
+    fresh_peak()
+    laps = [timed(step) for _ in range(steps)]
+    return figures(laps, rows * length, loop.stages[0].flops) | {"peak_memory": peak_memory()}
+
+
+def figures(laps: Sequence[float], tokens: int, flops: int) -> dict[str, Any]:
+    """Of steps that took so many seconds each."""
+    median = statistics.median(laps)
+    return {
+        "seconds": median, "fastest": min(laps), "slowest": max(laps), "tokens_per_second": tokens / median,
+        "flops_per_second": flops / median,
+    }  # fmt: skip
+
+
+def trained(preset: str, options: Options) -> dict[str, Any]:
+    """A run of ``--minutes``: its rate, its held-out figures as they came, and where its folder is."""
+    recipe = apply_preset(PretrainConfig(), preset)
+    phase = replace(recipe.phases[0], rows=512, length=128)
+    engine = replace(recipe.engine, cuda_graphs=True, evaluate_every=2000, save_every=0, log_every=100)
+    out = Path(options.out, preset)
+    changed = replace(
+        recipe, data=options.data, out=str(out), phases=(phase,), engine=engine, hours=options.minutes / 60
+    )
+    pretrain(changed)
+    lines = read_metrics(out / "metrics.jsonl")
+    rates = [line["tokens_per_second"] for line in lines if line["split"] == "train"]
+    held_out = [line for line in lines if line["split"] == "held-out"]
+    return {"folder": str(out), "tokens_per_second": statistics.median(rates), "held_out": held_out}
