@@ -1,12 +1,12 @@
 """Everything that only a GPU can show, in one command, on a bare machine:
 
     python benchmarks/gpu.py --json gpu.json                       # goes on where it stopped
-    python benchmarks/gpu.py --json gpu.json --data data/ --minutes-left 9
+    python benchmarks/gpu.py --json gpu.json --data data/ --tasks glue/ --minutes-left 9
 
 1. The kernels in Triton against float64.
 2. Whole steps: kernels, compilation and CUDA graphs against the readable step; resumes; several processes.
 3. Tokens a second of each preset, with the kernels that take longest; transformers' classes beside them.
-4. With ``--data``, training.
+4. With ``--data``, encoders trained by several objectives at equal operations; with ``--tasks``, how they do there.
 
 Needs torch, transformers, tokenizers, safetensors, triton, numpy and jaxtyping; `electra` need not be installed. Each
 item runs in a process of its own with a time limit. What it gave, or the end of its traceback, is written at once;
@@ -34,6 +34,7 @@ sys.path[:0] = PLACES
 
 import gpu_correctness  # noqa: E402
 import gpu_speed  # noqa: E402
+import gpu_training  # noqa: E402
 from gpu_items import Item, Options  # noqa: E402
 
 SIDE_BY_SIDE = 6  # items that are not timed share the GPU
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def all_items(options: Options) -> list[Item]:
     """What there is to show, in its order."""
-    return [*gpu_correctness.items(options), *gpu_speed.items(options)]
+    return [*gpu_correctness.items(options), *gpu_training.items(options), *gpu_speed.items(options)]
 
 
 def parse(arguments: Sequence[str] | None) -> Options:
@@ -61,8 +62,9 @@ def parse(arguments: Sequence[str] | None) -> Options:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", required=True, help="file with the figures; what is in it is not run again")
     parser.add_argument("--data", default="", help="folder that `electra prepare` wrote, to train on")
+    parser.add_argument("--tasks", default="", help="folder with CoLA/, MRPC/, STS-B/ and conll2000/")
     parser.add_argument("--out", default="gpu-runs", help="folder of those runs")
-    parser.add_argument("--minutes", type=float, default=3.0, help="of each run")
+    parser.add_argument("--flops", type=float, default=1e16, help="floating-point operations of each run")
     parser.add_argument(
         "--minutes-left", type=float, default=0.0, help="start nothing that would end later; 0: no limit"
     )
@@ -74,7 +76,7 @@ def parse(arguments: Sequence[str] | None) -> Options:
 
 
 def run_all(items: Sequence[Item], options: Options) -> None:
-    """Run each item in a process of its own: first those that are not timed, several at a time."""
+    """Run each item in a process of its own; those that are not timed, several at a time."""
     os.environ["PYTHONPATH"] = os.pathsep.join([*PLACES, os.environ.get("PYTHONPATH", "")])  # for what is started
     ends = time.monotonic() + 60 * options.minutes_left if options.minutes_left else float("inf")
     report = Report(Path(options.json), options.again)
@@ -88,10 +90,10 @@ def run_all(items: Sequence[Item], options: Options) -> None:
         report.add(item.name, run_apart(item, options, min(item.limit, left)))
 
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        list(pool.map(run, [item for item in wanted if not item.timed]))
-    for item in wanted:
-        if item.timed:
+        list(pool.map(run, [item for item in wanted if not item.timed and not item.judges]))
+        for item in (each for each in wanted if each.timed):
             run(item)
+        list(pool.map(run, [item for item in wanted if item.judges]))
     failed = [name for name, result in report.results.items() if "error" in result]
     print(f"\n{len(report.results) - len(failed)} items done, {len(failed)} failed: {', '.join(failed) or 'none'}")
 
@@ -101,7 +103,7 @@ def run_apart(item: Item, options: Options, seconds: float) -> dict[str, Any]:
     began = time.monotonic()
     # A server that has imported everything, and has not touched the GPU, forks: an import takes ten seconds.
     processes = get_context("forkserver")
-    processes.set_forkserver_preload(["gpu_correctness", "gpu_speed", "transformers", "torch._dynamo"])
+    processes.set_forkserver_preload(["gpu_correctness", "gpu_speed", "gpu_training", "transformers", "torch._dynamo"])
     with tempfile.TemporaryDirectory() as folder:
         result, output = Path(folder, "result.json"), Path(folder, "output")
         process = processes.Process(target=run_here, args=(item.name, options, result, output))

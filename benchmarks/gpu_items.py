@@ -19,8 +19,9 @@ class Options(argparse.Namespace):
 
     json: str
     data: str
+    tasks: str
     out: str
-    minutes: float
+    flops: float
     minutes_left: float
     steps: int
     only: str
@@ -30,13 +31,15 @@ class Options(argparse.Namespace):
 
 @dataclass(frozen=True)
 class Item:
-    """Something to be shown. ``expected`` and ``limit``: seconds; ``timed``: nothing may run beside it."""
+    """Something to be shown. ``expected`` and ``limit``: seconds; ``timed``: nothing may run beside it; ``judges``: it
+    wants what the timed ones made."""
 
     name: str
     run: Callable[[], dict[str, Any]]
     expected: float = 30.0
     limit: float = 180.0
     timed: bool = False
+    judges: bool = False
 
 
 @dataclass(frozen=True)

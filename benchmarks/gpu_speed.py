@@ -1,11 +1,9 @@
-"""How fast a GPU trains, where its time goes, and what a few minutes of training give."""
+"""How fast a GPU trains, and where its time goes."""
 
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,14 +12,13 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from electra.engine.passes import WARM_UP
-from electra.engine.telemetry import read_metrics
 from electra.engine.train import Loop
 from electra.model.config import ClassicConfig
 from electra.recipes import apply_preset
 from electra.workflows.bench import BenchConfig, checked
 from electra.workflows.bench_machine import copy_bandwidth, fresh_peak, matmul_peak, peak_memory, timed
 from electra.workflows.bench_steps import Theirs
-from electra.workflows.pretrain import PretrainConfig, pretrain
+from electra.workflows.pretrain import PretrainConfig
 
 SIZES = [  # preset, rows, length
     ("small", 512, 128), ("modern-small", 64, 1024), ("base", 128, 512), ("modern-base", 32, 1024), ("small", 128, 128),
@@ -39,13 +36,8 @@ LAUNCHES = ("cudaLaunchKernel", "cuLaunchKernel", "cudaLaunchKernelExC", "cuLaun
 
 
 def items(options: Options) -> Iterator[Item]:
-    """The items by name: our step, the profile of it, transformers' step, training."""
+    """The items by name: our step with its profile, and transformers'."""
     yield Item("machine", machine, limit=60, timed=True)
-    if options.data:
-        for preset in ("modern-small", "small"):
-            seconds = 60 * options.minutes
-            run = partial(trained, preset, options)
-            yield Item(f"{preset}: trained", run, seconds + 60, seconds + 240, timed=True)
     for preset, rows, length in SIZES:
         for name, way in WAYS.items():
             run = partial(speed, way, preset, rows, length, options.steps)
@@ -131,19 +123,3 @@ def figures(laps: Sequence[float], tokens: int, flops: int) -> dict[str, Any]:
         "seconds": median, "fastest": min(laps), "slowest": max(laps), "tokens_per_second": tokens / median,
         "flops_per_second": flops / median,
     }  # fmt: skip
-
-
-def trained(preset: str, options: Options) -> dict[str, Any]:
-    """A run of ``--minutes``: its rate, its held-out figures as they came, and where its folder is."""
-    recipe = apply_preset(PretrainConfig(), preset)
-    phase = replace(recipe.phases[0], rows=512, length=128)
-    engine = replace(recipe.engine, cuda_graphs=True, evaluate_every=2000, save_every=0, log_every=100)
-    out = Path(options.out, preset)
-    changed = replace(
-        recipe, data=options.data, out=str(out), phases=(phase,), engine=engine, hours=options.minutes / 60
-    )
-    pretrain(changed)
-    lines = read_metrics(out / "metrics.jsonl")
-    rates = [line["tokens_per_second"] for line in lines if line["split"] == "train"]
-    held_out = [line for line in lines if line["split"] == "held-out"]
-    return {"folder": str(out), "tokens_per_second": statistics.median(rates), "held_out": held_out}
