@@ -1,5 +1,6 @@
 """Every objective with both encoders, small enough for seconds, and a batch for it."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -23,6 +24,10 @@ ENCODERS: dict[str, EncoderConfig] = {
         local_window=16,
     ),
 }  # fmt: skip
+# The same for long rows, and dropout in both.
+LONG = {
+    name: replace(config, max_positions=1024, dropout=0.1, attention_dropout=0.1) for name, config in ENCODERS.items()
+}
 CORPUS = Corpus(
     MASK, lambda: torch.arange(VOCABULARY) < 90, lambda: torch.arange(1, VOCABULARY + 1) / VOCABULARY / 60.5
 )
@@ -37,10 +42,12 @@ def objective(kind: str, encoder: str, **settings: Any) -> Objective:
     return replace(found, embeddings="own") if narrow and encoder == "modern" else found
 
 
-def build(asked: Objective, encoder: str = "classic", seed: int = 0) -> Pretrainer:
+def build(
+    asked: Objective, encoder: str = "classic", seed: int = 0, shapes: Mapping[str, EncoderConfig] = ENCODERS
+) -> Pretrainer:
     """Its pre-trainer; the same seed gives what two objectives have in common the same weights."""
     torch.manual_seed(seed)
-    return asked.build(ENCODERS[encoder], CORPUS, seed=1)
+    return asked.build(shapes[encoder], CORPUS, seed=1)
 
 
 def batch(rows: int = 8, length: int = 32, epoch: int = 0) -> Batch:
@@ -51,6 +58,20 @@ def batch(rows: int = 8, length: int = 32, epoch: int = 0) -> Batch:
     documents, at = (ids > 0).long(), torch.arange(rows, dtype=torch.int32)
     address = torch.stack([torch.full_like(at, epoch), 0 * at, at], 1)
     return Batch(ids, torch.arange(length).expand_as(ids) * documents, 0 * ids, documents, ids >= FIRST, address)
+
+
+def packed(length: int) -> Batch:
+    """Two rows: one long text, and several with padding behind them. In this epoch a crop of the first is of its end."""
+    ids = torch.randint(FIRST, VOCABULARY, (2, length), generator=torch.Generator().manual_seed(length))
+    starts = [[0, length], [0, length // 2, length // 2 + 7, 3 * length // 4, length - length // 10]]
+    documents, positions = torch.zeros_like(ids), torch.zeros_like(ids)
+    for row, edges in enumerate(starts):
+        for number, (first, end) in enumerate(itertools.pairwise(edges), 1):
+            documents[row, first:end], positions[row, first:end] = number, torch.arange(end - first)
+            ids[row, first], ids[row, end - 1] = CLS, SEP
+    at = torch.arange(2, dtype=torch.int32)
+    ids = ids * (documents > 0)
+    return Batch(ids, positions, 0 * ids, documents, ids >= FIRST, torch.stack([0 * at + 19, 0 * at, at], 1))
 
 
 def loss(pretrainer: Pretrainer, rows: Batch, dropout: bool = True) -> tuple[Tensor, Mapping[str, Tensor]]:

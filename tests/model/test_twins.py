@@ -1,39 +1,58 @@
 """A model with its kernels says what it says with their readable twins. Without a GPU, Triton interprets a GPU's."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 pytest.importorskip("triton", reason="Triton is for Linux")
 
-from compositions import ENCODERS, batch, build, loss, objective
+from compositions import ENCODERS, EVERY, LONG, NAMES, batch, build, loss, objective, packed
 from electra.kernels import Kernels
 from electra.model.twins import Twinned, fuse
 from electra.objectives.pretrainer import Pretrainer
+from electra.text.batches import Batch
 
 pytestmark = pytest.mark.compiled  # the hook that checks shapes would change the kernels' source
 
 
-def step(pretrainer: Pretrainer, kernels: Kernels) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def step(pretrainer: Pretrainer, kernels: Kernels, rows: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The statistics of a batch with dropout, and the gradient of every parameter."""
     fuse(pretrainer, kernels)
     pretrainer.zero_grad()
-    total, statistics = loss(pretrainer, batch())
+    total, statistics = loss(pretrainer, rows)
     total.backward()
     return dict(statistics), {n: p.grad.clone() for n, p in pretrainer.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("kernels", ["cpu", "cuda"])
-@pytest.mark.parametrize("encoder", ENCODERS)
-@pytest.mark.parametrize("kind", ["electra", "all-tokens-mlm", "coco-lm", "electric"])
-def test_fused_and_readable_are_one_model(kind: str, encoder: str, kernels: Kernels) -> None:
+def hold(pretrainer: Pretrainer, kernels: Kernels, rows: Batch) -> None:
     """Samples too: were one token another, statistics and gradients were far apart."""
-    pretrainer = build(objective(kind, encoder), encoder)
-    assert sum(isinstance(part, Twinned) for part in pretrainer.modules()) >= 3
-    readable, fused = step(pretrainer, ""), step(pretrainer, kernels)
+    readable, fused = step(pretrainer, "", rows), step(pretrainer, kernels, rows)
     for one, other in zip(readable, fused, strict=True):
         assert set(one) == set(other)
         for name, value in one.items():
             torch.testing.assert_close(
                 value, other[name], rtol=1e-4, atol=2e-5, msg=lambda said, name=name: f"{name}: {said}"
             )
+
+
+@pytest.mark.parametrize("kernels", ["cpu", "cuda"])
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("kind", ["electra", "all-tokens-mlm", "coco-lm", "electric"])
+def test_fused_and_readable_are_one_model(kind: str, encoder: str, kernels: Kernels) -> None:
+    pretrainer = build(objective(kind, encoder), encoder)
+    assert sum(isinstance(part, Twinned) for part in pretrainer.modules()) >= 3
+    hold(pretrainer, kernels, batch())
+
+
+@pytest.mark.parametrize("length", [128, 512, 700, 1024])
+@pytest.mark.parametrize(("kind", "encoder"), EVERY, ids=NAMES)
+def test_every_objective_is_the_same_by_a_cpu_s_kernels(kind: str, encoder: str, length: int) -> None:
+    hold(build(objective(kind, encoder), encoder, shapes=LONG), "cpu", packed(length))
+
+
+def test_a_long_crop_is_the_same_by_a_gpu_s_kernels() -> None:
+    """Of 700 tokens up to 70 are cut off before the crop: more than a block of the kernel's."""
+    shape = replace(LONG["classic"], layers=1, heads=1, hidden_size=16, intermediate_size=16, embedding_size=16)
+    hold(build(objective("coco-lm", "classic"), shapes={"classic": shape}), "cuda", packed(700))

@@ -29,7 +29,8 @@ def fused_attention(
     direction: Direction,
     kernels: Kernels,
 ) -> Float[Tensor, "rows heads length dim"]:
-    """See ``attention.attention``; float32 or bfloat16. The tokens of a document must stand side by side."""
+    """See ``attention.attention``; float32 or bfloat16. The tokens of a document, and those of the padding, must stand
+    side by side: of what is behind a gap nothing is read. The tests of objectives hold that."""
     q, k, v = (each if each.stride(3) == 1 else each.contiguous() for each in (q, k, v))
     drops = p if stream is not None else 0.0
     words = documents.new_zeros((2, len(documents)), dtype=torch.int32) if stream is None else stream

@@ -4,10 +4,10 @@ It depends on the whole micro-batch: the rows that it is compared with are those
 another number of micro-batches or processes gives another loss. All other terms add up.
 """
 
-from dataclasses import replace
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -17,7 +17,7 @@ from electra.model.config import EncoderConfig
 from electra.model.encoder import Tower
 from electra.objectives.metrics import ratio
 from electra.objectives.terms import Result, Term
-from electra.objectives.view import CROP, CROPPED, View, read
+from electra.objectives.view import CROP, CROPPED, View
 
 KEPT = 0.9  # of a text's tokens are in its crop (COCO-LM, appendix)
 
@@ -26,7 +26,7 @@ class SequenceContrast(Term):
     """−log(exp(cos(s, s⁺) / τ) / Σ exp(cos(s, ·) / τ)) over all rows and crops of the micro-batch but s itself, where s
     is the state of a row's first token, [CLS], and s⁺ that of the crop; and the same with the two exchanged.
 
-    The crop is of the row's first text: a stretch of it, at random; the rest is padding to it.
+    The crop is of the row's first text as it was before the corruption: see ``crop``.
     """
 
     def __init__(self, weight: float = 1.0, temperature: float = 1.0):
@@ -34,8 +34,7 @@ class SequenceContrast(Term):
         self.temperature = temperature
 
     def forward(self, tower: Tower, hidden: Float[Tensor, "rows length dim"], view: View) -> Result:
-        documents = torch.where(crop(view), view.batch.documents, 0)
-        cropped = read(tower, replace(view, batch=replace(view.batch, documents=documents)), CROPPED)
+        cropped = tower.hidden(*crop(view), view.dropout_keys(CROPPED))
         both = F.normalize(torch.cat([hidden[:, 0], cropped[:, 0]]).float(), dim=1)
         rows = len(hidden)
         others = torch.eye(2 * rows, dtype=torch.bool, device=both.device)
@@ -55,13 +54,24 @@ class SequenceContrast(Term):
         return flops.encoder(config, length)
 
 
-def crop(view: View) -> Bool[Tensor, "rows length"]:
-    """Which tokens are seen: the row's first one, and of its text a stretch of ``KEPT`` of the others."""
-    documents = view.batch.documents
-    first = (documents == documents[:, :1]) & (documents > 0)
-    inner = first.sum(1, keepdim=True) - 1
+class Cropped(NamedTuple):
+    """What is read of a crop; ``documents``: 1 is the crop, 0 the padding behind it."""
+
+    ids: Int[Tensor, "rows length"]
+    positions: Int[Tensor, "rows length"]
+    segments: Int[Tensor, "rows length"]
+    documents: Int[Tensor, "rows length"]
+
+
+def crop(view: View) -> Cropped:
+    """A text of its own in each row: the first token, and next to it a stretch, at random, of ``KEPT`` of the others of
+    the row's first text, not corrupted. Its positions count from 0, as any text's do."""
+    batch = view.batch
+    documents = batch.documents
+    inner = ((documents == documents[:, :1]) & (documents > 0)).sum(1, keepdim=True) - 1
     kept = (inner * KEPT).ceil().long()
-    number = uniform(fold(view.keys, CROP), 1)
-    start = (number * (inner - kept + 1)).long() + 1
-    at = torch.arange(documents.shape[1], device=documents.device)
-    return first & ((at == 0) | ((at >= start) & (at < start + kept)))
+    start = (uniform(fold(view.keys, CROP), 1) * (inner - kept + 1)).long() + 1
+    at = torch.arange(documents.shape[1], device=documents.device).expand_as(documents)
+    here = ((at <= kept) & (documents[:, :1] > 0)).long()
+    read = (at + (start - 1) * (at > 0)).clamp(max=documents.shape[1] - 1)
+    return Cropped(view.original.gather(1, read), at * here, batch.segments.gather(1, read), here)
