@@ -118,3 +118,11 @@ def test_a_position_of_the_twin() -> None:
     one: Score = fused.Product(states, table, bias).at(some).score(targets[some])
     other = Written(exact(states, table, bias).float()).at(some).score(targets[some])
     torch.testing.assert_close(one.losses, other.losses)
+
+
+@pytest.mark.parametrize("temperature", [0.5, torch.tensor(3.0, device=DEVICE)])
+def test_cooled_of_the_twin(temperature: float | torch.Tensor) -> None:
+    states, table, bias, targets = given(30, 8, 150, torch.float32)
+    one = fused.Product(states, table, bias).cooled(temperature).score(targets)
+    other = Written(exact(states, table, bias).float()).cooled(temperature).score(targets)
+    torch.testing.assert_close(one.losses, other.losses)

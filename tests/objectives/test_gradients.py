@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from compositions import ENCODERS, EVERY, FIRST, MASK, NAMES, VOCABULARY, batch, build, gradients, objective
+from electra.errors import UserError
 from electra.kernels import vocabulary
 from electra.objectives.build import Adversarial, Corpus, Electra, Electric
 from electra.objectives.corrupt import Generate
@@ -190,13 +191,14 @@ def test_the_baseline_is_fitted_to_the_rewards() -> None:
     assert reward > 0
 
 
-@pytest.mark.parametrize("rate", [0.15, 0.25])
-def test_electric_s_loss_is_its_formula(rate: float) -> None:
-    pretrainer, rows = build(Electric(mask_rate=rate)), batch()
+@pytest.mark.parametrize(("first", "last", "rate"), [(0.15, 0.0, 0.15), (0.25, 0.0, 0.25), (0.15, 0.55, 0.25)])
+def test_electric_s_loss_is_its_formula(first: float, last: float, rate: float) -> None:
+    """A quarter of the way from the first rate to the last, where there is one."""
+    pretrainer, rows, now = build(Electric(mask_rate=first, mask_rate_end=last)), batch(), torch.tensor(0.25)
     keys = row_keys(1, rows)
-    view, _ = pretrainer.corrupt(rows, keys, False)
+    view, _ = pretrainer.corrupt(rows, keys, False, now)
     energies = pretrainer.encoder.detection_logits(read(pretrainer.encoder, view, ENCODER))
-    left_out, _ = pretrainer.corrupt.mask(rows, keys, False)
+    left_out, _ = pretrainer.corrupt.mask(rows, keys, False, now)
     odds = pretrainer.corrupt.generator(left_out).everywhere.logits.view(*view.ids.shape, VOCABULARY).log_softmax(2)
     total = torch.zeros(())
     for row, column in (view.batch.documents > 0).nonzero().tolist():
@@ -204,8 +206,42 @@ def test_electric_s_loss_is_its_formula(rate: float) -> None:
         resampled = torch.sigmoid(energies[row, column] + log_q + math.log(rate / (1 - rate)))
         there = ((view.chosen[row] == column) & view.valid[row]).any()
         total = total - torch.log(resampled if there else 1 - resampled)
-    found = pretrainer.results(rows, keys, False)["discriminator"].total
+    found = pretrainer.results(rows, keys, False, now)["discriminator"].total
     torch.testing.assert_close(found, total, rtol=1e-4, atol=1e-3)
+
+
+DRAWN = [
+    (Adversarial(), 1.0, False), (Adversarial(temperature=2.0), 2.0, False),
+    (Adversarial(temperature=0.5, temperature_end=2.0, never_original=True), 1.0, True),
+    (Adversarial(generator="two-tower", temperature=2.0, never_original=True), 2.0, True),
+    (Electric(temperature=4.0, temperature_end=1.0), 2.0, False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("asked", "temperature", "never"), DRAWN)
+def test_what_is_said_of_a_sample_is_how_likely_it_was_to_be_drawn(
+    asked: Adversarial | Electric, temperature: float, never: bool
+) -> None:
+    """Half of the way to the last temperature, by equal factors."""
+    pretrainer, rows, now = build(asked), batch(), torch.tensor(0.5)
+    keys = row_keys(1, rows)
+    with torch.no_grad():
+        pretrainer.encoder.embeddings.tokens.weight.mul_(20)  # the generator's too: so it has opinions
+    view, _ = pretrainer.corrupt(rows, keys, False, now)
+    masked, _ = pretrainer.corrupt.mask(rows, keys, False, now)
+    logits = pretrainer.corrupt.generator(masked).chosen.logits / temperature
+    if never:
+        logits = logits.scatter(1, view.targets()[:, None], -torch.inf)
+    drawn = view.ids.gather(1, view.chosen)
+    expected = logits.log_softmax(1).gather(1, drawn.view(-1, 1)).view_as(drawn)
+    found = view.proposal.log_q.gather(1, view.chosen)
+    assert float(expected[view.valid].detach().std()) > 0.5
+    torch.testing.assert_close(found[view.valid], expected[view.valid], rtol=1e-4, atol=1e-4)
+
+
+def test_electric_s_noise_may_be_the_original() -> None:
+    with pytest.raises(UserError, match="never_original"):
+        build(Electric(never_original=True))
 
 
 def test_what_a_two_tower_generator_says_of_a_token_knows_nothing_of_it() -> None:

@@ -52,6 +52,9 @@ class Prediction(Protocol):
     def at(self, positions: Int[Tensor, " some"]) -> "Prediction":
         """That of some of the positions, int64."""
 
+    def cooled(self, temperature: Temperature) -> "Prediction":
+        """That of the logits divided by a temperature."""
+
 
 @dataclass(frozen=True)
 class Written:
@@ -70,6 +73,10 @@ class Written:
     def at(self, positions: Int[Tensor, " some"]) -> "Written":
         """See ``Prediction``."""
         return Written(self.logits[positions])
+
+    def cooled(self, temperature: Temperature) -> "Written":
+        """See ``Prediction``."""
+        return Written(cool(self.logits, temperature))
 
 
 def cross_entropy(logits: Float[Tensor, "picked vocab"], targets: Int[Tensor, " picked"]) -> Float[Tensor, " picked"]:
@@ -96,8 +103,7 @@ def sample(
     """
     if logits.dtype != torch.float32:
         raise ValueError(f"sampling needs float32 logits, got {logits.dtype}: rounded ones change the distribution")
-    if isinstance(temperature, Tensor) or temperature != 1.0:
-        logits = logits / temperature
+    logits = cool(logits, temperature)
     vocabulary = logits.shape[1]
     numbers = uniform(keys, 3).double()
     block = pick_block(_block_masses(logits), numbers)
@@ -105,6 +111,11 @@ def sample(
     at = block[:, None] * BLOCK + torch.arange(BLOCK, device=logits.device)
     inside = logits.gather(1, at.clamp(max=vocabulary - 1)).masked_fill(at >= vocabulary, float("-inf"))
     return block * BLOCK + pick_inside(inside, numbers)
+
+
+def cool(logits: Float[Tensor, "picked vocab"], temperature: Temperature) -> Float[Tensor, "picked vocab"]:
+    """Logits divided by a temperature; themselves where it is always 1."""
+    return logits / temperature if isinstance(temperature, Tensor) or temperature != 1.0 else logits
 
 
 def pick_block(masses: Float[Tensor, "picked blocks"], numbers: Float[Tensor, "picked 3"]) -> Int[Tensor, " picked"]:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from electra.kernels.random import uniform
 from electra.kernels.vocabulary import BLOCK as TILE
-from electra.kernels.vocabulary import Draw, Score, pick_block, pick_inside
+from electra.kernels.vocabulary import Draw, Score, Temperature, pick_block, pick_inside
 
 POSITIONS = 64  # positions of a tile; a multiple of 16, as matrix units want
 WARPS = 8  # with 4 a tile does not fit into a Hopper GPU's registers
@@ -60,6 +60,10 @@ class Product:
     def at(self, positions: Int[Tensor, " some"]) -> "Product":
         """See ``Prediction``."""
         return Product(self.states[positions], self.table, self.bias)
+
+    def cooled(self, temperature: Temperature) -> "Product":
+        """See ``Prediction``. It is the states that are divided, so in bfloat16 they are rounded once more."""
+        return Product(self.states / temperature, self.table, self.bias / temperature)
 
 
 @triton.jit

@@ -275,10 +275,13 @@ class Electric(Generated):
         return True
 
     def terms(self, encoder: EncoderConfig, small: EncoderConfig) -> dict[str, Term]:
-        """See ``Generated``. Raises ``UserError`` for a generator that does not know every position's probability."""
+        """See ``Generated``. Raises ``UserError`` for a generator that does not know every position's probability, or
+        that never draws the original: then the noise would tell itself."""
         if self.generator != "two-tower":
             raise UserError(f"electric needs the probability of every token: generator two-tower, not {self.generator}")
-        return {"discriminator": NoiseContrast(self.detection_weight, self.mask_rate)}
+        if self.never_original:
+            raise UserError("electric's noise must be able to be the original token: never_original false")
+        return {"discriminator": NoiseContrast(self.detection_weight)}
 
 
 @dataclass(frozen=True)

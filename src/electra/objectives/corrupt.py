@@ -15,6 +15,8 @@ from electra.objectives.terms import Result
 from electra.objectives.view import END, SAMPLE, Proposal, View
 from electra.text.batches import Batch
 
+CERTAIN = 1e-6  # −log q(original) of a generator that leaves nothing for the other tokens, in float32
+
 
 class Generate(nn.Module):
     """Fill the positions that ``mask`` chooses with samples of a generator, which learns by its own term (section 2).
@@ -58,13 +60,14 @@ class Generate(nn.Module):
         masked, _ = self.mask(batch, keys, dropout and not self.frozen, progress)
         with torch.no_grad() if self.frozen else contextlib.nullcontext():
             guess = self.generator(masked)
-            score = guess.chosen.score(masked.targets(), self.draw(masked, progress))
+            draw = self.draw(masked, progress)
+            score = guess.chosen.score(masked.targets(), draw)
             assert score.samples is not None
             result = self.generator.result(guess, masked, score)
             ids = self.mask.write(batch.ids, masked.chosen, masked.valid, score.samples.view_as(masked.chosen))
             view = replace(masked, ids=ids, dropout=dropout)
             if self.scored:
-                view = replace(view, proposal=Proposal(log_q(guess, view), guess.states))
+                view = replace(view, proposal=Proposal(log_q(guess, view, draw), guess.states))
         return view, {"generator": result}
 
     def draw(self, masked: View, progress: Float[Tensor, ""]) -> Draw:
@@ -76,9 +79,16 @@ class Generate(nn.Module):
         return Draw(slot_keys.flatten(), temperature, self.never_original)
 
 
-def log_q(guess: Guess, view: View) -> Float[Tensor, "rows length"]:
-    """What ``Proposal`` says of it: of every position where the generator speaks of all, else of the chosen ones."""
-    if guess.everywhere is not None:
-        return -guess.everywhere.score(view.ids.flatten()).losses.view_as(view.ids)
-    drawn = view.ids.gather(1, view.chosen)
-    return view.at_chosen(-guess.chosen.score(drawn.flatten()).losses.view_as(drawn))
+def log_q(guess: Guess, view: View, draw: Draw) -> Float[Tensor, "rows length"]:
+    """What ``Proposal`` says of it: of every position where the generator speaks of all, else of the chosen ones.
+
+    It is the logarithm of what was drawn from: at the draw's temperature, and where the original is never drawn, of the
+    others alone, at the chosen positions: log q(token) − log(1 − q(original)).
+    """
+    if guess.everywhere is not None and not draw.never:
+        return -guess.everywhere.cooled(draw.temperature).score(view.ids.flatten()).losses.view_as(view.ids)
+    cooled, drawn = guess.chosen.cooled(draw.temperature), view.ids.gather(1, view.chosen)
+    found = -cooled.score(drawn.flatten()).losses
+    if draw.never:
+        found = found - torch.log(-torch.expm1(-cooled.score(view.targets()).losses.clamp(min=CERTAIN)))
+    return view.at_chosen(found.view_as(drawn))

@@ -47,12 +47,16 @@ class Mask(nn.Module):
         """The most positions that are chosen in a row."""
         return slots(length, max(self.rate, self.rate_end))
 
+    def rate_at(self, progress: Float[Tensor, ""], device: torch.device) -> Float[Tensor, ""]:
+        """The share of a row's tokens that is chosen at a progress, float64."""
+        if not self.rate_end:
+            return torch.full((), self.rate, dtype=torch.float64, device=device)
+        done = progress.to(device, torch.float64)
+        return self.rate * (1 - done) + self.rate_end * done
+
     def wanted(self, batch: Batch, progress: Float[Tensor, ""]) -> Int[Tensor, " rows"]:
         """How many positions are to be chosen in each row."""
-        if not self.rate_end:
-            return chosen_counts(batch, self.rate)
-        done = progress.to(batch.ids.device, torch.float64)
-        return chosen_counts(batch, self.rate * (1 - done) + self.rate_end * done)
+        return chosen_counts(batch, self.rate_at(progress, batch.ids.device))
 
     def choose(self, batch: Batch, keys: Int[Tensor, " rows"], progress: Float[Tensor, ""]) -> Choice:
         """The chosen positions, every set of as many equally likely."""
@@ -93,7 +97,8 @@ class Mask(nn.Module):
         chosen, valid = self.choose(batch, keys, progress)
         masked = valid & (uniform(fold(keys, KEEP), chosen.shape[1]) < self.replace_rate)
         ids = self.write(batch.ids, chosen, masked, torch.full_like(chosen, self.mask_id))
-        return View(ids, batch.ids, chosen, valid, batch, keys, dropout), {}
+        rate = self.rate_at(progress, batch.ids.device)
+        return View(ids, batch.ids, chosen, valid, rate, batch, keys, dropout), {}
 
 
 class WholeWords(Mask):

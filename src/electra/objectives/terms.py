@@ -5,7 +5,6 @@ over all ranks and micro-batches. ``on`` says what is counted, ``weight`` how mu
 learns besides the tower's parameters are its own.
 """
 
-import math
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
@@ -138,12 +137,11 @@ class NoiseContrast(Detection):
     turned): trained so, −f is the logarithm of the token's unnormalised probability given all others.
 
     A sample that equals the original counts as resampled. ``q`` is the generator's, from the clean text; no gradient
-    passes through it. ``rate`` is m, the share of the positions that are resampled.
+    passes through it. m is the share of the positions that are resampled, now: the view's ``rate``.
     """
 
-    def __init__(self, weight: float = 50.0, rate: float = 0.15):
+    def __init__(self, weight: float = 50.0):
         super().__init__(weight, "all")
-        self.rate = rate
 
     def labels(self, view: View) -> Float[Tensor, "rows length"]:
         """1.0 where the position was resampled."""
@@ -155,7 +153,7 @@ class NoiseContrast(Detection):
         """f(x) + log q(x) + log(m / (1 − m))."""
         assert view.proposal is not None, "the corruption does not say how likely its tokens were"
         energies = super().logits(tower, hidden, view)
-        return energies + view.proposal.log_q.detach() + math.log(self.rate / (1 - self.rate))
+        return energies + view.proposal.log_q.detach() + view.rate.logit().float()
 
 
 class Reinforce(Term):

@@ -32,14 +32,16 @@ class View:
     """What an encoder reads, and what is known about it.
 
     ``ids`` int64 [rows, length] are read; ``original`` int64 [rows, length] stood there. ``chosen`` int64 [rows, slots]
-    are positions; a slot counts where ``valid`` [rows, slots] is true. ``batch`` has the rest. ``keys`` int32 [rows]
-    are the rows' random ones; without ``dropout`` nothing is dropped. ``proposal`` is there where a term asks for it.
+    are positions; a slot counts where ``valid`` [rows, slots] is true. ``rate`` float64 []: the share of the tokens
+    that was to be chosen. ``batch`` has the rest. ``keys`` int32 [rows] are the rows' random ones; without ``dropout``
+    nothing is dropped. ``proposal`` is there where a term asks for it.
     """
 
     ids: Int[Tensor, "rows length"]
     original: Int[Tensor, "rows length"]
     chosen: Int[Tensor, "rows slots"]
     valid: Bool[Tensor, "rows slots"]
+    rate: Float[Tensor, ""]
     batch: Batch
     keys: Int[Tensor, " rows"]
     dropout: bool
