@@ -4,9 +4,10 @@ import pytest
 import torch
 from scipy import stats
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from electra.kernels.random import fold
-from electra.kernels.vocabulary import cross_entropy, sample
+from electra.kernels.random import fold, uniform
+from electra.kernels.vocabulary import _invert, cross_entropy, sample
 
 DRAWS = 200_000
 
@@ -90,6 +91,48 @@ def test_neighbouring_positions_draw_independently() -> None:
     samples = sample(torch.zeros(40_000, 8), keys(40_000))
     pairs = torch.bincount(samples[:-1] * 8 + samples[1:], minlength=64)
     assert_follows(pairs, torch.full((64,), 1 / 64))
+
+
+class Running(TorchDispatchMode):
+    """Lists the types of number of which running sums are made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[torch.dtype] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function.overloadpacket is torch.ops.aten.cumsum:
+            self.found.append(args[0].dtype)
+        return function(*args, **(kwargs or {}))
+
+
+def test_running_sums_are_of_whole_numbers() -> None:
+    """A GPU's running sums of floats depend on the order in which its threads come, and are refused where a run is to
+    repeat bit for bit."""
+    with Running() as running:
+        sample(torch.randn(20, 1003), keys(20))
+    assert running.found == [torch.int64, torch.int64]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_draws_the_same_again_and_what_a_cpu_draws() -> None:
+    logits = 3 * torch.randn(2000, 30522, generator=torch.Generator().manual_seed(5))
+    torch.use_deterministic_algorithms(True)
+    try:
+        found = sample(logits.cuda(), keys(2000).cuda()).cpu()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert (found != sample(logits, keys(2000))).sum() <= 2  # a number that falls on the border of two tokens
+
+
+def test_samples_are_those_of_running_sums_of_floats() -> None:
+    weights = torch.randn(5000, 239, dtype=torch.float64, generator=torch.Generator().manual_seed(4)).mul(3).exp()
+    weights[:, ::7] = 0.0
+    numbers = uniform(keys(5000), 1)[:, 0].double()
+    sums = weights.cumsum(1)
+    found = _invert(weights, numbers)
+    assert torch.equal(found, (sums <= numbers[:, None] * sums[:, -1:]).sum(1))
+    assert weights.gather(1, found[:, None]).all()
 
 
 def test_rounded_logits_are_refused() -> None:

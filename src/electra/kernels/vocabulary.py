@@ -19,6 +19,7 @@ from electra.kernels.random import STEPS, uniform
 
 Temperature = float | Float[Tensor, ""]
 
+UNITS = 2.0**48  # of the largest weight: less than the last of a number's 46 bits, and 32,768 of them fit into 63
 BLOCK = 128  # tokens; the kernel for a GPU has the same, so that both draw the same tokens
 
 
@@ -131,9 +132,12 @@ def pick_inside(logits: Float[Tensor, "picked width"], numbers: Float[Tensor, "p
 def _invert(weights: Float[Tensor, "picked choices"], numbers: Float[Tensor, " picked"]) -> Int[Tensor, " picked"]:
     """The first choice at which the running sum of ``weights`` passes the share ``numbers`` of the whole; float64.
 
-    A number below 1 times the whole stays below it in float64, so a choice of weight 0 is never made.
+    The sums are of whole numbers, in units of 2⁻⁴⁸ of the largest weight: exact in any order, so that every device sums
+    alike and again (a GPU's running sums of floats do not repeat), and no choice of weight 0 is ever made, for a number
+    below 1 times the whole stays below it in float64.
     """
-    sums = weights.cumsum(1)
+    units = (weights * (UNITS / weights.amax(1, keepdim=True))).long()
+    sums = units.cumsum(1).double()
     return (sums <= numbers[:, None] * sums[:, -1:]).sum(1).clamp(max=weights.shape[1] - 1)
 
 
