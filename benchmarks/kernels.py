@@ -1,5 +1,5 @@
 """What the kernels for a CPU are worth: each beside its readable twin, compiled, forward and backward, in turns in one
-process; and Muon's iteration beside the formula as it is written.
+process; attention over long rows beside PyTorch's own kernel, Muon's iteration beside the formula as it is written.
 
     python benchmarks/kernels.py --json kernels.json
 """
@@ -14,13 +14,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from electra.engine.compiling import compiled
 from electra.engine.muon import COEFFICIENTS, ITERATIONS, orthogonalize
 from electra.engine.parallel import Parallel, flushing
 from electra.engine.telemetry import environment
 from electra.kernels import Kernels, cpu
-from electra.kernels.attention import attention
+from electra.kernels.attention import KEPT_LENGTH, attention, visible
 from electra.kernels.gelu import gelu
 from electra.kernels.random import fold, streams
 from electra.model.blocks import join, split
@@ -92,7 +93,10 @@ def attending(
 
     def run(x: Tensor, bias: Tensor) -> Tensor:
         q, k, v = split(x + bias.to(x.dtype), heads)
-        return join(attention(q, k, v, documents, window, words, 0.1, "both", kernels))
+        if kernels or length <= KEPT_LENGTH:
+            return join(attention(q, k, v, documents, window, words, 0.1, "both", kernels))
+        seen = visible(documents, window)[:, None]
+        return join(F.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=0.1))
 
     made = compiled(run, "auto", CPU)
     return lambda: torch.autograd.grad(made(x, bias), (x, bias), slopes)

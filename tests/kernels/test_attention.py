@@ -1,4 +1,4 @@
-"""Attention against a twin that loops over positions, and against PyTorch's fused kernel."""
+"""Attention against a twin that loops over positions, where something is dropped and where nothing is."""
 
 import math
 
@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from electra.kernels import attention as kernel
-from electra.kernels.attention import attention, visible
+from electra.kernels.attention import KEPT_LENGTH, attention, explicit_attention, visible
 from electra.kernels.random import drop, fold, streams
 
 ROWS, HEADS, LENGTH, DIM = 3, 2, 20, 8
@@ -64,17 +63,36 @@ def test_equals_its_twin_in_values_and_gradients(
 
 
 @pytest.mark.parametrize("window", [None, 6])
-def test_explicit_and_fused_paths_agree(window: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    explicit = attention(*inputs(), documents(), window, None, 0.1)
-    monkeypatch.setattr(kernel, "EXPLICIT_LENGTH", 0)
-    fused = attention(*inputs(), documents(), window, None, 0.1)
-    torch.testing.assert_close(explicit, fused, rtol=1e-5, atol=1e-6)
+def test_where_nothing_is_dropped_it_is_the_explicit_product(window: int | None) -> None:
+    q, k, v = inputs()
+    explicit = explicit_attention(q, k, v, visible(documents(), window), None, 0.0)
+    for given, p in ((None, 0.1), (stream(), 0.0)):
+        torch.testing.assert_close(attention(q, k, v, documents(), window, given, p), explicit, rtol=1e-5, atol=1e-6)
 
 
-def test_fused_path_drops_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel, "EXPLICIT_LENGTH", 0)
-    whole, dropped = (attention(*inputs(), documents(), None, given, 0.5) for given in (None, stream()))
-    assert not torch.allclose(whole, dropped)
+def long_rows() -> tuple[list[Tensor], Tensor]:
+    """Rows whose probabilities are not kept, and their documents."""
+    length = KEPT_LENGTH + 30
+    torch.manual_seed(0)
+    leaves = [torch.randn(ROWS, HEADS, length, DIM).requires_grad_() for _ in range(3)]
+    return leaves, torch.arange(length).expand(ROWS, -1) // 120 + 1
+
+
+def test_long_rows_drop_at_their_addresses_too() -> None:
+    """And not by the history of a generator, which knows neither resumes nor processes."""
+    leaves, documents = long_rows()
+    whole, history = [], torch.get_rng_state()
+    for way in (
+        lambda *qkv: attention(*qkv, documents, 40, stream(), 0.3),
+        lambda *qkv: explicit_attention(*qkv, visible(documents, 40), stream(), 0.3),
+    ):
+        out = way(*leaves)
+        whole.append([out, *torch.autograd.grad(out.square().sum(), leaves)])
+    assert torch.equal(torch.get_rng_state(), history)
+    for one, other in zip(*whole, strict=True):
+        torch.testing.assert_close(one, other)
+    last = attention(*(x[2:] for x in leaves), documents[2:], 40, stream()[:, 2:], 0.3)
+    torch.testing.assert_close(whole[0][0][2:], last)
 
 
 def test_never_across_documents() -> None:
@@ -103,12 +121,14 @@ def test_rows_are_independent_of_their_micro_batch() -> None:
 
 
 @pytest.mark.compiled
-def test_compiled_and_eager_agree() -> None:
+@pytest.mark.parametrize("long", [False, True])
+def test_compiled_and_eager_agree(long: bool) -> None:
+    (one, numbers), (two, _) = (long_rows() if long else (inputs(), documents()) for _ in range(2))
+
     def weighted(q: Tensor, k: Tensor, v: Tensor, stream: Tensor) -> Tensor:
-        return (attention(q, k, v, documents(), 6, stream, 0.3) * F.gelu(v)).sum()
+        return (attention(q, k, v, numbers, 6, stream, 0.3) * F.gelu(v)).sum()
 
     compiled = torch.compile(weighted)
-    one, two = inputs(), inputs()
     ours, theirs = compiled(*one, stream()), weighted(*two, stream())
     torch.testing.assert_close(ours, theirs)
     for a, b in zip(torch.autograd.grad(ours, one), torch.autograd.grad(theirs, two), strict=True):

@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from electra.engine.optim import AdamW
 from electra.engine.telemetry import read_metrics
@@ -71,6 +73,69 @@ finetune({replace(one, out=str(tmp_path / "two"))!r})
     )
     assert len(first) == 30 and first == pytest.approx(second, rel=1e-3)
     assert result(tmp_path / "one") == result(tmp_path / "two")
+
+
+def test_an_encoder_of_transformers_goes_on_exactly_where_it_stopped(
+    bert: Path, tmp_path: Path, files: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its dropout is drawn by torch's generator, whose history a resume does not know."""
+    from electra.engine import train as engine
+
+    settings = Engine(compile="never", precision="float32", evaluate_every=0, save_every=3, keep=1, log_every=1)
+    tuning = replace(TUNING, epochs=6 * TUNING.rows / 240, dropout=0.1)
+    whole, parts = (
+        config(bert, tmp_path / out, files, engine=settings, tuning=tuning, seeds=1) for out in ("whole", "parts")
+    )
+    finetune(whole)
+    step, calls = engine.Loop.step, []
+
+    def stopped(loop: engine.Loop, stop: bool = False) -> None:
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        step(loop, stop)
+
+    monkeypatch.setattr(engine.Loop, "step", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(parts)
+    torch.manual_seed(1234)
+    finetune(parts)
+    assert len(calls) == 4 + 3
+    one, other = (
+        load_file(tmp_path / out / "train" / "seed-1" / "model" / "model.safetensors") for out in ("whole", "parts")
+    )
+    assert one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_two_processes_with_an_encoder_of_transformers_draw_each_their_own(bert: Path) -> None:
+    """They read the same text, as different examples."""
+    run_two(f"""
+import torch
+from pathlib import Path
+from electra.engine.parallel import Parallel
+from electra.interchange import encoders
+from electra.tasks.examples import Example, Labelled
+from electra.tasks.problem import FineTuned
+
+class Sum(torch.nn.Module):
+    def loss(self, states, batch, keys):
+        return states[-1].square().sum(1).amax()
+
+parallel = Parallel.start()
+reader, _ = encoders.load(Path({str(bert)!r}))
+net = FineTuned(reader, Sum(), seed=1)
+source = Labelled([Example([2, 7, 9, 11, 3], [0] * 5, None)] * 8, lambda examples, length: ({{}}, 1), 0, 8, 1)
+refs, _ = source.take(source.start, 8)
+(mine,) = parallel.share(refs, 0)
+found = {{}}
+for dropout in (True, True, False):
+    total = torch.zeros(2)
+    total[parallel.rank] = net(source.batch(mine), {{"task": torch.tensor(1.0)}}, dropout, torch.tensor(0.0))[0].detach()
+    found.setdefault(dropout, []).append(parallel.sum({{"": total}})[""])
+assert torch.equal(found[True][0], found[True][1]), "the same again"
+assert abs(found[True][0][0] - found[True][0][1]) > 0.01, "each its own"
+assert torch.equal(*found[False][0]), "by dropout alone"
+""")
 
 
 def test_patience_stops_and_takes_the_best(classic: Path, tmp_path: Path, files: dict) -> None:

@@ -75,7 +75,8 @@ class Ours(nn.Module):
 
 
 class Theirs(nn.Module):
-    """An encoder that ``AutoModel`` loads. Its dropout is torch's own, seeded by the first row's key."""
+    """An encoder that ``AutoModel`` loads. Its dropout is torch's own, seeded before each pass by the key of the first
+    row: so it is a function of what is read, and no two processes or micro-batches of a step draw alike."""
 
     family: Family = "theirs"
 

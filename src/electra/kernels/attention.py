@@ -1,8 +1,7 @@
-"""Attention inside documents: by kernels of our own where they are wanted (``attention_fused``); else the explicit
-product for short rows on a CPU, and PyTorch's fused kernels elsewhere.
+"""Attention inside documents: by kernels of our own where they are wanted (``attention_fused``), else as it is written.
 
-The dropout of the first two is ours: addressed by row, not by a generator's history. PyTorch's kernels drop with its
-own generator, which the caller seeds.
+Dropout has its address everywhere, on every device and at every length: the kernels drop what the explicit product
+drops. Where nothing is dropped, PyTorch's own kernels compute the same without the scores.
 """
 
 from typing import Literal
@@ -11,13 +10,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from electra.kernels import Kernels
 from electra.kernels.random import drop
 
 Direction = Literal["both", "left", "right"]  # to which side a position sees
 
-EXPLICIT_LENGTH = 256  # longest row for which a CPU writes the scores out
+KEPT_LENGTH = 256  # the longest row whose probabilities are kept for the backward pass; longer ones' are made again
 
 
 def attention(
@@ -36,16 +36,23 @@ def attention(
     Padding (number 0) sees padding, so every position sees at least itself. With a ``window`` a position i sees j only
     where |i − j| ≤ window // 2 (ModernBERT's definition); with the ``direction`` left or right, itself and what stands
     on that side. The softmax is computed in float32. ``p`` of the probabilities are dropped where a ``stream`` is
-    given: at its addresses in the explicit product and in the ``kernels``. Those for a CPU want heads of an even width.
+    given, at its addresses.
+
+    The ``kernels`` want the tokens of a document, and those of the padding, side by side; those for a CPU heads of an
+    even width. Without them dropout takes rows · heads · length² float32 a few times, of one layer at a time where rows
+    are longer than ``KEPT_LENGTH``.
     """
     if kernels == "cuda" or (kernels == "cpu" and q.shape[3] % 2 == 0):
         from electra.kernels.attention_fused import fused_attention
 
         return fused_attention(q, k, v, documents, window, stream, p, direction, kernels)
     seen = visible(documents, window, direction)
-    if q.device.type == "cpu" and q.shape[2] <= EXPLICIT_LENGTH:
-        return explicit_attention(q, k, v, seen, stream, p)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None], dropout_p=0.0 if stream is None else p)
+    if stream is None or p == 0.0:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None])
+    if torch.is_grad_enabled() and q.shape[2] > KEPT_LENGTH:
+        given = q, k, v, seen, stream, p
+        return checkpoint(explicit_attention, *given, use_reentrant=False, preserve_rng_state=False)
+    return explicit_attention(q, k, v, seen, stream, p)
 
 
 def visible(
