@@ -61,7 +61,7 @@ def batch(rows: int = 8, length: int = 32, epoch: int = 0) -> Batch:
 
 
 def packed(length: int) -> Batch:
-    """Two rows: one long text, and several with padding behind them. In this epoch a crop of the first is of its end."""
+    """Two rows: one long text, whose crop is of its end in this epoch, and several with padding behind them."""
     ids = torch.randint(FIRST, VOCABULARY, (2, length), generator=torch.Generator().manual_seed(length))
     starts = [[0, length], [0, length // 2, length // 2 + 7, 3 * length // 4, length - length // 10]]
     documents, positions = torch.zeros_like(ids), torch.zeros_like(ids)

@@ -10,6 +10,10 @@ pytest.importorskip("triton", reason="Triton is for Linux")
 
 from compositions import ENCODERS, EVERY, LONG, NAMES, batch, build, loss, objective, packed
 from electra.kernels import Kernels
+from electra.kernels.random import fold
+from electra.kernels.vocabulary import Draw
+from electra.model.embeddings import build_embeddings
+from electra.model.encoder import Tower
 from electra.model.twins import Twinned, fuse
 from electra.objectives.pretrainer import Pretrainer
 from electra.text.batches import Batch
@@ -50,6 +54,28 @@ def test_fused_and_readable_are_one_model(kind: str, encoder: str, kernels: Kern
 @pytest.mark.parametrize(("kind", "encoder"), EVERY, ids=NAMES)
 def test_every_objective_is_the_same_by_a_cpu_s_kernels(kind: str, encoder: str, length: int) -> None:
     hold(build(objective(kind, encoder), encoder, shapes=LONG), "cpu", packed(length))
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("number", [torch.float32, torch.bfloat16])
+def test_both_heads_say_the_same_of_every_token(number: torch.dtype, encoder: str) -> None:
+    """In bfloat16 too: the same factors, and sums that neither rounds."""
+    config = replace(ENCODERS[encoder], vocab_size=1003)
+    torch.manual_seed(0)
+    tower = Tower.token(config, build_embeddings(config))
+    with torch.no_grad():
+        tower.embeddings.tokens.weight.mul_(5)
+    hidden, targets = torch.randn(150, 64), torch.randint(1003, (150,))
+    draw = Draw(fold(torch.zeros(150, dtype=torch.int32), torch.arange(150, dtype=torch.int32)))
+    found = []
+    for kernels in ("", "cuda"):
+        fuse(tower, kernels)
+        with torch.autocast("cpu", number, enabled=number != torch.float32):
+            found.append(tower.predict(hidden).score(targets, draw))
+    readable, fused = found
+    torch.testing.assert_close(readable.losses, fused.losses, rtol=1e-5, atol=1e-5)
+    assert torch.equal(readable.likeliest, fused.likeliest)
+    assert (readable.samples != fused.samples).sum() <= 1  # a number that falls on the border of two tokens
 
 
 def test_a_long_crop_is_the_same_by_a_gpu_s_kernels() -> None:

@@ -130,7 +130,8 @@ refs, _ = source.take(source.start, 8)
 found = {{}}
 for dropout in (True, True, False):
     total = torch.zeros(2)
-    total[parallel.rank] = net(source.batch(mine), {{"task": torch.tensor(1.0)}}, dropout, torch.tensor(0.0))[0].detach()
+    loss, _ = net(source.batch(mine), {{"task": torch.tensor(1.0)}}, dropout, torch.tensor(0.0))
+    total[parallel.rank] = loss.detach()
     found.setdefault(dropout, []).append(parallel.sum({{"": total}})[""])
 assert torch.equal(found[True][0], found[True][1]), "the same again"
 assert abs(found[True][0][0] - found[True][0][1]) > 0.01, "each its own"

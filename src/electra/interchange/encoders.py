@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from electra.errors import UserError, told_as
 from electra.interchange import huggingface
 from electra.model.encoder import Tower
+from electra.model.heads import exact
 from electra.text import tokenizer as vocabularies
 from electra.text.tokenizer import Tokenizer
 
@@ -107,9 +109,16 @@ class Theirs(nn.Module):
 
 
 class Whole(Theirs):
-    """One of transformers' models with its head for a task: its logits are all that it gives."""
+    """One of transformers' models with its head for a task: its logits are all that it gives. The head's products are
+    computed in float32."""
 
     family: Family = "whole"
+
+    def __init__(self, model: Any):
+        super().__init__(model)
+        for name, part in self.named_modules():
+            if isinstance(part, nn.Linear) and self.of_head(f"{name}.weight"):
+                part.forward = partial(exact, part)  # type: ignore[method-assign]
 
     def read(self, inputs: Inputs, keys: Int[Tensor, " rows"] | None) -> list[Tensor]:
         """The logits: [rows, outputs], [rows, length, outputs], or those of starts and ends [rows, length, 2]."""

@@ -9,7 +9,7 @@ rounded away, a token of probability 10⁻⁹ comes once in 10⁹ draws.
 """
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -78,6 +78,28 @@ class Written:
     def cooled(self, temperature: Temperature) -> "Written":
         """See ``Prediction``."""
         return Written(cool(self.logits, temperature))
+
+
+class Logits(torch.autograd.Function):
+    """states · tableᵀ: factors of one number type, float32 sums, which are not rounded to it; gradients in that type.
+
+    So both twins have it. A product under autocast would round the sums too: of bfloat16's 8 bits, so that many tokens
+    are equally likely. A CPU has no such product: there the factors, rounded, are multiplied as float32.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, table: Tensor) -> Tensor:
+        ctx.save_for_backward(states, table)
+        with torch.autocast(states.device.type, enabled=False):
+            if states.is_cuda:
+                return torch.mm(states, table.mT, out_dtype=torch.float32)
+            return states.float() @ table.float().mT
+
+    @staticmethod
+    def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor, Tensor]:
+        states, table = ctx.saved_tensors
+        slopes = slopes.to(states.dtype)
+        return slopes @ table, slopes.mT @ states
 
 
 def cross_entropy(logits: Float[Tensor, "picked vocab"], targets: Int[Tensor, " picked"]) -> Float[Tensor, " picked"]:

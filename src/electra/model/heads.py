@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from electra.kernels.vocabulary import Prediction, Written
+from electra.kernels.vocabulary import Logits, Prediction, Written
 from electra.model.config import ClassicConfig, EncoderConfig, ModernConfig
 from electra.model.initial import dense, glorot
 from electra.model.twins import Twinned
@@ -32,8 +32,13 @@ class TokenHead(Twinned):
     def forward(
         self, hidden: Float[Tensor, "picked hidden"], table: Float[Tensor, "vocab embedding"]
     ) -> Float[Tensor, "picked vocab"]:
-        """Logits, float32 whatever the products were computed in."""
-        return F.linear(self.transform(hidden), table).float() + self.bias
+        """Logits, float32 whatever the factors of the products are rounded to."""
+        return Logits.apply(*self.factors(hidden, table)) + self.bias
+
+    def factors(self, hidden: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
+        """What is multiplied for the logits, in the number type of products."""
+        number = products(hidden.device)
+        return self.transform(hidden).to(number), table.to(number)
 
     def predict(self, hidden: Float[Tensor, "picked hidden"], table: Float[Tensor, "vocab embedding"]) -> Prediction:
         """The distribution that the logits stand for."""
@@ -41,8 +46,14 @@ class TokenHead(Twinned):
             return Written(self(hidden, table))
         from electra.kernels.vocabulary_triton import Product
 
-        states, number = self.transform(hidden), products(hidden.device)
-        return Product(states.to(number), table.to(number), self.bias)
+        return Product(*self.factors(hidden, table), self.bias)
+
+
+def exact(layer: nn.Linear, x: Float[Tensor, "*shape inputs"]) -> Float[Tensor, "*shape outputs"]:
+    """What a linear layer makes of x, in float32 whatever autocast says: for what answers are ranked by. Rounded to
+    bfloat16, many of them were equal."""
+    with torch.autocast(x.device.type, enabled=False):
+        return F.linear(x.float(), layer.weight, layer.bias)
 
 
 def products(device: torch.device) -> torch.dtype:
@@ -52,7 +63,7 @@ def products(device: torch.device) -> torch.dtype:
 
 
 class ClassicDetectionHead(nn.Module):
-    """dense(GELU(dense(h))): one logit of P(replaced)."""
+    """dense(GELU(dense(h))): one logit of P(replaced), float32."""
 
     def __init__(self, config: ClassicConfig):
         super().__init__()
@@ -60,11 +71,11 @@ class ClassicDetectionHead(nn.Module):
         self.classifier = glorot(config.hidden_size, 1)
 
     def forward(self, hidden: Float[Tensor, "*shape hidden"]) -> Float[Tensor, "*shape"]:
-        return self.classifier(F.gelu(self.dense(hidden))).squeeze(-1)
+        return exact(self.classifier, F.gelu(self.dense(hidden))).squeeze(-1)
 
 
 class ModernDetectionHead(nn.Module):
-    """dense(LayerNorm(GELU(dense(h)))): a logit for original and one for replaced; their difference counts."""
+    """dense(LayerNorm(GELU(dense(h)))): a logit for original and one for replaced, float32; their difference counts."""
 
     def __init__(self, config: ModernConfig):
         super().__init__()
@@ -74,7 +85,7 @@ class ModernDetectionHead(nn.Module):
 
     def labels(self, hidden: Float[Tensor, "*shape hidden"]) -> Float[Tensor, "*shape 2"]:
         """The logits of original and replaced, in this order."""
-        return self.classifier(self.norm(F.gelu(self.dense(hidden))))
+        return exact(self.classifier, self.norm(F.gelu(self.dense(hidden))))
 
     def forward(self, hidden: Float[Tensor, "*shape hidden"]) -> Float[Tensor, "*shape"]:
         original, replaced = self.labels(hidden).unbind(-1)

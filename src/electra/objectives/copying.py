@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from electra import flops
 from electra.model.config import EncoderConfig
 from electra.model.encoder import Tower
-from electra.model.heads import TokenHead
+from electra.model.heads import TokenHead, exact
 from electra.objectives.metrics import ratio
 from electra.objectives.terms import Result, Term
 from electra.objectives.view import View, gather
@@ -53,7 +53,7 @@ class AllTokens(Term):
 
     def forward(self, tower: Tower, hidden: Float[Tensor, "rows length dim"], view: View) -> Result:
         states, original = hidden.flatten(0, 1), view.original.flatten()
-        gate, same = self.gate(states).float().squeeze(1), (view.ids == view.original).flatten()
+        gate, same = exact(self.gate, states).squeeze(1), (view.ids == view.original).flatten()
         losses = copy_losses(tower.predict(states).score(original).losses, gate, same)
         counted = (view.batch.documents > 0).flatten().float()
         return Result((losses * counted).sum(), statistics(losses, same, gate, counted))
@@ -80,7 +80,7 @@ class Correction(Term):
 
     def forward(self, tower: Tower, hidden: Float[Tensor, "rows length dim"], view: View) -> Result:
         states, original = gather(hidden, view.chosen), view.targets()
-        gate = -tower.detection_logits(states.detach()).float().detach()
+        gate = -tower.detection_logits(states.detach()).detach()
         same = view.ids.gather(1, view.chosen).flatten() == original
         prediction = self.head.predict(states, tower.embeddings.tokens.weight)
         losses = copy_losses(prediction.score(original).losses, gate, same)

@@ -16,6 +16,7 @@ from electra import flops
 from electra.kernels.vocabulary import Score
 from electra.model.config import EncoderConfig
 from electra.model.encoder import Tower
+from electra.model.heads import exact
 from electra.objectives.metrics import detection_figures, detection_statistics, ratio
 from electra.objectives.view import View, gather
 
@@ -115,7 +116,7 @@ class Detection(Term):
         self, tower: Tower, hidden: Float[Tensor, "rows length dim"], view: View
     ) -> Float[Tensor, "rows length"]:
         """The logit of that, float32."""
-        return tower.detection_logits(hidden).float()
+        return tower.detection_logits(hidden)
 
     def counted(self, view: View) -> Float[Tensor, "rows length"]:
         """1.0 where a position counts."""
@@ -172,9 +173,9 @@ class Reinforce(Term):
         assert view.proposal is not None, "the corruption does not say how likely its tokens were"
         labels = (view.ids != view.original).float().gather(1, view.chosen)
         with torch.no_grad():
-            logits = tower.detection_logits(gather(hidden, view.chosen)).float().view_as(labels)
+            logits = tower.detection_logits(gather(hidden, view.chosen)).view_as(labels)
             reward = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
-        expected = self.baseline(view.proposal.states.detach()).float().view_as(reward)
+        expected = exact(self.baseline, view.proposal.states.detach()).view_as(reward)
         log_q = view.proposal.log_q.gather(1, view.chosen)
         policy = -(reward - expected.detach()) * log_q
         error = (expected - reward) ** 2

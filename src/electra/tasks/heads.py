@@ -1,6 +1,7 @@
 """What is read from an encoder's states: the paper's linear heads, and those of transformers' classes.
 
-Parameters of the latter bear transformers' names, so that what is trained here loads there.
+Parameters of the latter bear transformers' names, so that what is trained here loads there. The last product of each is
+computed in float32.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 
 from electra.interchange.encoders import Reader, States
 from electra.kernels.random import dropout
+from electra.model.heads import exact
 from electra.tasks.examples import Batch
 from electra.tasks.problem import FineTuning
 
@@ -44,7 +46,7 @@ class OfText(nn.Module):
             vector = torch.cat(pooled, dim=1)
         else:
             vector = self.pool(states[-1], batch)
-        return self.linear(dropout(vector, keys, SITE, self.tuning.dropout))
+        return exact(self.linear, dropout(vector, keys, SITE, self.tuning.dropout))
 
     def pool(self, states: States, batch: Batch) -> Float[Tensor, "rows dim"]:
         """One vector for each text."""
@@ -63,7 +65,8 @@ class OfTokens(nn.Module):
         self.add_module(name, linear(reader.sizes[-1], outputs))
 
     def forward(self, states: Sequence[States], batch: Batch, keys: Keys) -> Float[Tensor, "rows length outputs"]:
-        return self.get_submodule(self.name)(dropout(states[-1], keys, SITE, self.dropout))
+        last: Any = self.get_submodule(self.name)
+        return exact(last, dropout(states[-1], keys, SITE, self.dropout))
 
 
 class Electra(nn.Module):
@@ -77,7 +80,8 @@ class Electra(nn.Module):
 
     def forward(self, states: Sequence[States], batch: Batch, keys: Keys) -> Float[Tensor, "rows outputs"]:
         hidden = F.gelu(self.classifier["dense"](dropout(states[-1][:, 0], keys, SITE, self.dropout)))
-        return self.classifier["out_proj"](dropout(hidden, keys, SITE + 1, self.dropout))
+        last: Any = self.classifier["out_proj"]
+        return exact(last, dropout(hidden, keys, SITE + 1, self.dropout))
 
 
 class ModernBert(nn.Module):
@@ -93,7 +97,7 @@ class ModernBert(nn.Module):
     def forward(self, states: Sequence[States], batch: Batch, keys: Keys) -> Float[Tensor, "rows *length outputs"]:
         hidden = states[-1][:, 0] if self.of_text else states[-1]
         hidden = self.head["norm"](F.gelu(self.head["dense"](hidden)))
-        return self.classifier(dropout(hidden, keys, SITE, self.dropout))
+        return exact(self.classifier, dropout(hidden, keys, SITE, self.dropout))
 
 
 def of_text(reader: Reader, tuning: FineTuning, outputs: int) -> nn.Module:

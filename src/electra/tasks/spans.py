@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from electra.interchange.encoders import States
 from electra.kernels.random import dropout
+from electra.model.heads import exact
 from electra.tasks.examples import Batch
 from electra.tasks.heads import SITE, Keys, linear
 
@@ -101,7 +102,7 @@ class EndPointer(nn.Module):
         self, tokens: Float[Tensor, "rows length inner"], start: Float[Tensor, "rows hidden"]
     ) -> Float[Tensor, "rows length"]:
         """``tokens``: what ``of_token`` makes of the states."""
-        return self.out(F.gelu(tokens + self.of_start(start)[:, None]))[:, :, 0].float()
+        return exact(self.out, F.gelu(tokens + self.of_start(start)[:, None]))[:, :, 0]
 
 
 class Answerability(nn.Module):
@@ -115,7 +116,7 @@ class Answerability(nn.Module):
     def forward(self, states: States, start: Float[Tensor, "rows length"]) -> Float[Tensor, " rows"]:
         """``start``: log-probabilities."""
         mean = (start.exp().to(states.dtype)[:, None] @ states)[:, 0]
-        return self.out(F.gelu(self.dense(torch.cat([states[:, 0], mean], dim=1))))[:, 0].float()
+        return exact(self.out, F.gelu(self.dense(torch.cat([states[:, 0], mean], dim=1))))[:, 0]
 
 
 class ConditionedSpans(nn.Module):
@@ -128,7 +129,7 @@ class ConditionedSpans(nn.Module):
 
     def starts(self, states: States, batch: Batch) -> Float[Tensor, "rows length"]:
         """Log-probabilities over the context."""
-        logits = self.start(states)[:, :, 0].float()
+        logits = exact(self.start, states)[:, :, 0]
         return logits.masked_fill(~batch.targets["context"], NEVER).log_softmax(1)
 
     def ends(self, tokens: Tensor, start: Tensor, batch: Batch) -> Float[Tensor, "rows length"]:
