@@ -135,6 +135,14 @@ def test_samples_are_those_of_running_sums_of_floats() -> None:
     assert weights.gather(1, found[:, None]).all()
 
 
+def test_of_what_are_no_numbers_a_token_of_the_vocabulary_is_drawn() -> None:
+    """The gradient says what is wrong; an index beyond the table would stop a GPU without a word of where."""
+    logits = torch.randn(6, 300)
+    logits[0], logits[1, 290], logits[2], logits[3, 4] = torch.nan, torch.nan, -torch.inf, torch.inf
+    samples = sample(logits, keys(6))
+    assert bool(((samples >= 0) & (samples < 300)).all())
+
+
 def test_rounded_logits_are_refused() -> None:
     with pytest.raises(ValueError, match="float32"):
         sample(torch.zeros(2, 5, dtype=torch.bfloat16), keys(2))

@@ -156,11 +156,12 @@ def _invert(weights: Float[Tensor, "picked choices"], numbers: Float[Tensor, " p
 
     The sums are of whole numbers, in units of 2⁻⁴⁸ of the largest weight: exact in any order, so that every device sums
     alike and again (a GPU's running sums of floats do not repeat), and no choice of weight 0 is ever made, for a number
-    below 1 times the whole stays below it in float64.
+    below 1 times the whole stays below it in float64. Of what are no numbers it is the first.
     """
-    units = (weights * (UNITS / weights.amax(1, keepdim=True))).long()
+    units = (weights * (UNITS / weights.amax(1, keepdim=True))).nan_to_num().long()
     sums = units.cumsum(1).double()
-    return (sums <= numbers[:, None] * sums[:, -1:]).sum(1).clamp(max=weights.shape[1] - 1)
+    whole = sums[:, -1:]
+    return ((sums <= numbers[:, None] * whole) & (whole > 0)).sum(1)
 
 
 def _block_masses(logits: Float[Tensor, "picked vocab"]) -> Float[Tensor, "picked blocks"]:
