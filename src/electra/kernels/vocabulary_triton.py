@@ -138,7 +138,8 @@ def _inside(states, table, bias, blocks, out, vocabulary, dim: tl.constexpr, ste
 def _gradient(states, table, bias, targets, log_sums, weights, out, columns, picked, vocabulary, width,
               dim: tl.constexpr, step: tl.constexpr, positions: tl.constexpr, tile_size: tl.constexpr,
               upcast: tl.constexpr):  # fmt: skip
-    """(softmax − 1[target]) · weight, and its sums over the positions of a program."""
+    """(softmax − 1[target]) · weight, and its sums over the positions of a program. 0 beyond the vocabulary: a CPU's
+    product of bfloat16 takes numbers in pairs, and what stands behind an odd one must be a number."""
     rows, tile = tl.program_id(0) * positions + tl.arange(0, positions), tl.program_id(1)
     tokens = tile * tile_size + tl.arange(0, tile_size)
     logits = _logits(states, table, bias, rows, tokens, picked, vocabulary, dim, step, upcast)
@@ -150,7 +151,7 @@ def _gradient(states, table, bias, targets, log_sums, weights, out, columns, pic
     slopes = (tl.exp(logits - log_sum[:, None]) - tl.where(is_target, 1.0, 0.0)) * weight[:, None]
     slopes = tl.where(real[:, None], slopes, 0.0)
     at = rows[:, None].to(tl.int64) * width + tokens[None, :]
-    tl.store(out + at, slopes.to(out.dtype.element_ty), mask=real[:, None] & (tokens < vocabulary)[None, :])
+    tl.store(out + at, slopes.to(out.dtype.element_ty), mask=real[:, None])
     tl.store(columns + tl.program_id(0) * width + tokens, tl.sum(slopes, 0))
 
 
