@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from electra.engine.parallel import Parallel
 from electra.model.config import ClassicConfig, generator_config
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def scorers(options: argparse.Namespace) -> Iterator[tuple[str, Scorer]]:
     """Each model and its score."""
     if options.model:
-        yield options.model, load(Path(options.model), options.within_word)
+        yield options.model, load(Path(options.model), Parallel.local_device(), options.within_word)
         return
     torch.manual_seed(0)
     tokenizer, small = vocabularies.load(Path(options.tokenizer)), ClassicConfig()

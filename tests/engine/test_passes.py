@@ -12,7 +12,7 @@ from electra.errors import UserError
 @pytest.mark.parametrize("parallel", [Parallel(0, 1, torch.device("cpu")), Parallel(1, 2, torch.device("cuda"))])
 def test_where_nothing_can_be_recorded_it_is_said(parallel: Parallel) -> None:
     with pytest.raises(UserError, match=r"engine\.cuda_graphs: only for one process on a GPU"):
-        can_record(parallel)
+        can_record(parallel, torch.nn.Identity())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

@@ -42,8 +42,8 @@ def test_a_generator_that_always_says_the_same_is_known_by_its_word(
     pretrainer: Pretrainer, rows: Rows, prepared: Path
 ) -> None:
     train = Rows(Shards.open(prepared, "train"), Paper(), 32, seed=1)
-    uniform = identity_auc(pretrainer, train, rows, 60, 8)
+    uniform = identity_auc(pretrainer, train, rows, 60, 8, torch.device("cpu"))
     assert 0.7 < uniform < 0.999, "a fresh generator writes rare words"
     with torch.no_grad():
         pretrainer.corrupt.generator.tower.head.bias[999] = 50.0
-    assert identity_auc(pretrainer, train, rows, 60, 8) > 0.99
+    assert identity_auc(pretrainer, train, rows, 60, 8, torch.device("cpu")) > 0.99

@@ -33,6 +33,7 @@ CLASSIC = ClassicConfig(
 )
 MODERN = ModernConfig(vocab_size=200, hidden_size=32, layers=2, heads=2, intermediate_size=48, max_positions=32)
 LENGTH = 16
+CPU = torch.device("cpu")
 
 
 def texts(count: int, seed: int) -> list[str]:
@@ -89,7 +90,7 @@ def planted(tokenizer: word_pieces.Tokenizer) -> Planted:
 
 
 def test_the_layer_that_knows_is_found(tokenizer: word_pieces.Tokenizer) -> None:
-    found = probe(planted(tokenizer), tokenizer, of_parity(tokenizer, train=300, dev=200), LENGTH)
+    found = probe(planted(tokenizer), tokenizer, of_parity(tokenizer, train=300, dev=200), LENGTH, CPU)
     assert found["best_layer"] == 2 and found["best"] == found["layer 2"] == 1.0
     assert all(found[f"layer {layer}"] < 0.65 for layer in (0, 1, 3)) and found["all layers"] > 0.95
     assert 0.4 < found["majority"] < 0.65
@@ -97,15 +98,15 @@ def test_the_layer_that_knows_is_found(tokenizer: word_pieces.Tokenizer) -> None
 
 def test_figures_are_those_of_the_probe_and_repeat_themselves(tokenizer: word_pieces.Tokenizer) -> None:
     task, tower = of_parity(tokenizer, train=120, dev=80), reader(CLASSIC)
-    found, made = probe(tower, tokenizer, task, LENGTH), Probe(task, tokenizer, LENGTH)
-    assert made.figures(tower) == made.figures(tower) == {
+    found, made = probe(tower, tokenizer, task, LENGTH, CPU), Probe(task, tokenizer, LENGTH)
+    assert made.figures(tower, CPU) == made.figures(tower, CPU) == {
         "probe/best": found["best"],
         "probe/best_layer": found["best_layer"],
         "probe/last": found["layer 2"],
         "probe/majority": found["majority"],
     }  # fmt: skip
     turned = replace(task, splits={split: list(samples)[::-1] for split, samples in task.splits.items()})
-    assert probe(tower, tokenizer, turned, LENGTH) == found
+    assert probe(tower, tokenizer, turned, LENGTH, CPU) == found
 
 
 @pytest.mark.parametrize("config", [CLASSIC, MODERN], ids=["classic", "modern"])
@@ -114,7 +115,7 @@ def test_features_are_the_means_of_each_text_read_alone(
 ) -> None:
     tower = reader(config)
     asked: list[tuple[str, str | None]] = [(text, None) for text in texts(90, 1)] + [("w1 w2", "w3")]
-    found = features(tower, batches(asked, tokenizer, LENGTH))
+    found = features(tower, batches(asked, tokenizer, LENGTH), CPU)
     assert [layer.shape for layer in found] == [(91, size) for size in tower.sizes]
     for number in (0, 50, 90):
         (alone,) = batches([asked[number]], tokenizer, LENGTH)
@@ -176,9 +177,9 @@ def test_dev_judges_and_does_nothing_else(tokenizer: word_pieces.Tokenizer, monk
         return found
 
     monkeypatch.setattr(linear, "fit", noted)
-    one = probe(planted(tokenizer), tokenizer, task, LENGTH)
+    one = probe(planted(tokenizer), tokenizer, task, LENGTH, CPU)
     first, fits = fits, []
-    two = probe(planted(tokenizer), tokenizer, replace(task, splits=task.splits | {"dev": other}), LENGTH)
+    two = probe(planted(tokenizer), tokenizer, replace(task, splits=task.splits | {"dev": other}), LENGTH, CPU)
     assert first == fits and len(fits) == 5 * (len(linear.STRENGTHS) + 1), "four layers, and all of them"
     assert two["layer 2"] == 0.0 and all(two[name] == pytest.approx(1 - one[name]) for name in one if "layer " in name)
 
@@ -197,7 +198,7 @@ def test_without_dev_a_fifth_of_train_judges(tokenizer: word_pieces.Tokenizer) -
     assert len(set(task.splits["train"])) == 500
     made = Probe(task, tokenizer, LENGTH)
     assert len(made.gold) == 100 and len(made.targets) == 400 and made.held.sum() == 80
-    assert probe(planted(tokenizer), tokenizer, task, LENGTH)["best"] == 1.0
+    assert probe(planted(tokenizer), tokenizer, task, LENGTH, CPU)["best"] == 1.0
     unlabelled = replace(task, splits=task.splits | {"dev": [Sample("w1")]})
     assert len(Probe(unlabelled, tokenizer, LENGTH).gold) == 100
 
@@ -206,7 +207,7 @@ def test_most_bounds_both_splits(tokenizer: word_pieces.Tokenizer) -> None:
     task = of_parity(tokenizer, train=200, dev=100)
     small, other = (Probe(task, tokenizer, LENGTH, most=50, seed=seed) for seed in (0, 1))
     assert len(small.targets) == len(small.gold) == 50
-    assert small.figures(planted(tokenizer))["probe/best_layer"] == 2
+    assert small.figures(planted(tokenizer), CPU)["probe/best_layer"] == 2
     assert not torch.equal(small.train[0].ids, other.train[0].ids)
 
 
@@ -224,10 +225,10 @@ def test_training_goes_on_as_if_nobody_had_looked(
         monkeypatch.setitem(sys.modules, absent, None)
     tower, made = reader(CLASSIC), Probe(of_parity(tokenizer, train=60, dev=40), tokenizer, LENGTH)
     before, state = {name: value.clone() for name, value in tower.state_dict().items()}, torch.get_rng_state()
-    said = made.figures(tower)
+    said = made.figures(tower, CPU)
     for mode in (torch.no_grad, torch.inference_mode):
         with mode():
-            assert made.figures(tower) == said
+            assert made.figures(tower, CPU) == said
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(value, before[name]) for name, value in tower.state_dict().items())
     batch = made.train[0]
@@ -238,7 +239,7 @@ def test_training_goes_on_as_if_nobody_had_looked(
 def test_a_diverged_encoder_tells_nothing(tokenizer: word_pieces.Tokenizer) -> None:
     dead = reader(CLASSIC)
     nn.init.constant_(dead.encoder.layers[0].up.weight, float("nan"))
-    found = probe(dead, tokenizer, of_parity(tokenizer, train=120, dev=80), LENGTH)
+    found = probe(dead, tokenizer, of_parity(tokenizer, train=120, dev=80), LENGTH, CPU)
     assert found["layer 1"] == found["layer 2"] == found["majority"]
 
 
@@ -253,7 +254,7 @@ def test_scores_and_labels_are_read(tokenizer: word_pieces.Tokenizer, kind: Kind
 
     labels, metric = ((), "spearman") if kind == "score" else (("one", "two"), "micro-f1")
     task = Task("counts", kind, labels, (metric,), {"train": samples(500, 1), "dev": samples(200, 2)})
-    found = probe(reader(MODERN), tokenizer, task, LENGTH)
+    found = probe(reader(MODERN), tokenizer, task, LENGTH, CPU)
     assert WAYS[kind].metric == metric and found["best"] > 0.8
     assert found["majority"] == 0.0 if kind == "score" else 0.2 < found["majority"] < 0.5
 

@@ -20,6 +20,7 @@ from electra.text.batches import Rows
 from electra.text.layout import Paper
 from electra.text.shards import Shards
 
+CPU = torch.device("cpu")
 CONFIG = ClassicConfig(
     vocab_size=1000, hidden_size=32, layers=1, heads=2, intermediate_size=64, embedding_size=16, max_positions=32
 )
@@ -68,12 +69,12 @@ def test_recall_at_a_precision_is_the_most_that_can_be_had() -> None:
 @pytest.mark.parametrize("on", ["all", "chosen"])
 def test_it_reads_what_the_held_out_figures_count(rows: Rows, on: str) -> None:
     pretrainer = fresh(Electra(generator_width=0.5, detection_on=on))
-    scores, labels = scored(pretrainer, rows, 60, 8)
+    scores, labels = scored(pretrainer, rows, 60, 8, CPU)
     figures = held_out(pretrainer, rows, 60, 8, Parallel.alone())
     assert labels.mean() == pytest.approx(figures["discriminator/replaced_rate"])
     if on == "all":  # a fresh generator's samples are never right: the chosen positions are all replaced
         assert roc_auc_score(labels, scores) == pytest.approx(figures["discriminator/auc"], abs=0.01), "bins are coarse"
-    one, two = (retrieval(pretrainer, rows, 60, size) for size in (8, 13))
+    one, two = (retrieval(pretrainer, rows, 60, size, CPU) for size in (8, 13))
     assert one.average == pytest.approx(two.average, rel=1e-4) and one.chance == two.chance == labels.mean()
 
 
@@ -86,10 +87,10 @@ def test_a_detector_that_knows_finds_all(rows: Rows, monkeypatch: pytest.MonkeyP
     hidden = pretrainer.encoder.hidden
     monkeypatch.setattr(pretrainer.encoder, "hidden", lambda read, *rest: (ids.append(read), hidden(read, *rest))[1])
     monkeypatch.setattr(pretrainer.encoder, "detection_logits", lambda states: (ids[-1] == 999).double())
-    found = retrieval(pretrainer, rows, 60, 8)
+    found = retrieval(pretrainer, rows, 60, 8, CPU)
     assert found.average > 0.99 and found.recall_at(0.9) > 0.99
 
 
 def test_what_detects_nothing_is_told(rows: Rows) -> None:
     with pytest.raises(UserError, match="it detects nothing"):
-        retrieval(fresh(Mlm()), rows, 8, 8)
+        retrieval(fresh(Mlm()), rows, 8, 8, CPU)

@@ -19,6 +19,7 @@ from electra.tasks.sentence_scores import PseudoLogLikelihood, ReplacedTokens, U
 from electra.tasks.texts import rows
 from electra.text.tokenizer import Tokenizer, train
 
+CPU = torch.device("cpu")
 SIZES = {"vocab_size": 160, "hidden_size": 32, "layers": 2, "heads": 2, "intermediate_size": 64, "max_positions": 40}
 CONFIGS = [
     pytest.param(ClassicConfig(**SIZES, embedding_size=16), id="classic"),
@@ -115,13 +116,13 @@ def test_an_encoder_of_electric_is_scored_by_its_energies(tokenizer: Tokenizer, 
     with torch.no_grad():
         states = [model.hidden(*rows([ids], tokenizer)) for ids in tokenizer.encode(TEXTS)]
         read = [model.detection_logits(each)[0, 1:-1] for each in states]
-    found = load(tmp_path / "model")
+    found = load(tmp_path / "model", CPU)
     assert found.name == "minus energy"
     assert found.scores(TEXTS) == pytest.approx([-float(logits.double().sum()) for logits in read], abs=1e-4)
     huggingface.save(tmp_path / "model", model, tmp_path / "tokenizer", None, "electra")
-    assert load(tmp_path / "model").name == "replaced-token score"
+    assert load(tmp_path / "model", CPU).name == "replaced-token score"
     with pytest.raises(UserError, match="within-word"):
-        load(tmp_path / "model", within_word=True)
+        load(tmp_path / "model", CPU, within_word=True)
 
 
 def test_what_sentences_share_is_read_once(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +189,7 @@ def test_minicons_agrees(config, within_word, metric, tokenizer: Tokenizer, tmp_
     texts = [text for text in SENTENCES if "[MASK]" not in text]  # theirs reads it as the token
     tokenizer.save(tmp_path / "tokenizer")
     huggingface.save(tmp_path / "model", tower(config), tmp_path / "tokenizer", None)
-    found = load(tmp_path / "model", within_word).scores(texts)
+    found = load(tmp_path / "model", CPU, within_word).scores(texts)
     assert found == pytest.approx(by_minicons(tmp_path / "model", texts, metric), abs=1e-3)
 
 
@@ -212,7 +213,7 @@ def test_a_masked_model_of_transformers_is_scored_too(bert: BertConfig, tokenize
         row[0, place + 1] = special["mask"]
         with torch.no_grad():
             wanted += model(row).logits[0, place + 1].log_softmax(0)[token].item()
-    reads = load(tmp_path)
+    reads = load(tmp_path, CPU)
     assert reads.scores(["the cats annoy tim"]) == pytest.approx([wanted], abs=1e-4)
     with pytest.raises(Unreadable, match="39 tokens, but the model reads 38"):
         reads.scores(["cats " * 39])
@@ -222,4 +223,4 @@ def test_a_model_without_a_head_for_tokens_is_refused(bert: BertConfig, tokenize
     tokenizer.save(tmp_path)
     BertModel(bert).save_pretrained(tmp_path)
     with pytest.raises(UserError, match=r"no masked language model: its weights lack cls\.predictions"):
-        load(tmp_path)
+        load(tmp_path, CPU)

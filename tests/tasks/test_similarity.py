@@ -17,6 +17,7 @@ from electra.tasks.samples import Sample, Task
 from electra.tasks.similarity import cosine, similarity
 from electra.text import tokenizer as word_pieces
 
+CPU = torch.device("cpu")
 CONFIG = ClassicConfig(
     vocab_size=200, hidden_size=32, layers=2, heads=2, intermediate_size=64, embedding_size=16, max_positions=32
 )
@@ -66,10 +67,10 @@ def test_it_is_what_a_loop_computes(tokenizer: word_pieces.Tokenizer, reader: Ou
             found.append(float(torch.cosine_similarity(one, two, dim=0)))
     gold = [sample.label for sample in task.splits["dev"]]
     wanted = {layer: stats.spearmanr(gold, found)[0] for layer, found in enumerate(cosines)}
-    found = similarity(reader, tokenizer, task, 16)
+    found = similarity(reader, tokenizer, task, 16, CPU)
     assert found == pytest.approx(wanted, abs=2e-3), "equal texts' cosines are 1 but for rounding"
     assert found[0] > 0.2, "words in common show in the embeddings"
-    assert similarity(reader, tokenizer, task, 16, layers=(1,)) == {1: found[1]}
+    assert similarity(reader, tokenizer, task, 16, CPU, layers=(1,)) == {1: found[1]}
 
 
 def test_nothing_is_like_nothing() -> None:
@@ -80,10 +81,10 @@ def test_nothing_is_like_nothing() -> None:
 def test_what_cannot_be_asked_is_told(tokenizer: word_pieces.Tokenizer, reader: Ours) -> None:
     task = of_pairs(5)
     with pytest.raises(UserError, match="layer 3: this encoder has 0"):
-        similarity(reader, tokenizer, task, 16, layers=(1, 3))
+        similarity(reader, tokenizer, task, 16, CPU, layers=(1, 3))
     alone = Task("alone", "score", (), ("spearman",), {"dev": [Sample("w1", label=1.0)]})
     classes = Task("classes", "class", ("a", "b"), ("accuracy",), {"dev": [Sample("w1", "w2", 1)]})
     train = Task("train", "score", (), ("spearman",), {"train": task.splits["dev"]})
     for wrong in (alone, classes, train):
         with pytest.raises(UserError, match=f"{wrong.name}: similarity needs a dev split of pairs"):
-            similarity(reader, tokenizer, wrong, 16)
+            similarity(reader, tokenizer, wrong, 16, CPU)

@@ -49,7 +49,8 @@ def batch() -> Batch:
     text = torch.tensor([[first + tokens + 1] for first, tokens, *_ in SHAPES])
     zeros = torch.zeros(len(SHAPES), LENGTH, dtype=torch.int64)
     documents = (torch.arange(LENGTH) < text).long()
-    return Batch(zeros, zeros, zeros, documents, zeros[:, :2].int(), spans.targets(found, LENGTH), len(found))
+    count = torch.tensor(len(found))
+    return Batch(zeros, zeros, zeros, documents, zeros[:, :2].int(), spans.targets(found, LENGTH), count)
 
 
 def conditioned(answerability: bool = True) -> spans.ConditionedSpans:
@@ -124,7 +125,7 @@ def test_conditioned_scores_and_loss_by_hand() -> None:
     assert found.scores[0] == pytest.approx(float(best[place] + F.logsigmoid(logit)), abs=1e-5)
     assert found.null == pytest.approx(-float(logit), abs=1e-5) and found.rival == 0
     one = Batch(**{name: getattr(given, name)[:1] for name in ("ids", "positions", "segments", "documents", "address")},
-                targets={name: value[:1] for name, value in given.targets.items()}, count=1)  # fmt: skip
+                targets={name: value[:1] for name, value in given.targets.items()}, count=torch.tensor(1))  # fmt: skip
     expected = -best[start, end] / 2 - 0.5 * F.logsigmoid(logit)
     torch.testing.assert_close(head.loss([hidden[:1]], one, None), expected)
 

@@ -21,6 +21,7 @@ from electra.tasks.problem import FineTuned, FineTuning, Problem
 from electra.tasks.spans import Found
 from electra.text import tokenizer as word_pieces
 
+CPU = torch.device("cpu")
 CONTEXT = "The café—opened in 1889, by “Ana” Bo\u0308ll—sold  tea. In 1889 rain fell."
 
 
@@ -246,7 +247,7 @@ def test_eight_questions_are_learned(tmp_path: Path, head: Any, unanswerable: bo
         optimizer.step()
         if loss < 0.02:
             break
-    predictions = problem.predictions("dev", dev.examples, net.answers(dev))
+    predictions = problem.predictions("dev", dev.examples, net.answers(dev, CPU))
     said = problem.judge("dev", predictions)
     assert (said["exact"], said["f1"]) == (1.0, 1.0)
     assert set(said) == {"exact", "f1"} | ({"best_exact", "best_f1", "threshold"} if unanswerable else set())
@@ -272,6 +273,6 @@ def test_a_context_without_tokens_has_an_answer_of_nothing(tmp_path: Path) -> No
     examples = problem.examples("dev", tokenizer, 32)
     reader = Ours(Tower.detection(config := ClassicConfig(vocab_size=tokenizer.size), build_embeddings(config)))
     net = FineTuned(reader, problem.head(reader, FineTuning(head="transformers")), seed=0)
-    found = net.answers(Labelled(examples, problem.targets, tokenizer.ids["pad"], 8, seed=0))
+    found = net.answers(Labelled(examples, problem.targets, tokenizer.ids["pad"], 8, seed=0), CPU)
     last = problem.predictions("dev", examples, found)[-1]
     assert (last["text"], last["n_best"], last["score_null_minus_best"]) == ("", [], 0.0)

@@ -20,6 +20,7 @@ from electra.tasks.tagging import NOTHING, Owned, Sentence, Tagging, pieces, win
 from electra.text import tokenizer as vocabularies
 from electra.text.tokenizer import Tokenizer
 
+CPU = torch.device("cpu")
 TEXTS = ["the quick brown fox jumps over the lazy dog", "in New York and in Los Angeles a dog sees the fox"] * 4
 URL = "https://example.org/" + "a-very-long-path/" * 12 + "?q=%20%F0%9F%A6%8A"
 ODD = ["\x07", "\u00a0", "\u3000", "\u200d", "\u00ad", "a b", "[CLS]", "[UNK]", URL]
@@ -156,7 +157,7 @@ def fitted(task: Tagging, tokenizer: Tokenizer, length: int, steps: int) -> dict
         loss.backward()
         adam.step()
     assert statistics["task"][1] == sum(len(sentence.words) for sentence in task.sentences["train"])
-    return task.judge("train", task.predictions("train", examples, net.answers(source)))
+    return task.judge("train", task.predictions("train", examples, net.answers(source, CPU)))
 
 
 @pytest.mark.parametrize("length", [128, 10])

@@ -27,7 +27,10 @@ def ready(module: nn.Module, compile: Compile, recomputes: bool, precision: Prec
     Raises:
         UserError: nothing in it can recompute.
     """
-    recompute(module, recomputes)
+    if recomputes:
+        can_recompute(module)
+    for encoder in encoders(module):
+        encoder.recomputes = recomputes
     fuse(module, kernels(compile, precision, device))
     if compiles(compile, device):
         layer_by_layer(module)
@@ -74,10 +77,12 @@ def compiles(compile: Compile, device: torch.device) -> bool:
     return any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++")))
 
 
-def recompute(module: nn.Module, wanted: bool) -> None:
-    """Say to the encoders in a module whether they recompute. Raises ``UserError`` where there is none of ours."""
-    encoders = [part for part in module.modules() if isinstance(part, Layered)]
-    if wanted and not encoders:
+def encoders(module: nn.Module) -> list[Layered]:
+    """Those of ours in a module."""
+    return [part for part in module.modules() if isinstance(part, Layered)]
+
+
+def can_recompute(module: nn.Module) -> None:
+    """Raise ``UserError`` for a module without an encoder of ours."""
+    if not encoders(module):
         raise UserError("engine.activation_checkpointing: only for encoders of electra, not for other model classes")
-    for encoder in encoders:
-        encoder.recomputes = wanted

@@ -226,7 +226,7 @@ class Optimizer:
             if name not in self.parameters:
                 raise UserError(f"optimizer state for {name!r}, which is no parameter of this model")
             value = self.parameters[name].value
-            owner[id(value)].state[value][what] = tensor.to(value.device) if tensor.dim() else tensor
+            owner[id(value)].state[value][what] = tensor.to(value.device)  # counts of steps too: AdamW is fused
 
 
 def adam(config: AdamW | GoogleAdam, parameters: list[Parameter]) -> torch.optim.Optimizer:

@@ -2,10 +2,12 @@
 
 import contextlib
 import ctypes
+import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from typing import Any, Literal, TypeVar
 
@@ -18,6 +20,7 @@ TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # malloc.h
 MEASURED, TURNS = 768, 5  # size of the products that are timed, and how often
 WORTH = 1.5  # times as fast, at least: matrix units are three times and more, and a machine's noise is less
 KEPT = 1 << 30  # bytes of free memory that stay with the process
+PATIENCE = timedelta(minutes=30)  # for a process that has died or does something else; the first alone saves and probes
 Precision = Literal["auto", "float32", "bfloat16"]
 Ref = TypeVar("Ref")
 
@@ -30,6 +33,14 @@ class Parallel:
     world: int
     device: torch.device
 
+    @staticmethod
+    def local_device(number: int = 0) -> torch.device:
+        """Where a process of this machine computes: on the GPU of its ``number``, or on the CPU where there is none.
+
+        The only place where a device is chosen: whatever reads or trains is given this one.
+        """
+        return torch.device("cuda", number) if torch.cuda.is_available() else torch.device("cpu")
+
     @classmethod
     def start(cls) -> "Parallel":
         """Join the other processes where ``torchrun`` started several, else compute alone."""
@@ -37,17 +48,20 @@ class Parallel:
             int(os.environ.get(name, default))
             for name, default in (("WORLD_SIZE", "1"), ("RANK", "0"), ("LOCAL_RANK", "0"))
         )
-        device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
+        device = cls.local_device(local)
         start_threads()
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # or every process would begin a context on the first GPU too
         if world > 1 and not torch.distributed.is_initialized():
-            torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            backend, bound = ("nccl", device) if device.type == "cuda" else ("gloo", None)
+            torch.distributed.init_process_group(backend, timeout=PATIENCE, device_id=bound)
         return cls(rank, world, device)
 
     @classmethod
     def alone(cls) -> "Parallel":
         """One process, whatever the environment says."""
         start_threads()
-        return cls(0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        return cls(0, 1, cls.local_device())
 
     @property
     def first(self) -> bool:
@@ -66,17 +80,55 @@ class Parallel:
         return [mine[start : start + size] for start in range(0, own, size)]
 
     def sum(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Each tensor summed over all processes."""
-        if self.world > 1:
-            for tensor in tensors.values():
-                torch.distributed.all_reduce(tensor)
-        return dict(tensors)
+        """Each tensor summed over all processes, on this one's device; what is given stays as it is."""
+        if self.world == 1:
+            return {name: tensor.to(self.device) for name, tensor in tensors.items()}
+        sums = {name: tensor.to(self.device, copy=True) for name, tensor in tensors.items()}
+        for tensor in sums.values():
+            torch.distributed.all_reduce(tensor)
+        return sums
 
     def any(self, said: bool) -> bool:
         """Whether one of the processes says so; the same answer in all. One process alone waits for no GPU."""
         if self.world == 1:
             return said
-        return bool(self.sum({"said": torch.tensor(float(said), device=self.device)})["said"])
+        return bool(self.sum({"said": torch.tensor(float(said))})["said"])
+
+    def of_first(self, make: Callable[[], Any]) -> Any:
+        """What ``make`` gives in the first process, as JSON takes it, in all of them; the others call nothing.
+
+        Raises:
+            UserError: that of the first process, in all of them.
+        """
+        if self.world == 1:
+            return make()
+        told: dict[str, Any] = {}
+        if self.first:
+            try:
+                told = {"value": make()}
+            except UserError as error:
+                told = {"error": str(error)}
+        content = torch.tensor(list(json.dumps(told).encode()), dtype=torch.uint8, device=self.device)
+        size = torch.tensor([len(content)], device=self.device)
+        torch.distributed.broadcast(size, 0)
+        content = content if self.first else content.new_empty(int(size))
+        torch.distributed.broadcast(content, 0)
+        told = json.loads(bytes(content.tolist()))
+        if "error" in told:
+            raise UserError(told["error"])
+        return told["value"]
+
+    def tensors_of_first(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The first process's tensors, by name, in all of them; where there are several, on their devices."""
+        if self.world == 1:
+            return dict(tensors)
+        kinds = self.of_first(lambda: {name: (str(t.dtype), list(t.shape)) for name, t in tensors.items()})
+        found = {}
+        for name, (number, shape) in kinds.items():
+            empty = torch.empty(shape, dtype=getattr(torch, number.removeprefix("torch.")), device=self.device)
+            found[name] = tensors[name].to(self.device).contiguous() if self.first else empty
+            torch.distributed.broadcast(found[name], 0)
+        return found
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """The module with its gradients averaged over processes."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from electra.engine.parallel import Parallel, Precision, autocast
 from electra.errors import UserError
+from electra.model.encoder import Layered
 
 WARM_UP = 3  # passes before a recording: what is compiled, tuned or allocated once must be so by then
 
@@ -59,7 +60,7 @@ class Recorded:
         """Make the graph, of copies of what is given: a replay reads where the recording did."""
         self.given = {name: value.clone() for name, value in given.items()}
         asked = (
-            type(batch)(**{name: self.given[name] for name in batch.tensors()}),
+            batch.replaced({name: self.given[name] for name in batch.tensors()}),
             {name: self.given[f"divisors {name}"] for name in divisors},
             self.given[""],
         )
@@ -71,16 +72,21 @@ class Recorded:
         torch.cuda.current_stream().wait_stream(aside)
         self.gradients = [(p, p.grad) for p in self.parameters if p.grad is not None]
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
+        # Meanwhile a thread uploads the next step's rows, by calls that a recording forbids to its own thread alone.
+        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
             self.sums = self.passes(*asked)
         for p, _ in self.gradients:
             p.grad = None
 
 
-def can_record(parallel: Parallel) -> None:
-    """Raise ``UserError`` where no CUDA graph can be recorded."""
+def can_record(parallel: Parallel, module: nn.Module) -> None:
+    """Raise ``UserError`` where no CUDA graph can be recorded of a module's passes."""
     if parallel.device.type != "cuda" or parallel.world > 1:
         raise UserError("engine.cuda_graphs: only for one process on a GPU")
+    if not any(isinstance(part, Layered) for part in module.modules()):
+        raise UserError(
+            "engine.cuda_graphs: only for encoders of electra; that of other model classes seeds its dropout anew"
+        )
 
 
 def shapes(given: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:

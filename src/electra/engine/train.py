@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 import signal
 import statistics
 import threading
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from electra.engine import checkpoint
 from electra.engine.ahead import Ahead
-from electra.engine.compiling import Compile, ready, say
+from electra.engine.compiling import Compile, can_recompute, kernels, ready, say
 from electra.engine.optim import Optimizer, OptimizerConfig, Parameter, Schedule
 from electra.engine.parallel import Parallel, Precision, chosen, flushing
 from electra.engine.passes import Passes, Recorded, can_record
@@ -35,7 +36,8 @@ class Source(Protocol):
         """References to the next ``rows`` rows, and the place after them."""
 
     def batch(self, refs: Sequence) -> Any:
-        """The rows as tensors; has ``.to(device)`` and, for a dump, ``.tensors()``."""
+        """The rows as tensors: has ``.to(device)``, ``.tensors()`` by name, and ``.replaced(tensors)``: the same of
+        others."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,8 @@ def train(
 def repeat(everywhere: bool, device: torch.device) -> None:
     """Have kernels repeat bit for bit: always on a CPU, where compiled gradients of embeddings were else added by
     several threads in the order in which they come; ``everywhere`` if that is asked for."""
+    if everywhere and device.type == "cuda":  # read once, by the process's first product
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(everywhere or device.type == "cpu", warn_only=not everywhere)
     # Nothing here reads what it has not written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -182,9 +186,12 @@ class Loop:
         self.stages, self.config, self.schedule = stages, optimizer, schedule
         self.engine, self.parallel, self.folder, self.recorder = engine, parallel, folder, recorder
         self.state, self.stopping = State(), False
-        found = checkpoint.latest(folder) if folder else None
+        for stage in stages:
+            can_run(engine, stage.module, parallel)
+        # The first process says where the run goes on: the others may see another folder.
+        found = parallel.of_first(lambda: str((folder and checkpoint.latest(folder)) or ""))
         if found:
-            self.restore(found)
+            self.restore(Path(found))
         else:
             self.enter(stages[0])
         self.stages, self.schedule = scaled(stages, schedule, self.state.scale)
@@ -194,14 +201,13 @@ class Loop:
         self.lap = (time.monotonic(), self.state.tokens)
 
     def enter(self, stage: Stage) -> None:
-        """Make a stage's module the one that is trained, by an optimizer that remembers nothing."""
-        self.module: Any = stage.module  # with counts() and figures()
+        """Make a stage's module the one that is trained, on our device, by an optimizer that remembers nothing."""
+        self.module: Any = stage.module.to(self.parallel.device)  # with counts() and figures()
         self.optimizer = self.fresh_optimizer(stage)
         how, device = self.engine, self.parallel.device
         called = ready(stage.module, how.compile, how.activation_checkpointing, how.precision, device)
         self.passes: Passes | Recorded = Passes(self.parallel.wrap(called), how.precision, self.parallel)
         if how.cuda_graphs:
-            can_record(self.parallel)
             self.passes = Recorded(self.passes, [p.value for p in stage.parameters])
         if self.parallel.first:
             say(how.compile, device)
@@ -232,13 +238,12 @@ class Loop:
         if state.phase_step == 0:
             state.place = asdict(stage.source.start)
         batches, place = self.ahead.take(stage, type(stage.source.start)(**state.place))
-        progress = torch.tensor(stage.progress(state.phase_step))
+        progress = torch.full((), stage.progress(state.phase_step), device=self.parallel.device)
         counts = self.counts(batches, progress)
         # DDP averages gradients over processes; a sum is wanted, so each loss is made that much larger.
         divisors = {name: count.clamp(min=1) / self.parallel.world for name, count in counts.items()}
-        device = self.parallel.device
         for batch in batches:
-            sums = self.passes(batch.to(device), divisors, progress.to(device), batch is not batches[-1])
+            sums = self.passes(batch, divisors, progress, batch is not batches[-1])
             for name, value in sums.items():
                 self.sums[name] = self.sums[name] + value.double() if name in self.sums else value.double()
         self.gradients = self.optimizer.gradients()
@@ -254,9 +259,10 @@ class Loop:
         self.stopping = self.parallel.any(stop)
 
     def batches(self, stage: Stage, place: Any) -> tuple[list, Any]:
-        """This process's micro-batches of the step at a place, and the place after it."""
+        """This process's micro-batches of the step at a place, on its device, and the place after it."""
         refs, after = stage.source.take(place, stage.rows)
-        return [stage.source.batch(part) for part in self.parallel.share(refs, self.engine.micro_rows)], after
+        parts = self.parallel.share(refs, self.engine.micro_rows)
+        return [stage.source.batch(part).to(self.parallel.device) for part in parts], after
 
     def fit(self, seconds: float, tries: int = 12) -> None:
         """Scale the run to ``seconds`` from now by the median of a few steps, which are then undone."""
@@ -270,9 +276,8 @@ class Loop:
         with torch.no_grad():
             for p, value in zip(first.parameters, before, strict=True):
                 p.value.copy_(value)
-        left = self.parallel.sum(
-            {"left": torch.tensor((seconds - (time.monotonic() - began)) / statistics.median(laps))}
-        )["left"]
+        steps_left = (seconds - (time.monotonic() - began)) / statistics.median(laps)
+        left = self.parallel.sum({"left": torch.tensor(steps_left)})["left"]
         # A step of another stage takes longer in proportion to its operations, where they are counted.
         lengths = [stage.steps * (stage.flops / first.flops if first.flops else 1.0) for stage in self.stages]
         scale = max(float(left) / self.parallel.world, 1.0) / sum(lengths)
@@ -290,8 +295,7 @@ class Loop:
         sums: dict[str, Tensor] = {}
         for batch in batches:
             for name, count in self.module.counts(batch, progress).items():
-                here = count.to(self.parallel.device, torch.float32)
-                sums[name] = sums[name] + here if name in sums else here
+                sums[name] = sums[name] + count.float() if name in sums else count.float()
         return self.parallel.sum(sums)
 
     def header(self, split: str) -> dict[str, object]:
@@ -332,16 +336,26 @@ class Loop:
         self.parallel.wait()
 
     def restore(self, found: Path) -> None:
-        """Take weights, optimizer and state from a checkpoint."""
-        tensors, optimizer, state = checkpoint.load(found)
+        """Take weights, optimizer and state from a checkpoint, which the first process reads."""
+        tensors: dict[str, Tensor] = {}
+        optimizer: dict[str, Tensor] = {}
+
+        def read() -> dict[str, Any]:
+            weights, moments, state = checkpoint.load(found)
+            tensors.update(weights)
+            optimizer.update(moments)
+            return state
+
+        state = self.parallel.of_first(read)
         self.enter(self.stages[min(state["phase"], len(self.stages) - 1)])
         parameters = dict(self.module.named_parameters())
+        tensors = self.parallel.tensors_of_first(tensors)
         same_names(set(tensors), set(parameters), str(found))
         with torch.no_grad():
             for name, value in parameters.items():
                 value.copy_(tensors[name])
         self.state = State(**state)
-        self.optimizer.load_state(optimizer)
+        self.optimizer.load_state(self.parallel.tensors_of_first(optimizer))
 
     def not_finite(self, batches: Sequence) -> UserError:
         """The error for a gradient that is not finite, with the rows that gave it kept for a look."""
@@ -365,6 +379,19 @@ def scaled(stages: Sequence[Stage], schedule: Schedule, scale: float) -> tuple[l
     longer = lambda steps: max(1, round(steps * scale)) if steps else 0  # noqa: E731
     stretched = [replace(s, steps=longer(s.steps), offset=longer(s.offset), span=longer(s.span)) for s in stages]
     return stretched, replace(schedule, warmup=longer(schedule.warmup))
+
+
+def can_run(engine: Engine, module: nn.Module, parallel: Parallel) -> None:
+    """Raise ``UserError`` for what the engine is asked and cannot do with a module: before anything is written."""
+    if engine.activation_checkpointing:
+        can_recompute(module)
+    if engine.cuda_graphs:
+        can_record(parallel, module)
+        if engine.activation_checkpointing and not kernels(engine.compile, engine.precision, parallel.device):
+            raise UserError(
+                "engine.cuda_graphs with engine.activation_checkpointing: only compiled; PyTorch's own attention draws "
+                "its dropout from a generator, which cannot be set back inside a recording"
+            )
 
 
 def covers(module: nn.Module, parameters: Sequence[Parameter]) -> None:

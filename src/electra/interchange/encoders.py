@@ -89,6 +89,8 @@ class Theirs(nn.Module):
         self.sizes = [config.hidden_size] * (config.num_hidden_layers + 1)
         self.longest = config.max_position_embeddings - (config.model_type in OFFSET) * 2
         self.segments = getattr(config, "type_vocab_size", 0) > 1
+        if isinstance(pooler := getattr(model, "pooler", None), nn.Module):
+            pooler.requires_grad_(False)  # it reads the last states, which are what is asked for: nothing reaches it
 
     def read(self, inputs: Inputs, keys: Int[Tensor, " rows"] | None) -> list[Tensor]:
         """See ``Reader``."""

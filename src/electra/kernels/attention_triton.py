@@ -9,6 +9,7 @@ The backward pass computes the probabilities again, twice: for the queries' grad
 so that no sum depends on the order in which programs run.
 """
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -196,10 +197,11 @@ def forward(
     """Fill ``out`` and ``sums``: see ``attention_fused.attend``."""
     numbers, compiled_for = sizes(q, drops)
     grid = (q.shape[0] * q.shape[1], triton.cdiv(q.shape[2], BLOCK))
-    _forward[grid](
-        q, k, v, out, sums, documents, words, *strides(q, k, v, out), *numbers, **compiled_for, reach=reach, back=back,
-        ahead=ahead,
-    )  # fmt: skip
+    with torch.cuda.device_of(q):  # Triton launches on the current device, wherever the tensors are
+        _forward[grid](
+            q, k, v, out, sums, documents, words, *strides(q, k, v, out), *numbers, **compiled_for, reach=reach,
+            back=back, ahead=ahead,
+        )  # fmt: skip
 
 
 def backward(
@@ -212,8 +214,9 @@ def backward(
     grid = (q.shape[0] * q.shape[1], triton.cdiv(q.shape[2], BLOCK))
     sides = {"reach": reach, "back": back, "ahead": ahead}
     given = *strides(q, k, v, slopes, of_q), *numbers
-    _of_queries[grid](q, k, v, slopes, sums, shared, of_q, documents, words, *given, **compiled_for, **sides)
-    _of_keys[grid](q, k, v, slopes, sums, shared, of_k, of_v, documents, words, *given, **compiled_for, **sides)
+    with torch.cuda.device_of(q):
+        _of_queries[grid](q, k, v, slopes, sums, shared, of_q, documents, words, *given, **compiled_for, **sides)
+        _of_keys[grid](q, k, v, slopes, sums, shared, of_k, of_v, documents, words, *given, **compiled_for, **sides)
 
 
 def strides(*tensors: Tensor) -> list[tuple[int, ...]]:

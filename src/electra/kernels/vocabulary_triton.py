@@ -182,10 +182,11 @@ def tiles(
     masses, best, drawn = (states.new_empty((picked, count), dtype=torch.float32) for _ in range(3))
     best_at = states.new_empty((picked, count), dtype=torch.int32)
     right = states.new_empty(picked, dtype=torch.float32)
-    _tiles[(triton.cdiv(picked, POSITIONS), count)](
-        states, table, bias, targets, temperature, masses, drawn, best, best_at, right, picked, vocabulary, count,
-        apart=apart, never=never, **matrix_sizes(states),
-    )  # fmt: skip
+    with torch.cuda.device_of(states):  # Triton launches on the current device, wherever the tensors are
+        _tiles[(triton.cdiv(picked, POSITIONS), count)](
+            states, table, bias, targets, temperature, masses, drawn, best, best_at, right, picked, vocabulary, count,
+            apart=apart, never=never, **matrix_sizes(states),
+        )  # fmt: skip
     log_sums = masses.logsumexp(1)
     likeliest = best_at.gather(1, best.argmax(1, keepdim=True)).squeeze(1).long()
     return log_sums - right, log_sums, likeliest, drawn if apart else masses
@@ -217,9 +218,10 @@ def gradients(
         blocks = triton.cdiv(len(part), POSITIONS)
         columns = states.new_empty((blocks, width), dtype=torch.float32)
         given = (each[start : start + chunk] for each in (targets, log_sums, weights))
-        _gradient[(blocks, count)](
-            part, table, bias, *given, slopes, columns, len(part), vocabulary, width, **matrix_sizes(states)
-        )
+        with torch.cuda.device_of(states):
+            _gradient[(blocks, count)](
+                part, table, bias, *given, slopes, columns, len(part), vocabulary, width, **matrix_sizes(states)
+            )
         found = slopes[: len(part), :vocabulary]
         torch.mm(found, table, out=of_states[start : start + chunk])
         of_table += found.mT @ part
@@ -249,7 +251,8 @@ tiles.register_autograd(_backward, setup_context=_keep)
 def inside(states: Tensor, table: Tensor, bias: Tensor, blocks: Tensor) -> Tensor:
     """float32 [picked, TILE]: the logits of one tile for each position; −∞ beyond the vocabulary."""
     out = states.new_empty((states.shape[0], TILE), dtype=torch.float32)
-    _inside[(states.shape[0],)](states, table, bias, blocks, out, table.shape[0], **sizes(states))
+    with torch.cuda.device_of(states):
+        _inside[(states.shape[0],)](states, table, bias, blocks, out, table.shape[0], **sizes(states))
     return out
 
 

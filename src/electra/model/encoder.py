@@ -33,7 +33,9 @@ class Layered(nn.Module):
     def through(self, layer: nn.Module, *given: Any) -> Tensor:
         """What the layer makes of what it is given."""
         if self.recomputes and torch.is_grad_enabled():
-            return checkpoint(layer, *given, use_reentrant=False)
+            # Setting torch's generator back is no part of a CUDA graph, and only PyTorch's attention draws from it.
+            draws = layer.kernels != "cuda"
+            return checkpoint(layer, *given, use_reentrant=False, preserve_rng_state=draws)
         return layer(*given)
 
 

@@ -140,6 +140,12 @@ class WithReplacement(Mask):
     loss, and where two tokens are written the floor of their ids' mean comes to stand.
     """
 
+    def __init__(self, mask_id: int, rate: float, replace_rate: float, rate_end: float = 0.0):
+        super().__init__(mask_id, rate, replace_rate, rate_end)
+        self.columns: Tensor
+        # A buffer, for it must be read (see ``kernels.random``), and on the device where nothing waits for a copy.
+        self.register_buffer("columns", COLUMNS, persistent=False)
+
     def choose(self, batch: Batch, keys: Int[Tensor, " rows"], progress: Float[Tensor, ""]) -> Choice:
         """See ``Mask``."""
         wanted, room = self.wanted(batch, progress), self.slots(batch.ids.shape[1])
@@ -150,7 +156,7 @@ class WithReplacement(Mask):
 
     def names(self, chosen: Int[Tensor, "rows slots"]) -> Int[Tensor, "rows slots"]:
         """See ``Mask``. A position that is drawn twice is sampled twice."""
-        return COLUMNS[: chosen.shape[1]].to(chosen.device).expand_as(chosen)
+        return self.columns[: chosen.shape[1]].expand_as(chosen)
 
     def write(
         self,

@@ -43,9 +43,10 @@ def classify(
     )
     steps = max(1, round(tuning.epochs * len(texts) / tuning.rows))
     stage = Stage(net, parameters_of(net, tuning), train_source, steps, tuning.rows, 0, 0)
+    parallel = Parallel.alone()
     train(
         [stage], tuning.optimizer, Linear(warmup=round(tuning.warmup * steps)),
-        Engine(compile="never", log_every=0, save_every=0), Parallel.alone(),
+        Engine(compile="never", log_every=0, save_every=0), parallel,
     )  # fmt: skip
-    answers = net.answers(test_source)
+    answers = net.answers(test_source, parallel.device)
     return [int(name) for name in problem.predictions("test", test_source.examples, answers)]

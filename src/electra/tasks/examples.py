@@ -11,6 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from electra.interchange.encoders import Inputs
+from electra.text.batches import moved
 from electra.text.tokenizer import Tokenizer
 
 WINDOW = 50  # batches that are drawn together and sorted by length
@@ -33,7 +34,7 @@ class Example:
 class Batch:
     """Examples as tensors, padded to the longest. ``documents``: 1 is text, 0 padding. ``address``: (epoch, number).
 
-    ``targets``: what the problem makes of its examples' targets; ``count``: how many of them the loss counts.
+    ``targets``: what the problem makes of its examples' targets; ``count``, int64: how many of them the loss counts.
     """
 
     ids: Int[Tensor, "rows length"]
@@ -42,7 +43,7 @@ class Batch:
     documents: Int[Tensor, "rows length"]
     address: Int[Tensor, "rows 2"]
     targets: Mapping[str, Tensor]
-    count: int
+    count: Int[Tensor, ""]
 
     @property
     def inputs(self) -> Inputs:
@@ -51,14 +52,17 @@ class Batch:
 
     def tensors(self) -> dict[str, Tensor]:
         """All of it by name."""
-        names = ("ids", "positions", "segments", "documents", "address")
+        names = ("ids", "positions", "segments", "documents", "address", "count")
         return {name: getattr(self, name) for name in names} | dict(self.targets)
 
     def to(self, device: torch.device) -> "Batch":
         """The same on a device."""
-        moved = {name: value.to(device, non_blocking=True) for name, value in self.tensors().items()}
-        return Batch(**{k: v for k, v in moved.items() if k not in self.targets}, count=self.count,
-                     targets={name: moved[name] for name in self.targets})  # fmt: skip
+        return self.replaced({name: moved(value, device) for name, value in self.tensors().items()})
+
+    def replaced(self, tensors: Mapping[str, Tensor]) -> "Batch":
+        """The same with other tensors, named as ``tensors`` names them."""
+        targets = {name: tensors[name] for name in self.targets}
+        return Batch(**{name: value for name, value in tensors.items() if name not in targets}, targets=targets)
 
 
 # (examples, length of the batch) → tensors by name, whose first axis is the examples, and how many targets count
@@ -131,7 +135,8 @@ class Labelled:
             documents[row, : len(example.ids)] = 1
         targets, count = self.targets(chosen, length)
         address = torch.tensor([(ref.epoch, ref.number) for ref in refs], dtype=torch.int32)
-        return Batch(ids, torch.arange(length).expand_as(ids), segments, documents, address, targets, count)
+        positions = torch.arange(length).expand_as(ids)
+        return Batch(ids, positions, segments, documents, address, targets, torch.tensor(count))
 
     def by_length(self, at_once: int) -> list[list[Ref]]:
         """All examples once, in batches of at most ``at_once``, those of like length together."""

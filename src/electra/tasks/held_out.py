@@ -24,14 +24,18 @@ def held_out(
     precision: Precision = "float32",
 ) -> dict[str, float]:
     """The figures of at most ``count`` held-out rows, without dropout; every process evaluates its share."""
-    refs = list(itertools.islice(rows.epoch_refs(0), count))[parallel.rank :: parallel.world]
+    pretrainer.to(parallel.device)
+    refs = list(itertools.islice(rows.epoch_refs(0), count))
+    own = refs[parallel.rank :: parallel.world]
     sums: dict[str, Tensor] = {}
-    for part in batches(refs, batch_rows):
+    # Who has no row reads the first to know which sums there are, and adds nothing to them.
+    for part in batches(own or refs[:1], batch_rows):
         batch = rows.batch(part).to(parallel.device)
         with autocast(precision, parallel.device):
             results = pretrainer.results(batch, row_keys(SEED, batch), dropout=False)
         for name, result in results.items():
-            sums[name] = sums.get(name, 0) + result.statistics.double()
+            counted = result.statistics.double() if own else torch.zeros_like(result.statistics, dtype=torch.float64)
+            sums[name] = sums[name] + counted if name in sums else counted
     return pretrainer.figures(parallel.sum(sums))
 
 
@@ -41,7 +45,9 @@ def batches(refs: Sequence, size: int) -> list[Sequence]:
 
 
 @torch.no_grad()
-def identity_auc(pretrainer: Pretrainer, train_rows: Rows, rows: Rows, count: int, batch_rows: int) -> float:
+def identity_auc(
+    pretrainer: Pretrainer, train_rows: Rows, rows: Rows, count: int, batch_rows: int, device: torch.device
+) -> float:
     """The AUC on replaced tokens that knowing each token, but no context, reaches on the rows that ``held_out`` reads.
 
     The better of two scores: how often the token was a replacement in four times as many rows of training text (a
@@ -51,19 +57,23 @@ def identity_auc(pretrainer: Pretrainer, train_rows: Rows, rows: Rows, count: in
 
     size = pretrainer.encoder.config.vocab_size
     replaced, seen = torch.zeros(size), torch.zeros(size)
-    for ids, labels in corrupted(pretrainer, train_rows, 4 * count, batch_rows):
+    for ids, labels in corrupted(pretrainer, train_rows, 4 * count, batch_rows, device):
         seen += ids.bincount(minlength=size)
         replaced += ids.bincount(labels, minlength=size)
-    parts = list(corrupted(pretrainer, rows, count, batch_rows))
+    parts = list(corrupted(pretrainer, rows, count, batch_rows, device))
     ids, labels = torch.cat([part for part, _ in parts]), torch.cat([part for _, part in parts])
     table = (replaced + PRIOR * replaced.sum() / seen.sum()) / (seen + PRIOR)
     return max(float(roc_auc_score(labels, score[ids])) for score in (table, -seen))
 
 
-def corrupted(pretrainer: Pretrainer, rows: Rows, count: int, batch_rows: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Of each batch: the ids that the discriminator reads, int64 [tokens], and 1.0 where they were replaced."""
+def corrupted(
+    pretrainer: Pretrainer, rows: Rows, count: int, batch_rows: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Of each batch, in the CPU's memory: the ids that the discriminator reads, int64 [tokens], and 1.0 where they were
+    replaced."""
+    pretrainer.to(device)
     for part in batches(list(itertools.islice(rows.epoch_refs(0), count)), batch_rows):
-        batch = rows.batch(part)
+        batch = rows.batch(part).to(device)
         view, _ = pretrainer.corrupt(batch, row_keys(SEED, batch), False)
         text = batch.documents > 0
-        yield view.ids[text], (view.ids != view.original)[text].float()
+        yield view.ids[text].cpu(), (view.ids != view.original)[text].float().cpu()

@@ -48,28 +48,28 @@ class Probe:
         said[:, int(self.targets.sum(0).argmax())] = 1
         self.majority = self.way.judge(self.gold, said)
 
-    def layers(self, reader: Reader) -> list[float]:
+    def layers(self, reader: Reader, device: torch.device) -> list[float]:
         """How well each layer of an encoder does, embeddings first: accuracy, Spearman's correlation or micro-F1."""
-        return [self.judged(*pair) for pair in zip(*self.features(reader), strict=True)]
+        return [self.judged(*pair) for pair in zip(*self.features(reader, device), strict=True)]
 
-    def features(self, reader: Reader) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    def features(self, reader: Reader, device: torch.device) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Of each layer those that are fitted to, and those that judge: see ``features``."""
-        return features(reader, self.train), features(reader, self.dev)
+        return features(reader, self.train, device), features(reader, self.dev, device)
 
     def judged(self, train: Float[np.ndarray, "fitted width"], dev: Float[np.ndarray, "judging width"]) -> float:
         """How well a linear model of such features does."""
         return self.way.judge(self.gold, fitted(train, self.targets, self.held, self.way)(dev))
 
-    def figures(self, reader: Reader) -> dict[str, float]:
+    def figures(self, reader: Reader, device: torch.device) -> dict[str, float]:
         """probe/best and probe/best_layer, the first that is best on what judges; probe/last; probe/majority."""
-        found = self.layers(reader)
+        found = self.layers(reader, device)
         best = int(np.argmax(found))
         named = {"best": found[best], "best_layer": best, "last": found[-1], "majority": self.majority}
         return {f"probe/{name}": value for name, value in named.items()}
 
 
 def probe(
-    reader: Reader, tokenizer: Tokenizer, task: Task, length: int, most: int = 0, seed: int = 0
+    reader: Reader, tokenizer: Tokenizer, task: Task, length: int, device: torch.device, most: int = 0, seed: int = 0
 ) -> dict[str, float]:
     """See ``Probe``: "layer 0" (the embeddings), "layer 1" …; "best", "best_layer"; "all layers", side by side;
     "majority": what always saying the commonest class or label of train comes to, 0 for scores.
@@ -78,7 +78,7 @@ def probe(
         UserError: fewer than ``FEWEST`` different texts to fit to.
     """
     made = Probe(task, tokenizer, min(length, reader.longest), most, seed)
-    train, dev = made.features(reader)
+    train, dev = made.features(reader, device)
     found = [made.judged(*pair) for pair in zip(train, dev, strict=True)]
     best = int(np.argmax(found))
     named = {f"layer {layer}": value for layer, value in enumerate(found)}
@@ -112,18 +112,20 @@ def batches(texts: Sequence[tuple[str, str | None]], tokenizer: Tokenizer, lengt
     return [source.batch(refs) for refs in source.by_length(AT_ONCE)]
 
 
-@torch.inference_mode()
-def features(reader: Reader, batches: Sequence[Batch]) -> list[Float[np.ndarray, "samples width"]]:
+def features(
+    reader: Reader, batches: Sequence[Batch], device: torch.device
+) -> list[Float[np.ndarray, "samples width"]]:
     """Of each layer, embeddings first, the mean of each text's states, float32, in the order of the texts' numbers.
 
     What is no finite number is 0: an encoder that has diverged tells nothing.
     """
     assert isinstance(reader, nn.Module)
-    device = next(reader.parameters()).device
+    reader.to(device)  # not in inference mode, or its parameters could not be trained any more
     count = sum(len(batch.ids) for batch in batches)
     found = [np.empty((count, size), dtype=np.float32) for size in reader.sizes]
-    for batch in batches:
-        numbers, at = batch.address[:, 1].numpy(), batch.to(device)
-        for layer, states in zip(found, reader.read(at.inputs, None), strict=True):
-            layer[numbers] = mean(states.float(), at.documents).nan_to_num(0.0, 0.0, 0.0).cpu().numpy()
+    with torch.inference_mode():
+        for batch in batches:
+            numbers, at = batch.address[:, 1].numpy(), batch.to(device)
+            for layer, states in zip(found, reader.read(at.inputs, None), strict=True):
+                layer[numbers] = mean(states.float(), at.documents).nan_to_num(0.0, 0.0, 0.0).cpu().numpy()
     return found

@@ -104,7 +104,7 @@ class FineTuned(nn.Module):
 
     def counts(self, batch: Batch, progress: Float[Tensor, ""]) -> dict[str, Tensor]:
         """How many targets the loss counts."""
-        return {"task": torch.tensor(batch.count)}
+        return {"task": batch.count}
 
     def forward(
         self, batch: Batch, divisors: Mapping[str, Float[Tensor, ""]], dropout: bool, progress: Float[Tensor, ""]
@@ -113,8 +113,7 @@ class FineTuned(nn.Module):
         epoch, row = batch.address.unbind(1)
         keys = fold(fold(torch.full_like(row, key(self.seed)), epoch), row) if dropout else None
         total = self.head.loss(self.read(batch, keys), batch, keys)
-        count = torch.tensor(float(batch.count), device=total.device)
-        return total / divisors["task"], {"task": torch.stack([total.detach(), count])}
+        return total / divisors["task"], {"task": torch.stack([total.detach(), batch.count.to(total.dtype)])}
 
     def figures(self, statistics: Mapping[str, Tensor]) -> dict[str, float]:
         """The mean loss of a target."""
@@ -122,9 +121,11 @@ class FineTuned(nn.Module):
         return {"loss": loss / max(count, 1.0)}
 
     @torch.no_grad()
-    def answers(self, source: Labelled, precision: Precision = "float32", at_once: int = 64) -> list[Any]:
+    def answers(
+        self, source: Labelled, device: torch.device, precision: Precision = "float32", at_once: int = 64
+    ) -> list[Any]:
         """What the head says of each example, in order."""
-        device = next(self.parameters()).device
+        self.to(device)
         found: list[Any] = [None] * len(source.examples)
         for refs in source.by_length(at_once):
             batch = source.batch(refs).to(device)

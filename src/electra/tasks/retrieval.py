@@ -45,14 +45,19 @@ class Retrieval:
 
 
 def retrieval(
-    pretrainer: Pretrainer, rows: Rows, count: int, batch_rows: int, precision: Precision = "float32"
+    pretrainer: Pretrainer,
+    rows: Rows,
+    count: int,
+    batch_rows: int,
+    device: torch.device,
+    precision: Precision = "float32",
 ) -> Retrieval:
     """The curve on the rows, masks and samples that ``held_out`` reads, of the positions that its figures count.
 
     Raises:
         UserError: a model that does not detect, or no replaced token in the rows.
     """
-    scores, labels = scored(pretrainer, rows, count, batch_rows, precision)
+    scores, labels = scored(pretrainer, rows, count, batch_rows, device, precision)
     if not labels.any():
         raise UserError(f"no token was replaced in {count:,} rows: nothing to find")
     return curve(scores, labels)
@@ -60,13 +65,18 @@ def retrieval(
 
 @torch.no_grad()
 def scored(
-    pretrainer: Pretrainer, rows: Rows, count: int, batch_rows: int, precision: Precision = "float32"
+    pretrainer: Pretrainer,
+    rows: Rows,
+    count: int,
+    batch_rows: int,
+    device: torch.device,
+    precision: Precision = "float32",
 ) -> tuple[Float[np.ndarray, " tokens"], Bool[np.ndarray, " tokens"]]:
     """Of each counted position the detector's logit, float32, and whether it was replaced. See ``retrieval``."""
     term = next((term for term in pretrainer.terms.values() if isinstance(term, Detection)), None)
     if term is None:
         raise UserError("a masked language model: it detects nothing")
-    device = next(pretrainer.parameters()).device
+    pretrainer.to(device)
     scores, labels = [], []
     for part in batches(list(itertools.islice(rows.epoch_refs(0), count)), batch_rows):
         batch = rows.batch(part).to(device)

@@ -13,7 +13,7 @@ from electra.engine import checkpoint
 from electra.engine.optim import Linear
 from electra.engine.parallel import Parallel
 from electra.engine.telemetry import Recorder, RunFolder, Silent, read_metrics
-from electra.engine.train import Engine, Stage, train
+from electra.engine.train import Engine, Stage, can_run, train
 from electra.errors import UserError, told_as
 from electra.interchange import encoders, finetuned
 from electra.interchange.encoders import Reader
@@ -59,11 +59,10 @@ class Run:
             UserError: the folder holds a run of other settings; a length that the encoder does not read; and as
                 ``encoders.load`` and ``train``.
         """
-        if found := self.read(RESULT):
-            self.same(self.read(ASKED))
+        if found := parallel.of_first(self.finished):
             return found
         net, tokenizer = self.fresh()
-        net.to(parallel.device)
+        can_run(self.settings.engine, net, parallel)
         sources = self.sources(net.reader, tokenizer)
         with told_as(str(self.folder), OSError):
             self.begin(sources, parallel)
@@ -76,6 +75,13 @@ class Run:
                 self.write(net, predictions, figures)
             parallel.wait()
         return figures
+
+    def finished(self) -> Figures:
+        """What a run of these settings gave before, if one is in the folder."""
+        found = self.read(RESULT)
+        if found:
+            self.same(self.read(ASKED))
+        return found
 
     def read(self, name: str) -> dict[str, Any]:
         """What a JSON file of the folder holds; nothing if it is not there."""
@@ -171,7 +177,7 @@ class Dev:
     def predictions(self, split: str) -> list[Any]:
         """For each sample of a split."""
         source, engine = self.sources[split], self.run.settings.engine
-        answers = self.net.answers(source, engine.precision)
+        answers = self.net.answers(source, self.parallel.device, engine.precision)
         return self.run.problem.predictions(split, source.examples, answers)
 
     def figures(self, net: torch.nn.Module) -> dict[str, float]:
@@ -196,7 +202,6 @@ class Dev:
     @torch.no_grad()
     def restore(self) -> None:
         """Give the net its best weights."""
-        self.parallel.wait()
-        tensors = load_file(self.best)
+        tensors = self.parallel.tensors_of_first(load_file(self.best) if self.parallel.first else {})
         for name, value in self.net.named_parameters():
             value.copy_(tensors[name])

@@ -179,8 +179,8 @@ def scorer(
     return ReplacedTokens(model, tokenizer)
 
 
-def load(folder: Path, within_word: bool = False) -> PseudoLogLikelihood | ReplacedTokens:
-    """The score of the model in a folder: a tower of ours, or a masked language model that transformers loads.
+def load(folder: Path, device: torch.device, within_word: bool = False) -> PseudoLogLikelihood | ReplacedTokens:
+    """The score of the model in a folder, on a device: a tower of ours, or a masked language model of transformers'.
 
     Raises:
         UserError: no model there, no tokenizer, or a model without a head for tokens.
@@ -188,7 +188,7 @@ def load(folder: Path, within_word: bool = False) -> PseudoLogLikelihood | Repla
     where = encoders.find(folder)
     tokenizer = vocabularies.load(where)
     if encoders.model_type(where) in ("electra", "modernbert"):
-        tower = huggingface.load(where)
+        tower = huggingface.load(where).to(device)
         if huggingface.objective(where) == "electric" and isinstance(tower.head, DetectionHead) and not within_word:
             return Energies(tower, tokenizer)
         return scorer(tower, tokenizer, within_word)
@@ -196,7 +196,7 @@ def load(folder: Path, within_word: bool = False) -> PseudoLogLikelihood | Repla
     if said["missing_keys"]:
         missing = ", ".join(sorted(said["missing_keys"])[:3])
         raise UserError(f"{where}: no masked language model: its weights lack {missing}")
-    return scorer(Whole(model), tokenizer, within_word)
+    return scorer(Whole(model).to(device), tokenizer, within_word)
 
 
 class Group(NamedTuple):
@@ -270,9 +270,14 @@ def predicted(
     """Float32 logits at one place of each row."""
     if isinstance(model, Tower):
         states = hidden(model, rows)
-        return model.token_logits(states[torch.arange(len(rows)), at])
+        return model.token_logits(picked(states, at))
     (logits,) = model.read(inputs(model, rows), None)
-    return logits[torch.arange(len(rows)), at].float()
+    return picked(logits, at).float()
+
+
+def picked(values: Float[Tensor, "rows length size"], at: Int[Tensor, " rows"]) -> Float[Tensor, "rows size"]:
+    """Those at one place of each row."""
+    return values[torch.arange(len(values), device=values.device), at.to(values.device)]
 
 
 def hidden(tower: Tower, rows: Int[Tensor, "rows length"]) -> Float[Tensor, "rows length hidden"]:

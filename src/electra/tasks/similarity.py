@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
 from electra.errors import UserError
@@ -14,7 +15,7 @@ from electra.text.tokenizer import Tokenizer
 
 
 def similarity(
-    reader: Reader, tokenizer: Tokenizer, task: Task, length: int, layers: Sequence[int] = ()
+    reader: Reader, tokenizer: Tokenizer, task: Task, length: int, device: torch.device, layers: Sequence[int] = ()
 ) -> dict[int, float]:
     """Layer (0: the embeddings) → Spearman's correlation of dev's scores with the cosines of the sentences' vectors.
 
@@ -32,7 +33,8 @@ def similarity(
     samples = task.splits["dev"]
     sentences = [sample.text for sample in samples] + [sample.pair or "" for sample in samples]
     known = {sentence: number for number, sentence in enumerate(dict.fromkeys(sentences))}
-    vectors = features(reader, batches([(each, None) for each in known], tokenizer, min(length, reader.longest)))
+    read = batches([(each, None) for each in known], tokenizer, min(length, reader.longest))
+    vectors = features(reader, read, device)
     first, second = np.array([known[each] for each in sentences]).reshape(2, -1)
     gold = np.array([[sample.label] for sample in samples], dtype=np.float64)
     return {

@@ -38,7 +38,11 @@ class Tensors:
 
     def to(self: Fields, device: torch.device) -> Fields:
         """The same on a device."""
-        return type(self)(**{name: value.to(device, non_blocking=True) for name, value in self.tensors().items()})
+        return self.replaced({name: moved(value, device) for name, value in self.tensors().items()})
+
+    def replaced(self: Fields, tensors: Mapping[str, Tensor]) -> Fields:
+        """The same with other tensors, named as ``tensors`` names them."""
+        return type(self)(**tensors)
 
 
 @dataclass(frozen=True)
@@ -192,8 +196,8 @@ class Rows:
         counts = np.array([len(row.pieces) for row in refs], dtype=np.int64)
         files = np.repeat(np.array([row.shard for row in refs], dtype=np.int64), counts)
         tokens, starts = self.tokens.read(files, pieces[:, ::2])
-        stand = moved(placed(pieces, starts, counts, self.length), tokens.device)
-        address = moved(table((row[:3] for row in refs), 3).astype(np.int32), tokens.device)
+        stand = moved(torch.from_numpy(placed(pieces, starts, counts, self.length)), tokens.device)
+        address = moved(torch.from_numpy(table((row[:3] for row in refs), 3).astype(np.int32)), tokens.device)
         return assembled(stand, tokens, address, self.length, self.shards.special)
 
 
@@ -249,10 +253,11 @@ def assembled(
     return Batch(ids, position, segment, document, choosable, address)
 
 
-def moved(array: np.ndarray, device: torch.device) -> Tensor:
-    """An array on a device; nobody waits for what a GPU has to do before it copies."""
-    tensor = torch.from_numpy(array)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device; nobody waits for what a GPU has to do before it copies."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.contiguous().pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ def measured(config: BenchConfig, recipe: PretrainConfig) -> dict[str, Any]:
 def their_step(config: BenchConfig, recipe: PretrainConfig) -> Callable[[Precision, bool], None]:
     """The step of transformers' classes, on our rows, in a process where nothing is set as we set it."""
     torch.set_num_threads(config.threads or torch.get_num_threads())
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = Parallel.local_device()
     loop = our_loop(replace(config, compile="never"), recipe, Parallel(0, 1, device))
     return Theirs(loop.module, recipe, loop.stages[0], device).step
 
@@ -150,7 +150,7 @@ def our_loop(config: BenchConfig, recipe: PretrainConfig, parallel: Parallel | N
         shards = Shards.open(Path(recipe.data), "train")
         source, corpus = Rows(shards, recipe.layout, config.length, recipe.seed), corpus_of(shards)
     torch.manual_seed(recipe.seed)
-    pretrainer = recipe.objective.build(recipe.encoder, corpus, recipe.seed).to(parallel.device)
+    pretrainer = recipe.objective.build(recipe.encoder, corpus, recipe.seed)
     work = config.rows * pretrainer.flops(config.length)
     parameters = parameters_of(pretrainer, pretrainer.towers())
     stage = Stage(pretrainer, parameters, source, 1_000_000, config.rows, config.rows * config.length, work)

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import torch
 
-from electra.engine.parallel import Precision
+from electra.engine.parallel import Parallel, Precision
 
 COPIED = 1 << 28  # bytes: more than caches hold
 
 
 def timed(step: Callable[[], object]) -> float:
     """Seconds that a step takes, its work on a GPU included."""
-    wait = torch.cuda.synchronize if torch.cuda.is_available() else int
+    wait = torch.cuda.synchronize if Parallel.local_device().type == "cuda" else int
     wait()
     began = time.perf_counter()
     step()
@@ -50,7 +50,7 @@ def memory(device: torch.device) -> int:
 def peak_memory() -> int:
     """The most bytes that this process has held, since ``fresh_peak`` where Linux or CUDA count: on the GPU where there
     is one, else resident."""
-    if torch.cuda.is_available():
+    if Parallel.local_device().type == "cuda":
         return torch.cuda.max_memory_allocated()
     status = Path("/proc/self/status")
     if status.exists():
@@ -62,7 +62,7 @@ def peak_memory() -> int:
 def fresh_peak() -> None:
     """Let ``peak_memory`` count from here, after what is free has gone back to the system."""
     gc.collect()
-    if torch.cuda.is_available():
+    if Parallel.local_device().type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     elif Path("/proc/self/clear_refs").exists():

@@ -34,8 +34,7 @@ def parts(loop: Loop, times: int, say: Callable[[str], object]) -> dict[str, flo
     """Seconds of each part of the loop's step, medians of ``times``; the loop has made a step before."""
     stage, device, engine = loop.stages[0], loop.parallel.device, loop.engine
     (batch, *_), _ = loop.batches(stage, stage.source.start)
-    batch = batch.to(device)
-    found = {"data": median(lambda: [each.to(device) for each in loop.batches(stage, stage.source.start)[0]], times)}
+    found = {"data": median(lambda: loop.batches(stage, stage.source.start), times)}
     for name, part in of(loop.module, batch):
         say(f"{name} by itself")
         run = compiled(part, engine.compile, device)

@@ -46,7 +46,7 @@ class Probe:
         """See ``Judge``."""
         reader, tokenizer = encoders.load(encoder)
         with flushing():
-            probed = probe(reader.to(Parallel.start().device), tokenizer, self.task, LENGTH, self.texts)
+            probed = probe(reader, tokenizer, self.task, LENGTH, Parallel.local_device(), self.texts)
         last = max(int(name.split()[1]) for name in probed if name.startswith("layer "))
         called = f"{self.task.name}: probe"
         return {f"{called}, all layers": probed["all layers"], f"{called}, last layer": probed[f"layer {last}"]}
@@ -97,7 +97,8 @@ class OnPairs:
     def scores(self, encoder: Path, seed: int) -> dict[str, float]:
         """See ``Judge``."""
         with flushing():
-            found = minimal_pairs.evaluate(self.path, sentence_scores.load(encoder), self.limit)
+            scorer = sentence_scores.load(encoder, Parallel.local_device())
+            found = minimal_pairs.evaluate(self.path, scorer, self.limit)
         return {"minimal pairs": found["accuracy"]}
 
 

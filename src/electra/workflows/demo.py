@@ -16,6 +16,7 @@ import torch
 from electra import config as configs
 from electra import recipes
 from electra.engine.optim import AdamW, Muon
+from electra.engine.parallel import Parallel
 from electra.engine.telemetry import read_metrics
 from electra.interchange import huggingface
 from electra.model.embeddings import build_embeddings
@@ -191,7 +192,7 @@ def exported(run: Path, hub: Path) -> None:
     command = [sys.executable, "-c", LOADED_BY_OTHERS, str(hub), SENTENCES[1]]
     theirs = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
     folder = hub / "discriminator"
-    ours = look(huggingface.load(folder), word_pieces.load(folder), SENTENCES[1])
+    ours = look(huggingface.load(folder), word_pieces.load(folder), SENTENCES[1], Parallel.local_device())
     distance = max(abs(seen.replaced - other) for seen, other in zip(ours, theirs, strict=True))
     assert distance < 1e-4, f"transformers reads {hub} otherwise: probabilities differ by {distance:.1e}"
     print(f"AutoTokenizer and AutoModel load {hub}; probabilities differ from ours by at most {distance:.1e}")

@@ -92,7 +92,7 @@ def on_held_out(config: EvaluateConfig) -> dict[str, Found]:
         figures = held_out(run.pretrainer, rows, config.rows, run.batch_rows, Parallel.alone())
         if "discriminator" in run.pretrainer.parts():
             figures["discriminator/identity_auc"] = identity_auc(
-                run.pretrainer, run.rows("train"), rows, config.rows, run.batch_rows
+                run.pretrainer, run.rows("train"), rows, config.rows, run.batch_rows, Parallel.local_device()
             )
         found[model] = figures
     return found
@@ -103,7 +103,8 @@ def on_replaced(config: EvaluateConfig) -> dict[str, Found]:
     curves = {}
     for model in config.models:
         run = Trained.open(Path(model), config.data, config.length)
-        curves[model] = retrieval.retrieval(run.pretrainer, run.rows("held-out"), config.rows, run.batch_rows)
+        rows = run.rows("held-out")
+        curves[model] = retrieval.retrieval(run.pretrainer, rows, config.rows, run.batch_rows, Parallel.local_device())
     with told_as(config.picture, OSError, ValueError), whole(Path(config.picture)) as file:
         precision_recall.draw(curves, file)
     if not config.json:
@@ -117,9 +118,8 @@ def on_minimal_pairs(config: EvaluateConfig) -> dict[str, Found]:
         raise UserError("--data is missing: a folder of .jsonl with sentence_good and sentence_bad, such as BLiMP's")
     found: dict[str, Found] = {}
     for model in config.models:
-        result = minimal_pairs.evaluate(
-            Path(config.data), sentence_scores.load(Path(model), config.within_word), config.limit
-        )
+        scorer = sentence_scores.load(Path(model), Parallel.local_device(), config.within_word)
+        result = minimal_pairs.evaluate(Path(config.data), scorer, config.limit)
         for line in result["notes"]:
             print(f"warning: {line}")
         phenomena = {name: each["accuracy"] for name, each in result["phenomena"].items()}
@@ -133,7 +133,7 @@ def on_probe(config: EvaluateConfig) -> dict[str, Found]:
     """A linear model of each frozen layer."""
     task = labelled(config)
     return {
-        model: probe(*encoders.load(Path(model)), task, config.length or LENGTH, config.limit)
+        model: probe(*encoders.load(Path(model)), task, config.length or LENGTH, Parallel.local_device(), config.limit)
         for model in config.models
     }
 
@@ -143,7 +143,7 @@ def on_similarity(config: EvaluateConfig) -> dict[str, Found]:
     task = labelled(config)
     found: dict[str, Found] = {}
     for model in config.models:
-        layers = similarity(*encoders.load(Path(model)), task, config.length or LENGTH)
+        layers = similarity(*encoders.load(Path(model)), task, config.length or LENGTH, Parallel.local_device())
         best = max(layers, key=layers.__getitem__)
         found[model] = {f"layer {layer}": value for layer, value in layers.items()} | {
             "best": layers[best], "best_layer": best,

@@ -110,7 +110,7 @@ def told(
     summaries = {name: seeds.summary(runs) for name, runs in by_rate.items()}
     best = max(summaries, key=lambda name: summaries[name][first]["median"])
     runs = by_rate[best]
-    failed = [path for path in runs if stuck(Path(path) / PREDICTIONS, problem)]
+    failed = [path for path in runs if stuck(Path(path) / PREDICTIONS, problem)] if parallel.first else []
     top = max(runs, key=lambda path: runs[path][problem.evaluated[0]][problem.metrics[0]])
     said = {"rate": best, "figures": summaries[best], "failed": failed, "best": top}
     if parallel.first:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 
+from electra.engine.parallel import Parallel
 from electra.errors import UserError, told_as
 from electra.interchange import huggingface
 from electra.model.encoder import Tower
@@ -60,7 +61,7 @@ def inspect(config: InspectConfig) -> list[list[Seen]]:
         raise UserError(f"{folder}: trained by electric: its head gives energies, not whether a token was replaced")
     found = []
     for text in config.texts:
-        found.append(list(look(tower, tokenizer, text)))
+        found.append(list(look(tower, tokenizer, text, Parallel.local_device())))
         show(text, found[-1], config.json)
     if config.html:
         save(found, Path(config.html))
@@ -83,13 +84,15 @@ def discriminator(run: Path) -> Path:
 
 
 @torch.no_grad()
-def look(tower: Tower, tokenizer: Tokenizer, text: str) -> Iterator[Seen]:
+def look(tower: Tower, tokenizer: Tokenizer, text: str, device: torch.device) -> Iterator[Seen]:
     """The text's word pieces with P(replaced); a text longer than the tower is read in parts."""
+    tower.to(device)
     (ids,) = tokenizer.encode([text])
     size = tower.config.max_positions - 2
     for start in range(0, len(ids), size):
         part = ids[start : start + size]
-        logits = tower.detection_logits(tower.hidden(*rows([part], tokenizer)))[0]
+        read = (each.to(device) for each in rows([part], tokenizer))
+        logits = tower.detection_logits(tower.hidden(*read))[0]
         for token, logit in zip(part, logits[1:-1].sigmoid().tolist(), strict=True):
             yield Seen(str(tokenizer.backend.id_to_token(token)), logit)
 

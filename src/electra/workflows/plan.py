@@ -21,7 +21,7 @@ from electra.workflows.bench_machine import fresh_peak, memory, peak_memory, tim
 from electra.workflows.bench_parts import optimizer
 from electra.workflows.pretrain import Phase, PretrainConfig
 
-AT_ONCE = {"cpu": 1024, "cuda": 32_768}  # tokens of the smaller of two measured micro-batches, about
+AT_ONCE, AT_ONCE_ON_GPU = 1024, 32_768  # tokens of the smaller of two measured micro-batches, about
 SPARE = 0.9  # share of the machine's memory that a run may take
 
 
@@ -112,7 +112,8 @@ def checked(config: PlanConfig) -> PretrainConfig:
 
 def measured(config: PlanConfig, recipe: PretrainConfig, phase: Phase, device: torch.device) -> Planned:
     """A phase's plan. Its micro-batches divide its rows."""
-    wanted = config.micro_rows or max(1, AT_ONCE[device.type] // phase.length)
+    at_once = AT_ONCE_ON_GPU if device.type == "cuda" else AT_ONCE
+    wanted = config.micro_rows or max(1, at_once // phase.length)
     small = divisor(phase.rows, wanted)
     large = divisor(phase.rows, 2 * small)
     seconds, memories, moving = [], [], 0.0

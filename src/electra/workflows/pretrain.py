@@ -15,9 +15,8 @@ from electra import config as configs
 from electra.engine import checkpoint
 from electra.engine.optim import AdamW, GoogleAdam, Linear, Muon, OptimizerConfig, Schedule, parameters_of
 from electra.engine.parallel import Parallel
-from electra.engine.passes import can_record
 from electra.engine.telemetry import RunFolder, Silent, environment, read_metrics
-from electra.engine.train import Engine, Stage, State, scaled, train
+from electra.engine.train import Engine, Stage, State, can_run, scaled, train
 from electra.errors import UserError
 from electra.interchange import huggingface
 from electra.interchange.encoders import Ours
@@ -109,12 +108,12 @@ def pretrain(config: PretrainConfig) -> Path:
     """
     parallel = Parallel.start()
     say = print if parallel.first else silent
-    if config.engine.cuda_graphs:
-        can_record(parallel)
     train_shards, held_shards = open_data(config)
     asked, config = config, compatible(config)
     probe = probe_of(config) if config.probe and parallel.first else None
-    pretrainers = [each.to(parallel.device) for each in build(config, train_shards, say)]
+    pretrainers = build(config, train_shards, say)
+    for pretrainer in pretrainers:
+        can_run(config.engine, pretrainer, parallel)
     out = open_run(asked, train_shards.fingerprint, parallel)
     tokens = nearest(train_shards, parallel.device)
     rows = {p.length: Rows(train_shards, config.layout, p.length, config.seed, tokens) for p in config.phases}
@@ -125,7 +124,7 @@ def pretrain(config: PretrainConfig) -> Path:
         figures = held_out(
             pretrainer, held_rows, config.held_out_rows, max(1, 4096 // length), parallel, config.engine.precision
         )
-        return figures | (probe.figures(Ours(pretrainer.encoder)) if probe else {})
+        return figures | (probe.figures(Ours(pretrainer.encoder), parallel.device) if probe else {})
 
     stages, schedule = stages_of(config, pretrainers, rows)
     say(describe(stages, out))

@@ -1,0 +1,64 @@
+"""Runs of pre-training that take a second or two: of every objective and both encoders, with or without a folder."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from compositions import objective
+from electra.engine.optim import AdamW, Linear
+from electra.engine.parallel import Parallel
+from electra.engine.telemetry import Silent
+from electra.engine.train import Engine, train
+from electra.model.config import ClassicConfig, ModernConfig
+from electra.tasks.held_out import held_out
+from electra.text.batches import Rows
+from electra.workflows.pretrain import Phase, PretrainConfig, build, compatible, open_data, silent, stages_of
+
+SIZES = {"hidden_size": 32, "layers": 2, "heads": 2, "intermediate_size": 32, "max_positions": 32}
+ENCODERS = {"classic": ClassicConfig(**SIZES, embedding_size=16), "modern": ModernConfig(**SIZES, local_window=16)}
+ENGINE = Engine(compile="never", precision="float32", log_every=1, evaluate_every=0, save_every=0)
+STEPS = 4
+
+
+def config(data: Path, out: Path, kind: str = "electra", encoder: str = "classic", **changes: Any) -> PretrainConfig:
+    base = PretrainConfig(
+        data=str(data),
+        out=str(out),
+        encoder=ENCODERS[encoder],
+        objective=objective(kind, encoder),
+        optimizer=AdamW(learning_rate=2e-3),
+        schedule=Linear(warmup=2),
+        phases=(Phase(steps=STEPS, length=32, rows=8),),
+        engine=ENGINE,
+        held_out_rows=8,
+    )
+    return replace(base, **changes)
+
+
+class Kept(Silent):
+    """Keeps what is recorded."""
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+
+    def record(self, figures: Mapping[str, object]) -> None:
+        self.lines.append(dict(figures))
+
+
+def trained(asked: PretrainConfig, checkpoints: Path | None = None) -> list[float]:
+    """The losses of a run without its folder: neither pictures nor exports, which take most of a short run's time."""
+    parallel, asked, kept = Parallel.start(), compatible(asked), Kept()
+    train_shards, held_shards = open_data(asked)
+    pretrainers = build(asked, train_shards, silent)
+    rows = {each.length: Rows(train_shards, asked.layout, each.length, asked.seed) for each in asked.phases}
+    held_rows = Rows(held_shards, asked.layout, asked.phases[-1].length, asked.seed)
+    stages, schedule = stages_of(asked, pretrainers, rows)
+    train(
+        stages, asked.optimizer, schedule, asked.engine, parallel, checkpoints, kept,
+        lambda pretrainer: held_out(pretrainer, held_rows, asked.held_out_rows, 8, parallel),
+    )  # fmt: skip
+    found = [value for line in kept.lines for name, value in line.items() if "/loss" in name]
+    assert found and all(map(math.isfinite, found))
+    return found
