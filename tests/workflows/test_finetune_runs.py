@@ -1,6 +1,7 @@
 """The runs of ``electra finetune``: resumed, on two processes, stopped early, swept over rates, and without success."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -160,3 +161,28 @@ def test_runs_that_learned_nothing_are_named(classic: Path, tmp_path: Path, file
     (name,) = found["train"]["failed"] or [""]
     predictions = json.loads((tmp_path / "train" / "seed-1" / "predictions.json").read_text())["dev"]
     assert (len(set(predictions)) == 1) == name.endswith("train/seed-1")
+
+
+def test_nothing_but_its_own_is_replaced_or_removed(classic: Path, tmp_path: Path, files: dict) -> None:
+    one = replace(TUNING, epochs=1)
+    for name, file in (("a", "submission.zip"), ("b", "train/summary.json"), ("c", "train/seed-1/metrics.jsonl")):
+        path = tmp_path / name / file
+        path.parent.mkdir(parents=True)
+        path.write_text("mine")
+        with pytest.raises(UserError, match="is there already, and no folder of fine-tunings"):
+            finetune(config(classic, tmp_path / name, files, tuning=one))
+        assert [each for each in (tmp_path / name).rglob("*") if each.is_file()] == [path]
+        assert path.read_text() == "mine"
+    asked = config(classic, tmp_path / "out", files, tuning=one)
+    finetune(asked)
+    run = tmp_path / "out" / "train" / "seed-1"
+    for path in (tmp_path / "out").rglob("electra.json"):  # version 0.1 wrote none
+        path.unlink()
+    (run / "result.json").unlink()
+    shutil.rmtree(run / "model")
+    stray = run / "checkpoints" / "step-final" / "weights"
+    stray.parent.mkdir(parents=True)
+    stray.write_text("mine")
+    finetune(asked)
+    assert stray.read_text() == "mine" and (run / "result.json").is_file()
+    assert [path.name for path in stray.parent.parent.iterdir()] == ["step-final"]

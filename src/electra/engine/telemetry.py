@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from electra import __version__
+from electra import __version__, files
 from electra.errors import told_as
 from electra.progress import Progress
 
@@ -46,7 +46,7 @@ WATCHED = 256  # lines: a bound on memory
 
 
 class RunFolder:
-    """Appends to ``folder/metrics.jsonl`` and shows how far the run is."""
+    """Appends to ``folder/metrics.jsonl`` and shows how far the run is. The folder is known to be ours."""
 
     def __init__(
         self,
@@ -63,10 +63,10 @@ class RunFolder:
         """
         self.path, self.shown, self.first, self.about = folder / "metrics.jsonl", dict(shown), step, about
         folder.mkdir(parents=True, exist_ok=True)
+        files.tidy(folder)
         kept = [line for line in read_metrics(self.path) if line["step"] <= step]
-        temporary = self.path.with_suffix(".partial")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        temporary.replace(self.path)
+        with files.whole(self.path) as file:
+            file.write_text("".join(json.dumps(line) + "\n" for line in kept))
         self.bar: Progress | None = None
         self.watch, self.lines = watch, deque(kept, WATCHED)
         self.told = {line["kind"] for line in kept if line["split"] == VERDICT}

@@ -90,7 +90,12 @@ class Engine:
     save_every: int = 1000
     """Steps between checkpoints; 0: only at the end."""
     keep: int = 2
-    """How many checkpoints stay."""
+    """How many checkpoints stay; 0: all."""
+
+    def __post_init__(self) -> None:
+        for name in ("clip", "micro_rows", "log_every", "evaluate_every", "save_every", "keep"):
+            if (value := getattr(self, name)) < 0:
+                raise UserError(f"engine.{name} {value:g}: at least 0")
 
 
 @dataclass

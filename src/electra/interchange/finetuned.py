@@ -13,9 +13,10 @@ from typing import Any, Literal
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from electra import files
 from electra.errors import told_as
 from electra.interchange.encoders import Ours, Theirs, Whole, foreign, quiet
-from electra.interchange.huggingface import TOKENIZER_FILES
+from electra.interchange.huggingface import MODEL, TOKENIZER_FILES
 from electra.interchange.huggingface_names import tensor_names
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
@@ -60,12 +61,9 @@ def save(folder: Path, source: Path, reader: Ours | Theirs, head: nn.Module, tas
     ``head``: its parameters' names are transformers' own where that class has such a head.
 
     Raises:
-        UserError: the disk does not take the files.
+        UserError: something else is there, or the disk does not take the files.
     """
-    partial = folder.with_name(f".{folder.name}.partial")
-    with quiet(), told_as(str(folder), OSError):
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+    with quiet(), told_as(str(folder), OSError), files.whole_folder(folder, MODEL) as partial:
         known = isinstance(reader, Whole)
         if isinstance(reader, Ours):
             known = save_ours(partial, source, reader, head, task)
@@ -77,8 +75,6 @@ def save(folder: Path, source: Path, reader: Ours | Theirs, head: nn.Module, tas
         for name in TOKENIZER_FILES:
             if (source / name).exists():
                 shutil.copyfile(source / name, partial / name)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
     return known
 
 

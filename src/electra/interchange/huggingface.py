@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from electra import files
 from electra.errors import UserError
 from electra.interchange.huggingface_names import (
     LABELS,
@@ -27,6 +28,7 @@ from electra.model.encoder import Tower
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 
+MODEL = "model"  # what such a folder says that it holds
 OBJECTIVE = "pretraining_objective"  # key of config.json
 
 Role = Literal["generator", "discriminator"]
@@ -37,36 +39,27 @@ def save(folder: Path, tower: Tower, tokenizer: Path | None, card: str | None, o
     ModernBertForMaskedLM or ModernBertForTokenClassification (labels original, replaced) for a modern one.
 
     ``tokenizer`` is a folder whose tokenizer files are copied, ``card`` the text of README.md, ``objective`` what it
-    was trained by, which config.json then says. The folder is whole or absent; one that is there is replaced.
+    was trained by, which config.json then says. The folder is whole or absent; one that was so written is replaced.
     Embeddings that two towers share are written with each.
 
     Raises:
-        UserError: the tokenizer is missing or has more word pieces than the tower, or the disk does not take the files.
+        UserError: the tokenizer is missing or has more word pieces than the tower, something else is there, or the disk
+            does not take the files.
     """
-    folder = Path(folder)
-    partial, old = folder.with_name(f".{folder.name}.partial"), folder.with_name(f".{folder.name}.old")
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        config = their_config(tower)
-        if objective:
-            setattr(config, OBJECTIVE, objective)
-        if tokenizer is not None:
-            for name, token_id in copy_tokenizer(Path(tokenizer), partial, tower.config).items():
-                setattr(config, name, token_id)
-        config.save_pretrained(partial)
-        save_file(exported(tower), partial / "model.safetensors", {"format": "pt"})
-        if card is not None:
-            (partial / "README.md").write_text(card, encoding="utf-8")
-        if folder.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            folder.rename(old)
-        partial.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
+        with files.whole_folder(Path(folder), MODEL) as partial:
+            config = their_config(tower)
+            if objective:
+                setattr(config, OBJECTIVE, objective)
+            if tokenizer is not None:
+                for name, token_id in copy_tokenizer(Path(tokenizer), partial, tower.config).items():
+                    setattr(config, name, token_id)
+            config.save_pretrained(partial)
+            save_file(exported(tower), partial / "model.safetensors", {"format": "pt"})
+            if card is not None:
+                (partial / "README.md").write_text(card, encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise UserError(f"{folder}: could not be written: {getattr(error, 'strerror', None) or error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def load(folder: Path) -> Tower:

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from electra.files import whole
+
 FILE = "curves.png"
 PANELS = [  # title, figures
     ("generator: loss (nats)", ["generator/loss"]),
@@ -47,4 +49,5 @@ def draw(lines: Sequence[Mapping[str, float]], folder: Path) -> None:
         axes.set_xlabel("tokens", fontsize=8)
         axes.legend(fontsize=7)
         axes.grid(alpha=0.3)
-    figure.savefig(folder / FILE, dpi=110)
+    with whole(folder / FILE) as file:
+        figure.savefig(file, dpi=110, format="png")

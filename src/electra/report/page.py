@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from html import escape
 
+SIGN = b'content="electra, format 1"'  # by which a page of ours is known
 CONTINUES = "##"  # how a word piece starts that is not its word's first
 
 HEAD = """<!doctype html>
 <html>
 <head>
 <meta charset="utf-8">
+<meta name="generator" content="electra, format 1">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <title>electra: which tokens look replaced</title>

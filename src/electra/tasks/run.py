@@ -1,7 +1,6 @@
 """One run of fine-tuning: a problem, an encoder, a seed → figures, predictions and the model, in its own folder."""
 
 import json
-import shutil
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from electra import files
 from electra.engine import checkpoint
 from electra.engine.optim import Linear
 from electra.engine.parallel import Parallel
@@ -24,6 +24,7 @@ from electra.text.whole import whole
 
 LENGTH = {"question-answering": 512}  # tokens read at once, as in the paper
 OTHERS = 128
+KIND = "run of fine-tuning"  # what the folder says that it holds
 ASKED, RESULT, PREDICTIONS = "config.json", "result.json", "predictions.json"
 BEST, MODEL = "best.safetensors", "model"
 
@@ -105,8 +106,10 @@ class Run:
             self.same(begun)
             if begun["data"] != data:
                 raise UserError(f"{self.folder}: was begun on other data; choose another --out, or remove it")
+            if parallel.first and not files.holds(self.folder):  # of version 0.1
+                files.mark(self.folder, KIND)
         elif parallel.first:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            files.claim(self.folder, KIND)
             with whole(self.folder / ASKED) as file:
                 file.write_text(json.dumps(self.asked | {"data": data}, indent=1))
         parallel.wait()
@@ -162,7 +165,7 @@ class Run:
         finetuned.save(self.folder / MODEL, self.model, net.reader, net.head, self.task)
         with whole(self.folder / RESULT) as file:
             file.write_text(json.dumps(figures, indent=1))
-        shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
+        checkpoint.clear(self.folder / "checkpoints")
         (self.folder / BEST).unlink(missing_ok=True)
 
 

@@ -6,13 +6,15 @@ that the same command goes on after whatever stopped it, and machines that share
 
 import fcntl
 import json
-import shutil
+import os
+import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from electra import files
 from electra.errors import UserError, told_as
 from electra.text.corpus import Skipped
 from electra.text.parts import COUNTS, Job
@@ -20,6 +22,12 @@ from electra.text.shards import FORMAT, MANIFEST
 from electra.text.sources import Part
 from electra.text.tokenizer import Tokenizer
 from electra.text.whole import whole
+
+TOKENIZER = "tokenizer"  # what such a folder holds, and its name in prepared data
+IN_THE_MAKING = "prepared data in the making"
+SHARD = re.compile(r"(train|held-out)-\d{5,}-\d{3,}\.shard")
+NOTES = re.compile(r"electra\.json|plan\.json|lock(-\d+-of-\d+)?|\d{5,}\.(json|(documents|lines|near)\.(keys|marks))")
+COPIES = re.compile(r"\d{5,}\.(documents|lines|near)\.(keys|marks)")
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,7 @@ class Folder:
     def __init__(self, job: Job, parts: Sequence[Part], tokenizer: Tokenizer, settings: dict[str, Any]):
         self.job, self.all, self.tokenizer = job, parts, tokenizer
         self.out, self.work, self.fresh = Path(job.out), Path(job.out, "parts"), False
+        self.was_there = self.out.exists()
         self.plan = json.loads(json.dumps({"settings": settings, "parts": [asdict(part) for part in parts]}))
 
     @contextmanager
@@ -56,7 +65,7 @@ class Folder:
         """
         try:
             self.vacant()
-            self.work.mkdir(parents=True, exist_ok=True)
+            files.claim(self.work, IN_THE_MAKING)
             with (
                 locked(self.work / "lock", share.of == 1, self.out),
                 locked(self.work / f"lock-{share.index + 1}-of-{share.of}", True, self.out),
@@ -73,9 +82,8 @@ class Folder:
 
     def vacant(self) -> None:
         """Raises ``UserError`` unless the folder is empty, absent or in the making."""
-        if (self.out / MANIFEST).exists() or (
-            self.out.exists() and not self.work.is_dir() and (not self.out.is_dir() or any(self.out.iterdir()))
-        ):
+        begun = begun_in(self.out) or (files.is_vacant(self.work) and only(self.out, self.work.name))
+        if (self.out / MANIFEST).exists() or not (begun or files.is_vacant(self.out)):
             raise UserError(f"{self.out}: is there already; choose another --out, or remove it")
 
     def begin(self, alone: bool) -> None:
@@ -90,10 +98,11 @@ class Folder:
                     f"{self.out}: was begun otherwise ({self.difference(found)}; {len(self.done())} parts are done); "
                     "the same settings go on, or remove the folder"
                 )
-            for stale in (*self.work.glob("*.keys"), *self.work.glob("*.marks")):
-                stale.unlink()
+            files.remove(self.work, named(self.work, COPIES))
+            files.remove(self.out, named(self.out, SHARD))
         self.fresh = not file.exists()
-        self.tokenizer.save(self.out / "tokenizer")
+        with files.whole_folder(self.out / TOKENIZER, TOKENIZER) as folder:
+            self.tokenizer.save(folder)
         with whole(file) as plan:
             plan.write_text(json.dumps(self.plan))
 
@@ -114,8 +123,18 @@ class Folder:
         return [part for part in self.all[share.index :: share.of] if part.number not in done]
 
     def discard(self) -> None:
-        """Remove what was begun here."""
-        shutil.rmtree(self.out, ignore_errors=True)
+        """Remove what was written here, and the folder if it was not there before and holds nothing else."""
+        files.remove_whole(self.out / TOKENIZER, TOKENIZER)
+        for shard in named(self.out, SHARD):
+            (self.out / shard).unlink(missing_ok=True)
+        self.forget()
+        if not self.was_there:
+            with suppress(OSError):
+                self.out.rmdir()
+
+    def forget(self) -> None:
+        """Remove the plan, and the notes of what is done."""
+        files.remove(self.work, named(self.work, NOTES))
 
     def merge(self, weights: Callable[[dict[str, int]], dict[str, float]]) -> dict[str, Any]:
         """Write the manifest, which makes the folder data; returns it.
@@ -145,8 +164,24 @@ class Folder:
             raise
         with whole(self.out / MANIFEST) as file:
             file.write_text(json.dumps(manifest, indent=1))
-        shutil.rmtree(self.work)
+        self.forget()
         return manifest
+
+
+def begun_in(out: Path) -> bool:
+    """Whether prepared data is in the making there: by our own file, and not by the name of a folder."""
+    return files.holds(out / "parts") == IN_THE_MAKING
+
+
+def only(folder: Path, name: str) -> bool:
+    """Whether a folder holds nothing but what is called so."""
+    return folder.is_dir() and os.listdir(folder) == [name]
+
+
+def named(folder: Path, names: re.Pattern[str]) -> list[str]:
+    """The files in a folder of ours that have such names, or had them while they were written."""
+    found = [each.name for each in folder.iterdir() if each.is_file()] if folder.is_dir() else []
+    return [name for name in found if names.fullmatch(files.final(name))]
 
 
 def read(file: Path) -> Any:

@@ -2,15 +2,15 @@
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
+from electra import files
 from electra.errors import UserError
 from electra.progress import Progress
 from electra.text import readers
@@ -20,10 +20,10 @@ from electra.text.duplicates import Duplicates, mark
 from electra.text.duplicates import Kind as Copies
 from electra.text.figures import report
 from electra.text.filters import Filters, evaluation_runs
-from electra.text.folder import Folder, Share, manifest_of, two_sides
+from electra.text.folder import TOKENIZER, Folder, Share, begun_in, manifest_of, two_sides
 from electra.text.parts import Job, run, write_keys, write_part, write_shards
 from electra.text.shards import MANIFEST
-from electra.text.sources import UNNAMED, Part, parts, sources
+from electra.text.sources import UNNAMED, Part, Source, parts, sources
 from electra.text.tokenizer import Kind, Normalization, Spelling, Tokenizer
 from electra.text.words import Encoder
 
@@ -117,6 +117,7 @@ def tokenizer(config: TokenizerConfig) -> Tokenizer:
     bert = config.lower_case and config.kind == "word-piece"
     strip_accents = bert if config.strip_accents == "auto" else config.strip_accents == "yes"
     spelling = Spelling(config.lower_case, strip_accents, config.normalization)
+    refuse_taken(config.out)
     if config.existing:
         found = vocabularies.load(Path(config.existing), spelling)
     else:
@@ -125,7 +126,7 @@ def tokenizer(config: TokenizerConfig) -> Tokenizer:
         found = vocabularies.train(texts, config.vocab_size, config.kind, spelling)
         for line in skipped.lines():
             print(line)
-    with new_folder(config.out) as folder:
+    with new_folder(config.out, TOKENIZER) as folder:
         found.save(folder)
     print(f"{config.out}: {found.size:,} ids")
     return found
@@ -152,13 +153,13 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
     """Tokenize the sources into ``config.out``; returns the manifest (an empty one from ``part`` and ``preview``).
 
     Raises:
-        UserError: missing text or tokenizer, a folder that holds something else or that another process writes into,
-            a damaged source, no document on one side of the split.
+        UserError: missing text or tokenizer, a folder that holds something else, the text included, or that another
+            process writes into, a damaged source, no document on one side of the split.
     """
     check(config)
     found = vocabularies.load(Path(config.tokenizer))
     job = job_of(config, found)
-    named = sources(config.data)
+    named = outside(sources(config.data), Path(config.out)) if config.out else sources(config.data)
     work = parts(named, job.form)
     check_weights(config, [source.name for source in named])
     piped = any(readers.is_piped(span.path) for part in work for span in part.spans)
@@ -179,6 +180,28 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
         manifest = folder.merge(lambda tokens: shares(config, tokens))
     report(config.out, manifest, time.monotonic() - began)
     return manifest
+
+
+def outside(named: Sequence[Source], out: Path) -> list[Source]:
+    """The sources without the vocabulary that a try before has written into ``out``, which may lie below a source.
+
+    Raises:
+        UserError: another file of theirs lies in ``out``, through whatever links.
+    """
+    here = Path(os.path.realpath(out))
+    vocabulary = here / TOKENIZER if begun_in(here) and files.holds(here / TOKENIZER) == TOKENIZER else None
+    kept = []
+    for source in named:
+        spans = []
+        for span in source.spans:
+            path = Path(os.path.realpath(span.path.removeprefix("file://")))
+            if vocabulary and path.parent == vocabulary:
+                continue
+            if path.is_file() and path.is_relative_to(here):
+                raise UserError(f"--out {out}: {span.path} lies in it, which is to be read; choose another --out")
+            spans.append(span)
+        kept += [replace(source, spans=tuple(spans))] if spans else []
+    return kept
 
 
 def check(config: PrepareConfig) -> None:
@@ -292,8 +315,8 @@ def write(
 ) -> dict[str, Any]:
     """Tokenize documents from memory into the folder ``out`` and tell what became of them; returns the manifest."""
     began = time.monotonic()
-    with new_folder(out) as folder:
-        tokenizer.save(folder / "tokenizer")
+    with new_folder(out, "prepared data") as folder:
+        tokenizer.save(folder / TOKENIZER)
         part = Part(0, UNNAMED, ())
         said = write_shards(folder, part, documents, Encoder(tokenizer), held_out, skipped)
         manifest = manifest_of(tokenizer, [said], {}, skipped)
@@ -304,26 +327,23 @@ def write(
 
 
 @contextmanager
-def new_folder(out: str) -> Iterator[Path]:
+def new_folder(out: str, kind: str) -> Iterator[Path]:
     """A folder to write into that becomes ``out`` when all is written, and is gone if anything fails.
 
     Raises:
         UserError: no name, or a folder of that name that holds something, or the disk does not take it.
     """
+    refuse_taken(out)
+    try:
+        with files.whole_folder(Path(out), kind) as folder:
+            yield folder
+    except OSError as error:
+        raise UserError(f"{out}: {error.strerror or error}") from error
+
+
+def refuse_taken(out: str) -> None:
+    """Raises ``UserError`` for no name, or for that of something that is there."""
     if not out:
         raise UserError("--out is missing: the folder to write")
-    final = Path(out)
-    if final.exists() and (not final.is_dir() or any(final.iterdir())):
-        raise UserError(f"{final}: is there already; choose another --out, or remove it")
-    partial = final.with_name(f".{final.name}.partial-{os.getpid()}")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        yield partial
-        if final.exists():
-            final.rmdir()
-        partial.rename(final)
-    except OSError as error:
-        raise UserError(f"{final}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    if not files.is_vacant(Path(out)):
+        raise UserError(f"{out}: is there already; choose another --out, or remove it")

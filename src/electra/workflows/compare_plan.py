@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from electra import config as configs
+from electra import files
 from electra.engine.telemetry import environment
 from electra.errors import UserError, told_as
 from electra.report.compare import Unit
@@ -19,6 +20,7 @@ from electra.workflows.compare_runs import Encoder, RandomWeights, refuse_anothe
 from electra.workflows.compare_scores import Judge, OnPairs, Probe, Tuned
 from electra.workflows.compare_tasks import BUILT_IN
 
+COMPARISON = "comparison"  # what the folder says that it holds
 CONFIG, PRETRAINING, ENVIRONMENT = "config.json", "pretraining.json", "environment.json"
 SPLITS: tuple[Split, ...] = ("train", "held-out")
 # What may be another in a folder that was begun: what is compared, of which what is there is taken and the rest made.
@@ -110,8 +112,10 @@ def planned(config: CompareConfig) -> Plan:
     for name, wanted_there in written.items():
         if (out / name).exists():
             refuse_another(out / name, wanted_there, FREE)
-    judges = judges_of(config)
-    begin(out, written, train.fingerprint)
+    begun_here(out, train.fingerprint)
+    with files.claimed(out, COMPARISON):
+        judges = judges_of(config)
+        begin(out, written, train.fingerprint)
     random = [RandomWeights(n, out / "random-weights" / f"seed-{n}", base) for n in range(1, config.seeds + 1)]
     unit: Unit = "FLOPs" if config.equal == "flops" else "minutes"
     return Plan(objectives, budgets, unit, sizes, [*random, *runs], judges)
@@ -149,14 +153,20 @@ def judges_of(config: CompareConfig) -> list[Judge]:
     return judges
 
 
-def begin(out: Path, written: Mapping[str, object], data: str) -> None:
-    """Write the configs and, once, what else the figures depend on. Raises ``UserError`` for other data than before."""
+def begun_here(out: Path, data: str) -> None:
+    """Raises ``UserError`` for other data than before. A comparison of version 0.1, whose configs are this one's, is
+    made ours."""
     path = out / ENVIRONMENT
     if path.exists() and configs.read(path).get("data") != data:
         raise UserError(f"{path}: this folder was begun on other data; choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    files = {name: configs.plain(each) for name, each in written.items()}
-    files |= {} if path.exists() else {ENVIRONMENT: {"data": data} | environment()}
-    for name, content in files.items():
+    if not files.holds(out) and all((out / name).is_file() for name in (CONFIG, PRETRAINING, ENVIRONMENT)):
+        files.mark(out, COMPARISON)
+
+
+def begin(out: Path, written: Mapping[str, object], data: str) -> None:
+    """Write the configs and, once, what else the figures depend on."""
+    contents = {name: configs.plain(each) for name, each in written.items()}
+    contents |= {} if (out / ENVIRONMENT).exists() else {ENVIRONMENT: {"data": data} | environment()}
+    for name, content in contents.items():
         with told_as(str(out / name), OSError), whole(out / name) as file:
             file.write_text(json.dumps(content, indent=1))

@@ -1,7 +1,6 @@
 """The encoders that ``electra compare`` judges: pre-trained ones, and the same with random weights."""
 
 import json
-import shutil
 import statistics
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from electra import config as configs
+from electra.engine import checkpoint
 from electra.engine.telemetry import read_metrics
 from electra.errors import UserError, told_as
 from electra.interchange import huggingface
@@ -63,7 +63,7 @@ class Pretrained:
                 return None
             with whole(path) as file:
                 file.write_text(json.dumps(figures(self.folder), indent=1))
-            shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)  # most of the disk, and of no more use
+            checkpoint.clear(self.folder / "checkpoints")  # most of the disk, and of no more use
         with told_as(f"{path}: damaged; remove it", ValueError):
             return json.loads(path.read_text(encoding="utf-8"))
 

@@ -2,15 +2,16 @@
 
 import hashlib
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from electra import config as configs
+from electra import files
 from electra.engine.parallel import Parallel, flushing
 from electra.errors import UserError, told_as
 from electra.interchange import encoders
+from electra.interchange.huggingface import MODEL as KIND
 from electra.tasks import minimal_pairs, sentence_scores
 from electra.tasks.probes import probe
 from electra.tasks.problem import FineTuning
@@ -69,7 +70,7 @@ class Tuned:
             if found is None:
                 return None
             tuned.append(found[problem.evaluated[0]][problem.metrics[0]])
-            shutil.rmtree(folder / MODEL, ignore_errors=True)
+            files.remove_whole(folder / MODEL, KIND)
         return {f"{self.task.name}: fine-tuned, {problem.metrics[0]}": sum(tuned) / len(tuned)}
 
 

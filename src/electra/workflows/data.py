@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from jaxtyping import Int
 
+from electra import files
 from electra.errors import UserError
 from electra.progress import Progress
 from electra.report import lengths
@@ -49,6 +50,8 @@ def data(config: DataConfig) -> dict[str, Any]:
     folder = Path(config.data)
     splits = {split: Shards.open(folder, split) for split in get_args(Split)}
     train = splits["train"]
+    if config.histogram:
+        files.refuse_foreign_file(folder / config.histogram, lengths.SIGN)
     overview(config.data, train.manifest)
     for shards in splits.values():
         size = sum(shard.header.size for shard in shards.files)
@@ -60,7 +63,8 @@ def data(config: DataConfig) -> dict[str, Any]:
     fits(counts["train"])
     if config.histogram:
         try:
-            lengths.draw(counts, EDGES, folder / config.histogram)
+            with files.whole(folder / config.histogram) as file:
+                lengths.draw(counts, EDGES, file)
         except OSError as error:
             raise UserError(f"{folder / config.histogram}: {error.strerror}; --histogram '' draws none") from error
         print(f"{folder / config.histogram}: how long documents are")

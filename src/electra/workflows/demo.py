@@ -1,7 +1,6 @@
 """``electra demo``: the whole chain on the built-in corpus, from docstrings to an encoder that others load."""
 
 import json
-import shutil
 import statistics
 import subprocess
 import sys
@@ -14,10 +13,11 @@ from typing import Any, Literal
 import torch
 
 from electra import config as configs
-from electra import recipes
+from electra import files, recipes
 from electra.engine.optim import AdamW, Muon
 from electra.engine.parallel import Parallel
 from electra.engine.telemetry import read_metrics
+from electra.errors import told_as
 from electra.interchange import huggingface
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
@@ -30,6 +30,7 @@ from electra.text import builtin
 from electra.text import tokenizer as word_pieces
 from electra.text.corpus import Skipped
 from electra.text.prepare import write
+from electra.text.shards import MANIFEST, Shards
 from electra.workflows.evaluate import EvaluateConfig, evaluate
 from electra.workflows.export import ExportConfig, export
 from electra.workflows.inspect import InspectConfig, inspect, look
@@ -87,6 +88,7 @@ class DemoConfig:
 def demo(config: DemoConfig) -> Path:
     """The folder with everything. Raises ``UserError`` as the verbs do that it calls."""
     began, out = time.monotonic(), Path(config.out)
+    begin(out)
     heading("the corpus: docstrings of the installed packages")
     task = corpus(config, out)
     heading(f"pre-training for {config.minutes:g} minutes")
@@ -109,9 +111,19 @@ def demo(config: DemoConfig) -> Path:
     heading("which tokens look replaced")
     inspect(InspectConfig(run=str(run), texts=SENTENCES))
     heading(f"done in {(time.monotonic() - began) / 60:.1f} minutes")
-    (out / "summary.json").write_text(json.dumps({"held_out": figures, "macro_f1": scores}, indent=1))
+    with files.whole(out / "summary.json") as file:
+        file.write_text(json.dumps({"held_out": figures, "macro_f1": scores}, indent=1))
     print(closing(out, run, figures, scores))
     return out
+
+
+def begin(out: Path) -> None:
+    """Make the folder the demo's. Raises ``UserError`` if it holds anything else."""
+    with told_as(str(out), OSError):
+        if not files.holds(out) and (out / "packages.json").is_file() and (out / "data" / MANIFEST).is_file():
+            Shards.open(out / "data", "train")  # of version 0.1
+            files.mark(out, "demo")
+        files.claim(out, "demo")
 
 
 def heading(text: str) -> None:
@@ -132,7 +144,8 @@ def corpus(config: DemoConfig, out: Path) -> Task:
     if not (out / "data").is_dir():
         found = word_pieces.train(train, config.vocab_size)
         write(documents, found, str(out / "data"), builtin.held_out, skipped)
-    labelled.write_text(json.dumps(asdict(task)))
+    with files.whole(labelled) as file:
+        file.write_text(json.dumps(asdict(task)))
     return task
 
 
@@ -187,7 +200,6 @@ def spread(values: Sequence[float]) -> str:
 def exported(run: Path, hub: Path) -> None:
     """Write the folders, and let transformers load them in a fresh process: it must say what we say."""
     if not (hub / "generator").is_dir():
-        shutil.rmtree(hub, ignore_errors=True)
         export(ExportConfig(run=str(run), out=str(hub)))
     command = [sys.executable, "-c", LOADED_BY_OTHERS, str(hub), SENTENCES[1]]
     theirs = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from electra import files
 from electra.engine.parallel import Parallel, flushing, start_threads
 from electra.errors import UserError, told_as
 from electra.interchange import encoders
@@ -100,6 +101,7 @@ def on_held_out(config: EvaluateConfig) -> dict[str, Found]:
 
 def on_replaced(config: EvaluateConfig) -> dict[str, Found]:
     """Precision and recall of replaced tokens, drawn."""
+    files.refuse_foreign_file(Path(config.picture), precision_recall.SIGN)
     curves = {}
     for model in config.models:
         run = Trained.open(Path(model), config.data, config.length)

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from electra.errors import UserError
+from electra import files
+from electra.errors import UserError, told_as
 from electra.interchange import huggingface
 
 
@@ -21,7 +22,8 @@ class ExportConfig:
 
 
 def export(config: ExportConfig) -> Path:
-    """The folder written. Raises ``UserError`` for a run that is not finished or a folder that holds something."""
+    """The folder written, whole or not at all. Raises ``UserError`` for a run that is not finished or a folder that
+    holds something."""
     if not config.run or not config.out:
         raise UserError("what and where? electra export RUN --out FOLDER")
     run, out = Path(config.run), Path(config.out)
@@ -34,9 +36,13 @@ def export(config: ExportConfig) -> Path:
     taken = [out / part.name for part in parts if (out / part.name).exists()]
     if taken:
         raise UserError(f"{taken[0]}: is there already; choose another --out")
+    if not files.is_vacant(out):
+        raise UserError(f"{out}: holds something already; choose another --out")
+    with told_as(str(out), OSError), files.whole_folder(out, "export") as folder:
+        for part in parts:
+            tower, readme = huggingface.load(part), part / "README.md"
+            card, objective = readme.read_text() if readme.exists() else None, huggingface.objective(part)
+            huggingface.save(folder / part.name, tower, part, card, objective)
     for part in parts:
-        readme = part / "README.md"
-        card, objective = readme.read_text() if readme.exists() else None, huggingface.objective(part)
-        huggingface.save(out / part.name, huggingface.load(part), part, card, objective)
         print(f"{out / part.name}: {part.name}")
     return out

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from electra import files
 from electra.engine.parallel import Parallel
 from electra.engine.telemetry import read_metrics
 from electra.engine.train import Engine
-from electra.errors import UserError
+from electra.errors import UserError, told_as
 from electra.report import curves, seeds
 from electra.report.tables import table
 from electra.tasks import submission
@@ -20,7 +21,9 @@ from electra.tasks.run import ENGINE, MODEL, PREDICTIONS, Figures, Run, Settings
 from electra.tasks.squad import Squad
 from electra.text.whole import whole
 
+KIND = "folder of fine-tunings"  # what it says that it holds
 SUMMARY = "summary.json"
+ASKS = ("task", "model", "seed", "settings")  # what a run of version 0.1 says in its config.json
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,26 @@ def finetune(config: FinetuneConfig) -> dict[str, dict[str, Any]]:
     if not config.model or not config.out:
         raise UserError("which model, and where to? electra finetune runs/s1 --task cola --data glue/CoLA --out ft/")
     parallel = Parallel.start()
+    if not parallel.first:
+        return on_tasks(config, parallel)
+    begun_here(Path(config.out))
+    with files.claimed(Path(config.out), KIND):
+        return on_tasks(config, parallel)
+
+
+def begun_here(out: Path) -> None:
+    """Make a folder with runs of version 0.1 ours."""
+    if files.holds(out):
+        return
+    for path in (*out.glob("*/seed-*/config.json"), *out.glob("*/rate-*/seed-*/config.json")):
+        with told_as(str(path), OSError, ValueError):
+            if json.loads(path.read_text(encoding="utf-8")).keys() == {*ASKS, "data"}:
+                files.mark(out, KIND)
+                return
+
+
+def on_tasks(config: FinetuneConfig, parallel: Parallel) -> dict[str, dict[str, Any]]:
+    """See ``finetune``."""
     found, told = problems(config)
     if parallel.first:
         for line in told:
@@ -147,14 +170,14 @@ def write_answers(out: Path, problem: Squad, said: Mapping[str, Any]) -> None:
 
 def submit(out: Path, summaries: Mapping[str, Mapping[str, Any]]) -> None:
     """Write what GLUE's server takes."""
-    files: dict[str, str] = {}
+    tables: dict[str, str] = {}
     for task, said in summaries.items():
-        files |= submission.files(task, predictions_of(said))
-    if files:
-        submission.write(out / "submission.zip", files)
-        missing = [name for spec in TASKS.values() for name in spec.submission.values() if name not in files]
+        tables |= submission.files(task, predictions_of(said))
+    if tables:
+        submission.write(out / "submission.zip", tables)
+        missing = [name for spec in TASKS.values() for name in spec.submission.values() if name not in tables]
         lacks = f"; the server wants {', '.join(missing)} too" if missing else ""
-        print(f"{out / 'submission.zip'}: {len(files)} files for the GLUE server{lacks}")
+        print(f"{out / 'submission.zip'}: {len(tables)} files for the GLUE server{lacks}")
 
 
 def paper_row(summaries: Mapping[str, Mapping[str, Any]]) -> str:

@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 import torch
 
+from electra import files
 from electra.engine.parallel import Parallel
 from electra.errors import UserError, told_as
 from electra.interchange import huggingface
 from electra.model.encoder import Tower
 from electra.model.heads import DetectionHead
-from electra.report.page import page
+from electra.report.page import SIGN, page
 from electra.tasks.texts import rows
 from electra.text import tokenizer as word_pieces
 from electra.text.tokenizer import Tokenizer
@@ -69,9 +70,12 @@ def inspect(config: InspectConfig) -> list[list[Seen]]:
 
 
 def save(texts: Sequence[Sequence[Seen]], path: Path) -> None:
-    """The page of the texts, whole or not at all."""
-    with told_as(str(path), OSError, ValueError), whole(path) as partial:
-        partial.write_text(page(texts), encoding="utf-8")
+    """The page of the texts, whole or not at all, in the place of another such page or of nothing."""
+    with told_as(str(path), OSError, ValueError):
+        content = page(texts)
+        files.refuse_foreign_file(path, SIGN)
+        with whole(path) as partial:
+            partial.write_text(content, encoding="utf-8")
     print(f"{path}: what is above, in colour", file=sys.stderr)
 
 

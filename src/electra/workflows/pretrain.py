@@ -12,12 +12,13 @@ import torch
 from safetensors.torch import save_file
 
 from electra import config as configs
+from electra import files
 from electra.engine import checkpoint
 from electra.engine.optim import AdamW, GoogleAdam, Linear, Muon, OptimizerConfig, Schedule, parameters_of
 from electra.engine.parallel import Parallel
 from electra.engine.telemetry import RunFolder, Silent, environment, read_metrics
 from electra.engine.train import Engine, Stage, State, can_run, scaled, train
-from electra.errors import UserError
+from electra.errors import UserError, told_as
 from electra.interchange import huggingface
 from electra.interchange.encoders import Ours
 from electra.model.config import ClassicConfig, EncoderConfig
@@ -37,6 +38,7 @@ from electra.text.shards import Shards
 from electra.text.tokens import nearest
 from electra.text.whole import whole
 
+RUN = "run of pretrain"  # what the folder says that it holds
 REST = "objective.safetensors"  # in final/: what an objective learned besides its towers
 VERIFIED = 1 << 31  # bytes of a split up to which its checksums are compared at every start: a few seconds
 PROBED, PROBE_LENGTH = 1000, 128  # texts that a probe is fitted to and judged by, and tokens of each: seconds
@@ -136,7 +138,7 @@ def pretrain(config: PretrainConfig) -> Path:
         out / "checkpoints", recorder, evaluate, config.hours * 3600,
     )  # fmt: skip
     if parallel.first:
-        finish(config, out, pretrainers[-1], state)
+        finish(config, out, pretrainers[-1], state, anew=state.step > step)
     parallel.wait()
     return out
 
@@ -177,7 +179,8 @@ def open_data(config: PretrainConfig) -> tuple[Shards, Shards]:
 
 
 def open_run(config: PretrainConfig, data: str, parallel: Parallel) -> Path:
-    """The run folder, with this config in it. Raises ``UserError`` if it is another config's, or other data's."""
+    """The run folder, with this config in it. Raises ``UserError`` if it is another config's or other data's, or if it
+    holds anything else."""
     if not config.out:
         raise UserError("--out is missing: the folder that the run is written to")
     out, wanted = Path(config.out), json.loads(json.dumps(asdict(config)))
@@ -193,12 +196,14 @@ def open_run(config: PretrainConfig, data: str, parallel: Parallel) -> Path:
             raise UserError(
                 f"{out}: this run was begun on other data than {config.data} holds now; choose another --out"
             )
+        if parallel.first and not files.holds(out):  # of version 0.1
+            files.mark(out, RUN)
     elif parallel.first:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "environment.json").write_text(json.dumps({"data": data} | environment(), indent=1))
-        temporary = path.with_suffix(".partial")
-        temporary.write_text(json.dumps(wanted, indent=1))
-        temporary.replace(path)
+        with told_as(str(out), OSError):
+            files.claim(out, RUN)
+            for name, content in {"environment.json": {"data": data} | environment(), "config.json": wanted}.items():
+                with whole(out / name) as file:
+                    file.write_text(json.dumps(content, indent=1))
     parallel.wait()
     return out
 
@@ -320,8 +325,11 @@ def describe(stages: Sequence[Stage], out: Path) -> str:
     return f"{out}: {towers}; {steps:,} steps, {tokens:.3g} tokens, {work:.3g} floating-point operations"
 
 
-def finish(config: PretrainConfig, out: Path, pretrainer: Pretrainer, state: State) -> None:
-    """Curves as PNG and, when every step is done, ``final/`` with a folder for each tower."""
+def finish(config: PretrainConfig, out: Path, pretrainer: Pretrainer, state: State, anew: bool) -> None:
+    """Curves as PNG and, when every step is done, ``final/`` with a folder for each tower.
+
+    ``anew``: steps were made since the folders that may be there.
+    """
     lines = read_metrics(out / "metrics.jsonl")
     curves.draw(lines, out)
     if not state.finished:
@@ -329,6 +337,8 @@ def finish(config: PretrainConfig, out: Path, pretrainer: Pretrainer, state: Sta
         return
     figures = [line for line in lines if line["split"] == "held-out"][-1]
     for name, tower in pretrainer.parts().items():
+        if not anew and (out / "final" / name).is_dir():
+            continue
         text = card(name, asdict(config), figures)
         huggingface.save(out / "final" / name, tower, Path(config.data) / "tokenizer", text, config.objective.kind)
     if rest := pretrainer.rest():
