@@ -45,7 +45,7 @@ TAIL = 1500  # characters of an output that failed
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the items that have no result yet."""
     options = parse(arguments)
-    items = [item for item in all_items(options) if options.only in item.name]
+    items = [item for item in all_items(options) if any(words in item.name for words in options.only)]
     if options.list:
         print("\n".join(item.name for item in items))
     else:
@@ -69,7 +69,7 @@ def parse(arguments: Sequence[str] | None) -> Options:
         "--minutes-left", type=float, default=0.0, help="start nothing that would end later; 0: no limit"
     )
     parser.add_argument("--steps", type=int, default=20, help="measured steps of each way")
-    parser.add_argument("--only", default="", help="only items with these words in their name")
+    parser.add_argument("--only", nargs="*", default=[""], help="only items with one of these in their name")
     parser.add_argument("--again", action="store_true", help="repeat items that failed")
     parser.add_argument("--list", action="store_true", help="print the names of the items")
     return parser.parse_args(arguments, Options())

@@ -25,7 +25,7 @@ from electra.engine.train import Engine, Loop, Source, Stage, State, repeat, tra
 from electra.interchange.encoders import Ours
 from electra.kernels.attention import attention, visible
 from electra.kernels.random import drop, fold, streams, uniform
-from electra.kernels.vocabulary import Draw, Written, sample
+from electra.kernels.vocabulary import Draw, Logits, Written, sample
 from electra.model.twins import fuse
 from electra.objectives.build import KINDS, Corpus, Objective
 from electra.recipes import apply_preset
@@ -174,10 +174,16 @@ def vocabulary_kernels(number: str) -> dict[str, Any]:
         figures[f"{name}: losses"] = distance(score.losses.detach(), losses.detach())
         for what, one, other in zip(("states", "table", "bias"), ours, theirs, strict=True):
             figures[f"{name}: {what}"] = distance(one.grad, other.grad)
+        plain = [each.clone().requires_grad_() for each in (states, table, bias)]
+        written = Written(Logits.apply(*plain[:2]) + plain[2]).score(targets)
+        (written.losses * weights).sum().backward()
+        figures[f"{name}: the twin's losses"] = distance(written.losses.detach(), losses.detach())
+        for what, one, other in zip(("states", "table", "bias"), plain, theirs, strict=True):
+            figures[f"{name}: the twin's {what}"] = distance(one.grad, other.grad)
         twin = sample(logits.detach().float(), keys)
         figures[f"{name}: samples that differ"] = float((score.samples != twin).double().mean())
-        written = Written(logits.detach().float()).score(targets).likeliest
-        figures[f"{name}: likeliest that differ"] = float((score.likeliest != written).double().mean())
+        likeliest = Written(logits.detach().float()).score(targets).likeliest
+        figures[f"{name}: likeliest that differ"] = float((score.likeliest != likeliest).double().mean())
     require(max(figures.values()) < FURTHEST[number], figures)
     return figures
 

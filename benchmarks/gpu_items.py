@@ -24,7 +24,7 @@ class Options(argparse.Namespace):
     flops: float
     minutes_left: float
     steps: int
-    only: str
+    only: list
     again: bool
     list: bool
 
