@@ -88,10 +88,15 @@ def claim(folder: Path, kind: str) -> None:
         UserError: something else is there.
         OSError: the disk does not take it.
     """
+    refuse_taken(folder, kind)
     if holds(folder) != kind:
-        if not is_vacant(folder):
-            raise foreign(folder, kind)
         mark(folder, kind)
+
+
+def refuse_taken(folder: Path, kind: str) -> None:
+    """Raises ``UserError`` unless the folder is vacant, or ours and of that kind."""
+    if not is_vacant(folder) and holds(folder) != kind:  # in this order: another process may be claiming it now
+        raise foreign(folder, kind)
 
 
 def mark(folder: Path, kind: str) -> None:
@@ -154,10 +159,9 @@ def is_vacant(folder: Path) -> bool:
 
 def refuse_foreign(folder: Path, kind: str) -> None:
     """Raises ``UserError`` unless the folder is vacant, or of that kind with nothing in it but what we wrote."""
+    refuse_taken(folder, kind)
     if is_vacant(folder):
         return
-    if holds(folder) != kind:
-        raise foreign(folder, kind)
     if added := sorted(files_in(folder) - {MARKER, *said_by(folder)["files"]}):
         raise UserError(f"{folder}: holds {added[0]} too, which was not written with it; move it to another place")
 

@@ -198,14 +198,21 @@ def open_run(config: PretrainConfig, data: str, parallel: Parallel) -> Path:
             )
         if parallel.first and not files.holds(out):  # of version 0.1
             files.mark(out, RUN)
-    elif parallel.first:
+    else:
         with told_as(str(out), OSError):
-            files.claim(out, RUN)
-            for name, content in {"environment.json": {"data": data} | environment(), "config.json": wanted}.items():
-                with whole(out / name) as file:
-                    file.write_text(json.dumps(content, indent=1))
+            files.refuse_taken(out, RUN)
+            if parallel.first:
+                begin(out, {"environment.json": {"data": data} | environment(), "config.json": wanted})
     parallel.wait()
     return out
+
+
+def begin(out: Path, contents: Mapping[str, object]) -> None:
+    """Make the folder ours and write JSON files into it."""
+    files.claim(out, RUN)
+    for name, content in contents.items():
+        with whole(out / name) as file:
+            file.write_text(json.dumps(content, indent=1))
 
 
 def differences(there: object, wanted: object, key: str = "") -> Iterator[str]:
