@@ -36,10 +36,12 @@ demo: env  ## the whole chain on the built-in corpus, about a quarter of an hour
 test: env  ## style, then all tests but the slow ones
 	$(RUN)/ruff check src tests
 	$(PYTEST)
+	$(PYTEST) -m "pretended and not slow"
 	$(PYTEST) -m "compiled and not slow" $(UNCHECKED)
 
 test-slow: env  ## the slow tests
-	$(PYTEST) -m "slow and not compiled" --timeout 1800
+	$(PYTEST) -m "slow and not compiled and not pretended" --timeout 1800
+	$(PYTEST) -m "slow and pretended" --timeout 1800
 	$(PYTEST) -m "slow and compiled" $(UNCHECKED) --timeout 1800 || test $$? -eq 5  # 5: there are none
 
 lint: env  ## style and types

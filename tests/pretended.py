@@ -174,7 +174,8 @@ class Backend:
 
 @cache
 def device() -> torch.device:
-    """The device; torch keeps it once it knows of it."""
+    """The device. torch keeps it, and wants to know of it before the first gradient of the process: hence the marker
+    ``pretended``, whose tests run by themselves."""
     _setup_privateuseone_for_python_backend(NAME, Backend())
     KEPT.append(torch.library.Library("_", "IMPL", "AutocastPrivateUse1"))
     KEPT[0].fallback(torch.library.fallthrough_kernel)  # autocast changes nothing: a bfloat16 run computes in float32

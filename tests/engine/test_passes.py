@@ -1,18 +1,101 @@
 """A step recorded as a CUDA graph is the step."""
 
+import dataclasses
+import os
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from compositions import batch, build, objective
 from electra.engine.parallel import Parallel
 from electra.engine.passes import Passes, Recorded, can_record
+from electra.engine.train import Engine, can_run, repeat
 from electra.errors import UserError
+from electra.tasks.examples import Batch as Examples
+from electra.tasks.examples import Example, Labelled
 
 
 @pytest.mark.parametrize("parallel", [Parallel(0, 1, torch.device("cpu")), Parallel(1, 2, torch.device("cuda"))])
 def test_where_nothing_can_be_recorded_it_is_said(parallel: Parallel) -> None:
     with pytest.raises(UserError, match=r"engine\.cuda_graphs: only for one process on a GPU"):
         can_record(parallel, torch.nn.Identity())
+
+
+GPU = Parallel(0, 1, torch.device("cuda"))
+
+
+def test_what_no_recording_can_hold_is_said_before_the_run() -> None:
+    """Another model class's dropout is seeded at each pass; PyTorch's attention cannot be computed again inside one."""
+    ours, theirs = build(objective("electra", "classic")), torch.nn.Linear(1, 1)
+    asked = Engine(cuda_graphs=True, compile="never")
+    can_run(asked, ours, GPU)
+    with pytest.raises(UserError, match=r"engine\.cuda_graphs: only for encoders of electra"):
+        can_run(asked, theirs, GPU)
+    with pytest.raises(UserError, match=r"cuda_graphs with engine\.activation_checkpointing: only compiled"):
+        can_run(replace(asked, activation_checkpointing=True), ours, GPU)
+    with pytest.raises(UserError, match=r"engine\.activation_checkpointing: only for encoders of electra"):
+        can_run(Engine(activation_checkpointing=True), theirs, GPU)
+
+
+def of_tuning() -> Examples:
+    """Two labelled texts of one length."""
+    examples = [Example([2, 5 + at, 6, 3], [0] * 4, at) for at in range(2)]
+    source = Labelled(examples, lambda chosen, _: ({"label": torch.tensor([e.target for e in chosen])}, 2), 0, 2, 1)
+    return source.batch(source.take(source.start, 2)[0])
+
+
+@pytest.mark.parametrize("given", [batch(), of_tuning()], ids=["pre-training", "fine-tuning"])
+def test_a_batch_is_made_anew_of_other_tensors(given: Any) -> None:
+    """As a recording does it, which reads where it once read. All that a pass takes from a batch is among them."""
+    copies = {name: value.clone() for name, value in given.tensors().items()}
+    again = given.replaced(copies)
+    assert type(again) is type(given) and again.tensors().keys() == copies.keys()
+    assert all(again.tensors()[name] is value for name, value in copies.items())
+    assert not [each for each in dataclasses.fields(given) if isinstance(getattr(given, each.name), int | float)]
+
+
+@pytest.mark.parametrize("choose", ["tokens", "whole-words", "with-replacement"])
+def test_a_pass_makes_no_copy_between_devices(choose: str) -> None:
+    """On a device that computes nothing: what is moved there in a pass would be moved in a recording, which forbids
+    it."""
+    pretrainer = build(objective("electra", "classic", choose=choose)).to("meta")
+    rows = batch().to(torch.device("meta"))
+    divisors = {name: torch.ones((), device="meta") for name in pretrainer.all_terms}
+    with Copies() as copies:
+        pretrainer(rows, divisors, True, torch.ones((), device="meta"))
+    assert not copies.seen
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_products_that_repeat_have_cublas_told(deterministic: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    try:
+        repeat(deterministic, GPU.device)
+        assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == (":4096:8" if deterministic else None)
+        monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+        repeat(deterministic, GPU.device)
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8", "whoever runs it has said it"
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+class Copies(TorchDispatchMode):
+    """Sees what is moved to another device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        here = {each.device.type for each in args if isinstance(each, torch.Tensor) and each.dim()}
+        if here and (kwargs or {}).get("device") is not None and {torch.device(kwargs["device"]).type} != here:
+            self.seen.append(str(function))
+        return function(*args, **(kwargs or {}))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

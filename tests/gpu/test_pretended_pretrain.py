@@ -17,6 +17,8 @@ from electra.workflows.pretrain import Phase, pretrain
 from pretended import Seen, WrongDevice, device
 from runs import ENCODERS, ENGINE, STEPS, config, trained
 
+pytestmark = pytest.mark.pretended
+
 
 def test_the_device_refuses_what_was_not_moved(gpu: Seen) -> None:
     moved, left = torch.ones(3, device=device()), torch.ones(3)

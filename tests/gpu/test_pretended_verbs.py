@@ -10,12 +10,16 @@ import transformers
 from safetensors import safe_open
 
 from electra import cli
+from electra.tasks.problem import FineTuning
 from electra.text import tokenizer as word_pieces
+from electra.workflows.compare import compare
+from electra.workflows.compare_plan import CompareConfig
 from electra.workflows.pretrain import pretrain
 from finetuning import MODERN, exported, sentences, write_csv
 from pretended import Seen, pretending
 from runs import config
 
+pytestmark = pytest.mark.pretended
 TAGS = {"alpha": "B-A", "omega": "B-O"}
 TUNED = ["--tuning.epochs", "0.5", "--tuning.rows", "8", "--tuning.length", "24", "--engine.log-every", "1"]
 
@@ -130,3 +134,34 @@ def test_finetune(
     waits = gpu.steps[1][0]
     of_theirs = model in ("bert", "roberta")
     assert sum(waits.values()) == 1 or of_theirs, waits
+
+
+def test_measures(gpu: Seen, capsys: pytest.CaptureFixture) -> None:
+    """Their steps and parts are made there; transformers' step runs in a process of its own, on its own device."""
+    small = ["--compile", "never", "--precision", "float32", "--json"]
+    call("bench", "--preset", "tiny", "--rows", "2", "--length", "16", "--steps", "2", *small)
+    call("plan", "--preset", "tiny", "--tokens", "1e4", "--micro-rows", "2", "--steps", "1", *small)
+    assert len(gpu.steps) > 4
+
+
+SETTINGS = """
+encoder: {hidden_size: 32, layers: 2, heads: 2, intermediate_size: 64, embedding_size: 16, max_positions: 64}
+phases: [{length: 32, rows: 8}]
+engine: {compile: never, precision: float32, save_every: 0}
+held_out_rows: 8
+"""
+
+
+def test_compare(prepared: Path, files: dict[str, str], tmp_path: Path, gpu: Seen) -> None:
+    """Pre-training, probes, fine-tuning and minimal pairs, of random weights too."""
+    (tmp_path / "settings.yaml").write_text(SETTINGS)
+    tuning = FineTuning(epochs=0.5, rows=8, length=16)
+    compare(
+        CompareConfig(
+            preset="tiny", settings=str(tmp_path / "settings.yaml"), data=str(prepared), out=str(tmp_path / "out"),
+            objectives=("electra",), budgets=(1e8,), seeds=1, tasks=(f"{files['train']}:{files['dev']}",),
+            tuning=tuning, pairs=files["pairs"], pair_limit=4,
+        )
+    )  # fmt: skip
+    scores = [json.loads(line)["scores"] for line in (tmp_path / "out" / "scores.jsonl").read_text().splitlines()]
+    assert len(scores) == 2 and all(len(each) == 4 for each in scores)

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file
 
 from electra.engine.optim import AdamW
 from electra.engine.telemetry import read_metrics
 from electra.engine.train import Engine
 from electra.errors import UserError
+from electra.text import tokenizer as word_pieces
 from electra.workflows.finetune import finetune
 from finetuning import CLASSIC, TUNING, config, exported, result, write_csv
 from processes import run_two
@@ -138,6 +140,42 @@ assert torch.equal(found[True][0], found[True][1]), "the same again"
 assert abs(found[True][0][0] - found[True][0][1]) > 0.01, "each its own"
 assert torch.equal(*found[False][0]), "by dropout alone"
 """)
+
+
+def test_two_processes_tune_encoders_of_transformers(tokens: Path, bert: Path, tmp_path: Path, files: dict) -> None:
+    """Their poolers read states that nobody asks them for: no gradient is waited for, and their weights are kept. The
+    second process sees none of the first one's files, not even when the command is given again."""
+    shape = transformers.RobertaConfig(
+        vocab_size=120, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=50,
+    )  # fmt: skip
+    transformers.RobertaModel(shape).save_pretrained(tmp_path / "model")
+    word_pieces.load(tokens).save(tmp_path / "model")
+    models = {"bert": bert, "roberta": tmp_path / "model"}
+    settings = Engine(compile="never", precision="float32", log_every=1, evaluate_every=2, save_every=0)
+    asked = config(bert, tmp_path, files, engine=settings, tuning=replace(TUNING, epochs=0.2), patience=1)
+    run_two(
+        f"""
+from electra.workflows.finetune import *
+from electra.engine.optim import *
+from electra.engine.parallel import Parallel
+from electra.tasks.labelled import Columns
+parallel = Parallel.start()
+asked = {asked!r}
+for name, model in {[(name, str(model)) for name, model in models.items()]}:
+    for _ in range(2):
+        finetune(replace(asked, model=model, out=f"{{asked.out}}/{{parallel.rank}}/{{name}}"))
+"""
+    )
+    assert not (tmp_path / "1").exists()
+    for name, model in models.items():
+        tuned = tmp_path / "0" / name / "train" / "seed-1"
+        assert json.loads((tuned / "result.json").read_text())["dev"]
+        before, after = (load_file(folder / "model.safetensors") for folder in (model, tuned / "model"))
+        poolers = [each for each in before if each.startswith("pooler.")]
+        assert poolers and all(torch.equal(before[each], after[each]) for each in poolers)
+        moved = [each for each in before if not torch.equal(before[each], after[each])]
+        assert len(moved) > len(before) - len(poolers) - 5
 
 
 def test_patience_stops_and_takes_the_best(classic: Path, tmp_path: Path, files: dict) -> None:

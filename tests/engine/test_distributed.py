@@ -1,0 +1,128 @@
+"""Two processes that share a step: nothing is on the wrong device, and the first says what all of them do."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from electra.engine.parallel import Parallel
+from electra.engine.telemetry import read_metrics
+from electra.errors import UserError
+from electra.workflows.pretrain import pretrain
+from processes import run_two
+from runs import ENGINE, STEPS, config
+
+HEAD = """
+from pathlib import Path
+from dataclasses import replace
+import torch
+from electra.engine.optim import *
+from electra.engine.parallel import Parallel
+from electra.engine.train import Engine
+from electra.errors import UserError
+from electra.model.config import *
+from electra.objectives.build import *
+from electra.workflows.pretrain import *
+parallel = Parallel.start()
+"""
+
+
+def test_the_first_process_says_it_for_all() -> None:
+    run_two(
+        """
+import torch
+from electra.engine.parallel import Parallel
+from electra.errors import UserError
+parallel = Parallel.start()
+given = {"one": torch.ones(2) * (parallel.rank + 1), "two": torch.tensor(7)}
+sums = parallel.sum(given)
+assert sums["one"].tolist() == [3, 3] and sums["two"].item() == 14
+assert given["one"].tolist() == [parallel.rank + 1] * 2, "what is given stays as it is"
+assert parallel.any(parallel.first) and not parallel.any(False)
+called = []
+assert parallel.of_first(lambda: called.append(1) or {"step": 3, "names": ["ö"]}) == {"step": 3, "names": ["ö"]}
+assert len(called) == parallel.first
+def fails():
+    raise UserError("the folder is damaged")
+try:
+    parallel.of_first(fails)
+except UserError as error:
+    assert str(error) == "the folder is damaged"
+else:
+    raise SystemExit(1)
+mine = {"a/step": torch.tensor(3.0), "b": torch.arange(6, dtype=torch.int32).view(2, 3).T} if parallel.first else {}
+found = parallel.tensors_of_first(mine)
+assert found["a/step"].item() == 3 and found["b"].dtype == torch.int32
+assert found["b"].tolist() == [[0, 3], [1, 4], [2, 5]]
+"""
+    )
+
+
+def test_one_process_asks_nobody() -> None:
+    alone = Parallel(0, 1, torch.device("cpu"))
+    assert alone.of_first(lambda: (1, 2)) == (1, 2)
+    with pytest.raises(UserError, match="damaged"):
+        alone.of_first(lambda: (_ for _ in ()).throw(UserError("damaged")))
+
+
+def test_a_run_goes_on_where_the_second_process_sees_no_folder(prepared: Path, tmp_path: Path) -> None:
+    """Each process has a file system of its own: the run lies on the first one's."""
+    asked = config(prepared, tmp_path / "0", engine=replace(ENGINE, save_every=2, keep=STEPS))
+    last = f"checkpoints/step-{STEPS:08d}"
+    run_two(
+        HEAD
+        + f"""
+import shutil
+asked = {asked!r}
+run = Path(asked.out).with_name(str(parallel.rank))
+pretrain(replace(asked, out=str(run)))
+if parallel.first:
+    shutil.copytree(run, run.with_name("whole"))
+    shutil.rmtree(run / "final")
+    shutil.rmtree(run / {last!r})
+parallel.wait()
+pretrain(replace(asked, out=str(run)))
+"""
+    )
+    assert not (tmp_path / "1").exists()
+    for name in ("model", "optimizer"):
+        one, two = (load_file(tmp_path / run / last / f"{name}.safetensors") for run in ("0", "whole"))
+        assert one.keys() == two.keys() and all(torch.equal(one[each], two[each]) for each in one)
+    lines = [
+        [line["generator/loss"] for line in read_metrics(tmp_path / run / "metrics.jsonl")] for run in ("0", "whole")
+    ]
+    assert lines[0] == lines[1] and len(lines[0]) > STEPS
+
+
+def test_what_else_two_processes_would_wait_for(prepared: Path, tmp_path: Path) -> None:
+    """Fewer held-out rows than processes; a time that both measure; a checkpoint that the first finds damaged."""
+    few = config(prepared, tmp_path / "one", held_out_rows=1)
+    pretrain(few)
+    timed = config(prepared, tmp_path / "timed", hours=0.5 / 3600)
+    damaged = tmp_path / "two" / "checkpoints" / f"step-{STEPS:08d}" / "model.safetensors"
+    run_two(
+        HEAD
+        + f"""
+few = {replace(few, out=str(tmp_path / "two"))!r}
+pretrain(few)
+pretrain({timed!r})
+if parallel.first:
+    Path({str(damaged)!r}).write_bytes(b"x")
+parallel.wait()
+try:
+    pretrain(few)
+except UserError as error:
+    assert "damaged checkpoint" in str(error)
+else:
+    raise SystemExit(1)
+"""
+    )
+    one, two = (read_metrics(tmp_path / name / "metrics.jsonl")[-1] for name in ("one", "two"))
+    assert one["split"] == "held-out" and one.keys() == two.keys()
+    for name in ("generator/loss", "discriminator/loss", "discriminator/replaced_rate"):
+        assert one[name] == pytest.approx(two[name], rel=1e-3)
+    (state,) = (json.loads(path.read_text()) for path in (tmp_path / "timed").rglob("state.json"))
+    assert state["step"] == state["steps"] and state["scale"] != 1
