@@ -9,13 +9,17 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from compositions import batch, build, objective
+from compositions import VOCABULARY, batch, build, objective
+from electra.engine.optim import AdamW, Linear, parameters_of
 from electra.engine.parallel import Parallel
 from electra.engine.passes import Passes, Recorded, can_record
-from electra.engine.train import Engine, can_run, repeat
+from electra.engine.train import Engine, Stage, can_run, repeat, train
 from electra.errors import UserError
+from electra.interchange.encoders import Ours
 from electra.tasks.examples import Batch as Examples
 from electra.tasks.examples import Example, Labelled
+from electra.tasks.problem import FineTuned
+from electra.workflows.bench_steps import RandomRows
 
 
 @pytest.mark.parametrize("parallel", [Parallel(0, 1, torch.device("cpu")), Parallel(1, 2, torch.device("cuda"))])
@@ -116,3 +120,46 @@ def test_a_replay_gives_the_same_statistics_and_gradients(kind: str) -> None:
             pretrainer.zero_grad(set_to_none=True)
     for one, other in zip(found[:2], found[2:], strict=True):
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("recomputes", [False, True], ids=["kept", "recomputed"])
+def test_steps_are_recorded_while_a_thread_uploads_rows(recomputes: bool) -> None:
+    """The loop as a run has it, with the kernels: with and without a recording the weights become the same."""
+    found = []
+    for graphs in (False, True):
+        pretrainer = build(objective("electra", "classic"))
+        source = RandomRows(VOCABULARY, 32)
+        stage = Stage(pretrainer, parameters_of(pretrainer, pretrainer.towers()), source, 8, 8, 256, 1)
+        engine = Engine(cuda_graphs=graphs, activation_checkpointing=recomputes, micro_rows=4, precision="float32")
+        train([stage], AdamW(learning_rate=1e-3), Linear(warmup=1), engine, Parallel.alone())
+        found.append({name: value.detach().cpu() for name, value in pretrainer.named_parameters()})
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_fine_tuning_is_recorded() -> None:
+    """Each length is recorded anew; the counts of targets are those of the batch that is replayed."""
+    device, found = torch.device("cuda"), []
+    for graphs in (False, True):
+        tower = build(objective("electra", "classic")).encoder
+        reader = Ours(tower)
+        torch.manual_seed(0)
+        net = FineTuned(reader, Plain(), 1).to(device)
+        passes: Any = Passes(net, "float32", Parallel(0, 1, device))
+        passes = Recorded(passes, list(net.parameters())) if graphs else passes
+        for _ in range(2):
+            given = of_tuning().to(device)
+            sums = passes(given, {"task": torch.full((), 2.0, device=device)}, torch.zeros((), device=device))
+            gradients = {name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
+            found.append(gradients | dict(sums))
+            net.zero_grad(set_to_none=True)
+    for one, other in zip(found[:2], found[2:], strict=True):
+        torch.testing.assert_close(one, other)
+
+
+class Plain(torch.nn.Module):
+    """A head without parameters."""
+
+    def loss(self, states: Any, batch: Examples, keys: Any) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(states[-1][:, 0, :2].float(), batch.targets["label"], reduction="sum")

@@ -121,9 +121,8 @@ class WholeWords(Mask):
         at = torch.arange(length, device=order.device)
         sorted_words = word.gather(1, order)
         size = torch.zeros_like(word).scatter_add(1, word, batch.choosable.long()).gather(1, sorted_words)
-        before = torch.zeros_like(word).scatter_reduce(
-            1, sorted_words, at.expand_as(word), "amin", include_self=False
-        ).gather(1, sorted_words)  # the place of the word's first token in the order  # fmt: skip
+        begins = sorted_words != sorted_words.roll(1, dims=1)
+        before = torch.where(begins, at, 0).cummax(1).values  # the place of the word's first token in the order
         wanted = self.wanted(batch, progress)[:, None]
         fits = ((before + size <= wanted) | ((before == 0) & (at < wanted))) & batch.choosable.gather(1, order)
         room = self.slots(length)
