@@ -107,11 +107,13 @@ def ours(model: Path, problem: Sequences) -> float:
 
 def theirs(model: Path, problem: Sequences, rows: int, folder: str) -> float:
     """Examples a second of one epoch of ``Trainer``."""
-    tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(model, trust_remote_code=False)
     examples = problem.examples("train", load(model)[1], LENGTH)
     data = [{"input_ids": e.ids, "token_type_ids": e.segments, "labels": e.target} for e in examples]
     with quiet():
-        net = transformers.AutoModelForSequenceClassification.from_pretrained(model, num_labels=len(problem.labels))
+        net = transformers.AutoModelForSequenceClassification.from_pretrained(
+            model, num_labels=len(problem.labels), trust_remote_code=False
+        )
         trainer = transformers.Trainer(
             net,
             transformers.TrainingArguments(

@@ -32,7 +32,7 @@ MAP = """
 import sys, time
 import datasets, transformers
 path, tokenizer, processes, out = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
-fast = transformers.AutoTokenizer.from_pretrained(tokenizer)
+fast = transformers.AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
 data = datasets.load_dataset("json", data_files=path, split="train", cache_dir=out)
 def encode(batch):
     return {"input_ids": fast(batch["text"], add_special_tokens=False, return_attention_mask=False,

@@ -347,7 +347,7 @@ def test_pictures_and_pages_replace_only_their_like(prepared: Path, tmp_path: Pa
         ),
         "mine.html": lambda path: inspect(InspectConfig(run=str(run), texts=("a name",), html=str(path))),
         "data/mine.png": lambda path: data(
-            DataConfig(data=str(tmp_path / "data"), samples=0, rows=0, histogram=str(path))
+            DataConfig(data=str(tmp_path / "data"), samples=0, rows=0, histogram=path.name)
         ),
     }
     for name, verb in verbs.items():

@@ -3,7 +3,10 @@
 import sys
 import time
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
+
+from electra.errors import visible
 
 RECENT = 8  # moments, a second or more apart, that the rate is taken over: it forgets a slow start
 
@@ -56,7 +59,7 @@ class Progress:
         ]
         left = (self.total - self.done) / rate if rate and self.total else 0.0
         parts += [f"{clock(left)} left" if left > 0 else f"{clock(time.monotonic() - self.started)} in all"]
-        return "  ".join(parts)
+        return visible("  ".join(parts))
 
     def draw(self) -> None:
         """The bar, drawn anew."""
@@ -68,6 +71,12 @@ class Progress:
             self.bar.start()
             self.bar.add_task("", total=self.total or None)  # unknown: a bar that moves to and fro
         self.bar.update(self.bar.task_ids[0], completed=self.done, description=self.line())
+
+
+def print_warnings(lines: Iterable[str]) -> None:
+    """A line on standard output for each thing that is not as it should be."""
+    for line in lines:
+        print(f"warning: {visible(line)}")
 
 
 def short(amount: float) -> str:

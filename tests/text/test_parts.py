@@ -3,11 +3,13 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -319,3 +321,60 @@ def test_a_preview_shows_rows_and_writes_nothing(corpus: Path, tmp_path: Path, c
     assert "rows of 128, paper:" in said and "rows of 128, packed:" in said
     assert "segment A" in said and "document 2 segment A" in said and "[CLS] " in said and "[SEP]" in said
     assert not (tmp_path / "data").exists()
+
+
+def test_a_source_that_changed_is_not_mixed_with_what_was_read_before(corpus: Path, tmp_path: Path) -> None:
+    """Of the same size, and written at the same time; the corpus may have moved."""
+    first = tmp_path / "first"
+    shutil.copytree(corpus / "wiki", first)
+    out = tmp_path / "data"
+    asked = config(corpus, out, data=(f"wiki={first}",), drop_copies=())
+    prepare(replace(asked, part="1/2"))
+    file, moved = first / "0.txt", tmp_path / "moved"
+    kept, times = file.read_text(), (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+    file.write_text(kept[:30].swapcase() + kept[30:])
+    os.utime(file, ns=times)
+    before = content(out)
+    with pytest.raises(UserError, match=rf"first/0.txt: changed since {out} was begun; remove that folder"):
+        prepare(asked)
+    assert {name: each for name, each in content(out).items() if "lock" not in name or name in before} == before
+    file.write_text(kept)
+    shutil.move(first, moved)
+    prepare(replace(asked, data=(f"wiki={moved}/../moved",)))
+    fresh = tmp_path / "fresh"
+    prepare(replace(asked, data=(f"wiki={moved}",), out=str(fresh)))
+    same = lambda folder: {k: v for k, v in content(folder).items() if k != "manifest.json"}  # noqa: E731
+    assert same(out) == same(fresh)
+
+
+def test_a_source_that_changes_after_its_copies_were_found_is_told(corpus: Path, tmp_path: Path) -> None:
+    shutil.copytree(corpus / "wiki", tmp_path / "wiki")
+    asked = config(corpus, tmp_path / "data", data=(str(tmp_path / "wiki"),), part="1/2")
+    prepare(asked)
+    prepare(replace(asked, part="2/2"))
+    file = tmp_path / "wiki" / "2.txt"
+    file.write_text(file.read_text()[:-1] + "x")
+    with pytest.raises(UserError, match=r"wiki/2.txt: changed since \S+ was begun"):
+        prepare(replace(asked, part=""))
+
+
+def test_parts_that_do_not_say_what_they_came_from_are_not_trusted(corpus: Path, tmp_path: Path) -> None:
+    asked = config(corpus, tmp_path / "data", part="1/2", drop_copies=())
+    prepare(asked)
+    for note in (tmp_path / "data" / "parts").glob("*.read"):
+        note.unlink()
+    with pytest.raises(UserError, match="data: does not say what its parts were made from; remove it, and begin anew"):
+        prepare(asked)
+
+
+def test_other_evaluation_text_under_the_same_name_is_another_plan(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "evaluation.txt").write_text("the chef ate a meal and then another cook made one for Zoë and the chef")
+    asked = config(
+        corpus, tmp_path / "data", part="1/2", drop_copies=(), exclude_overlap=(str(tmp_path / "evaluation.txt"),)
+    )
+    prepare(asked)
+    (tmp_path / "same.txt").write_text((tmp_path / "evaluation.txt").read_text())
+    prepare(replace(asked, exclude_overlap=(str(tmp_path / "same.txt"),)))
+    (tmp_path / "evaluation.txt").write_text("a naïve cook made a meal and then ate another one for Zoë and the chef")
+    with pytest.raises(UserError, match="was begun otherwise .exclude_overlap was"):
+        prepare(asked)

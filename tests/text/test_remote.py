@@ -1,17 +1,24 @@
 """Files behind a scheme → spans and Documents: what fsspec and a server of S3 give, and what they say."""
 
 import gzip
+import hashlib
 import json
+import threading
+from base64 import b64encode
 from collections.abc import Iterator
+from dataclasses import replace
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from electra.errors import UserError
 from electra.text import readers, sources
 from electra.text.corpus import Format, Skipped, Span
+from electra.text.prepare import PrepareConfig, prepare
 from electra.text.sources import Source
+from electra.text.tokenizer import train
 from formats import lay, of_parts, of_spans
 
 
@@ -146,3 +153,94 @@ def test_a_server_that_does_not_answer_is_an_error_of_one_line(s3: Any, monkeypa
         sources.sources(["s3://bucket/a.txt"])
     s3fs.S3FileSystem.clear_instance_cache()
     assert "\n" not in str(raised.value)
+
+
+class Guarded(SimpleHTTPRequestHandler):
+    """Serves ``files`` to whoever has the password and a token; ``asked`` are the requests."""
+
+    files: ClassVar[dict[str, bytes]] = {}
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.answer(self.command == "GET")
+
+    do_HEAD = do_GET
+
+    def answer(self, with_content: bool) -> None:
+        path, _, query = self.path.partition("?")
+        self.asked.append(self.path)
+        known = self.headers.get("Authorization") == "Basic " + b64encode(b"me:pass-word").decode()
+        content = self.files.get(path, b"")
+        if not known or not query.startswith("token=to-ken") or not content:
+            self.send_error(404 if known else 401)
+            return
+        first, last = 0, len(content) - 1
+        if asked := self.headers.get("Range"):
+            first, last = (int(part or last) for part in asked.removeprefix("bytes=").split("-"))
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
+        else:
+            self.send_response(200)
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
+        self.send_header("Content-Length", str(len(content[first : last + 1])))
+        self.end_headers()
+        if with_content:
+            self.wfile.write(content[first : last + 1])
+
+    def log_message(self, *words: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def guarded() -> Iterator[str]:
+    """The address of a server with ``a.txt``, behind a password, without a token."""
+    pytest.importorskip("aiohttp", reason="https:// needs the package aiohttp")
+    text = "\n\n".join(f"the chef ate {n} meals and then \xff another one" for n in range(900))
+    Guarded.files = {f"/{name}.txt": text.replace("chef", name).encode("latin-1") for name in ("a", "b")}
+    Guarded.asked = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Guarded)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://me:pass-word@127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_passwords_and_tokens_are_neither_written_nor_printed(
+    guarded: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """And what was begun with them goes on, with a new token too, while another address is another source."""
+    Guarded.files = {name: content.replace(b"\xff", b"") + b"\n\nbad \xff" for name, content in Guarded.files.items()}
+    (tmp_path / "more.txt").write_text("\n\n".join(f"some text number {n}" for n in range(500)))
+    train([f"the chef ate a meal and then another one {n}" for n in range(40)], 60).save(tmp_path / "tok")
+    asked = PrepareConfig(
+        data=(f"web={guarded}/a.txt?token=to-ken-1", str(tmp_path / "more.txt")), tokenizer=str(tmp_path / "tok"),
+        out=str(tmp_path / "data"), held_out=0.2, part="1/2", workers=1,
+    )  # fmt: skip
+    prepare(asked)
+    everything = lambda: b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())  # noqa: E731
+    assert b"127.0.0.1" in everything(), "where text was left out is told"
+    assert b"pass-word" not in everything() and b"to-ken" not in everything()
+    with pytest.raises(UserError, match="was begun otherwise .other files"):
+        prepare(replace(asked, data=(f"web={guarded}/b.txt?token=to-ken-1", *asked.data[1:])))
+    kept = Guarded.files["/a.txt"]
+    Guarded.files["/a.txt"] = kept.replace(b"meals", b"bones")
+    with pytest.raises(UserError, match=r"http://…@127.0.0.1:\d+/a.txt\?…: changed since"):
+        prepare(replace(asked, part=""))
+    Guarded.files["/a.txt"] = kept
+    manifest = prepare(replace(asked, data=(f"web={guarded}/a.txt?token=to-ken-2", *asked.data[1:]), part=""))
+    assert manifest["skipped"]["document is not UTF-8"]["first"].startswith("http://…@127.0.0.1:")
+    prepare(replace(asked, out=str(tmp_path / "other"), part="", preview=1))
+    for data in (
+        f"{guarded}/absent.txt?token=to-ken",
+        f"{guarded}/a.md?token=to-ken",
+        f"{guarded.replace('pass', 'x')}/a.txt",
+    ):
+        with pytest.raises(UserError, match="127.0.0.1") as raised:
+            prepare(replace(asked, data=(data,), out=str(tmp_path / "no")))
+        assert not [word for word in ("pass-word", "x-word", "to-ken") if word in str(raised.value)]
+    said = capsys.readouterr()
+    assert "127.0.0.1" in said.out and not [w for w in ("pass-word", "to-ken") if w in said.out + said.err]
+    assert b"pass-word" not in everything() and b"to-ken" not in everything()

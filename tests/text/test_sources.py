@@ -97,7 +97,7 @@ def test_a_path_with_an_equals_sign_that_exists_is_a_path(tmp_path: Path, monkey
         ("-.xlsx", "-.xlsx: standard input is -, or - and one of .txt, .txt.gz"),
         ("a" * 300, f"{'a' * 300}: File name too long"),
         ("a/" * 3000, f"{'a/' * 2999}a: File name too long"),
-        ("nul\0.txt", "nul\0.txt: no such file"),
+        ("nul\0.txt", r"nul\x00.txt: no such file"),
         ("", "--data is missing"),
     ],
 )

@@ -176,8 +176,30 @@ def test_another_way_is_refused(out: Path, asked: CompareConfig, folder: Path, t
         compare(replace(asked, objectives=("mlm", "electra: electra mask_rate=0.3")))
     other = tmp_path / "mine.csv"
     other.write_text((folder / "mine.csv").read_text() + "\na new one,long\n")
-    with pytest.raises(UserError, match=r"scores/probe-mine.json: scored otherwise: task: \w+ there, \w+ now"):
+    with pytest.raises(UserError, match=r"scores/probe-mine.json: scored otherwise: task.train: \w+ there, \w+ now"):
         compare(replace(asked, tasks=(str(other),)))
+
+
+def test_scores_of_other_weights_are_not_taken(out: Path, asked: CompareConfig, tmp_path: Path) -> None:
+    """An encoder that was trained anew in its place, or scored by a version that did not say which it was."""
+    copied = tmp_path / "out"
+    shutil.copytree(out, copied)
+    respelled = replace(asked, out=str(copied), data=f"{asked.data}/.")
+    before = figures(copied)
+    encoder = copied / "random-weights" / "seed-1"
+    weights, was = encoder / "model.safetensors", (encoder / "model.safetensors").read_bytes()
+    weights.write_bytes(was[:-4] + b"\0\0\0\x01")
+    with pytest.raises(UserError, match=r"seed-1/scores/\S+.json: scored otherwise: encoder: \w+ there, \w+ now"):
+        compare(respelled)
+    weights.write_bytes(was)
+    compare(respelled)
+    assert figures(copied) == [each | {"folder": each["folder"].replace(str(out), str(copied))} for each in before]
+    scores = encoder / "scores" / "probe-mine.json"
+    said = json.loads(scores.read_text())
+    del said["asked"]["encoder"]
+    scores.write_text(json.dumps(said))
+    with pytest.raises(UserError, match="probe-mine.json: of an earlier version, .* choose another --out"):
+        compare(respelled)
 
 
 ERRORS = {
@@ -190,6 +212,7 @@ ERRORS = {
     "words": ({"objectives": ("electra 0.5",)}, "'0.5': a setting is written field=value"),
     "nothing": ({"objectives": ("",)}, "objective.kind: ''"),
     "twice": ({"objectives": ("mlm", "mlm: electra")}, "two are called 'mlm'"),
+    "no name": ({"objectives": ("../..: mlm",)}, "--objectives '../..: mlm': its name, as '': becomes a folder's name"),
     "towers": ({"objectives": ("fast-electra first=0",)}, "nobody trained it"),
     "data": ({"data": ""}, "--data is missing"),
     "no data": ({"data": "absent"}, "absent"),

@@ -1,12 +1,16 @@
 """The demo as a user runs it, with less pre-training."""
 
 import json
+import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from electra.engine.telemetry import read_metrics
-from electra.workflows.demo import MANY, DemoConfig, demo
+from electra.errors import UserError
+from electra.tasks.packages import Task
+from electra.workflows.demo import MANY, DemoConfig, corpus, demo, made_from
 
 
 @pytest.mark.slow
@@ -33,3 +37,20 @@ def test_the_whole_chain(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     said = capsys.readouterr().out
     assert "taken as it is" in said
     assert json.loads((again / "summary.json").read_text()) == summary
+
+
+def test_a_corpus_that_was_made_otherwise_is_refused(prepared: Path, tmp_path: Path) -> None:
+    """What a demo left half-way: its data and labelled task, as ``corpus`` notes them."""
+    shutil.copytree(prepared, tmp_path / "data")
+    task = Task(["a", "b"], ["x"], [0], ["y"], [1])
+    (tmp_path / "packages.json").write_text(json.dumps(asdict(task)))
+    asked = DemoConfig(out=str(tmp_path), vocab_size=1000)
+    with pytest.raises(UserError, match="begun by an earlier version, or stopped while its corpus was made; choose"):
+        corpus(asked, tmp_path)
+    (tmp_path / "corpus.json").write_text(json.dumps(made_from(asked, tmp_path, tmp_path / "packages.json")))
+    assert corpus(asked, tmp_path) == task
+    with pytest.raises(UserError, match="vocabulary was made with --vocab-size 1000, not 2000; choose another --out"):
+        corpus(replace(asked, vocab_size=2000), tmp_path)
+    (tmp_path / "packages.json").write_text(json.dumps(asdict(replace(task, test_labels=[0]))))
+    with pytest.raises(UserError, match="its task changed since they were made; choose another --out"):
+        corpus(asked, tmp_path)

@@ -1,21 +1,24 @@
 """The runs of ``electra finetune``: resumed, on two processes, stopped early, swept over rates, and without success."""
 
+import csv
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import transformers
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from electra.engine.optim import AdamW
 from electra.engine.telemetry import read_metrics
 from electra.engine.train import Engine
 from electra.errors import UserError
+from electra.tasks.labelled import Columns
 from electra.text import tokenizer as word_pieces
-from electra.workflows.finetune import finetune
+from electra.workflows.finetune import FinetuneConfig, finetune
 from finetuning import CLASSIC, TUNING, config, exported, result, write_csv
 from processes import run_two
 
@@ -42,7 +45,7 @@ def test_it_goes_on_where_it_stopped_and_finished_runs_are_kept(
     with pytest.raises(UserError, match=r"seed-1: holds a run of other settings \(settings\)"):
         finetune(replace(asked, tuning=replace(TUNING, epochs=2, rows=4)))
     shorter = write_csv(tmp_path / "train.csv", [{"body": "w1 alpha", "topic": "yes"}, {"body": "w1", "topic": "no"}])
-    with pytest.raises(UserError, match="seed-1: was begun on other data"):
+    with pytest.raises(UserError, match=r"seed-1: holds a run of other data \(train\)"):
         finetune(replace(asked, train=shorter))
     assert not (tmp_path / "parts" / "train" / "seed-1" / "result.json").exists()
     parts = finetune(asked)
@@ -214,8 +217,6 @@ def test_nothing_but_its_own_is_replaced_or_removed(classic: Path, tmp_path: Pat
     asked = config(classic, tmp_path / "out", files, tuning=one)
     finetune(asked)
     run = tmp_path / "out" / "train" / "seed-1"
-    for path in (tmp_path / "out").rglob("electra.json"):  # version 0.1 wrote none
-        path.unlink()
     (run / "result.json").unlink()
     shutil.rmtree(run / "model")
     stray = run / "checkpoints" / "step-final" / "weights"
@@ -224,3 +225,139 @@ def test_nothing_but_its_own_is_replaced_or_removed(classic: Path, tmp_path: Pat
     finetune(asked)
     assert stray.read_text() == "mine" and (run / "result.json").is_file()
     assert [path.name for path in stray.parent.parent.iterdir()] == ["step-final"]
+
+
+def quick(model: Path, out: Path, files: dict, **changes: object) -> FinetuneConfig:
+    """A run of few steps."""
+    return config(model, out, files, tuning=replace(TUNING, epochs=1), **changes)
+
+
+def everything(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """When every file below a folder was written, and what it holds."""
+    return {str(f): (f.stat().st_mtime_ns, f.read_bytes()) for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+def altered(file: str, to: Path, change: Callable[[list[dict]], None]) -> str:
+    """A copy of a table under the same name in another folder, with a change to its rows."""
+    with open(file, newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    change(rows)
+    to.mkdir(exist_ok=True)
+    return write_csv(to / Path(file).name, rows)
+
+
+def swap_labels(rows: list[dict]) -> None:
+    one, other = (next(row for row in rows if row["topic"] == topic) for topic in ("yes", "no"))
+    one["topic"], other["topic"] = other["topic"], one["topic"]
+
+
+def rename_a_class(rows: list[dict]) -> None:
+    for row in rows:
+        row["topic"] = {"yes": "zes"}.get(row["topic"], row["topic"])
+
+
+@pytest.mark.parametrize(
+    ("split", "change", "named"),
+    [
+        ("train", swap_labels, "train"),
+        ("train", lambda rows: rows.reverse(), "train"),
+        ("dev", swap_labels, "dev"),
+        ("dev", lambda rows: rows[0].update(body="w1 omega"), "dev"),
+        ("test", lambda rows: rows.reverse(), "test"),
+        ("train dev", rename_a_class, "labels"),
+    ],
+    ids=["train's labels", "train's order", "dev's labels", "a text of dev", "test's order", "a class's name"],
+)
+def test_figures_of_other_data_are_never_printed(
+    classic: Path, tmp_path: Path, files: dict, split: str, change: Callable, named: str, capsys: pytest.CaptureFixture
+) -> None:
+    finetune(quick(classic, tmp_path / "ft", files))
+    before = everything(tmp_path / "ft")
+    capsys.readouterr()
+    other = files | {name: altered(files[name], tmp_path / "other", change) for name in split.split()}
+    with pytest.raises(UserError, match=rf"seed-1: holds a run of other data \({named}\); choose another --out"):
+        finetune(quick(classic, tmp_path / "ft", other))
+    assert everything(tmp_path / "ft") == before and not capsys.readouterr().out
+
+
+def test_folds_under_one_out_are_two_runs(classic: Path, tmp_path: Path, shared: Path) -> None:
+    folds = shared / "cases" / "folds_same_out"
+    if not folds.is_dir():
+        pytest.skip(f"needs the folds, which are not at {folds}")
+    asked = [
+        quick(classic, tmp_path, {split: str(folds / fold / f"{split}.csv") for split in ("train", "dev")})
+        for fold in ("fold1", "fold2")
+    ]
+    first, second = (replace(each, columns=Columns()) for each in asked)
+    finetune(first)
+    with pytest.raises(UserError, match=r"holds a run of other data \(.*dev"):
+        finetune(second)
+
+
+def test_another_model_under_the_same_name_is_another_run(tokens: Path, tmp_path: Path, files: dict) -> None:
+    finetune(quick(exported(tmp_path / "model", CLASSIC, tokens), tmp_path / "ft", files))
+    weights = tmp_path / "model" / "model.safetensors"
+    tensors = load_file(weights)
+    next(iter(tensors.values())).view(-1)[0] += 1
+    save_file(tensors, weights, {"format": "pt"})
+    with pytest.raises(UserError, match=r"seed-1: holds a run of another model than \S*/model holds now; choose"):
+        finetune(quick(tmp_path / "model", tmp_path / "ft", files))
+
+
+def test_a_name_is_no_part_of_what_a_run_comes_from(
+    classic: Path, tmp_path: Path, files: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = quick(classic, tmp_path / "ft", files)
+    finetune(asked)
+    before = everything(tmp_path / "ft" / "train" / "seed-1")
+    shutil.copytree(classic, tmp_path / "copied" / "elsewhere")
+    moved = {name: str(shutil.copy(file, tmp_path / f"{name}.csv")) for name, file in files.items()}
+    monkeypatch.chdir(tmp_path)
+    oftener = replace(asked.engine, log_every=7, save_every=9)
+    for same in (
+        replace(asked, model=f"{classic}/"),
+        replace(asked, model=f"{classic.parent}/../{classic.parent.name}/{classic.name}"),
+        replace(asked, model="copied/elsewhere", out="./ft/"),
+        replace(asked, **moved, engine=oftener),
+    ):
+        finetune(same)
+    after = everything(tmp_path / "ft" / "train" / "seed-1")
+    drawn = str(tmp_path / "ft" / "train" / "seed-1" / "curves.png")
+    assert {**after, drawn: 0} == {**before, drawn: 0}
+
+
+def test_a_run_that_does_not_say_what_it_came_from_is_not_trusted(classic: Path, tmp_path: Path, files: dict) -> None:
+    asked = quick(classic, tmp_path, files)
+    finetune(asked)
+    path = tmp_path / "train" / "seed-1" / "config.json"
+    said = json.loads(path.read_text())
+    del said["contents"]
+    path.write_text(json.dumps(said))
+    with pytest.raises(UserError, match="seed-1: holds a run of an earlier version, .*; choose another --out"):
+        finetune(asked)
+    path.unlink()
+    with pytest.raises(UserError, match="seed-1: holds a run of an earlier version"):
+        finetune(asked)
+
+
+def test_nothing_is_run_where_a_later_seed_cannot_be(classic: Path, tmp_path: Path, files: dict) -> None:
+    finetune(quick(classic, tmp_path, files, seeds=2))
+    shutil.rmtree(tmp_path / "train" / "seed-1")
+    other = files | {"dev": altered(files["dev"], tmp_path / "other", swap_labels)}
+    with pytest.raises(UserError, match="seed-2: holds a run of other data"):
+        finetune(quick(classic, tmp_path, other, seeds=2))
+    assert not (tmp_path / "train" / "seed-1").exists()
+
+
+@pytest.mark.parametrize("name", ["../..", "..", "a/b", "/dev/null/x", ".hidden", "a\\b", "a\nb", "x" * 201])
+def test_a_name_that_is_a_path_is_refused(classic: Path, tmp_path: Path, files: dict, name: str) -> None:
+    (tmp_path / "inside").mkdir()
+    with pytest.raises(UserError, match="--name .*: becomes a folder's name"):
+        finetune(quick(classic, tmp_path / "inside" / "ft", files, name=name))
+    assert not list((tmp_path / "inside").iterdir())
+
+
+def test_a_file_that_gives_no_name_needs_one(classic: Path, tmp_path: Path, files: dict) -> None:
+    nameless = files | {"train": str(shutil.copy(files["train"], tmp_path / ".csv"))}
+    with pytest.raises(UserError, match=r"--name is missing; \S*/\.csv gives ''"):
+        finetune(quick(classic, tmp_path / "ft", nameless))

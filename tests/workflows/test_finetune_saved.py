@@ -25,6 +25,9 @@ def test_the_pipeline_gives_our_predictions(
     theirs = [each["label"] for each in pipe([text for text, _ in sentences(60, 2)])]
     assert ours == theirs and set(ours) == {"yes", "no"}
     assert result(tmp_path)["dev"]["accuracy"] > 0.85
+    machine = [str(each).encode() for each in (tmp_path, model, Path.home(), Path.cwd())]
+    for file in (folder / "model").iterdir():
+        assert not [path for path in machine if path in file.read_bytes()], f"{file} is for others"
 
 
 @pytest.mark.parametrize("kind", ["classic", "modern", "bert"])

@@ -21,6 +21,7 @@ from electra.objectives.build import Electra, Mlm
 from electra.tasks.labelled import Columns
 from electra.text.layout import Packed
 from electra.text.prepare import PrepareConfig, prepare
+from electra.workflows.export import ExportConfig, export
 from electra.workflows.pretrain import Phase, PretrainConfig, pretrain
 from processes import run_two
 
@@ -202,6 +203,47 @@ def test_other_data_under_the_same_name_is_refused(prepared: Path, tmp_path: Pat
     prepare(PrepareConfig((str(tmp_path / "text.txt"),), tokenizer, str(tmp_path / "data"), held_out=0.2))
     with pytest.raises(UserError, match="begun on other data"):
         pretrain(first)
+
+
+def test_a_run_comes_from_contents_however_they_are_spelled(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = "".join(f"{word} {number},{word}\n" for word in ("module", "value") for number in range(30))
+    (tmp_path / "mine.csv").write_text("text,label\n" + rows)
+    pretrain(config(prepared, tmp_path / "first", steps=3))
+    shutil.copytree(tmp_path / "first" / "final", tmp_path / "init")
+    first = config(prepared, tmp_path / "run", steps=3, init=str(tmp_path / "init"), probe=str(tmp_path / "mine.csv"))
+    pretrain(first)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(prepared, tmp_path / "copied")
+    pretrain(replace(first, out="./run/", data="copied", init="init", probe="../" + tmp_path.name + "/mine.csv"))
+    (tmp_path / "mine.csv").write_text("text,label\n" + rows.replace("module 1,", "module 1 x,"))
+    with pytest.raises(UserError, match=r"run: this run was begun on other texts to probe than \S*mine.csv holds now"):
+        pretrain(first)
+    (tmp_path / "mine.csv").write_text("text,label\n" + rows)
+    shutil.rmtree(tmp_path / "init")
+    shutil.copytree(pretrain(config(prepared, tmp_path / "second", steps=3, seed=2)) / "final", tmp_path / "init")
+    with pytest.raises(UserError, match=r"run: this run was begun on other initial weights than \S*init holds now"):
+        pretrain(first)
+    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+    del environment["init"]
+    (tmp_path / "run" / "environment.json").write_text(json.dumps(environment))
+    with pytest.raises(UserError, match="does not say which initial weights this run was begun on; choose another"):
+        pretrain(first)
+
+
+def test_what_is_given_to_others_has_no_path_of_the_machine(prepared: Path, tmp_path: Path) -> None:
+    run = pretrain(config(prepared, tmp_path / "run", steps=3))
+    again = pretrain(config(prepared, tmp_path / "again", steps=3, init=str(run / "final")))
+    hub = export(ExportConfig(run=str(again), out=str(tmp_path / "hub")))
+    machine = [str(folder).encode() for folder in (tmp_path, prepared, Path.home(), Path.cwd())]
+    for folder in (again / "final", hub):
+        there = [file for file in folder.rglob("*") if file.is_file()]
+        assert len(there) > 8
+        for file in there:
+            assert not [path for path in machine if path in file.read_bytes()], file
+    card = (hub / "discriminator" / "README.md").read_text()
+    assert '"init": "final"' in card and '"out": "again"' in card and '"data": "data"' in card
 
 
 def test_a_flipped_bit_in_the_data_is_found_at_the_start(prepared: Path, tmp_path: Path) -> None:

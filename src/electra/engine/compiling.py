@@ -12,6 +12,7 @@ from torch import nn
 from electra.engine.parallel import Precision, chosen
 from electra.errors import UserError
 from electra.kernels import Kernels, cpu
+from electra.kernels.cache import keep_to_ourselves
 from electra.model.encoder import Layered, layer_by_layer
 from electra.model.twins import fuse
 
@@ -42,6 +43,7 @@ def kernels(compile: Compile, precision: Precision, device: torch.device) -> Ker
     products' type of number as they want it, none."""
     if not compiles(compile, device):
         return ""
+    keep_to_ourselves()
     if device.type == "cuda":
         return "cuda"
     return "cpu" if cpu.supports(getattr(torch, chosen(precision, device))) else ""
@@ -57,6 +59,7 @@ def compiled(function: Any, compile: Compile, device: torch.device) -> Any:
     """A function or module as the loop calls it: compiled where that is wanted and possible."""
     if not compiles(compile, device):
         return function
+    keep_to_ourselves()
     # A layer's code is compiled for each of its kinds: by tower, by window, by the phases' lengths. Beyond the limit it
     # would run uncompiled.
     torch._dynamo.config.recompile_limit = 64

@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from electra import __version__, files
-from electra.errors import told_as
+from electra.errors import told_as, visible
 from electra.progress import Progress
 
 
@@ -90,7 +90,7 @@ class RunFolder:
 
     def say(self, text: str) -> None:
         """Tell whoever looks on."""
-        print(text, file=sys.stderr, flush=True)
+        print(visible(text), file=sys.stderr, flush=True)
 
     def progress(self, step: int, steps: int, figures: Mapping[str, float]) -> None:
         """Show how far the run is, its figures and the time left."""

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from electra import fingerprints
 from electra.errors import UserError, told_as
 from electra.interchange import huggingface
 from electra.model.encoder import Tower
@@ -25,6 +26,11 @@ Family = Literal["classic", "modern", "theirs", "whole"]
 LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
 ENDS = (*(f"{inside}{name}" for name in ("discriminator", "encoder", "generator") for inside in ("final/", "")), "")
 WEIGHTS = "model.safetensors"
+# What is read of a folder, its tokenizer's files in all spellings included.
+READ = (
+    "config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer.json", "tokenizer_config.json",
+    "special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt", "*.model",
+)  # fmt: skip
 OFFSET = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer")  # their positions count from 2
 
 
@@ -147,6 +153,17 @@ def find(folder: Path) -> Path:
     )
 
 
+def fingerprint(folder: Path) -> str:
+    """Equal for folders with the same weights, config and tokenizer; ``folder``: as ``find`` takes it.
+
+    Raises:
+        UserError: no model there, or a file of it that cannot be read.
+    """
+    where = find(folder)
+    with told_as(str(where), OSError):
+        return fingerprints.of_folder(where, READ)
+
+
 def load(folder: Path) -> tuple[Ours | Theirs, Tokenizer]:
     """The encoder in ``folder`` (see ``find``), in our own classes where it is an ELECTRA or ModernBERT tower, and its
     tokenizer.
@@ -196,7 +213,9 @@ def foreign(folder: Path, auto: str, **settings: Any) -> Any:
     """What one of transformers' ``Auto…`` classes makes of a folder; safetensors alone are read, no code of theirs."""
     import transformers
 
+    vocabularies.refuse_code(folder)
     with quiet(), told_as(f"{folder}: transformers cannot load this", Exception):
         return getattr(transformers, auto).from_pretrained(
-            str(folder), local_files_only=True, use_safetensors=True, dtype=torch.float32, **settings
-        )
+            str(folder), local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32,
+            **settings,
+        )  # fmt: skip

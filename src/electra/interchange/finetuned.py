@@ -20,6 +20,7 @@ from electra.interchange.huggingface import MODEL, TOKENIZER_FILES
 from electra.interchange.huggingface_names import tensor_names
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
+from electra.text import tokenizer as vocabularies
 
 Model = Literal["sequence-classification", "token-classification", "question-answering"]
 CLASSES: dict[Model, str] = {
@@ -82,19 +83,20 @@ def save_ours(folder: Path, source: Path, reader: Ours, head: nn.Module, task: T
     """Write the model; whether the head is in it."""
     import transformers
 
-    config = transformers.AutoConfig.from_pretrained(source, local_files_only=True)
+    vocabularies.refuse_code(source)
+    config = transformers.AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
     prefix, tensors = trunk(reader)
     own = parameters(head)
     for name, value in settings(task).items():
         setattr(config, name, value)
     if reader.family == "modern":
         config.classifier_pooling = "cls"
-    theirs = getattr(transformers, CLASSES[task.model]).from_config(config)
+    theirs = getattr(transformers, CLASSES[task.model]).from_config(config, trust_remote_code=False)
     if theirs.state_dict().keys() == tensors.keys() | own.keys():
         theirs.load_state_dict(tensors | own)
         theirs.save_pretrained(folder)
         return True
-    bare = transformers.AutoModel.from_config(config)
+    bare = transformers.AutoModel.from_config(config, trust_remote_code=False)
     bare.load_state_dict({name.removeprefix(prefix): value for name, value in tensors.items()})
     bare.save_pretrained(folder)
     return False

@@ -25,6 +25,7 @@ from electra.interchange.huggingface_names import (
 from electra.model.config import EncoderConfig, ModernConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
+from electra.text import tokenizer as vocabularies
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 
@@ -252,8 +253,7 @@ def copy_tokenizer(tokenizer: Path, folder: Path, config: EncoderConfig) -> dict
 
     ModernBERT's classes take no segments, so the copy for a modern tower says that its tokenizer makes none.
     """
-    from transformers import AutoTokenizer
-
+    vocabularies.refuse_code(tokenizer)
     found = [name for name in TOKENIZER_FILES if (tokenizer / name).exists()]
     if not found:
         raise UserError(f"{tokenizer}: no tokenizer here; expected {', '.join(TOKENIZER_FILES)}")
@@ -264,7 +264,7 @@ def copy_tokenizer(tokenizer: Path, folder: Path, config: EncoderConfig) -> dict
         values = json.loads(path.read_text(encoding="utf-8"))
         values["model_input_names"] = ["input_ids", "attention_mask"]
         path.write_text(json.dumps(values, indent=2), encoding="utf-8")
-    loaded = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    loaded = vocabularies.automatic(folder)
     if len(loaded) > config.vocab_size:
         raise UserError(f"{tokenizer}: {len(loaded)} word pieces, but the tower has {config.vocab_size}")
     return {f"{name}_token_id": getattr(loaded, f"{name}_token_id") for name in ("pad", "cls", "sep")}

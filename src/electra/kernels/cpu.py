@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from electra.kernels.cache import keep_to_ourselves, machine
+
 SOURCES = ("numbers.cpp", "attention.cpp", "gelu.cpp")  # compiled as one
 NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 # Inductor turns off what its own code has no use for; PyTorch's headers are full of warnings.
@@ -16,11 +18,19 @@ FLAGS = ("-ftree-loop-vectorize", "-ffp-contract=fast", "-w")
 
 @cache
 def library() -> ctypes.CDLL:
-    """All of them. Needs a C++ compiler, as torch.compile does."""
+    """All of them. Needs a C++ compiler, as torch.compile does.
+
+    What was compiled before is taken where source, flags, processor, compiler and torch are the same.
+
+    Raises:
+        UserError: as ``cache.keep_to_ourselves``.
+    """
+    keep_to_ourselves()
     from torch._inductor.codecache import CppCodeCache
 
     here = files("electra.kernels")
-    source = "\n".join(here.joinpath(name).read_text(encoding="utf-8") for name in SOURCES)
+    texts = (here.joinpath(name).read_text(encoding="utf-8") for name in SOURCES)
+    source = "\n".join([f"// for {machine()}", *texts])  # the flags say "this processor", not which
     return CppCodeCache.load(source, device_type="cpu", extra_flags=FLAGS)
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from electra.errors import visible
+
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Columns as wide as they need to be: the first to the left, the others to the right; floats to three digits."""
@@ -28,4 +30,4 @@ def cell(value: object) -> str:
     """A value as a table shows it."""
     if isinstance(value, float):
         return f"{value:.3f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else visible(str(value))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from electra.config import suggestion
-from electra.errors import UserError
+from electra.errors import UserError, plain_name
 from electra.tasks import columns, glue, glue_hub, labelled, squad
 from electra.tasks.labelled import Columns
 from electra.tasks.problem import Problem
@@ -66,7 +66,7 @@ def problems(asked: Asked) -> tuple[list[Problem], list[str]]:
 
 def own(asked: Asked, files: Mapping[str, Path]) -> tuple[list[Problem], list[str]]:
     """A task from a file for each split."""
-    name = asked.name or files["train"].name.split(".")[0]
+    name = plain_name(asked.name, "--name") if asked.name else named_after(files["train"])
     answers = asked.kind == "auto" and files["train"].name.endswith((".json", ".json.gz"))
     if asked.kind == "answers" or answers:
         found, told = squad.load(files)
@@ -75,6 +75,11 @@ def own(asked: Asked, files: Mapping[str, Path]) -> tuple[list[Problem], list[st
         tagging, told = columns.load(name, files, asked.word, asked.tag)
         return [tagging], told
     return [Sequences(labelled.load(name, files, asked.columns, asked.kind))], []
+
+
+def named_after(file: Path) -> str:
+    """What a task is called after its file. Raises ``UserError`` for a name that cannot be a folder's."""
+    return plain_name(file.name.split(".")[0], f"--name is missing; {file} gives")
 
 
 def of_glue(name: str, data: str) -> tuple[list[Problem], list[str]]:

@@ -73,6 +73,9 @@ class Problem(Protocol):
     problem_type: ProblemType
     labels: tuple[str, ...]
 
+    def contents(self) -> dict[str, str]:
+        """Hashes of what its figures come from: of each split, and of "labels", what is learned and how it's judged."""
+
     def examples(self, split: str, tokenizer: Tokenizer, length: int) -> list[Example]:
         """The examples of a split, ready to be read. Raises ``UserError`` for a length that leaves no room."""
 

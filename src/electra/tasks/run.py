@@ -1,6 +1,7 @@
 """One run of fine-tuning: a problem, an encoder, a seed → figures, predictions and the model, in its own folder."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ OTHERS = 128
 KIND = "run of fine-tuning"  # what the folder says that it holds
 ASKED, RESULT, PREDICTIONS = "config.json", "result.json", "predictions.json"
 BEST, MODEL = "best.safetensors", "model"
+CONTENTS = "contents"  # in config.json: hashes of what the figures come from
+WITHOUT_EFFECT = ("log_every", "save_every", "keep")  # of the engine's settings
 
 Figures = dict[str, dict[str, float]]  # split → metric → value
 
@@ -43,30 +46,45 @@ class Settings:
     patience: int = 0
 
 
+def contents_of(problem: Problem, model: Path) -> dict[str, str]:
+    """What a run's figures come from, as hashes: the problem's splits and labels, and the ``model`` in a folder."""
+    return problem.contents() | {MODEL: encoders.fingerprint(model)}
+
+
+def deciding(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked without how often the loop tells and saves, which changes no figure."""
+    settings = dict(asked["settings"])
+    engine = {name: value for name, value in settings.get("engine", {}).items() if name not in WITHOUT_EFFECT}
+    return {**asked, "settings": settings | {"engine": engine}}
+
+
 class Run:
     """See above. The same settings go on where the run stopped, or give what it gave."""
 
-    def __init__(self, problem: Problem, model: Path, settings: Settings, seed: int, folder: Path):
+    def __init__(
+        self, problem: Problem, model: Path, settings: Settings, seed: int, folder: Path, contents: Mapping[str, str]
+    ):
+        """``contents``: of the problem and the model, see ``contents_of``; they are the same for many runs."""
         self.problem, self.settings, self.seed, self.folder = problem, settings, seed, folder
         self.model = encoders.find(model)
         self.task = finetuned.Task(problem.model, problem.labels, problem.problem_type)
         said = {"task": problem.name, "model": str(self.model), "seed": seed, "settings": asdict(settings)}
-        self.asked = json.loads(json.dumps(said))
+        self.asked = json.loads(json.dumps(said | {CONTENTS: dict(contents)}))
 
     def figures(self, parallel: Parallel) -> Figures | None:
         """Its figures; None if a signal stopped it.
 
         Raises:
-            UserError: the folder holds a run of other settings; a length that the encoder does not read; and as
-                ``encoders.load`` and ``train``.
+            UserError: as ``check``; a length that the encoder does not read; and as ``encoders.load`` and ``train``.
         """
-        if found := parallel.of_first(self.finished):
+        self.check()
+        if found := parallel.of_first(lambda: self.read(RESULT)):
             return found
         net, tokenizer = self.fresh()
         can_run(self.settings.engine, net, parallel)
         sources = self.sources(net.reader, tokenizer)
         with told_as(str(self.folder), OSError):
-            self.begin(sources, parallel)
+            self.begin(parallel)
             dev = Dev(self, net, sources, parallel)
             if not self.tuned(net, sources["train"], dev, parallel):
                 return None
@@ -77,41 +95,42 @@ class Run:
             parallel.wait()
         return figures
 
-    def finished(self) -> Figures:
-        """What a run of these settings gave before, if one is in the folder."""
-        found = self.read(RESULT)
-        if found:
-            self.same(self.read(ASKED))
-        return found
-
     def read(self, name: str) -> dict[str, Any]:
         """What a JSON file of the folder holds; nothing if it is not there."""
         path = self.folder / name
         with told_as(f"{path}: damaged; remove the folder to run it again", ValueError):
             return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
-    def same(self, begun: dict[str, Any]) -> None:
-        """Raises ``UserError`` if the run in the folder was begun with other settings."""
-        differing = [name for name in self.asked if begun.get(name) != self.asked[name]]
-        if differing:
-            raise UserError(
-                f"{self.folder}: holds a run of other settings ({', '.join(differing)}); choose another --out, or "
-                "remove it"
-            )
+    def check(self) -> None:
+        """Find the folder without a run, or with this one; nothing is written.
 
-    def begin(self, sources: dict[str, Labelled], parallel: Parallel) -> None:
-        """Write what was asked, and how much it is of each split, or find that the run in the folder is this."""
-        data = {split: [len(source.examples), int(source.lengths.sum())] for split, source in sources.items()}
-        if begun := self.read(ASKED):
-            self.same(begun)
-            if begun["data"] != data:
-                raise UserError(f"{self.folder}: was begun on other data; choose another --out, or remove it")
-            if parallel.first and not files.holds(self.folder):  # of version 0.1
-                files.mark(self.folder, KIND)
-        elif parallel.first:
+        Raises:
+            UserError: it holds one of other settings, of a split or a model with other contents, whatever they are
+                called, or one that does not say what it was made from.
+        """
+        begun = self.read(ASKED)
+        if not begun and not (self.folder / RESULT).is_file():
+            return
+        if CONTENTS not in begun:
+            raise UserError(
+                f"{self.folder}: holds a run of an earlier version, which does not say what data and model it was made "
+                "from; choose another --out"
+            )
+        before, asked, there, here = deciding(begun), deciding(self.asked), begun[CONTENTS], self.asked[CONTENTS]
+        settings = [name for name in ("seed", "settings") if before[name] != asked[name]]
+        data = [name for name in {**here, **there} if name != MODEL and here.get(name) != there.get(name)]
+        said = [f"of other settings ({', '.join(settings)})"] * bool(settings)
+        said += [f"of other data ({', '.join(data)})"] * bool(data)
+        said += [f"of another model than {self.model} holds now"] * (here[MODEL] != there.get(MODEL))
+        if said:
+            raise UserError(f"{self.folder}: holds a run {' and '.join(said)}; choose another --out, or remove it")
+
+    def begin(self, parallel: Parallel) -> None:
+        """Write what was asked, unless the folder holds it."""
+        if parallel.first and not self.read(ASKED):
             files.claim(self.folder, KIND)
             with whole(self.folder / ASKED) as file:
-                file.write_text(json.dumps(self.asked | {"data": data}, indent=1))
+                file.write_text(json.dumps(self.asked, indent=1))
         parallel.wait()
 
     def fresh(self) -> tuple[FineTuned, Tokenizer]:

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from electra import fingerprints
 from electra.interchange.encoders import Reader
 from electra.interchange.finetuned import Model, ProblemType
 from electra.tasks import heads
@@ -37,6 +38,13 @@ class Sequences:
         self.splits, self.evaluated = tuple(task.splits), tuple(task.evaluated)
         scores = [sample.label for sample in task.splits.get("train", ()) if isinstance(sample.label, float)]
         self.low, self.high = (min(scores), max(scores)) if scores else (0.0, 1.0)
+
+    def contents(self) -> dict[str, str]:
+        """See ``Problem``."""
+        task = self.task
+        splits = {split: fingerprints.of_values(samples) for split, samples in task.splits.items()}
+        judged = (task.kind, task.labels, task.metrics, task.symmetric, task.epochs)
+        return splits | {"labels": fingerprints.of_values(judged)}
 
     def examples(self, split: str, tokenizer: Tokenizer, length: int) -> list[Example]:
         """The samples as tokens. Pairs whose order does not matter are trained on in both, as in the original code."""

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from electra import fingerprints
 from electra.errors import UserError
 from electra.interchange.encoders import Reader
 from electra.interchange.finetuned import Model, ProblemType
@@ -40,6 +41,13 @@ class Squad:
     def __init__(self, questions: Mapping[str, Sequence[Question]]):
         self.questions, self.splits = questions, tuple(questions)
         self.unanswerable = any(each.impossible for split in ("train", "dev") for each in questions[split])
+
+    def contents(self) -> dict[str, str]:
+        """See ``Problem``. Where a question stands in its file changes nothing."""
+        return {
+            split: fingerprints.of_values(vars(each) | {"where": ""} for each in questions)
+            for split, questions in self.questions.items()
+        }
 
     def examples(self, split: str, tokenizer: Tokenizer, length: int) -> list[Example]:
         """The windows of each question. Those of train that hold no whole answer are left out, unless questions without

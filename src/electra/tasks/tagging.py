@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from electra import fingerprints
 from electra.errors import UserError
 from electra.interchange.encoders import Reader
 from electra.interchange.finetuned import Model, ProblemType
@@ -58,6 +59,10 @@ class Tagging:
         self.metrics: tuple[str, ...] = ("f1", "precision", "recall", "accuracy") if self.spans else ("accuracy",)
         said = [split for split, some in sentences.items() if all(each.tags is not None for each in some)]
         self.evaluated = tuple(split for split in said if split != "train")
+
+    def contents(self) -> dict[str, str]:
+        """See ``Problem``. The labels are the train split's."""
+        return {split: fingerprints.of_values(sentences) for split, sentences in self.sentences.items()}
 
     def examples(self, split: str, tokenizer: Tokenizer, length: int) -> list[Example]:
         """The windows of each sentence, [CLS] and [SEP] included. Raises ``UserError`` for a length below 3."""

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from electra.errors import visible, without_secrets
+
 Boundary = Literal["blank-line", "line", "file"]
 
 NOT_UTF8 = "not UTF-8"
@@ -27,6 +29,16 @@ class Span:
     path: str
     start: int = 0
     stop: int = 0
+
+    @property
+    def name(self) -> str:
+        """The path by whose ending the format is told: an address of the web without its query."""
+        return self.path.partition("?")[0] if self.path.startswith(("http://", "https://")) else self.path
+
+    @property
+    def shown(self) -> str:
+        """The path as it may be told and written down: of an address without password and query."""
+        return without_secrets(self.path)
 
     @property
     def size(self) -> int:
@@ -62,7 +74,7 @@ class Skipped(Counter[str]):
         """Count ``count`` more for ``reason``; ``where`` is asked only for the first."""
         self[reason] += count
         if reason not in self.first:
-            self.first[reason] = where if isinstance(where, str) else where()
+            self.first[reason] = without_secrets(where if isinstance(where, str) else where())
 
     def said(self) -> dict[str, Any]:
         """All of it as JSON takes it."""
@@ -76,6 +88,8 @@ class Skipped(Counter[str]):
     def lines(self) -> list[str]:
         """Each reason with its count, and where it was met first."""
         return [
-            f"skipped {count:,}: {reason}" + (f" (first at {self.first[reason]})" if self.first.get(reason) else "")
+            visible(
+                f"skipped {count:,}: {reason}" + (f" (first at {first})" if (first := self.first.get(reason)) else "")
+            )
             for reason, count in self.most_common()
         ]

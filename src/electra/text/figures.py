@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from electra.errors import visible
+from electra.progress import print_warnings
 from electra.text.corpus import Skipped
 
 MUCH_UNKNOWN = 0.02
@@ -25,9 +27,8 @@ def overview(folder: str, manifest: Mapping[str, Any]) -> None:
         if len(manifest["sources"]) > 1:
             share = manifest["weights"].get(name)
             read = f"; {share:.1%} of what training reads" if share else ""
-            print(f"  {name}: {described(splits['train'])}{read}")
-        for line in complaints(name, splits["train"]):
-            print(f"warning: {line}")
+            print(f"  {visible(name)}: {described(splits['train'])}{read}")
+        print_warnings(complaints(name, splits["train"]))
     skipped = Skipped()
     skipped.add(manifest["skipped"])
     for line in skipped.lines():

@@ -11,7 +11,7 @@ from jaxtyping import UInt
 from electra.errors import UserError
 from electra.text import readers
 from electra.text.copies import count_words, run_hashes, words_of
-from electra.text.corpus import Document, Skipped
+from electra.text.corpus import Document, Skipped, Span
 
 SYMBOL = re.compile(r"[^\w\s]|_")
 ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|.)")  # in JSON
@@ -75,7 +75,7 @@ def evaluation_runs(paths: Sequence[str], length: int) -> tuple[UInt[np.ndarray,
     """
     found, total, short = [np.empty(0, dtype=np.uint64)], 0, 0
     for path in paths:
-        name, _ = readers.uncompressed(path)
+        name, _ = readers.uncompressed(Span(path).name)
         if name.endswith(readers.COLUMNAR):
             raise UserError(f"{path}: evaluation text is read as lines; give .txt, .tsv, .csv, .json or .jsonl")
         for line in readers.plain_lines(path):

@@ -9,25 +9,26 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from electra import files
 from electra.errors import UserError, told_as
 from electra.text.corpus import Skipped
-from electra.text.parts import COUNTS, Job
+from electra.text.parts import COUNTS, READ, Job, same_contents
 from electra.text.shards import FORMAT, MANIFEST
-from electra.text.sources import Part
+from electra.text.sources import Part, planned
 from electra.text.tokenizer import Tokenizer
 from electra.text.whole import whole
 
 TOKENIZER = "tokenizer"  # what such a folder holds, and its name in prepared data
 IN_THE_MAKING = "prepared data in the making"
 SHARD = re.compile(r"(train|held-out)-\d{5,}-\d{3,}\.shard")
-NOTES = re.compile(r"electra\.json|plan\.json|lock(-\d+-of-\d+)?|\d{5,}\.(json|(documents|lines|near)\.(keys|marks))")
-COPIES = re.compile(r"\d{5,}\.(documents|lines|near)\.(keys|marks)")
+OF_PARTS = re.compile(rf"\d{{5,}}\.({READ}|(documents|lines|near)\.(keys|marks))")
+NOTES = re.compile(rf"electra\.json|plan\.json|lock(-\d+-of-\d+)?|\d{{5,}}\.json|{OF_PARTS.pattern}")
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Folder:
         self.job, self.all, self.tokenizer = job, parts, tokenizer
         self.out, self.work, self.fresh = Path(job.out), Path(job.out, "parts"), False
         self.was_there = self.out.exists()
-        self.plan = json.loads(json.dumps({"settings": settings, "parts": [asdict(part) for part in parts]}))
+        self.plan = json.loads(json.dumps({"settings": settings, "parts": [planned(part) for part in parts]}))
 
     @contextmanager
     def held(self, share: Share) -> Iterator[None]:
@@ -71,6 +72,7 @@ class Folder:
                 locked(self.work / f"lock-{share.index + 1}-of-{share.of}", True, self.out),
             ):
                 self.begin(alone=share.of == 1)
+                self.compare(share)
                 try:
                     yield
                 except UserError:
@@ -98,13 +100,24 @@ class Folder:
                     f"{self.out}: was begun otherwise ({self.difference(found)}; {len(self.done())} parts are done); "
                     "the same settings go on, or remove the folder"
                 )
-            files.remove(self.work, named(self.work, COPIES))
+            files.remove(self.work, named(self.work, OF_PARTS))
             files.remove(self.out, named(self.out, SHARD))
         self.fresh = not file.exists()
         with files.whole_folder(self.out / TOKENIZER, TOKENIZER) as folder:
             self.tokenizer.save(folder)
         with whole(file) as plan:
             plan.write_text(json.dumps(self.plan))
+
+    def compare(self, share: Share) -> None:
+        """Raises ``UserError`` for a part of a share that was made of files which hold something else now."""
+        mine = self.all[share.index :: share.of]
+        done = self.done()
+        for part in mine:
+            if part.number in done and not self.job.file(part, READ).exists():
+                raise UserError(f"{self.out}: does not say what its parts were made from; remove it, and begin anew")
+        with ThreadPoolExecutor() as pool:  # reading and hashing leave Python's lock to others
+            for _ in pool.map(lambda part: same_contents(self.job, part), mine):
+                pass
 
     def difference(self, found: dict[str, Any]) -> str:
         """What is not as it was."""

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from electra.errors import UserError
+from electra.errors import UserError, told_as
 from electra.progress import Progress
 from electra.text import builtin, readers
 from electra.text import tokenizer as tokenizers
@@ -27,10 +27,11 @@ from electra.text.corpus import Document, Format, Skipped
 from electra.text.duplicates import Dropping, Duplicates
 from electra.text.filters import Filters
 from electra.text.shards import Split, Writer
-from electra.text.sources import Part
+from electra.text.sources import Part, contents
 from electra.text.whole import whole
 from electra.text.words import AT_ONCE, Encoder, grouped
 
+READ = "read"  # ending of a note of what was read for a part
 COUNTS = ("documents", "tokens", "words", "bytes", "unknown")
 
 Told = Callable[[int], object]
@@ -79,7 +80,9 @@ def further(told: Told, before: int, read: int) -> None:
 
 def write_keys(job: Job, part: Part, told: Told) -> None:
     """The first pass, where copies are to be left out: the keys of the part's documents."""
-    for kind, keys in job.duplicates.keys(job.documents(part, Skipped(), told)).items():
+    found = job.duplicates.keys(job.documents(part, Skipped(), told))
+    note_contents(job, part)
+    for kind, keys in found.items():
         with whole(job.file(part, f"{kind}.keys")) as file:
             keys.astype("<u8").tofile(file)
 
@@ -93,8 +96,37 @@ def write_part(job: Job, part: Part, told: Told) -> None:
         Path(job.out), part, documents, encoder(job.tokenizer, job.special),
         lambda document: job.is_held_out(document, part), skipped,
     )  # fmt: skip
+    note_contents(job, part)
     with whole(job.file(part, "json")) as file:
         file.write_text(json.dumps(said))
+
+
+def note_contents(job: Job, part: Part) -> None:
+    """Write what was read for a part as ``parts/NUMBER.read``, or find that it is still what was read before.
+
+    Raises:
+        UserError: as ``same_contents``.
+    """
+    if not same_contents(job, part):
+        with whole(job.file(part, READ)) as file:
+            file.write_text(json.dumps(contents(part)))
+
+
+def same_contents(job: Job, part: Part) -> bool:
+    """Whether a part was read before, and its files still are what they were.
+
+    Raises:
+        UserError: one that changed, by its name; or the note of it is damaged.
+    """
+    path = job.file(part, READ)
+    if not path.exists():
+        return False
+    with told_as(f"{path}: damaged; remove {job.out} and begin anew", ValueError):
+        before = json.loads(path.read_text(encoding="utf-8"))
+    for span, there, now in zip(part.spans, before, contents(part), strict=True):
+        if there != now:
+            raise UserError(f"{span.shown}: changed since {job.out} was begun; remove that folder, and begin anew")
+    return True
 
 
 @lru_cache(1)

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from electra import files
+from electra import files, fingerprints
 from electra.errors import UserError
 from electra.progress import Progress
 from electra.text import readers
@@ -171,7 +171,7 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
         preview(job, work, found, config.preview)
         return {}
     began = time.monotonic()
-    folder = Folder(job, work, found, settings(config, found) | {"piped at": time.time() if piped else 0})
+    folder = Folder(job, work, found, settings(config, found, job) | {"piped at": time.time() if piped else 0})
     share = Share.parse(config.part) if config.part else WHOLE
     workers = 1 if piped else config.workers or os.cpu_count() or 1
     with folder.held(share):
@@ -245,11 +245,12 @@ def job_of(config: PrepareConfig, found: Tokenizer) -> Job:
     return Job(config.out, found.backend.to_str(), special, form, filters, duplicates, config.held_out)
 
 
-def settings(config: PrepareConfig, found: Tokenizer) -> dict[str, Any]:
+def settings(config: PrepareConfig, found: Tokenizer, job: Job) -> dict[str, Any]:
     """What makes data what it is, besides the files: the same settings go on with a folder that was begun."""
     elsewhere = ("out", "data", "tokenizer", "preview", "weights", "temperature", "workers", "engine", "part", "merge")
     said = {name: value for name, value in asdict(config).items() if name not in elsewhere}
-    return said | {"tokenizer": found.fingerprint}
+    overlap = fingerprints.of_bytes(job.filters.overlap.tobytes())
+    return said | {"tokenizer": found.fingerprint, "exclude_overlap": overlap}
 
 
 def check_weights(config: PrepareConfig, names: Sequence[str]) -> None:

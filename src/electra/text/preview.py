@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from electra.errors import UserError
+from electra.errors import UserError, visible
 from electra.text.batches import Batch, Rows
 from electra.text.corpus import Document, Skipped
 from electra.text.folder import manifest_of
@@ -57,7 +57,7 @@ def show_documents(source: str, documents: Sequence[Document]) -> None:
     print(f"{source}: the first documents")
     for document in documents[:3]:
         lines = document.text.strip().split("\n")
-        print(f"  {document.source}, at {document.index:,}: {len(lines)} lines, {lines[0][:80]!r} …")
+        print(f"  {visible(document.source)}, at {document.index:,}: {len(lines)} lines, {lines[0][:80]!r} …")
 
 
 def show(shards: Shards, layout: Layout, length: int, count: int, tokenizer: Tokenizer) -> None:
@@ -77,7 +77,7 @@ def drawn(batch: Batch, at: int, tokenizer: Tokenizer) -> Iterator[str]:
     for (document, segment), stretch in itertools.groupby(fields, key=lambda field: field[:2]):
         ids = [token for *_, token in stretch]
         if document:
-            text = tokenizer.backend.decode(ids, skip_special_tokens=False)
+            text = visible(tokenizer.backend.decode(ids, skip_special_tokens=False))
             yield f"document {document} segment {'AB'[segment]} {len(ids):>4} │ {text}"
         else:
             yield f"padding              {len(ids):>4} │"

@@ -38,7 +38,7 @@ def documents(span: Span, form: Format, skipped: Skipped, told: Callable[[int], 
     if span.path.startswith(tables.HUB):
         yield from tables.from_hub(span.path, form, skipped)
         return
-    name, decompress = uncompressed(span.path)
+    name, decompress = uncompressed(span.name)
     reader = next(read for ending, read in READERS.items() if name.endswith(ending))
     with told_as(span.path, *UNREADABLE), opened(span) as raw:
         for document in reader(span, decompress(raw), form, skipped):
@@ -104,7 +104,7 @@ def from_text(span: Span, file: BufferedReader, form: Format, skipped: Skipped) 
             skipped.note(f"document is {NOT_UTF8}", lambda bad=at + error.start: place(span, bad))  # type: ignore[misc]
             continue
         if text.strip():
-            yield Document(text, span.path, at)
+            yield Document(text, span.shown, at)
 
 
 def stretches(numbered: Iterator[tuple[int, bytes]], documents: str) -> Iterator[tuple[int, bytes]]:
@@ -132,7 +132,7 @@ def lines(file: BufferedReader, span: Span) -> Iterator[tuple[int, bytes]]:
     A byte order mark belongs to no line. A span of a compressed file is the whole file, and so is one from a pipe.
     """
     at, rest = span.start, b""
-    last = span.stop if uncompressed(span.path)[0] == span.path else 0
+    last = span.stop if uncompressed(span.name)[0] == span.name else 0
     while (not last or at < last) and (part := file.readline(LONGEST - len(rest))):
         line, rest = rest + part, b""
         if not line.endswith(b"\n") and len(line) >= LONGEST:
@@ -178,13 +178,13 @@ def from_jsonl(span: Span, file: BufferedReader, form: Format, skipped: Skipped)
         if not encodable(text):
             skipped.note(SURROGATE, where)
         elif text.strip():
-            yield Document(text, span.path, at)
+            yield Document(text, span.shown, at)
 
 
 def plain_lines(path: str) -> Iterator[str]:
     """The lines of a file, decompressed and whatever its format; what is not UTF-8 in them is left out."""
     with told_as(path, *UNREADABLE), opened(Span(path)) as raw:
-        for line in uncompressed(path)[1](raw):
+        for line in uncompressed(Span(path).name)[1](raw):
             yield line.decode(errors="ignore")
 
 
@@ -194,11 +194,11 @@ def place(span: Span, at: int) -> str:
         return f"standard input, byte {at:,}"
     number, left = 1, at
     with opened(Span(span.path)) as raw:
-        content = uncompressed(span.path)[1](raw)
+        content = uncompressed(span.name)[1](raw)
         while left and (chunk := content.read(min(left, 1 << 20))):
             number += chunk.count(b"\n")
             left -= len(chunk)
-    return f"{span.path}, line {number:,}"
+    return f"{span.shown}, line {number:,}"
 
 
 READERS = {

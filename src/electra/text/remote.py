@@ -6,8 +6,13 @@ from contextlib import contextmanager
 from io import BufferedReader
 from typing import Any
 
+from electra import fingerprints
 from electra.errors import UserError, in_a_line
 
+VERSION = (
+    "size", "etag", "lastmodified", "last_modified", "mtime", "created", "updated", "md5hash", "crc32c", "sha256",
+    "oid", "generation", "versionid", "version_id",
+)  # fmt: skip
 AHEAD = 1 << 22  # bytes, less than a part: s3fs's own 50 MB would be fetched for every part
 
 
@@ -62,6 +67,14 @@ def listed(pattern: str) -> list[tuple[str, int]]:
         else:
             found = {inside: system.info(inside)}
     return sorted((system.unstrip_protocol(name), info["size"] or 0) for name, info in found.items())
+
+
+def version(path: str) -> str:
+    """A hash of what the file's server says of its content: size, time, tag, whatever of these it says."""
+    system, inside = system_of(path)
+    with mended(path):
+        said = system.info(inside)
+    return fingerprints.of_values(f"{key} {said[key]}" for key in sorted(said) if key.lower() in VERSION)
 
 
 def system_of(path: str) -> tuple[Any, str]:

@@ -12,16 +12,25 @@ from dataclasses import dataclass
 from io import BufferedReader
 from itertools import chain
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
+from electra import fingerprints
 from electra.errors import UserError, told_as
-from electra.text import readers
+from electra.text import builtin, readers
 from electra.text.corpus import Format, Span
-from electra.text.readers import BUILTIN, ENDINGS, LONGEST, SPLITTABLE, STANDARD_INPUT
+from electra.text.readers import BUILTIN, ENDINGS, LONGEST, SPLITTABLE, STANDARD_INPUT, is_piped
 from electra.text.tables import HUB, hub
 
 PART = 1 << 23  # bytes, as they lie on the disk, from which a part is one of its own
 MOST_PARTS = 256  # … unless there are more than this
 UNNAMED = "text"
+# Parameters of a query that only let one in.
+SIGNS = re.compile(
+    r"(x-amz-|x-goog-|x-oss-|awsaccesskeyid|signature|expires|policy|key-pair-id|se$|sp$|sv$|sr$|sig$|st$|spr$|skoid$"
+    r"|token|access_?token|auth|api_?key|password|secret)",
+    re.IGNORECASE,
+)
 NAMED = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
 
 
@@ -86,10 +95,10 @@ def expanded(pattern: str) -> list[Span]:
         from electra.text.remote import listed
 
         files = listed(pattern)
-        kept = [each for each in files if each[0].endswith(ENDINGS)]
-        if not kept:
+        spans = [span for path, size in files if (span := Span(path, 0, size)).name.endswith(ENDINGS)]
+        if not spans:
             raise UserError(f"{pattern}: no text there; {', '.join(ENDINGS)} are read")
-        return [Span(path, 0, size) for path, size in kept]
+        return spans
     if readers.is_piped(pattern):
         if pattern != STANDARD_INPUT and not pattern.endswith(ENDINGS):
             raise UserError(f"{pattern}: standard input is -, or - and one of {', '.join(ENDINGS)}")
@@ -156,8 +165,8 @@ def parts(found: Iterable[Source], form: Format) -> list[Part]:
 
 def pieces(span: Span, target: int, form: Format) -> Iterator[Span]:
     """A file in pieces of at least ``target`` bytes that end where documents do."""
-    lines = span.path.endswith(".jsonl") or form.documents == "line"
-    if span.size >= 2 * target and span.path.endswith(SPLITTABLE) and (lines or form.documents != "file"):
+    lines = span.name.endswith(".jsonl") or form.documents == "line"
+    if span.size >= 2 * target and span.name.endswith(SPLITTABLE) and (lines or form.documents != "file"):
         with told_as(span.path, OSError), readers.opened(span) as file:
             while span.size >= 2 * target:
                 stop = next_document(file, span.start + target, lines)
@@ -166,6 +175,47 @@ def pieces(span: Span, target: int, form: Format) -> Iterator[Span]:
                 yield Span(span.path, span.start, stop)
                 span = Span(span.path, stop, span.stop)
     yield span
+
+
+def planned(part: Part) -> dict[str, Any]:
+    """A part as a plan on the disk tells it: files here by their sizes, since their contents are compared, whatever
+    they are called; what lies elsewhere by a hash of its address, which may hold a password."""
+    spans = [{"address": address(span.path), "start": span.start, "stop": span.stop} for span in part.spans]
+    return {"number": part.number, "source": part.source, "spans": spans}
+
+
+def address(path: str) -> str:
+    """A hash of what is not a file here, without user, password and what signs a request: they may be renewed."""
+    if "://" not in path:
+        return fingerprints.of_values([path]) if path.startswith(HUB) or path == BUILTIN or is_piped(path) else ""
+    parts = urlsplit(path)
+    query = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if not SIGNS.match(pair[0])]
+    return fingerprints.of_values([parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, parts.fragment])
+
+
+def contents(part: Part) -> list[str]:
+    """Of each span a hash of what is read there: its bytes; of remote files what their server says of their version;
+    of streams and data sets of the Hub nothing.
+
+    Raises:
+        UserError: a file that is not there any more.
+    """
+    return [of_span(span) for span in part.spans]
+
+
+def of_span(span: Span) -> str:
+    """See ``contents``."""
+    if span.path == BUILTIN:
+        return fingerprints.of_files(Path(path) for path, _ in builtin.files())
+    if span.path.startswith(HUB) or is_piped(span.path):
+        return ""
+    if "://" in span.path:
+        from electra.text.remote import version
+
+        return version(span.path)
+    with told_as(span.path, OSError), open(span.path, "rb") as file:
+        file.seek(span.start)
+        return fingerprints.of_stretch(file, span.size)
 
 
 def next_document(file: BufferedReader, at: int, lines: bool) -> int:

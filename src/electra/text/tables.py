@@ -38,16 +38,16 @@ def from_rows(rows: Any, span: Span, form: Format, skipped: Skipped) -> Iterator
         names: list[str] = next(rows, [])
         column = index_of(names, form.field, span.path)
         for index, row in enumerate(rows):
-            where = f"{span.path}, line {rows.line_num:,}"
+            where = f"{span.shown}, line {rows.line_num:,}"
             if column >= len(row):
                 if row:
                     skipped.note(f"row without a field {form.field!r}", where)
             elif not encodable(row[column]):
                 skipped.note(f"row is {NOT_UTF8}", where)
             elif row[column].strip():
-                yield Document(row[column], span.path, index)
+                yield Document(row[column], span.shown, index)
     except csv.Error as error:
-        raise UserError(f"{span.path}, line {rows.line_num:,}: {error}") from error
+        raise UserError(f"{span.shown}, line {rows.line_num:,}: {error}") from error
 
 
 def index_of(names: list[str], field: str, path: str) -> int:
@@ -67,7 +67,7 @@ def from_parquet(span: Span, file: BufferedReader, form: Format, skipped: Skippe
         table = parquet.ParquetFile(file)
         index_of(table.schema_arrow.names, form.field, span.path)
         batches = table.iter_batches(ROWS, columns=[form.field])
-        yield from from_values(texts(batches, form), span.path, form, skipped)
+        yield from from_values(texts(batches, form), span.shown, form, skipped)
 
 
 def from_arrow(span: Span, file: BufferedReader, form: Format, skipped: Skipped) -> Iterator[Document]:
@@ -84,7 +84,7 @@ def from_arrow(span: Span, file: BufferedReader, form: Format, skipped: Skipped)
             stream: Any = ipc.open_stream(pyarrow.PythonFile(file, mode="r"))
             schema, batches = stream.schema, stream
         index_of(schema.names, form.field, span.path)
-        yield from from_values(texts(batches, form), span.path, form, skipped)
+        yield from from_values(texts(batches, form), span.shown, form, skipped)
 
 
 def check_seekable(file: BufferedReader, path: str) -> None:

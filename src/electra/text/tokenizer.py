@@ -14,7 +14,7 @@ from typing import IO, Any, Literal
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from electra.errors import UserError
+from electra.errors import UserError, told_as
 
 Kind = Literal["word-piece", "byte-bpe", "unigram"]
 Normalization = Literal["none", "nfc", "nfkc"]
@@ -165,15 +165,33 @@ def from_vocabulary(file: Path, spelling: Spelling) -> Tokenizer:
 
 def from_folder(folder: Path) -> Tokenizer:
     """See ``load``."""
-    from transformers import AutoTokenizer
-
     logging.getLogger("transformers").setLevel(logging.ERROR)
+    refuse_code(folder)
     try:
-        fast = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        fast = automatic(folder)
     except Exception as error:  # whatever a damaged file makes transformers raise
         raise UserError(f"{folder}: transformers cannot load this tokenizer: {' '.join(str(error).split())}") from error
     special = {name: getattr(fast, f"{name}_token") for name in SPECIAL}
     return finished(fast.backend_tokenizer, complete(folder, special))
+
+
+def automatic(folder: Path) -> Any:
+    """What ``AutoTokenizer`` makes of a folder, without code from it. Raises whatever transformers does."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+
+
+def refuse_code(folder: Path) -> None:
+    """Raise ``UserError`` for a folder whose model or tokenizer needs code that is not transformers' own."""
+    for path in (folder / name for name in ("config.json", "tokenizer_config.json")):
+        with told_as(str(path), OSError, ValueError):
+            said = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if not isinstance(said, dict):
+            raise UserError(f"{path}: no object with named fields")
+        kernel = "/" in str(said.get("attn_implementation"))  # the Hub's name of a repository with kernels
+        if found := ["auto_map"] * ("auto_map" in said) + ["attn_implementation"] * kernel:
+            raise UserError(f"{path}: {found[0]}: this model needs code of its own, which is not run")
 
 
 def complete(where: Path, special: dict[str, str | None]) -> dict[str, str]:

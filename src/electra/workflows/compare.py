@@ -7,7 +7,7 @@ from pathlib import Path
 
 from electra.engine.parallel import Parallel
 from electra.engine.telemetry import processor
-from electra.errors import UserError
+from electra.errors import UserError, visible
 from electra.objectives.build import Mlm
 from electra.report import compare_figures
 from electra.report.compare import RANDOM, Comparison, Result, label
@@ -53,7 +53,7 @@ def compare(config: CompareConfig) -> Path:
 def called(encoder: Encoder, plan: Plan) -> str:
     """What stands above its work."""
     budget = f", {label(encoder.budget, plan.unit)}" if encoder.budget else ""
-    return f"{encoder.objective}{budget}, seed {encoder.seed}"
+    return f"{visible(encoder.objective)}{budget}, seed {encoder.seed}"
 
 
 def judged_before(encoder: Encoder, judges: Sequence[Judge]) -> bool:
@@ -110,7 +110,7 @@ def about(config: CompareConfig, plan: Plan, done: int) -> str:
     seeds = f"{config.seeds} seed{'s' * (config.seeds > 1)}"
     preset = config.preset + (f" with {config.settings}" if config.settings else "")
     so_far = "" if done == len(plan.encoders) else f" So far: {done} of {len(plan.encoders)} encoders."
-    return f"Preset {preset}, data {config.data}, {seeds}, on {processor()}.{so_far}"
+    return f"Preset {preset}, data {Path(config.data).name}, {seeds}, on {processor()}.{so_far}"
 
 
 def of_sizes(plan: Plan, found: Comparison) -> Comparison | None:

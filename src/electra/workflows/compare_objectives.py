@@ -10,7 +10,7 @@ import torch
 
 from electra import config as configs
 from electra import recipes
-from electra.errors import UserError, told_as
+from electra.errors import UserError, plain_name, told_as
 from electra.report.compare import written
 from electra.text.shards import Shards
 from electra.workflows.compare_runs import Pretrained
@@ -78,6 +78,7 @@ def contenders(base: PretrainConfig, objectives: Sequence[str]) -> list[Contende
     found: dict[str, Contender] = {}
     for text in objectives:
         one = parsed(base, text)
+        plain_name(slug(one.name), f"--objectives {text!r}: its name, as")
         if slug(one.name) in found:
             raise UserError(f"--objectives: two are called {one.name!r}; give one a name of its own: 'mine: {text}'")
         found[slug(one.name)] = one

@@ -9,6 +9,7 @@ from electra import config as configs
 from electra import files
 from electra.engine.telemetry import environment
 from electra.errors import UserError, told_as
+from electra.progress import print_warnings
 from electra.report.compare import Unit
 from electra.tasks.labelled import Columns
 from electra.tasks.problem import FineTuning
@@ -17,14 +18,15 @@ from electra.text.whole import whole
 from electra.workflows import compare_tasks
 from electra.workflows.compare_objectives import Contender, Equal, contenders, generators, preset
 from electra.workflows.compare_runs import Encoder, RandomWeights, refuse_another
-from electra.workflows.compare_scores import Judge, OnPairs, Probe, Tuned
+from electra.workflows.compare_scores import Judge, OnPairs, Probe, Tuned, remembered
 from electra.workflows.compare_tasks import BUILT_IN
 
 COMPARISON = "comparison"  # what the folder says that it holds
 CONFIG, PRETRAINING, ENVIRONMENT = "config.json", "pretraining.json", "environment.json"
 SPLITS: tuple[Split, ...] = ("train", "held-out")
 # What may be another in a folder that was begun: what is compared, of which what is there is taken and the rest made.
-FREE = ("out", "objectives", "budgets", "seeds", "tasks", "probes", "pairs", "generator_sizes")
+# Data and settings are told by what they hold, in ENVIRONMENT and PRETRAINING.
+FREE = ("out", "data", "settings", "objectives", "budgets", "seeds", "tasks", "probes", "pairs", "generator_sizes")
 
 
 @dataclass(frozen=True)
@@ -112,13 +114,17 @@ def planned(config: CompareConfig) -> Plan:
     for name, wanted_there in written.items():
         if (out / name).exists():
             refuse_another(out / name, wanted_there, FREE)
+    random = [RandomWeights(n, out / "random-weights" / f"seed-{n}", base) for n in range(1, config.seeds + 1)]
+    encoders: list[Encoder] = [*random, *runs]
     begun_here(out, train.fingerprint)
     with files.claimed(out, COMPARISON):
         judges = judges_of(config)
+        for encoder in encoders:
+            for judge in judges:
+                remembered(judge, encoder.folder)
         begin(out, written, train.fingerprint)
-    random = [RandomWeights(n, out / "random-weights" / f"seed-{n}", base) for n in range(1, config.seeds + 1)]
     unit: Unit = "FLOPs" if config.equal == "flops" else "minutes"
-    return Plan(objectives, budgets, unit, sizes, [*random, *runs], judges)
+    return Plan(objectives, budgets, unit, sizes, encoders, judges)
 
 
 def asked_well(config: CompareConfig) -> None:
@@ -148,8 +154,7 @@ def judges_of(config: CompareConfig) -> list[Judge]:
     if config.pairs:
         pairs = OnPairs(Path(config.pairs), config.pair_limit)
         judges, told = [*judges, pairs], [*told, *pairs.notes]
-    for line in told:
-        print(f"warning: {line}")
+    print_warnings(told)
     return judges
 
 

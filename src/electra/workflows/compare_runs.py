@@ -18,7 +18,14 @@ from electra.model.encoder import Tower
 from electra.report.compare import RANDOM
 from electra.text.shards import Shards
 from electra.text.whole import whole
-from electra.workflows.pretrain import PretrainConfig, differences, pretrain
+from electra.workflows.pretrain import (
+    PATHS,
+    PretrainConfig,
+    differences,
+    origins,
+    pretrain,
+    refuse_another_origin,
+)
 
 COST = "cost.json"  # written when a run is over: without it ``final/`` may lack a tower
 SPENT = ("steps", "flops", "tokens", "tokens_per_second", "seconds")
@@ -48,10 +55,12 @@ class Pretrained:
     config: PretrainConfig
 
     def check(self) -> None:
-        """Raises ``UserError`` if the folder holds a run of another config."""
+        """Raises ``UserError`` if the folder holds a run of another config, or one that was begun on other contents."""
         path = self.folder / "config.json"
         if path.exists():
-            refuse_another(path, self.config)
+            refuse_another(path, self.config, PATHS)
+            data = Shards.open(Path(self.config.data), "train").fingerprint
+            refuse_another_origin(self.folder, self.config, origins(self.config, data))
 
     def ready(self) -> dict[str, Any] | None:
         """See ``Encoder``."""

@@ -1,13 +1,12 @@
 """How ``electra compare`` judges an encoder: probes and fine-tuning on labelled tasks, and minimal pairs."""
 
-import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from electra import config as configs
-from electra import files
+from electra import files, fingerprints
 from electra.engine.parallel import Parallel, flushing
 from electra.errors import UserError, told_as
 from electra.interchange import encoders
@@ -15,13 +14,14 @@ from electra.interchange.huggingface import MODEL as KIND
 from electra.tasks import minimal_pairs, sentence_scores
 from electra.tasks.probes import probe
 from electra.tasks.problem import FineTuning
-from electra.tasks.run import MODEL, Run, Settings
+from electra.tasks.run import MODEL, Run, Settings, contents_of
 from electra.tasks.samples import Task
 from electra.tasks.sequences import Sequences
 from electra.text.whole import whole
 from electra.workflows.pretrain import differences
 
 LENGTH = 128  # tokens that a probe reads of a text
+ENCODER = "encoder"  # in what a judge was asked: a hash of weights, config and tokenizer
 
 
 @runtime_checkable
@@ -41,7 +41,7 @@ class Probe:
     def __init__(self, task: Task, texts: int):
         """``texts``: those that it takes of each split; 0: all."""
         self.name, self.task, self.texts = f"probe-{task.name}", judging(task), texts
-        self.asked = {"task": content(self.task), "texts": texts}
+        self.asked = {"task": Sequences(self.task).contents(), "texts": texts}
 
     def scores(self, encoder: Path, seed: int) -> dict[str, float]:
         """See ``Judge``."""
@@ -59,14 +59,16 @@ class Tuned:
     def __init__(self, task: Task, tuning: FineTuning, seeds: int):
         """``seeds``: for each encoder."""
         self.name, self.task, self.tuning, self.seeds = f"tuned-{task.name}", judging(task), tuning, seeds
-        self.asked = {"task": content(self.task), "tuning": configs.plain(tuning), "seeds": seeds}
+        self.asked = {"task": Sequences(self.task).contents(), "tuning": configs.plain(tuning), "seeds": seeds}
 
     def scores(self, encoder: Path, seed: int) -> dict[str, float] | None:
         """See ``Judge``."""
         problem, tuned = Sequences(self.task), []
+        contents = contents_of(problem, encoder)
         for number in range((seed - 1) * self.seeds + 1, seed * self.seeds + 1):  # no two encoders of one objective
             folder = encoder / "tuned" / self.task.name / f"seed-{number}"
-            found = Run(problem, encoder, Settings(self.tuning), number, folder).figures(Parallel.start())
+            run = Run(problem, encoder, Settings(self.tuning), number, folder, contents)
+            found = run.figures(Parallel.start())
             if found is None:
                 return None
             tuned.append(found[problem.evaluated[0]][problem.metrics[0]])
@@ -79,11 +81,6 @@ def judging(task: Task) -> Task:
     return replace(task, splits={name: task.splits[name] for name in ("train", task.evaluated[0])})
 
 
-def content(of: object) -> str:
-    """The same for the same content."""
-    return hashlib.sha256(repr(of).encode()).hexdigest()[:16]
-
-
 class OnPairs:
     """How often the better sentence of a minimal pair gets the better score."""
 
@@ -93,7 +90,7 @@ class OnPairs:
         """``limit``: pairs of each paradigm; 0: all. Raises ``UserError`` for files that are none."""
         self.path, self.limit = path, limit
         pairs, self.notes = minimal_pairs.read(path)
-        self.asked = {"pairs": content([(pair.good, pair.bad) for pair in pairs]), "limit": limit}
+        self.asked = {"pairs": fingerprints.of_values(pair[:4] for pair in pairs), "limit": limit}
 
     def scores(self, encoder: Path, seed: int) -> dict[str, float]:
         """See ``Judge``."""
@@ -108,23 +105,44 @@ def scores_of(encoder: Path, judge: Judge) -> Path:
     return encoder / "scores" / f"{judge.name}.json"
 
 
-def kept(judge: Judge, encoder: Path, seed: int) -> dict[str, float] | None:
-    """The judge's scores, or those that it gave before.
+def asked_of(judge: Judge, encoder: Path) -> dict[str, Any]:
+    """All that a judge's scores of the encoder in a folder depend on, as JSON gives it back."""
+    return json.loads(json.dumps(judge.asked | {ENCODER: encoders.fingerprint(encoder)}))
+
+
+def remembered(judge: Judge, encoder: Path) -> dict[str, float] | None:
+    """The scores that a judge gave the encoder in a folder before, if it did.
 
     Raises:
-        UserError: it was asked for others before.
+        UserError: it was asked for others, of an encoder with other weights, or one that the file does not tell.
     """
     path = scores_of(encoder, judge)
-    asked = json.loads(json.dumps(judge.asked))
-    if path.is_file():
-        with told_as(f"{path}: damaged; remove it", ValueError):
-            said = json.loads(path.read_text(encoding="utf-8"))
-        if differing := sorted(differences(said["asked"], asked)):
-            raise UserError(f"{path}: scored otherwise: {'; '.join(differing)}; choose another --out, or remove it")
-        return said["scores"]
+    if not path.is_file():
+        return None
+    with told_as(f"{path}: damaged; remove it", ValueError):
+        said = json.loads(path.read_text(encoding="utf-8"))
+    if ENCODER not in said["asked"]:
+        raise UserError(
+            f"{path}: of an earlier version, which does not say what encoder was scored; choose another --out, or "
+            "remove it"
+        )
+    if differing := sorted(differences(said["asked"], asked_of(judge, encoder))):
+        raise UserError(f"{path}: scored otherwise: {'; '.join(differing)}; choose another --out, or remove it")
+    return said["scores"]
+
+
+def kept(judge: Judge, encoder: Path, seed: int) -> dict[str, float] | None:
+    """The judge's scores, or those that it gave before; None if a signal stopped the work.
+
+    Raises:
+        UserError: as ``remembered``.
+    """
+    if (before := remembered(judge, encoder)) is not None:
+        return before
     found = judge.scores(encoder, seed)
     if found is not None:
+        path = scores_of(encoder, judge)
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole(path) as file:
-            file.write_text(json.dumps({"asked": asked, "scores": found}, indent=1))
+            file.write_text(json.dumps({"asked": asked_of(judge, encoder), "scores": found}, indent=1))
     return found

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from electra import files
-from electra.errors import UserError
+from electra.errors import UserError, plain_name, visible
 from electra.progress import Progress
 from electra.report import lengths
 from electra.text import tokenizer as vocabularies
@@ -51,6 +51,7 @@ def data(config: DataConfig) -> dict[str, Any]:
     splits = {split: Shards.open(folder, split) for split in get_args(Split)}
     train = splits["train"]
     if config.histogram:
+        plain_name(config.histogram, "--histogram")
         files.refuse_foreign_file(folder / config.histogram, lengths.SIGN)
     overview(config.data, train.manifest)
     for shards in splits.values():
@@ -111,4 +112,4 @@ def decoded(shards: Shards, tokenizer: vocabularies.Tokenizer) -> Iterator[str]:
         for first, last in itertools.pairwise(shard.documents.tolist()):
             edges = shard.units[first : last + 1].tolist()
             lines = (shard.tokens[start:stop].tolist() for start, stop in itertools.pairwise(edges))
-            yield "\n  ".join(tokenizer.backend.decode(line) for line in lines)
+            yield "\n  ".join(visible(tokenizer.backend.decode(line)) for line in lines)

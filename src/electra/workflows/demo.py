@@ -8,17 +8,17 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
 from electra import config as configs
-from electra import files, recipes
+from electra import files, fingerprints, recipes
 from electra.engine.optim import AdamW, Muon
 from electra.engine.parallel import Parallel
 from electra.engine.telemetry import read_metrics
-from electra.errors import told_as
-from electra.interchange import huggingface
+from electra.errors import UserError, told_as
+from electra.interchange import encoders, huggingface
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
 from electra.objectives.build import Mlm
@@ -30,7 +30,7 @@ from electra.text import builtin
 from electra.text import tokenizer as word_pieces
 from electra.text.corpus import Skipped
 from electra.text.prepare import write
-from electra.text.shards import MANIFEST, Shards
+from electra.text.shards import Shards, Split
 from electra.workflows.evaluate import EvaluateConfig, evaluate
 from electra.workflows.export import ExportConfig, export
 from electra.workflows.inspect import InspectConfig, inspect, look
@@ -51,10 +51,11 @@ import json, sys
 from transformers import AutoModelForMaskedLM, AutoModelForTokenClassification, AutoTokenizer, logging
 logging.set_verbosity_error()
 folder, text = sys.argv[1:]
-tokenizer = AutoTokenizer.from_pretrained(folder + "/discriminator")
+ours = {"trust_remote_code": False}
+tokenizer = AutoTokenizer.from_pretrained(folder + "/discriminator", **ours)
 rows = tokenizer(text, return_tensors="pt")
-found = AutoModelForTokenClassification.from_pretrained(folder + "/discriminator")(**rows).logits[0, 1:-1]
-AutoModelForMaskedLM.from_pretrained(folder + "/generator")(**rows)
+found = AutoModelForTokenClassification.from_pretrained(folder + "/discriminator", **ours)(**rows).logits[0, 1:-1]
+AutoModelForMaskedLM.from_pretrained(folder + "/generator", **ours)(**rows)
 print(json.dumps((found[:, 1] - found[:, 0]).sigmoid().tolist()))
 """
 
@@ -120,9 +121,6 @@ def demo(config: DemoConfig) -> Path:
 def begin(out: Path) -> None:
     """Make the folder the demo's. Raises ``UserError`` if it holds anything else."""
     with told_as(str(out), OSError):
-        if not files.holds(out) and (out / "packages.json").is_file() and (out / "data" / MANIFEST).is_file():
-            Shards.open(out / "data", "train")  # of version 0.1
-            files.mark(out, "demo")
         files.claim(out, "demo")
 
 
@@ -132,21 +130,50 @@ def heading(text: str) -> None:
 
 
 def corpus(config: DemoConfig, out: Path) -> Task:
-    """Collect the corpus, prepare it as ``out/data`` and give the labelled task in it; what is there is taken."""
-    labelled = out / "packages.json"
-    if labelled.exists() and (out / "data").is_dir():
+    """Collect the corpus, prepare it as ``out/data`` and give the labelled task in it; what is there is taken, whatever
+    packages are installed now.
+
+    Raises:
+        UserError: what is there was made with another vocabulary, or is not as it was written.
+    """
+    labelled, note = out / "packages.json", out / "corpus.json"
+    if (out / "data").is_dir():
+        refuse_another(note, config, out, labelled)
         print(f"{out / 'data'}: taken as it is")
         return Task(**json.loads(labelled.read_text()))
     skipped = Skipped()
     documents = list(builtin.collect(skipped))
     task = build(documents, most_test=TESTED)
     train = (document.text for document in documents if not builtin.held_out(document))
-    if not (out / "data").is_dir():
-        found = word_pieces.train(train, config.vocab_size)
-        write(documents, found, str(out / "data"), builtin.held_out, skipped)
     with files.whole(labelled) as file:
         file.write_text(json.dumps(asdict(task)))
+    found = word_pieces.train(train, config.vocab_size)
+    write(documents, found, str(out / "data"), builtin.held_out, skipped)
+    with files.whole(note) as file:
+        file.write_text(json.dumps(made_from(config, out, labelled)))
     return task
+
+
+def made_from(config: DemoConfig, out: Path, labelled: Path) -> dict[str, Any]:
+    """What decides the corpus, and hashes of what it is."""
+    data = [Shards.open(out / "data", split).fingerprint for split in get_args(Split)]
+    return {"vocab_size": config.vocab_size, "data": data, "task": fingerprints.of_files([labelled])}
+
+
+def refuse_another(note: Path, config: DemoConfig, out: Path, labelled: Path) -> None:
+    """Raise ``UserError`` unless the corpus in ``out`` is the one that ``note`` tells of, with this vocabulary."""
+    if not (note.is_file() and labelled.is_file()):
+        raise UserError(
+            f"{out}: begun by an earlier version, or stopped while its corpus was made; choose another --out"
+        )
+    with told_as(f"{note}: damaged; choose another --out", ValueError):
+        begun = json.loads(note.read_text(encoding="utf-8"))
+    now = made_from(config, out, labelled)
+    if begun["vocab_size"] != config.vocab_size:
+        was = f"its vocabulary was made with --vocab-size {begun['vocab_size']}, not {config.vocab_size}"
+        raise UserError(f"{out}: {was}; choose another --out")
+    if differing := [name for name in now if begun[name] != now[name]]:
+        raise UserError(f"{out}: its {' and '.join(differing)} changed since they were made; choose another --out")
 
 
 def recipe(out: Path, run: Path, **changes: Any) -> PretrainConfig:
@@ -199,7 +226,9 @@ def spread(values: Sequence[float]) -> str:
 
 def exported(run: Path, hub: Path) -> None:
     """Write the folders, and let transformers load them in a fresh process: it must say what we say."""
-    if not (hub / "generator").is_dir():
+    names = ("discriminator", "generator")
+    if not all((hub / name).is_dir() and same(run / "final" / name, hub / name) for name in names):
+        files.remove_whole(hub, "export")
         export(ExportConfig(run=str(run), out=str(hub)))
     command = [sys.executable, "-c", LOADED_BY_OTHERS, str(hub), SENTENCES[1]]
     theirs = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
@@ -208,6 +237,11 @@ def exported(run: Path, hub: Path) -> None:
     distance = max(abs(seen.replaced - other) for seen, other in zip(ours, theirs, strict=True))
     assert distance < 1e-4, f"transformers reads {hub} otherwise: probabilities differ by {distance:.1e}"
     print(f"AutoTokenizer and AutoModel load {hub}; probabilities differ from ours by at most {distance:.1e}")
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether two folders hold the same model."""
+    return encoders.fingerprint(one) == encoders.fingerprint(other)
 
 
 def closing(out: Path, run: Path, figures: Mapping[str, float], scores: Mapping[str, Mapping[str, list[float]]]) -> str:

@@ -10,6 +10,7 @@ from electra import files
 from electra.engine.parallel import Parallel, flushing, start_threads
 from electra.errors import UserError, told_as
 from electra.interchange import encoders
+from electra.progress import print_warnings
 from electra.report import precision_recall
 from electra.report.tables import table
 from electra.tasks import minimal_pairs, retrieval, sentence_scores
@@ -122,8 +123,7 @@ def on_minimal_pairs(config: EvaluateConfig) -> dict[str, Found]:
     for model in config.models:
         scorer = sentence_scores.load(Path(model), Parallel.local_device(), config.within_word)
         result = minimal_pairs.evaluate(Path(config.data), scorer, config.limit)
-        for line in result["notes"]:
-            print(f"warning: {line}")
+        print_warnings(result["notes"])
         phenomena = {name: each["accuracy"] for name, each in result["phenomena"].items()}
         found[model] = phenomena | {name: result[name] for name in ("accuracy", "ties", "pairs", "seconds")}
         if not config.json:
@@ -156,8 +156,7 @@ def on_similarity(config: EvaluateConfig) -> dict[str, Found]:
 def labelled(config: EvaluateConfig) -> Task:
     """The one labelled task that is asked for."""
     found, told = problems(config.on)
-    for line in told:
-        print(f"warning: {line}")
+    print_warnings(told)
     if len(found) != 1 or not isinstance(found[0], Sequences):
         raise UserError(
             f"--task {config.task}: one task of texts with classes or scores; --on.task cola, or --on.train"

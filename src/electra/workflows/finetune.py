@@ -1,7 +1,7 @@
 """``electra finetune``: an encoder on labelled tasks, several seeds and rates, by the one loop."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,20 +10,20 @@ from electra import files
 from electra.engine.parallel import Parallel
 from electra.engine.telemetry import read_metrics
 from electra.engine.train import Engine
-from electra.errors import UserError, told_as
+from electra.errors import UserError
+from electra.progress import print_warnings
 from electra.report import curves, seeds
 from electra.report.tables import table
 from electra.tasks import submission
 from electra.tasks.catalogue import ALL, Asked, problems
 from electra.tasks.glue import PAPER_ROW, TASKS
 from electra.tasks.problem import FineTuning, Problem
-from electra.tasks.run import ENGINE, MODEL, PREDICTIONS, Figures, Run, Settings
+from electra.tasks.run import ENGINE, MODEL, PREDICTIONS, Figures, Run, Settings, contents_of
 from electra.tasks.squad import Squad
 from electra.text.whole import whole
 
 KIND = "folder of fine-tunings"  # what it says that it holds
 SUMMARY = "summary.json"
-ASKS = ("task", "model", "seed", "settings")  # what a run of version 0.1 says in its config.json
 
 
 @dataclass(frozen=True)
@@ -54,38 +54,27 @@ def finetune(config: FinetuneConfig) -> dict[str, dict[str, Any]]:
     """Task → its figures over seeds.
 
     Raises:
-        UserError: a model, files, columns or labels that cannot be; an ``out`` with runs of other settings.
+        UserError: a model, files, columns or labels that cannot be; an ``out`` with runs of other settings, data or
+            another model, before anything is written.
     """
     if not config.model or not config.out:
         raise UserError("which model, and where to? electra finetune runs/s1 --task cola --data glue/CoLA --out ft/")
     parallel = Parallel.start()
     if not parallel.first:
         return on_tasks(config, parallel)
-    begun_here(Path(config.out))
     with files.claimed(Path(config.out), KIND):
         return on_tasks(config, parallel)
-
-
-def begun_here(out: Path) -> None:
-    """Make a folder with runs of version 0.1 ours."""
-    if files.holds(out):
-        return
-    for path in (*out.glob("*/seed-*/config.json"), *out.glob("*/rate-*/seed-*/config.json")):
-        with told_as(str(path), OSError, ValueError):
-            if json.loads(path.read_text(encoding="utf-8")).keys() == {*ASKS, "data"}:
-                files.mark(out, KIND)
-                return
 
 
 def on_tasks(config: FinetuneConfig, parallel: Parallel) -> dict[str, dict[str, Any]]:
     """See ``finetune``."""
     found, told = problems(config)
     if parallel.first:
-        for line in told:
-            print(f"warning: {line}")
+        print_warnings(told)
+    planned = [(problem, runs_of(config, problem)) for problem in found]
     summaries: dict[str, dict[str, Any]] = {}
-    for problem in found:
-        done = on_task(config, problem, parallel)
+    for problem, by_rate in planned:
+        done = on_task(config, problem, by_rate, parallel)
         if done is None:
             if parallel.first:
                 print("stopped; the same command goes on from there")
@@ -102,27 +91,40 @@ def on_tasks(config: FinetuneConfig, parallel: Parallel) -> dict[str, dict[str, 
     return summaries
 
 
-def on_task(config: FinetuneConfig, problem: Problem, parallel: Parallel) -> dict[str, Any] | None:
-    """The figures of all rates and seeds on one task, or None if a signal stopped it."""
-    by_rate: dict[str, dict[str, Figures]] = {}
+def runs_of(config: FinetuneConfig, problem: Problem) -> dict[str, list[Run]]:
+    """The runs of all seeds by rate ("" without a sweep). Raises ``UserError`` as ``Run.check``."""
+    contents = contents_of(problem, Path(config.model))
+    by_rate: dict[str, list[Run]] = {}
     for rate in config.sweep or (None,):
-        name = f"rate-{rate:g}" if rate else ""
+        name, tuning = f"rate-{rate:g}" if rate else "", config.tuning
+        if rate:
+            tuning = replace(tuning, optimizer=replace(tuning.optimizer, learning_rate=rate))
+        settings = Settings(tuning, config.engine, config.patience)
         folder = Path(config.out) / problem.name / name
-        runs = {}
-        for seed in range(1, config.seeds + 1):
-            tuning = config.tuning
-            if rate:
-                tuning = replace(tuning, optimizer=replace(tuning.optimizer, learning_rate=rate))
-            settings = Settings(tuning, config.engine, config.patience)
-            path = folder / f"seed-{seed}"
-            figures = Run(problem, Path(config.model), settings, seed, path).figures(parallel)
+        by_rate[name] = [
+            Run(problem, Path(config.model), settings, seed, folder / f"seed-{seed}", contents)
+            for seed in range(1, config.seeds + 1)
+        ]
+        for run in by_rate[name]:
+            run.check()
+    return by_rate
+
+
+def on_task(
+    config: FinetuneConfig, problem: Problem, by_rate: Mapping[str, Sequence[Run]], parallel: Parallel
+) -> dict[str, Any] | None:
+    """The figures of all rates and seeds on one task, or None if a signal stopped it."""
+    found: dict[str, dict[str, Figures]] = {}
+    for name, runs in by_rate.items():
+        found[name] = {}
+        for run in runs:
+            figures = run.figures(parallel)
             if figures is None:
                 return None
             if parallel.first:
-                curves.draw(read_metrics(path / "metrics.jsonl"), path)
-            runs[str(path)] = figures
-        by_rate[name] = runs
-    return told(config, problem, by_rate, parallel)
+                curves.draw(read_metrics(run.folder / "metrics.jsonl"), run.folder)
+            found[name][str(run.folder)] = figures
+    return told(config, problem, found, parallel)
 
 
 def told(

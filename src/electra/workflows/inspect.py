@@ -11,7 +11,7 @@ import torch
 
 from electra import files
 from electra.engine.parallel import Parallel
-from electra.errors import UserError, told_as
+from electra.errors import UserError, told_as, visible
 from electra.interchange import huggingface
 from electra.model.encoder import Tower
 from electra.model.heads import DetectionHead
@@ -111,8 +111,8 @@ def show(text: str, tokens: Sequence[Seen], as_json: bool) -> None:
         return
     console, line = Console(soft_wrap=True, highlight=False), Text()
     for token, replaced in tokens:
-        word = token.removeprefix("##")
-        line.append(" " if line and word == token else "")
+        word = visible(token.removeprefix("##"))
+        line.append(" " if line and not token.startswith("##") else "")
         if console.is_terminal:
             line.append(word, style=f"on rgb({round(255 * replaced)},0,0)" if replaced >= 0.1 else "")
         else:

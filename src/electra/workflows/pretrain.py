@@ -12,14 +12,14 @@ import torch
 from safetensors.torch import save_file
 
 from electra import config as configs
-from electra import files
+from electra import files, fingerprints
 from electra.engine import checkpoint
 from electra.engine.optim import AdamW, GoogleAdam, Linear, Muon, OptimizerConfig, Schedule, parameters_of
 from electra.engine.parallel import Parallel
 from electra.engine.telemetry import RunFolder, Silent, environment, read_metrics
 from electra.engine.train import Engine, Stage, State, can_run, scaled, train
 from electra.errors import UserError, told_as
-from electra.interchange import huggingface
+from electra.interchange import encoders, huggingface
 from electra.interchange.encoders import Ours
 from electra.model.config import ClassicConfig, EncoderConfig
 from electra.objectives.build import Corpus, Electra, Objective
@@ -41,6 +41,8 @@ from electra.text.whole import whole
 RUN = "run of pretrain"  # what the folder says that it holds
 REST = "objective.safetensors"  # in final/: what an objective learned besides its towers
 VERIFIED = 1 << 31  # bytes of a split up to which its checksums are compared at every start: a few seconds
+PATHS = ("data", "out", "init", "probe")  # settings that name a file or folder
+OF = {"data": "data", "init": "initial weights", "probe": "texts to probe"}  # what their contents are
 PROBED, PROBE_LENGTH = 1000, 128  # texts that a probe is fitted to and judged by, and tokens of each: seconds
 SHOWN = {
     "generator/loss": "mlm",
@@ -116,7 +118,7 @@ def pretrain(config: PretrainConfig) -> Path:
     pretrainers = build(config, train_shards, say)
     for pretrainer in pretrainers:
         can_run(config.engine, pretrainer, parallel)
-    out = open_run(asked, train_shards.fingerprint, parallel)
+    out = open_run(asked, origins(asked, train_shards.fingerprint), parallel)
     tokens = nearest(train_shards, parallel.device)
     rows = {p.length: Rows(train_shards, config.layout, p.length, config.seed, tokens) for p in config.phases}
     length = config.phases[-1].length
@@ -178,31 +180,56 @@ def open_data(config: PretrainConfig) -> tuple[Shards, Shards]:
     return splits
 
 
-def open_run(config: PretrainConfig, data: str, parallel: Parallel) -> Path:
-    """The run folder, with this config in it. Raises ``UserError`` if it is another config's or other data's, or if it
-    holds anything else."""
+def origins(config: PretrainConfig, data: str) -> dict[str, str]:
+    """What a run comes from besides its config, as hashes of contents: ``data``, the weights it starts with, and the
+    file that it is probed on.
+
+    Raises:
+        UserError: no model in ``config.init``, or a file that cannot be read.
+    """
+    found = {"data": data}
+    if config.init:
+        folders = huggingface.tower_folders(Path(config.init))
+        found["init"] = fingerprints.of_values(map(encoders.fingerprint, folders))
+    if config.probe:
+        with told_as(config.probe, OSError):
+            found["probe"] = fingerprints.of_files([Path(config.probe)])
+    return found
+
+
+def refuse_another_origin(out: Path, config: PretrainConfig, origin: Mapping[str, str]) -> None:
+    """Raise ``UserError`` if the run in ``out`` was begun on other contents than those of ``origin``."""
+    begun = configs.read(out / "environment.json")
+    for name, what in OF.items():
+        if begun.get(name) != origin.get(name):
+            there = getattr(config, name)
+            if there and name not in begun:
+                raise UserError(f"{out}: does not say which {what} this run was begun on; choose another --out")
+            raise UserError(f"{out}: this run was begun on other {what} than {there} holds now; choose another --out")
+
+
+def open_run(config: PretrainConfig, origin: Mapping[str, str], parallel: Parallel) -> Path:
+    """The run folder, with this config in it. Raises ``UserError`` if it is another config's or of other contents,
+    or if it holds anything else."""
     if not config.out:
         raise UserError("--out is missing: the folder that the run is written to")
     out, wanted = Path(config.out), json.loads(json.dumps(asdict(config)))
     path = out / "config.json"
     if path.exists():
         begun = json.loads(json.dumps(asdict(configs.load(PretrainConfig(), path))))  # keys that came later: defaults
-        differing = sorted(differences(begun, wanted))
+        differing = sorted(differences(without_paths(begun), without_paths(wanted)))
         if differing:
             raise UserError(
                 f"{path}: this folder holds a run of another config: {'; '.join(differing)}; choose another --out"
             )
-        if configs.read(out / "environment.json").get("data") != data:
-            raise UserError(
-                f"{out}: this run was begun on other data than {config.data} holds now; choose another --out"
-            )
+        refuse_another_origin(out, config, origin)
         if parallel.first and not files.holds(out):  # of version 0.1
             files.mark(out, RUN)
     else:
         with told_as(str(out), OSError):
             files.refuse_taken(out, RUN)
             if parallel.first:
-                begin(out, {"environment.json": {"data": data} | environment(), "config.json": wanted})
+                begin(out, {"environment.json": dict(origin) | environment(), "config.json": wanted})
     parallel.wait()
     return out
 
@@ -213,6 +240,11 @@ def begin(out: Path, contents: Mapping[str, object]) -> None:
     for name, content in contents.items():
         with whole(out / name) as file:
             file.write_text(json.dumps(content, indent=1))
+
+
+def without_paths(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells one run from another in a config as JSON: not how folders are spelled, whose contents are compared."""
+    return {name: value for name, value in config.items() if name not in PATHS}
 
 
 def differences(there: object, wanted: object, key: str = "") -> Iterator[str]:
@@ -346,19 +378,21 @@ def finish(config: PretrainConfig, out: Path, pretrainer: Pretrainer, state: Sta
     for name, tower in pretrainer.parts().items():
         if not anew and (out / "final" / name).is_dir():
             continue
-        text = card(name, asdict(config), figures)
+        text = card(name, config, figures)
         huggingface.save(out / "final" / name, tower, Path(config.data) / "tokenizer", text, config.objective.kind)
     if rest := pretrainer.rest():
         with whole(out / "final" / REST) as file:
             save_file({name: value.cpu().contiguous() for name, value in rest.items()}, file)
 
 
-def card(name: str, config: Mapping[str, object], figures: Mapping[str, object]) -> str:
-    """The model card: what it is, how it was trained, what was measured."""
+def card(name: str, config: PretrainConfig, figures: Mapping[str, object]) -> str:
+    """The model card: what it is, how it was trained, what was measured. It is for others: of files and folders it has
+    the last names alone."""
+    named = {each: Path(getattr(config, each)).name for each in PATHS}
     table = "\n".join(f"| {key} | {value} |" for key, value in figures.items() if key != "split")
     return (
         f"---\nlibrary_name: transformers\ntags: [electra, replaced-token-detection]\n---\n# {name}\n\n"
         f"The {name} of a run of `electra pretrain`.\n\n"
         f"## Held-out figures\n\n| figure | value |\n|---|---|\n{table}\n\n"
-        f"## Config\n\n```json\n{json.dumps(config, indent=1)}\n```\n"
+        f"## Config\n\n```json\n{json.dumps(asdict(config) | named, indent=1)}\n```\n"
     )

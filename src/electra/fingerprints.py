@@ -1,0 +1,50 @@
+"""What a result came from, as hashes of contents: equal where nothing that was read differs, whatever it is called."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+CHUNK = 1 << 22  # bytes read at once
+
+
+def of_values(values: Iterable[object]) -> str:
+    """Of values in their order: what JSON takes, and dataclasses of it, which are told by their fields."""
+    digest = hashlib.blake2b(digest_size=16)
+    for value in values:
+        digest.update(json.dumps(value, default=vars, sort_keys=True).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def of_bytes(content: bytes) -> str:
+    """Of some bytes."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def of_files(files: Iterable[Path]) -> str:
+    """Of files, in their order, each by its own name and its bytes.
+
+    Raises:
+        OSError: one of them cannot be read.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(json.dumps([path.name, of_stretch(file)]).encode())
+    return digest.hexdigest()
+
+
+def of_folder(folder: Path, patterns: Sequence[str]) -> str:
+    """Of those files of a folder, not below it, that match one of the patterns. Raises ``OSError`` as ``of_files``."""
+    found = {path.name: path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
+    return of_files(path for _, path in sorted(found.items()))
+
+
+def of_stretch(file: BinaryIO, size: int | None = None) -> str:
+    """Of the next ``size`` bytes of a file, or of all that are left."""
+    digest = hashlib.blake2b(digest_size=16)
+    while chunk := file.read(CHUNK if size is None else min(CHUNK, size)):
+        digest.update(chunk)
+        size = None if size is None else size - len(chunk)
+    return digest.hexdigest()
