@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def all_items(options: Options) -> list[Item]:
     """What there is to show, in its order."""
-    return [*gpu_correctness.items(options), *gpu_training.items(options), *gpu_speed.items(options)]
+    return [*gpu_correctness.items(options), *gpu_speed.items(options), *gpu_training.items(options)]
 
 
 def parse(arguments: Sequence[str] | None) -> Options:
