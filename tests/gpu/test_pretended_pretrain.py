@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from compositions import EVERY, NAMES, objective
+from compositions import EVERY, NAMES, batch, build, objective
 from electra.engine.optim import AdamW, Muon
 from electra.engine.telemetry import read_metrics
 from electra.text.layout import Packed
@@ -18,6 +18,8 @@ from pretended import Seen, WrongDevice, device
 from runs import ENCODERS, ENGINE, STEPS, config, trained
 
 pytestmark = pytest.mark.pretended
+
+CHOICES = ("tokens", "whole-words", "with-replacement")
 
 
 def test_the_device_refuses_what_was_not_moved(gpu: Seen) -> None:
@@ -38,6 +40,17 @@ def test_the_device_refuses_what_was_not_moved(gpu: Seen) -> None:
 def test_every_objective(prepared: Path, tmp_path: Path, gpu: Seen, kind: str, encoder: str) -> None:
     trained(config(prepared, tmp_path, kind, encoder))
     assert len(gpu.steps) == STEPS and gpu.waits
+
+
+@pytest.mark.parametrize(("kind", "choose"), [("electra", each) for each in CHOICES] + [("electric", "tokens")])
+def test_a_pass_makes_no_copy_between_devices(gpu: Seen, kind: str, choose: str) -> None:
+    """What is moved in a pass would be moved in a recording as a CUDA graph, which forbids it."""
+    pretrainer = build(objective(kind, "classic", choose=choose)).to(device())
+    rows, progress = batch().to(device()), torch.ones((), device=device())
+    divisors = {name: torch.ones((), device=device()) for name in pretrainer.all_terms}
+    before = gpu.uploads.copy(), gpu.waits.copy()
+    pretrainer(rows, divisors, True, progress)
+    assert (gpu.uploads, gpu.waits) == before
 
 
 CHANGES: dict[str, dict[str, Any]] = {

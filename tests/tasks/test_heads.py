@@ -29,7 +29,8 @@ def batch() -> Batch:
     at = torch.arange(LENGTH).expand(ROWS, -1)
     window = [spans.Window(1, torch.arange(4).view(2, 2).numpy(), (1, 3), 1, 2)] * ROWS
     targets = spans.targets(window, LENGTH)
-    return Batch(at, at, 0 * at, torch.ones_like(at), torch.zeros(ROWS, 2, dtype=torch.int32), targets, ROWS)
+    address = torch.zeros(ROWS, 2, dtype=torch.int32)
+    return Batch(at, at, 0 * at, torch.ones_like(at), address, targets, torch.tensor(ROWS))
 
 
 def near() -> Tensor:
