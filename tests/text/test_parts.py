@@ -117,6 +117,7 @@ def test_ray_makes_the_same(corpus: Path, tmp_path: Path, whole: dict[str, bytes
     assert content(tmp_path / "data") == whole
 
 
+@pytest.mark.slow
 def test_an_error_on_ray_is_that_of_the_part(corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.jsonl").write_text('{"body": 1}')

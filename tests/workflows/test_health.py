@@ -58,11 +58,13 @@ def test_nothing_is_said_of_a_run_without_a_fault(
     assert told(pretrain(config(prepared, tmp_path / "run", 340)), capsys) == []
 
 
+@pytest.mark.slow
 def test_a_discriminator_that_collapses(prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     planted = config(prepared, tmp_path / "run", 340, optimizer=AdamW(learning_rate=0.1))
     assert told(pretrain(planted), capsys) == ["discriminator collapsed"]
 
 
+@pytest.mark.slow
 def test_a_generator_that_knows_the_text(monotonous: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     knows = {"objective": Electra(generator_width=1.0), "optimizer": AdamW(learning_rate=5e-3)}
     planted = config(monotonous, tmp_path / "run", 340, **knows)
