@@ -112,6 +112,7 @@ def test_shares_on_several_machines_make_the_same(corpus: Path, tmp_path: Path, 
     assert content(out) == whole
 
 
+@pytest.mark.slow
 def test_ray_makes_the_same(corpus: Path, tmp_path: Path, whole: dict[str, bytes]) -> None:
     on_ray(config(corpus, tmp_path / "data", engine="ray"))
     assert content(tmp_path / "data") == whole

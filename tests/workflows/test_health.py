@@ -52,6 +52,7 @@ def monotonous(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "data"
 
 
+@pytest.mark.slow
 def test_nothing_is_said_of_a_run_without_a_fault(
     prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -131,7 +131,7 @@ def close(first: list[dict], second: list[dict]) -> None:
             assert one[name] == pytest.approx(two[name], rel=2e-4), (one["step"], name)
 
 
-@pytest.mark.parametrize("sharing", ["shared", "own"])
+@pytest.mark.parametrize("sharing", ["shared", pytest.param("own", marks=pytest.mark.slow)])
 def test_two_processes_give_the_curve_of_one(prepared: Path, tmp_path: Path, sharing: str) -> None:
     """Law 1 under DDP with gloo, dropout on."""
     one = config(prepared, tmp_path / "one", objective=Electra(embeddings=sharing))
