@@ -16,12 +16,12 @@ from electra.engine.parallel import Parallel
 from electra.engine.telemetry import Recorder, RunFolder, Silent, read_metrics
 from electra.engine.train import Engine, Stage, can_run, train
 from electra.errors import UserError, told_as
+from electra.files import whole
 from electra.interchange import encoders, finetuned
 from electra.interchange.encoders import Reader
 from electra.tasks.examples import Labelled
 from electra.tasks.problem import FineTuned, FineTuning, Problem, parameters_of
 from electra.text.tokenizer import Tokenizer
-from electra.text.whole import whole
 
 LENGTH = {"question-answering": 512}  # tokens read at once, as in the paper
 OTHERS = 128

@@ -17,9 +17,9 @@ import numpy as np
 from jaxtyping import Bool, UInt
 
 from electra.errors import UserError
+from electra.files import whole
 from electra.text.copies import RUN, number, run_hashes, words_of
 from electra.text.corpus import Document, Skipped
-from electra.text.whole import whole
 
 Kind = Literal["documents", "lines", "near"]
 Keys = UInt[np.ndarray, "_"]

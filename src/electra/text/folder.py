@@ -17,12 +17,12 @@ from typing import Any
 
 from electra import files
 from electra.errors import UserError, told_as
+from electra.files import whole
 from electra.text.corpus import Skipped
 from electra.text.parts import COUNTS, READ, Job, same_contents
 from electra.text.shards import FORMAT, MANIFEST
 from electra.text.sources import Part, planned
 from electra.text.tokenizer import Tokenizer
-from electra.text.whole import whole
 
 TOKENIZER = "tokenizer"  # what such a folder holds, and its name in prepared data
 IN_THE_MAKING = "prepared data in the making"

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from electra.errors import UserError, told_as
+from electra.files import whole
 from electra.progress import Progress
 from electra.text import builtin, readers
 from electra.text import tokenizer as tokenizers
@@ -28,7 +29,6 @@ from electra.text.duplicates import Dropping, Duplicates
 from electra.text.filters import Filters
 from electra.text.shards import Split, Writer
 from electra.text.sources import Part, contents
-from electra.text.whole import whole
 from electra.text.words import AT_ONCE, Encoder, grouped
 
 READ = "read"  # ending of a note of what was read for a part

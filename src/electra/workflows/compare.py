@@ -8,11 +8,11 @@ from pathlib import Path
 from electra.engine.parallel import Parallel
 from electra.engine.telemetry import processor
 from electra.errors import UserError, visible
+from electra.files import whole
 from electra.objectives.build import Mlm
 from electra.report import compare_figures
 from electra.report.compare import RANDOM, Comparison, Result, label
 from electra.report.compare_page import page
-from electra.text.whole import whole
 from electra.workflows.compare_plan import CompareConfig, Plan, planned
 from electra.workflows.compare_runs import Encoder
 from electra.workflows.compare_scores import Judge, kept, scores_of

@@ -9,12 +9,12 @@ from electra import config as configs
 from electra import files
 from electra.engine.telemetry import environment
 from electra.errors import UserError, told_as
+from electra.files import whole
 from electra.progress import print_warnings
 from electra.report.compare import Unit
 from electra.tasks.labelled import Columns
 from electra.tasks.problem import FineTuning
 from electra.text.shards import Shards, Split
-from electra.text.whole import whole
 from electra.workflows import compare_tasks
 from electra.workflows.compare_objectives import Contender, Equal, contenders, generators, preset
 from electra.workflows.compare_runs import Encoder, RandomWeights, refuse_another

@@ -12,12 +12,12 @@ from electra import config as configs
 from electra.engine import checkpoint
 from electra.engine.telemetry import read_metrics
 from electra.errors import UserError, told_as
+from electra.files import whole
 from electra.interchange import huggingface
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
 from electra.report.compare import RANDOM
 from electra.text.shards import Shards
-from electra.text.whole import whole
 from electra.workflows.pretrain import (
     PATHS,
     PretrainConfig,

@@ -9,6 +9,7 @@ from electra import config as configs
 from electra import files, fingerprints
 from electra.engine.parallel import Parallel, flushing
 from electra.errors import UserError, told_as
+from electra.files import whole
 from electra.interchange import encoders
 from electra.interchange.huggingface import MODEL as KIND
 from electra.tasks import minimal_pairs, sentence_scores
@@ -17,7 +18,6 @@ from electra.tasks.problem import FineTuning
 from electra.tasks.run import MODEL, Run, Settings, contents_of
 from electra.tasks.samples import Task
 from electra.tasks.sequences import Sequences
-from electra.text.whole import whole
 from electra.workflows.pretrain import differences
 
 LENGTH = 128  # tokens that a probe reads of a text

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from electra.errors import UserError, told_as
+from electra.files import whole
 from electra.tasks import packages
 from electra.tasks.catalogue import Asked, problems
 from electra.tasks.labelled import Columns
@@ -14,7 +15,6 @@ from electra.tasks.problem import FineTuning
 from electra.tasks.samples import Sample, Task
 from electra.tasks.sequences import Sequences
 from electra.text import builtin
-from electra.text.whole import whole
 from electra.workflows.demo import TUNING
 
 BUILT_IN = "packages"

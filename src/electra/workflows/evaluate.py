@@ -9,6 +9,7 @@ from typing import Literal
 from electra import files
 from electra.engine.parallel import Parallel, flushing, start_threads
 from electra.errors import UserError, told_as
+from electra.files import whole
 from electra.interchange import encoders
 from electra.progress import print_warnings
 from electra.report import precision_recall
@@ -20,7 +21,6 @@ from electra.tasks.probes import probe
 from electra.tasks.samples import Task
 from electra.tasks.sequences import Sequences
 from electra.tasks.similarity import similarity
-from electra.text.whole import whole
 from electra.workflows.trained import Trained
 
 LENGTH = 128  # tokens read of a labelled text

@@ -11,6 +11,7 @@ from electra.engine.parallel import Parallel
 from electra.engine.telemetry import read_metrics
 from electra.engine.train import Engine
 from electra.errors import UserError
+from electra.files import whole
 from electra.progress import print_warnings
 from electra.report import curves, seeds
 from electra.report.tables import table
@@ -20,7 +21,6 @@ from electra.tasks.glue import PAPER_ROW, TASKS
 from electra.tasks.problem import FineTuning, Problem
 from electra.tasks.run import ENGINE, MODEL, PREDICTIONS, Figures, Run, Settings, contents_of
 from electra.tasks.squad import Squad
-from electra.text.whole import whole
 
 KIND = "folder of fine-tunings"  # what it says that it holds
 SUMMARY = "summary.json"

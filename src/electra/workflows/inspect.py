@@ -12,6 +12,7 @@ import torch
 from electra import files
 from electra.engine.parallel import Parallel
 from electra.errors import UserError, told_as, visible
+from electra.files import whole
 from electra.interchange import huggingface
 from electra.model.encoder import Tower
 from electra.model.heads import DetectionHead
@@ -19,7 +20,6 @@ from electra.report.page import SIGN, page
 from electra.tasks.texts import rows
 from electra.text import tokenizer as word_pieces
 from electra.text.tokenizer import Tokenizer
-from electra.text.whole import whole
 
 MARKED = 0.25  # probability from which a token is marked where there are no colours
 

@@ -19,6 +19,7 @@ from electra.engine.parallel import Parallel
 from electra.engine.telemetry import RunFolder, Silent, environment, read_metrics
 from electra.engine.train import Engine, Stage, State, can_run, scaled, train
 from electra.errors import UserError, told_as
+from electra.files import whole
 from electra.interchange import encoders, huggingface
 from electra.interchange.encoders import Ours
 from electra.model.config import ClassicConfig, EncoderConfig
@@ -36,7 +37,6 @@ from electra.text.batches import Rows
 from electra.text.layout import Packed, Paper
 from electra.text.shards import Shards
 from electra.text.tokens import nearest
-from electra.text.whole import whole
 
 RUN = "run of pretrain"  # what the folder says that it holds
 REST = "objective.safetensors"  # in final/: what an objective learned besides its towers
