@@ -1,5 +1,6 @@
 """Where a run computes: its device, its number type, and the processes that share a step."""
 
+import atexit
 import contextlib
 import ctypes
 import json
@@ -55,6 +56,8 @@ class Parallel:
         if world > 1 and not torch.distributed.is_initialized():
             backend, bound = ("nccl", device) if device.type == "cuda" else ("gloo", None)
             torch.distributed.init_process_group(backend, timeout=PATIENCE, device_id=bound)
+            if backend == "gloo":
+                atexit.register(leave_group)
         return cls(rank, world, device)
 
     @classmethod
@@ -142,6 +145,16 @@ class Parallel:
         """Until every process is here."""
         if self.world > 1:
             torch.distributed.barrier()
+
+
+def leave_group() -> None:
+    """Leave the processes of this run while Python still runs. Gloo's threads may hold tensors of the last reductions;
+    if they let go of them after Python has ended, the process aborts, though its work is done (pytorch#179291).
+
+    For gloo alone: NCCL waits here for processes that have failed (torchtitan#1342).
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 @contextlib.contextmanager
