@@ -19,12 +19,12 @@ from pathlib import Path
 
 import torch
 
+from electra.dataset.batches import Place, Rows
+from electra.dataset.layout import Layout, Packed, Paper
+from electra.dataset.shards import Shards
 from electra.engine.parallel import keep_memory
 from electra.engine.telemetry import environment
 from electra.report.tables import table
-from electra.text.batches import Place, Rows
-from electra.text.layout import Layout, Packed, Paper
-from electra.text.shards import Shards
 
 WARM_UP = 4  # batches that are not counted
 

@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 import transformers
 
+from electra import tokenization as vocabularies
 from electra.engine.optim import Linear
 from electra.engine.parallel import Parallel
 from electra.engine.train import Stage, train
@@ -29,12 +30,11 @@ from electra.interchange.encoders import load, quiet
 from electra.model.config import ClassicConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
-from electra.tasks import glue
-from electra.tasks.examples import Labelled
-from electra.tasks.problem import FineTuned, FineTuning, parameters_of
-from electra.tasks.run import ENGINE
-from electra.tasks.sequences import Sequences
-from electra.text import tokenizer as vocabularies
+from electra.tasks.datasets import glue
+from electra.tasks.finetuning.examples import Labelled
+from electra.tasks.finetuning.problem import FineTuned, FineTuning, parameters_of
+from electra.tasks.finetuning.run import ENGINE
+from electra.tasks.finetuning.sequences import Sequences
 
 LENGTH = 128
 DEFAULT = 8  # Trainer's rows a step

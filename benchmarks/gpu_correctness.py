@@ -18,25 +18,26 @@ import torch.multiprocessing
 from gpu_items import READABLE, WAYS, Item, Options, Way, device
 from torch import Tensor
 
+from electra.dataset.batches import Batch
 from electra.engine.optim import AdamW, Linear, Muon, parameters_of
 from electra.engine.parallel import Parallel, flushing
 from electra.engine.telemetry import Silent, environment
 from electra.engine.train import Engine, Loop, Source, Stage, State, repeat, train
 from electra.interchange.encoders import Ours
-from electra.kernels.attention import attention, visible
+from electra.kernels.attention.operation import attention
+from electra.kernels.attention.twin import visible
 from electra.kernels.random import drop, fold, streams, uniform
-from electra.kernels.vocabulary import Draw, Logits, Written, sample
+from electra.kernels.vocabulary.twin import Draw, Logits, Written, sample
 from electra.model.twins import fuse
 from electra.objectives.build import KINDS, Corpus, Objective
 from electra.recipes import apply_preset
-from electra.tasks.examples import Example, Labelled
-from electra.tasks.problem import FineTuned, FineTuning
-from electra.tasks.problem import parameters_of as finetuned_parameters
-from electra.tasks.samples import Task
-from electra.tasks.sequences import Sequences
-from electra.text.batches import Batch
-from electra.workflows.bench import BenchConfig
-from electra.workflows.bench_steps import MASK, RandomRows
+from electra.tasks.datasets.samples import Task
+from electra.tasks.finetuning.examples import Example, Labelled
+from electra.tasks.finetuning.problem import FineTuned, FineTuning
+from electra.tasks.finetuning.problem import parameters_of as finetuned_parameters
+from electra.tasks.finetuning.sequences import Sequences
+from electra.workflows.bench.bench import BenchConfig
+from electra.workflows.bench.steps import MASK, RandomRows
 from electra.workflows.pretrain import PretrainConfig
 
 FURTHEST = {"float32": 1e-4, "bfloat16": 2e-2}  # ‖difference‖ / ‖exact‖ of what a kernel may compute
@@ -152,7 +153,7 @@ def exact_attention(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, stream: Tenso
 
 def vocabulary_kernels(number: str) -> dict[str, Any]:
     """Losses, gradients and samples of the fused head against float64 and the twin."""
-    from electra.kernels.vocabulary_triton import Product
+    from electra.kernels.vocabulary.triton import Product
 
     figures: dict[str, float] = {}
     for picked, dim, vocabulary in ((67, 40, 129), (1000, 128, 8192), (2432, 128, 30522), (500, 768, 30522)):

@@ -10,7 +10,7 @@ import torch
 from electra.engine.parallel import Parallel
 from electra.engine.train import Loop
 from electra.model.twins import fuse
-from electra.workflows.bench import BenchConfig, checked, our_loop
+from electra.workflows.bench.bench import BenchConfig, checked, our_loop
 from electra.workflows.pretrain import PretrainConfig
 
 

@@ -15,9 +15,9 @@ from electra.engine.passes import WARM_UP
 from electra.engine.train import Loop
 from electra.model.config import ClassicConfig
 from electra.recipes import apply_preset
-from electra.workflows.bench import BenchConfig, checked
-from electra.workflows.bench_machine import copy_bandwidth, fresh_peak, matmul_peak, peak_memory, timed
-from electra.workflows.bench_steps import Theirs
+from electra.workflows.bench.bench import BenchConfig, checked
+from electra.workflows.bench.machine import copy_bandwidth, fresh_peak, matmul_peak, peak_memory, timed
+from electra.workflows.bench.steps import Theirs
 from electra.workflows.pretrain import PretrainConfig
 
 SIZES = [  # preset, rows, length

@@ -21,8 +21,9 @@ from electra.engine.muon import COEFFICIENTS, ITERATIONS, orthogonalize
 from electra.engine.parallel import Parallel, flushing
 from electra.engine.telemetry import environment
 from electra.kernels import Kernels, cpu
-from electra.kernels.attention import KEPT_LENGTH, attention, visible
-from electra.kernels.gelu import gelu
+from electra.kernels.attention.operation import KEPT_LENGTH, attention
+from electra.kernels.attention.twin import visible
+from electra.kernels.gelu.operation import gelu
 from electra.kernels.random import fold, streams
 from electra.model.blocks import join, split
 from electra.report.tables import table

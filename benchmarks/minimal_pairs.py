@@ -17,14 +17,14 @@ from pathlib import Path
 
 import torch
 
+from electra import tokenization as vocabularies
 from electra.engine.parallel import Parallel
 from electra.model.config import ClassicConfig, generator_config
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
 from electra.report.tables import table as text_table
-from electra.tasks.minimal_pairs import HEADER, evaluate, read, table
-from electra.tasks.sentence_scores import Scorer, load, scorer
-from electra.text import tokenizer as vocabularies
+from electra.tasks.frozen.minimal_pairs import HEADER, evaluate, read, table
+from electra.tasks.frozen.sentence_scores import Scorer, load, scorer
 
 GENERATOR_WIDTH = 0.25  # ELECTRA, table 6: Small
 

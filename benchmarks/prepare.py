@@ -23,10 +23,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from electra.text.corpus import Format, Skipped
-from electra.text.readers import documents
-from electra.text.shards import Shards
-from electra.text.sources import sources
+from electra.corpus.documents import Format, Skipped
+from electra.corpus.readers import documents
+from electra.corpus.sources import sources
+from electra.dataset.shards import Shards
 
 MAP = """
 import sys, time

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from electra.dataset.batches import Batch
 from electra.model.config import ClassicConfig, EncoderConfig, ModernConfig
 from electra.objectives.build import KINDS, Corpus, Generated, Objective
 from electra.objectives.pretrainer import Pretrainer
-from electra.text.batches import Batch
 
 VOCABULARY, CLS, SEP, MASK, FIRST = 120, 2, 3, 4, 5
 ENCODERS: dict[str, EncoderConfig] = {

@@ -13,8 +13,8 @@ from electra.interchange import huggingface
 from electra.model.config import ClassicConfig, EncoderConfig, ModernConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
-from electra.tasks.labelled import Columns
-from electra.tasks.problem import FineTuning
+from electra.tasks.datasets.labelled import Columns
+from electra.tasks.finetuning.problem import FineTuning
 from electra.workflows.finetune import FinetuneConfig
 
 CLASSIC = ClassicConfig(

@@ -11,9 +11,9 @@ from pathlib import Path
 import pyarrow
 from pyarrow import ipc, parquet
 
-from electra.text import readers
-from electra.text.corpus import Document, Format, Skipped, Span
-from electra.text.sources import Part
+from electra.corpus import readers
+from electra.corpus.documents import Document, Format, Skipped, Span
+from electra.corpus.sources import Part
 
 
 def lay(folder: Path, *names: str) -> None:

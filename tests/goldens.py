@@ -22,16 +22,16 @@ from safetensors.torch import load_file
 
 from compositions import EVERY, build, objective
 from electra import cli, recipes
+from electra.corpus.prepare import PrepareConfig, prepare
+from electra.dataset.batches import Rows
+from electra.dataset.layout import Packed, Paper
+from electra.dataset.shards import Shards
 from electra.engine.optim import AdamW, Linear, parameters_of
 from electra.engine.parallel import Parallel
 from electra.engine.telemetry import Silent, read_metrics
 from electra.engine.train import Engine, Loop, Stage
 from electra.model.config import ClassicConfig, ModernConfig
-from electra.text.batches import Rows
-from electra.text.layout import Packed, Paper
-from electra.text.prepare import PrepareConfig, prepare
-from electra.text.shards import Shards
-from electra.workflows.bench_steps import RandomRows
+from electra.workflows.bench.steps import RandomRows
 from electra.workflows.export import ExportConfig, export
 from electra.workflows.pretrain import Phase, PretrainConfig, pretrain
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from compositions import objective
+from electra.dataset.batches import Rows
 from electra.engine.optim import AdamW, Linear
 from electra.engine.parallel import Parallel
 from electra.engine.telemetry import Silent
 from electra.engine.train import Engine, train
 from electra.model.config import ClassicConfig, ModernConfig
-from electra.tasks.held_out import held_out
-from electra.text.batches import Rows
+from electra.tasks.frozen.held_out import held_out
 from electra.workflows.pretrain import Phase, PretrainConfig, build, compatible, open_data, silent, stages_of
 
 SIZES = {"hidden_size": 32, "layers": 2, "heads": 2, "intermediate_size": 32, "max_positions": 32}

@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers
 
-from electra.text import tokenizer as word_pieces
+from electra import tokenization as word_pieces
 
 CODE = "import pathlib\npathlib.Path({ran!r}).write_text('ran')\nfrom transformers import {base} as Mine\n"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from electra import cli
+from electra.corpus.prepare import PrepareConfig, TokenizerConfig, prepare, tokenizer
 from electra.errors import UserError, told_as, visible, without_secrets
 from electra.progress import Progress, print_warnings
 from electra.report.tables import markdown, table
-from electra.text.prepare import PrepareConfig, TokenizerConfig, prepare, tokenizer
 from electra.workflows.data import DataConfig, data
 from electra.workflows.finetune import FinetuneConfig, finetune
 

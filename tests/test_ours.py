@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from electra import cli, files
+from electra.corpus.prepare import PrepareConfig, TokenizerConfig, prepare, tokenizer
+from electra.dataset.shards import Shards
 from electra.engine import checkpoint
 from electra.engine.train import Engine
 from electra.errors import UserError
@@ -18,10 +20,8 @@ from electra.interchange import huggingface
 from electra.model.config import ClassicConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
-from electra.text.prepare import PrepareConfig, TokenizerConfig, prepare, tokenizer
-from electra.text.shards import Shards
-from electra.workflows.compare import compare
-from electra.workflows.compare_plan import CompareConfig
+from electra.workflows.compare.compare import compare
+from electra.workflows.compare.plan import CompareConfig
 from electra.workflows.data import DataConfig, data
 from electra.workflows.evaluate import EvaluateConfig, evaluate
 from electra.workflows.export import ExportConfig, export
@@ -110,7 +110,7 @@ def test_a_failure_removes_what_was_written_and_no_more(
             (text / "data" / name).write_text("mine")
         run(*arguments)
 
-    from electra.text import prepare as module
+    from electra.corpus import prepare as module
 
     run = module.run
     monkeypatch.setattr(module, "run", added)  # someone puts a file there while it works
@@ -131,7 +131,7 @@ def test_prepared_below_its_text_it_goes_on_after_a_kill(
     text: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The vocabulary that the first try wrote is no text of the second."""
-    from electra.text import prepare as module
+    from electra.corpus import prepare as module
 
     asked = preparing(prepared, text / "c", text / "c" / "data")
     with monkeypatch.context() as patch:

@@ -13,9 +13,10 @@ import torch
 from scipy import stats
 
 from electra import reference
+from electra.dataset.batches import Batch
 from electra.engine.optim import GoogleAdam, Linear, Optimizer, Parameter
 from electra.kernels.random import fold, uniform
-from electra.kernels.vocabulary import cross_entropy, sample
+from electra.kernels.vocabulary.twin import cross_entropy, sample
 from electra.model.config import ClassicConfig
 from electra.objectives import view as views
 from electra.objectives.build import Corpus, Electra
@@ -23,7 +24,6 @@ from electra.objectives.masking import Mask, chosen_counts
 from electra.objectives.metrics import detection_figures, detection_statistics
 from electra.objectives.pretrainer import Pretrainer, row_keys
 from electra.objectives.view import CHOOSE, KEEP, SAMPLE, View, read
-from electra.text.batches import Batch
 
 PAD, CLS, SEP, MASK, VOCABULARY, FIRST_WORD = 0, 2, 3, 4, 200, 5
 ENCODER = ClassicConfig(

@@ -46,12 +46,12 @@ VERBS = {
     ),
     "tokenizer": Verb(
         "train a vocabulary on text: WordPiece, byte-level BPE or Unigram",
-        "electra.text.prepare:tokenizer:TokenizerConfig",
+        "electra.corpus.prepare:tokenizer:TokenizerConfig",
         'electra tokenizer --data "corpus/*.txt" --vocab-size 30522 --out tok/',
     ),
     "prepare": Verb(
         "text of any kind and size to memory-mapped tokens, with a held-out split",
-        "electra.text.prepare:prepare:PrepareConfig",
+        "electra.corpus.prepare:prepare:PrepareConfig",
         'electra prepare --data "corpus/*.jsonl.gz" --tokenizer tok/ --out data/',
     ),
     "data": Verb(
@@ -81,7 +81,7 @@ VERBS = {
     ),
     "compare": Verb(
         "objectives at equal cost: tables and figures of what their encoders are worth",
-        "electra.workflows.compare:compare:CompareConfig",
+        "electra.workflows.compare.compare:compare:CompareConfig",
         "electra compare --objectives electra mlm --data data/ --budgets 1e13 1e14 --out cmp/",
         goes_on="--out",
     ),
@@ -99,7 +99,7 @@ VERBS = {
     ),
     "bench": Verb(
         "tokens a second, where a step's time goes, and memory on this machine",
-        "electra.workflows.bench:bench:BenchConfig",
+        "electra.workflows.bench.bench:bench:BenchConfig",
         "electra bench --preset small --against transformers",
     ),
     "plan": Verb(

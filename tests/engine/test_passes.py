@@ -15,10 +15,10 @@ from electra.engine.passes import Passes, Recorded, can_record
 from electra.engine.train import Engine, Stage, can_run, repeat, train
 from electra.errors import UserError
 from electra.interchange.encoders import Ours
-from electra.tasks.examples import Batch as Examples
-from electra.tasks.examples import Example, Labelled
-from electra.tasks.problem import FineTuned
-from electra.workflows.bench_steps import RandomRows
+from electra.tasks.finetuning.examples import Batch as Examples
+from electra.tasks.finetuning.examples import Example, Labelled
+from electra.tasks.finetuning.problem import FineTuned
+from electra.workflows.bench.steps import RandomRows
 
 
 @pytest.mark.parametrize("parallel", [Parallel(0, 1, torch.device("cpu")), Parallel(1, 2, torch.device("cuda"))])

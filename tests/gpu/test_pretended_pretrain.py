@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 from compositions import EVERY, NAMES, batch, build, objective
+from electra.dataset.layout import Packed
 from electra.engine.optim import AdamW, Muon
 from electra.engine.telemetry import read_metrics
-from electra.text.layout import Packed
 from electra.workflows.pretrain import Phase, pretrain
 from pretended import Seen, WrongDevice, device
 from runs import ENCODERS, ENGINE, STEPS, config, trained

@@ -10,10 +10,10 @@ import transformers
 from safetensors import safe_open
 
 from electra import cli
-from electra.tasks.problem import FineTuning
-from electra.text import tokenizer as word_pieces
-from electra.workflows.compare import compare
-from electra.workflows.compare_plan import CompareConfig
+from electra import tokenization as word_pieces
+from electra.tasks.finetuning.problem import FineTuning
+from electra.workflows.compare.compare import compare
+from electra.workflows.compare.plan import CompareConfig
 from electra.workflows.pretrain import pretrain
 from finetuning import MODERN, exported, sentences, write_csv
 from pretended import Seen, pretending

@@ -16,7 +16,8 @@ from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia import compiler as nvidia
 from triton.compiler import ASTSource
 
-from electra.kernels import attention_triton, vocabulary_triton
+from electra.kernels.attention import triton as attention_triton
+from electra.kernels.vocabulary import triton as vocabulary_triton
 
 NUMBERS = {"picked", "vocabulary", "tiles", "width", "rows", "heads", "length", "threshold"}
 FRACTIONS = {"scale", "larger"}

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from compositions import ENCODERS
-from electra.kernels.vocabulary import Logits
+from electra.kernels.vocabulary.twin import Logits
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
 

@@ -9,14 +9,14 @@ from torch import Tensor
 pytest.importorskip("triton", reason="Triton is for Linux")
 
 from compositions import ENCODERS, EVERY, LONG, NAMES, batch, build, loss, objective, packed
+from electra.dataset.batches import Batch
 from electra.kernels import Kernels
 from electra.kernels.random import fold
-from electra.kernels.vocabulary import Draw
+from electra.kernels.vocabulary.twin import Draw
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
 from electra.model.twins import Twinned, fuse
 from electra.objectives.pretrainer import Pretrainer
-from electra.text.batches import Batch
 
 pytestmark = pytest.mark.compiled  # the hook that checks shapes would change the kernels' source
 

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from compositions import EVERY, NAMES, batch, build, objective
+from electra.dataset.batches import Batch, Rows
+from electra.dataset.layout import Layout, Packed, Paper
+from electra.dataset.shards import Shards
 from electra.engine import compiling
 from electra.model.config import ClassicConfig, ModernConfig
 from electra.model.encoder import layer_by_layer
 from electra.objectives.build import Corpus, Electra, Mlm
 from electra.objectives.pretrainer import row_keys
-from electra.text.batches import Batch, Rows
-from electra.text.layout import Layout, Packed, Paper
-from electra.text.shards import Shards
 
 CLASSIC = ClassicConfig(
     vocab_size=1000, hidden_size=64, layers=2, heads=2, intermediate_size=128, embedding_size=32, max_positions=64

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from compositions import ENCODERS, EVERY, NAMES, batch, build, objective, packed
-from electra.kernels import attention
+from electra.dataset.batches import Batch, Rows
+from electra.dataset.layout import Layout, Packed, Paper
+from electra.dataset.shards import Shards
+from electra.kernels.attention import operation as attention
 from electra.model import blocks
 from electra.objectives.build import Corpus
 from electra.objectives.contrast import KEPT, crop
 from electra.objectives.pretrainer import row_keys
 from electra.objectives.view import View
-from electra.text.batches import Batch, Rows
-from electra.text.layout import Layout, Packed, Paper
-from electra.text.shards import Shards
 
 LAYOUTS: dict[str, Layout] = {"paper": Paper(), "packed": Packed()}
 

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from compositions import ENCODERS, EVERY, FIRST, MASK, NAMES, VOCABULARY, batch, build, gradients, objective
+from electra.dataset.batches import Batch
 from electra.errors import UserError
-from electra.kernels import vocabulary
+from electra.kernels.vocabulary import twin as vocabulary
 from electra.objectives.build import Adversarial, Corpus, Electra, Electric
 from electra.objectives.corrupt import Generate
 from electra.objectives.pretrainer import Pretrainer, row_keys
 from electra.objectives.view import ENCODER, read
-from electra.text.batches import Batch
 
 TABLES, LAYERS, HEAD = "embeddings", "layers", "head"
 ENCODER_PARTS, GENERATOR_PARTS = {TABLES, LAYERS, HEAD}, {f"generator's {part}" for part in (TABLES, LAYERS, HEAD)}

@@ -16,11 +16,11 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from electra.dataset.batches import Batch
 from electra.kernels.random import fold, uniform
 from electra.objectives.masking import Mask, WholeWords, WithReplacement
 from electra.objectives.pretrainer import row_keys
 from electra.objectives.view import KEEP, View
-from electra.text.batches import Batch
 
 PAD, CLS, SEP, MASK, FIRST, INSIDE, VOCABULARY = 0, 2, 3, 4, 5, 100, 200  # FIRST … begin words, INSIDE … go on
 BEGINS = (torch.arange(VOCABULARY) >= FIRST) & (torch.arange(VOCABULARY) < INSIDE)

@@ -18,18 +18,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from electra.dataset.batches import Batch, Place
 from electra.engine.optim import Linear, Optimizer, Parameter, parameters_of
 from electra.engine.parallel import Parallel
 from electra.engine.telemetry import Silent
 from electra.engine.train import Loop, Stage
-from electra.kernels import vocabulary
 from electra.kernels.random import fold
+from electra.kernels.vocabulary import twin as vocabulary
 from electra.objectives import masking
 from electra.objectives.corrupt import Generate
 from electra.objectives.pretrainer import row_keys
 from electra.objectives.terms import Detection
 from electra.objectives.view import ENCODER, KEEP, View, read
-from electra.text.batches import Batch, Place
 from electra.workflows.pretrain import PretrainConfig, compatible
 from oracle import CLS, OBJECTIVES, SEP, Case, pairs
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from electra import tokenization as word_pieces
 from electra.errors import UserError
 from electra.interchange import huggingface
 from electra.model.config import ClassicConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
 from electra.report.page import page
-from electra.text import tokenizer as word_pieces
 from electra.workflows import inspect as workflow
 from electra.workflows.inspect import InspectConfig, inspect
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from electra.report.precision_recall import POINTS, draw
-from electra.tasks.retrieval import curve
+from electra.tasks.frozen.retrieval import curve
 
 
 def test_every_curve_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

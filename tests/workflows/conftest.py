@@ -6,7 +6,7 @@ import pytest
 import torch
 import transformers
 
-from electra.text import tokenizer as word_pieces
+from electra import tokenization as word_pieces
 from finetuning import CLASSIC, MODERN, exported, sentences, write_csv
 
 

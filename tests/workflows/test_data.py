@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from electra.dataset.shards import Shards
 from electra.errors import UserError
-from electra.text.shards import Shards
 from electra.workflows.data import EDGES, DataConfig, data, document_lengths
 
 

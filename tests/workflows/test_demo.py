@@ -9,7 +9,7 @@ import pytest
 
 from electra.engine.telemetry import read_metrics
 from electra.errors import UserError
-from electra.tasks.packages import Task
+from electra.tasks.datasets.packages import Task
 from electra.workflows.demo import MANY, DemoConfig, corpus, demo, made_from
 
 

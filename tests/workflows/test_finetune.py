@@ -11,7 +11,7 @@ import pytest
 
 from electra import cli
 from electra.errors import UserError
-from electra.tasks.labelled import Columns
+from electra.tasks.datasets.labelled import Columns
 from electra.workflows.finetune import FinetuneConfig, finetune
 from finetuning import TUNING, config, sentences, write_csv
 

@@ -12,12 +12,12 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from electra import tokenization as word_pieces
 from electra.engine.optim import AdamW
 from electra.engine.telemetry import read_metrics
 from electra.engine.train import Engine
 from electra.errors import UserError
-from electra.tasks.labelled import Columns
-from electra.text import tokenizer as word_pieces
+from electra.tasks.datasets.labelled import Columns
 from electra.workflows.finetune import FinetuneConfig, finetune
 from finetuning import CLASSIC, TUNING, config, exported, result, write_csv
 from processes import run_two
@@ -69,7 +69,7 @@ def test_two_processes_give_the_loss_of_one(tokens: Path, tmp_path: Path, files:
     code = f"""
 from electra.workflows.finetune import *
 from electra.engine.optim import *
-from electra.tasks.labelled import Columns
+from electra.tasks.datasets.labelled import Columns
 finetune({replace(one, out=str(tmp_path / "two"))!r})
 """
     run_two(code)
@@ -120,8 +120,8 @@ import torch
 from pathlib import Path
 from electra.engine.parallel import Parallel
 from electra.interchange import encoders
-from electra.tasks.examples import Example, Labelled
-from electra.tasks.problem import FineTuned
+from electra.tasks.finetuning.examples import Example, Labelled
+from electra.tasks.finetuning.problem import FineTuned
 
 class Sum(torch.nn.Module):
     def loss(self, states, batch, keys):
@@ -162,7 +162,7 @@ def test_two_processes_tune_encoders_of_transformers(tokens: Path, bert: Path, t
 from electra.workflows.finetune import *
 from electra.engine.optim import *
 from electra.engine.parallel import Parallel
-from electra.tasks.labelled import Columns
+from electra.tasks.datasets.labelled import Columns
 parallel = Parallel.start()
 asked = {asked!r}
 for name, model in {[(name, str(model)) for name, model in models.items()]}:

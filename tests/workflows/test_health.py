@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from electra.corpus.prepare import PrepareConfig, TokenizerConfig, prepare, tokenizer
 from electra.engine.optim import AdamW, Linear
 from electra.engine.telemetry import read_metrics
 from electra.engine.train import Engine
 from electra.model.config import ClassicConfig
 from electra.objectives.build import Electra
 from electra.objectives.terms import Detection
-from electra.text.prepare import PrepareConfig, TokenizerConfig, prepare, tokenizer
 from electra.workflows.pretrain import Phase, PretrainConfig, pretrain
 
 ENCODER = ClassicConfig(hidden_size=32, layers=2, heads=2, intermediate_size=64, embedding_size=16, max_positions=32)

@@ -9,7 +9,7 @@ import torch
 from electra import cli
 from electra.errors import UserError
 from electra.workflows import plan as module
-from electra.workflows.bench_machine import fresh_peak, peak_memory
+from electra.workflows.bench.machine import fresh_peak, peak_memory
 from electra.workflows.plan import PlanConfig, divisor, plan
 
 TINY = PlanConfig(preset="tiny", tokens=1e6, steps=1, micro_rows=2, compile="never", precision="float32")

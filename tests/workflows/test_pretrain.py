@@ -13,14 +13,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from electra.corpus.prepare import PrepareConfig, prepare
+from electra.dataset.layout import Packed
 from electra.engine.optim import AdamW, GoogleAdam, Linear, Muon, WarmupStableDecay
 from electra.engine.train import Engine
 from electra.errors import UserError
 from electra.model.config import ClassicConfig, ModernConfig
 from electra.objectives.build import Electra, Mlm
-from electra.tasks.labelled import Columns
-from electra.text.layout import Packed
-from electra.text.prepare import PrepareConfig, prepare
+from electra.tasks.datasets.labelled import Columns
 from electra.workflows.export import ExportConfig, export
 from electra.workflows.pretrain import Phase, PretrainConfig, pretrain
 from processes import run_two

@@ -10,16 +10,16 @@ import torch
 from transformers import AutoModelForMaskedLM, AutoModelForPreTraining, AutoTokenizer
 
 from electra import cli
+from electra import tokenization as word_pieces
+from electra.corpus.prepare import PrepareConfig, TokenizerConfig, prepare, tokenizer
 from electra.engine.optim import AdamW, Linear
 from electra.engine.telemetry import read_metrics
 from electra.engine.train import Engine
 from electra.errors import UserError
 from electra.model.config import ClassicConfig
 from electra.objectives.build import Electra, Mlm
-from electra.tasks.catalogue import Asked
-from electra.tasks.labelled import Columns
-from electra.text import tokenizer as word_pieces
-from electra.text.prepare import PrepareConfig, TokenizerConfig, prepare, tokenizer
+from electra.tasks.datasets.catalogue import Asked
+from electra.tasks.datasets.labelled import Columns
 from electra.workflows.evaluate import EvaluateConfig, evaluate
 from electra.workflows.export import ExportConfig, export
 from electra.workflows.inspect import InspectConfig, inspect

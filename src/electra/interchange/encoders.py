@@ -13,12 +13,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from electra import fingerprints
+from electra import tokenization as vocabularies
 from electra.errors import UserError, told_as
 from electra.interchange import huggingface
 from electra.model.encoder import Tower
 from electra.model.heads import exact
-from electra.text import tokenizer as vocabularies
-from electra.text.tokenizer import Tokenizer
+from electra.tokenization import Tokenizer
 
 States = Float[Tensor, "rows length _"]
 Family = Literal["classic", "modern", "theirs", "whole"]

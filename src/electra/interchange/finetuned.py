@@ -14,13 +14,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from electra import files
+from electra import tokenization as vocabularies
 from electra.errors import told_as
 from electra.interchange.encoders import Ours, Theirs, Whole, foreign, quiet
 from electra.interchange.huggingface import MODEL, TOKENIZER_FILES
 from electra.interchange.huggingface_names import tensor_names
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
-from electra.text import tokenizer as vocabularies
 
 Model = Literal["sequence-classification", "token-classification", "question-answering"]
 CLASSES: dict[Model, str] = {

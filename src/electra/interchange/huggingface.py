@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from electra import files
+from electra import tokenization as vocabularies
 from electra.errors import UserError
 from electra.interchange.huggingface_names import (
     LABELS,
@@ -25,7 +26,6 @@ from electra.interchange.huggingface_names import (
 from electra.model.config import EncoderConfig, ModernConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
-from electra.text import tokenizer as vocabularies
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from electra.kernels.cache import keep_to_ourselves, machine
 
-SOURCES = ("numbers.cpp", "attention.cpp", "gelu.cpp")  # compiled as one
+SOURCES = ("numbers.cpp", "attention/cpu.cpp", "gelu/cpu.cpp")  # compiled as one
 NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 # Inductor turns off what its own code has no use for; PyTorch's headers are full of warnings.
 FLAGS = ("-ftree-loop-vectorize", "-ffp-contract=fast", "-w")

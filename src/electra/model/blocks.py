@@ -9,8 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from electra.kernels.attention import Direction, attention
-from electra.kernels.gelu import gelu
+from electra.kernels.attention.operation import attention
+from electra.kernels.attention.twin import Direction
+from electra.kernels.gelu.operation import gelu
 from electra.kernels.random import drop
 from electra.model.config import ClassicConfig, ModernConfig
 from electra.model.initial import dense

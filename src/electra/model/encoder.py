@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from electra.errors import UserError
-from electra.kernels.attention import Direction
+from electra.kernels.attention.twin import Direction
 from electra.kernels.random import streams
-from electra.kernels.vocabulary import Prediction
+from electra.kernels.vocabulary.twin import Prediction
 from electra.model.blocks import SITES, ClassicLayer, ModernLayer, rotation
 from electra.model.config import ClassicConfig, EncoderConfig, ModernConfig, generator_config
 from electra.model.embeddings import SITE, Added, Embeddings

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from electra.kernels.vocabulary import Logits, Prediction, Written
+from electra.kernels.vocabulary.twin import Logits, Prediction, Written
 from electra.model.config import ClassicConfig, EncoderConfig, ModernConfig
 from electra.model.initial import dense, glorot
 from electra.model.twins import Twinned
@@ -44,7 +44,7 @@ class TokenHead(Twinned):
         """The distribution that the logits stand for."""
         if self.kernels != "cuda":
             return Written(self(hidden, table))
-        from electra.kernels.vocabulary_triton import Product
+        from electra.kernels.vocabulary.triton import Product
 
         return Product(*self.factors(hidden, table), self.bias)
 

@@ -7,13 +7,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from electra.dataset.batches import Batch
 from electra.kernels.random import fold
-from electra.kernels.vocabulary import Draw
+from electra.kernels.vocabulary.twin import Draw
 from electra.objectives.generators import Generator, Guess
 from electra.objectives.masking import Counts, Mask
 from electra.objectives.terms import Result
 from electra.objectives.view import END, SAMPLE, Proposal, View
-from electra.text.batches import Batch
 
 CERTAIN = 1e-6  # −log q(original) of a generator that leaves nothing for the other tokens, in float32
 

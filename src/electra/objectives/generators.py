@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from electra import flops
-from electra.kernels.vocabulary import Prediction, Score, Written
+from electra.kernels.vocabulary.twin import Prediction, Score, Written
 from electra.model.config import EncoderConfig
 from electra.model.embeddings import Embeddings
 from electra.model.encoder import Encoder, Tower, build_encoder

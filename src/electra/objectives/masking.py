@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from electra.dataset.batches import Batch
 from electra.kernels.random import COLUMNS, fold, uniform
 from electra.objectives.view import CHOOSE, END, KEEP, View
-from electra.text.batches import Batch
 
 Choice = tuple[Int[Tensor, "rows slots"], Bool[Tensor, "rows slots"]]  # positions, and which of the slots count
 Counts = dict[str, Int[Tensor, ""]]  # by what a term may count, how many

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from electra import flops
+from electra.dataset.batches import Batch
 from electra.errors import UserError
 from electra.kernels.random import fold, key
 from electra.model.encoder import Tower
@@ -18,7 +19,6 @@ from electra.objectives.generators import MaskedGenerator
 from electra.objectives.masking import Counts, Mask
 from electra.objectives.terms import Result, Term
 from electra.objectives.view import ENCODER, END, read
-from electra.text.batches import Batch
 
 
 class Pretrainer(nn.Module):

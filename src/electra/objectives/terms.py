@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from electra import flops
-from electra.kernels.vocabulary import Score
+from electra.kernels.vocabulary.twin import Score
 from electra.model.config import EncoderConfig
 from electra.model.encoder import Tower
 from electra.model.heads import exact

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from electra.dataset.batches import Batch
 from electra.kernels.random import fold
 from electra.model.encoder import Tower
-from electra.text.batches import Batch
 
 # What a random number is for: no two purposes share a stream.
 CHOOSE, KEEP, SAMPLE, GENERATOR, ENCODER, RIGHT, CROP, CROPPED = range(1, 9)

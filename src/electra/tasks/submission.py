@@ -9,7 +9,7 @@ from typing import Any
 from electra.errors import told_as
 from electra.files import whole
 from electra.tasks import answers
-from electra.tasks.glue import TASKS
+from electra.tasks.datasets.glue import TASKS
 
 
 def files(task: str, predictions: Mapping[str, Sequence[Any]]) -> dict[str, str]:

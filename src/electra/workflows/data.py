@@ -10,14 +10,14 @@ import numpy as np
 from jaxtyping import Int
 
 from electra import files
+from electra import tokenization as vocabularies
+from electra.corpus.figures import overview
+from electra.corpus.preview import show
+from electra.dataset.layout import Layout, Packed, Paper
+from electra.dataset.shards import Shards, Split
 from electra.errors import UserError, plain_name, visible
 from electra.progress import Progress
 from electra.report import lengths
-from electra.text import tokenizer as vocabularies
-from electra.text.figures import overview
-from electra.text.layout import Layout, Packed, Paper
-from electra.text.preview import show
-from electra.text.shards import Shards, Split
 
 LAYOUTS: dict[str, Layout] = {"paper": Paper(), "packed": Packed()}
 EDGES = 2.0 ** np.arange(0, 31, 0.25)  # tokens

@@ -14,6 +14,11 @@ import torch
 
 from electra import config as configs
 from electra import files, fingerprints, recipes
+from electra import tokenization as word_pieces
+from electra.corpus import builtin
+from electra.corpus.documents import Skipped
+from electra.corpus.prepare import write
+from electra.dataset.shards import Shards, Split
 from electra.engine.optim import AdamW, Muon
 from electra.engine.parallel import Parallel
 from electra.engine.telemetry import read_metrics
@@ -23,14 +28,9 @@ from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
 from electra.objectives.build import Mlm
 from electra.report.tables import table
-from electra.tasks.classify import classify
-from electra.tasks.packages import Task, bag_of_words, build
-from electra.tasks.problem import FineTuning
-from electra.text import builtin
-from electra.text import tokenizer as word_pieces
-from electra.text.corpus import Skipped
-from electra.text.prepare import write
-from electra.text.shards import Shards, Split
+from electra.tasks.datasets.packages import Task, bag_of_words, build
+from electra.tasks.finetuning.problem import FineTuning
+from electra.tasks.frozen.classify import classify
 from electra.workflows.evaluate import EvaluateConfig, evaluate
 from electra.workflows.export import ExportConfig, export
 from electra.workflows.inspect import InspectConfig, inspect, look

@@ -14,13 +14,13 @@ from electra.interchange import encoders
 from electra.progress import print_warnings
 from electra.report import precision_recall
 from electra.report.tables import table
-from electra.tasks import minimal_pairs, retrieval, sentence_scores
-from electra.tasks.catalogue import Asked, problems
-from electra.tasks.held_out import held_out, identity_auc
-from electra.tasks.probes import probe
-from electra.tasks.samples import Task
-from electra.tasks.sequences import Sequences
-from electra.tasks.similarity import similarity
+from electra.tasks.datasets.catalogue import Asked, problems
+from electra.tasks.datasets.samples import Task
+from electra.tasks.finetuning.sequences import Sequences
+from electra.tasks.frozen import minimal_pairs, retrieval, sentence_scores
+from electra.tasks.frozen.held_out import held_out, identity_auc
+from electra.tasks.frozen.probes import probe
+from electra.tasks.frozen.similarity import similarity
 from electra.workflows.trained import Trained
 
 LENGTH = 128  # tokens read of a labelled text

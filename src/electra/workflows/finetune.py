@@ -16,11 +16,11 @@ from electra.progress import print_warnings
 from electra.report import curves, seeds
 from electra.report.tables import table
 from electra.tasks import submission
-from electra.tasks.catalogue import ALL, Asked, problems
-from electra.tasks.glue import PAPER_ROW, TASKS
-from electra.tasks.problem import FineTuning, Problem
-from electra.tasks.run import ENGINE, MODEL, PREDICTIONS, Figures, Run, Settings, contents_of
-from electra.tasks.squad import Squad
+from electra.tasks.datasets.catalogue import ALL, Asked, problems
+from electra.tasks.datasets.glue import PAPER_ROW, TASKS
+from electra.tasks.finetuning.problem import FineTuning, Problem
+from electra.tasks.finetuning.run import ENGINE, MODEL, PREDICTIONS, Figures, Run, Settings, contents_of
+from electra.tasks.finetuning.squad import Squad
 
 KIND = "folder of fine-tunings"  # what it says that it holds
 SUMMARY = "summary.json"

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 
 from electra import files
+from electra import tokenization as word_pieces
 from electra.engine.parallel import Parallel
 from electra.errors import UserError, told_as, visible
 from electra.files import whole
@@ -17,9 +18,8 @@ from electra.interchange import huggingface
 from electra.model.encoder import Tower
 from electra.model.heads import DetectionHead
 from electra.report.page import SIGN, page
-from electra.tasks.texts import rows
-from electra.text import tokenizer as word_pieces
-from electra.text.tokenizer import Tokenizer
+from electra.tasks.frozen.texts import rows
+from electra.tokenization import Tokenizer
 
 MARKED = 0.25  # probability from which a token is marked where there are no colours
 

@@ -16,9 +16,9 @@ from electra.engine.parallel import Parallel, Precision, chosen
 from electra.engine.train import Loop
 from electra.errors import UserError
 from electra.report.tables import table
-from electra.workflows.bench import WARM_UP, BenchConfig, our_loop
-from electra.workflows.bench_machine import fresh_peak, memory, peak_memory, timed
-from electra.workflows.bench_parts import optimizer
+from electra.workflows.bench.bench import WARM_UP, BenchConfig, our_loop
+from electra.workflows.bench.machine import fresh_peak, memory, peak_memory, timed
+from electra.workflows.bench.parts import optimizer
 from electra.workflows.pretrain import Phase, PretrainConfig
 
 AT_ONCE, AT_ONCE_ON_GPU = 1024, 32_768  # tokens of the smaller of two measured micro-batches, about

@@ -13,6 +13,12 @@ from safetensors.torch import save_file
 
 from electra import config as configs
 from electra import files, fingerprints
+from electra import tokenization as tokenizer
+from electra.dataset import vocabulary as vocabularies
+from electra.dataset.batches import Rows
+from electra.dataset.layout import Packed, Paper
+from electra.dataset.shards import Shards
+from electra.dataset.tokens import nearest
 from electra.engine import checkpoint
 from electra.engine.optim import AdamW, GoogleAdam, Linear, Muon, OptimizerConfig, Schedule, parameters_of
 from electra.engine.parallel import Parallel
@@ -27,16 +33,10 @@ from electra.objectives.build import Corpus, Electra, Objective
 from electra.objectives.health import verdicts
 from electra.objectives.pretrainer import Pretrainer
 from electra.report import curves
-from electra.tasks import labelled
-from electra.tasks.held_out import held_out
-from electra.tasks.labelled import Columns
-from electra.tasks.probes import Probe
-from electra.text import tokenizer
-from electra.text import vocabulary as vocabularies
-from electra.text.batches import Rows
-from electra.text.layout import Packed, Paper
-from electra.text.shards import Shards
-from electra.text.tokens import nearest
+from electra.tasks.datasets import labelled
+from electra.tasks.datasets.labelled import Columns
+from electra.tasks.frozen.held_out import held_out
+from electra.tasks.frozen.probes import Probe
 
 RUN = "run of pretrain"  # what the folder says that it holds
 REST = "objective.safetensors"  # in final/: what an objective learned besides its towers

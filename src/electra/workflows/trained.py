@@ -8,15 +8,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from electra import config as configs
+from electra import tokenization as tokenizer
+from electra.dataset.batches import Rows
+from electra.dataset.shards import Shards, Split
 from electra.errors import UserError, told_as
 from electra.interchange import huggingface
 from electra.objectives.build import Electra, Mlm
 from electra.objectives.corrupt import Generate
 from electra.objectives.generators import MaskedGenerator
 from electra.objectives.pretrainer import Pretrainer
-from electra.text import tokenizer
-from electra.text.batches import Rows
-from electra.text.shards import Shards, Split
 from electra.workflows.pretrain import REST, PretrainConfig, compatible, corpus_of
 
 AT_ONCE = 4096  # tokens

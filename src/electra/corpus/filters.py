@@ -1,0 +1,90 @@
+"""What is left out on request: texts too short, too long or hardly text, and those that hold evaluation text."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import UInt
+
+from electra.corpus import readers
+from electra.corpus.copies import count_words, run_hashes, words_of
+from electra.corpus.documents import Document, Skipped, Span
+from electra.errors import UserError
+
+SYMBOL = re.compile(r"[^\w\s]|_")
+ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|.)")  # in JSON
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Bounds on a document; what each is at says that it is off."""
+
+    fewest_words: int = 0
+    most_words: int = 0
+    most_symbols: float = 1.0
+    """Share of the characters that are neither letter, digit nor white space."""
+    overlap_words: int = 13
+    overlap: UInt[np.ndarray, " runs"] = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
+    """Hashes, sorted, of the evaluation texts' runs of ``overlap_words`` words."""
+
+    def objection(self, text: str) -> str | None:
+        """Why the text is left out, or None."""
+        if self.fewest_words or self.most_words:
+            words = count_words(text)
+            if words < self.fewest_words:
+                return f"document of fewer than {self.fewest_words:,} words"
+            if self.most_words and words > self.most_words:
+                return f"document of more than {self.most_words:,} words"
+        if self.most_symbols < 1 and symbols(text) > self.most_symbols * len(text):
+            return f"document with more than {self.most_symbols:.0%} symbols"
+        if len(self.overlap) and overlaps(text, self.overlap, self.overlap_words):
+            return f"document with {self.overlap_words} words in a row of evaluation text"
+        return None
+
+    def kept(self, documents: Iterable[Document], skipped: Skipped) -> Iterable[Document]:
+        """The documents to which there is no objection."""
+        for document in documents:
+            if reason := self.objection(document.text):
+                skipped.note(reason, f"{document.source}, at {document.index:,}")
+            else:
+                yield document
+
+
+def symbols(text: str) -> int:
+    """How many characters are neither letter, digit nor white space. Vowel signs and accents belong to letters."""
+    return sum(not unicodedata.category(character).startswith("M") for character in SYMBOL.findall(text))
+
+
+def overlaps(text: str, known: UInt[np.ndarray, " runs"], length: int) -> bool:
+    """Whether one of the text's runs of words is known."""
+    runs = run_hashes(words_of(text), length)
+    at = np.searchsorted(known, runs).clip(max=len(known) - 1)
+    return bool((known[at] == runs).any())
+
+
+def evaluation_runs(paths: Sequence[str], length: int) -> tuple[UInt[np.ndarray, " runs"], int, int]:
+    """Sorted hashes of the runs of words in evaluation files; how many lines there are, and how many are too short.
+
+    The files are read as lines, whatever their format: quotes, braces and tabs are no words. A line of fewer than
+    ``length`` words has no run.
+
+    Raises:
+        UserError: a file that cannot be read, or not as lines.
+    """
+    found, total, short = [np.empty(0, dtype=np.uint64)], 0, 0
+    for path in paths:
+        name, _ = readers.uncompressed(Span(path).name)
+        if name.endswith(readers.COLUMNAR):
+            raise UserError(f"{path}: evaluation text is read as lines; give .txt, .tsv, .csv, .json or .jsonl")
+        for line in readers.plain_lines(path):
+            runs = run_hashes(words_of(plain(line) if name.endswith((".json", ".jsonl")) else line), length)
+            total, short = total + 1, short + (not len(runs))
+            found.append(runs)
+    return np.unique(np.concatenate(found)), total, short
+
+
+def plain(line: str) -> str:
+    """A line of JSON with the letters that its escapes stand for; what they stand for otherwise is no letter."""
+    return ESCAPE.sub(lambda escape: chr(int(escape[1], 16)) if escape[1] else " ", line)

@@ -1,0 +1,141 @@
+"""Attention inside documents, as an operation of PyTorch: by kernels of our own where they are wanted, else by the
+readable twin, or by PyTorch's own kernels, which compute the same where nothing is dropped.
+
+The kernels are there for a CPU in C++ (``cpu``) and for a GPU in Triton (``triton``); torch.compile takes them as one
+operation. They have the mask of ``twin.explicit_attention``, and drop what it drops: a probability's random number has
+an address, which is the same on every device and at every length. Both kernels keep of the forward pass what was read
+and the log-sum-exp of each position's scores, from which the backward pass makes the rest again.
+"""
+
+from importlib import import_module
+from types import ModuleType
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from electra.kernels import Kernels
+from electra.kernels.attention.twin import Direction, explicit_attention, visible
+
+MODULES = {"cpu": "cpu", "cuda": "triton"}
+KEPT_LENGTH = 256  # the longest row whose probabilities are kept for the backward pass; longer ones' are made again
+
+
+def attention(
+    q: Float[Tensor, "rows heads length dim"],
+    k: Float[Tensor, "rows heads length dim"],
+    v: Float[Tensor, "rows heads length dim"],
+    documents: Int[Tensor, "rows length"],
+    window: int | None,
+    stream: Int[Tensor, "2 rows"] | None,
+    p: float,
+    direction: Direction = "both",
+    kernels: Kernels = "",
+) -> Float[Tensor, "rows heads length dim"]:
+    """softmax(q kᵀ / √dim) v over the positions of a row with the same document number, in v's dtype.
+
+    Padding (number 0) sees padding, so every position sees at least itself. With a ``window`` a position i sees j only
+    where |i − j| ≤ window // 2 (ModernBERT's definition); with the ``direction`` left or right, itself and what stands
+    on that side. The softmax is computed in float32. ``p`` of the probabilities are dropped where a ``stream`` is
+    given, at its addresses.
+
+    The ``kernels`` want the tokens of a document, and those of the padding, side by side; those for a CPU heads of an
+    even width. Without them dropout takes rows · heads · length² float32 a few times, of one layer at a time where rows
+    are longer than ``KEPT_LENGTH``.
+    """
+    if kernels == "cuda" or (kernels == "cpu" and q.shape[3] % 2 == 0):
+        return fused_attention(q, k, v, documents, window, stream, p, direction, kernels)
+    seen = visible(documents, window, direction)
+    if stream is None or p == 0.0:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None])
+    if torch.is_grad_enabled() and q.shape[2] > KEPT_LENGTH:
+        given = q, k, v, seen, stream, p
+        return checkpoint(explicit_attention, *given, use_reentrant=False, preserve_rng_state=False)
+    return explicit_attention(q, k, v, seen, stream, p)
+
+
+def fused_attention(
+    q: Float[Tensor, "rows heads length dim"],
+    k: Float[Tensor, "rows heads length dim"],
+    v: Float[Tensor, "rows heads length dim"],
+    documents: Int[Tensor, "rows length"],
+    window: int | None,
+    stream: Int[Tensor, "2 rows"] | None,
+    p: float,
+    direction: Direction,
+    kernels: Kernels,
+) -> Float[Tensor, "rows heads length dim"]:
+    """``attention`` by the kernels, for float32 or bfloat16.
+
+    The tokens of a document, and those of the padding, must stand side by side: what is behind a gap is not read. The
+    tests of objectives hold that.
+    """
+    q, k, v = (each if each.stride(3) == 1 else each.contiguous() for each in (q, k, v))
+    drops = p if stream is not None else 0.0
+    words = documents.new_zeros((2, len(documents)), dtype=torch.int32) if stream is None else stream
+    reach = -1 if window is None else window // 2
+    sides = direction != "right", direction != "left"
+    return attend(q, k, v, documents.int().contiguous(), words.contiguous(), drops, reach, *sides, kernels)[0]
+
+
+def module(kernels: str) -> ModuleType:
+    """The module that has them: imported when it is wanted, for not every machine has Triton."""
+    return import_module(f"electra.kernels.attention.{MODULES[kernels]}")
+
+
+def like(q: Tensor) -> Tensor:
+    """Room for a result of q's shape, the heads of a position side by side: what comes next wants it so."""
+    rows, heads, length, dim = q.shape
+    return q.new_empty((rows, length, heads, dim)).transpose(1, 2)
+
+
+@torch.library.custom_op("electra::attention", mutates_args=())
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, documents: Tensor, words: Tensor, drops: float, reach: int, back: bool,
+    ahead: bool, kernels: str,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """What each position reads, and float32 [rows, heads, length]: the log-sum-exp of its scores.
+
+    ``words``: the stream of each row. ``reach``: how far a position sees, −1 as far as its document goes; ``back`` and
+    ``ahead``: whether it sees that side.
+    """
+    out, sums = like(q), q.new_empty(q.shape[:3], dtype=torch.float32)
+    module(kernels).forward(q, k, v, out, sums, documents, words, drops, reach, back, ahead)
+    return out, sums
+
+
+@attend.register_fake
+def _(q, k, v, documents, words, drops, reach, back, ahead, kernels):
+    return like(q), q.new_empty(q.shape[:3], dtype=torch.float32)
+
+
+@torch.library.custom_op("electra::attention_gradients", mutates_args=())
+def gradients(
+    q: Tensor, k: Tensor, v: Tensor, documents: Tensor, words: Tensor, out: Tensor, sums: Tensor, slopes: Tensor,
+    drops: float, reach: int, back: bool, ahead: bool, kernels: str,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """The gradients of the queries, keys and values; ``slopes``: that of what was read."""
+    found = like(q), like(q), like(q)
+    module(kernels).backward(q, k, v, out, slopes, sums, documents, words, *found, drops, reach, back, ahead)
+    return found
+
+
+@gradients.register_fake
+def _(q, k, v, documents, words, out, sums, slopes, drops, reach, back, ahead, kernels):
+    return like(q), like(q), like(q)
+
+
+def _keep(ctx, inputs, output) -> None:
+    ctx.save_for_backward(*inputs[:5], *output)
+    ctx.asked = inputs[5:]
+    ctx.mark_non_differentiable(output[1])
+
+
+def _backward(ctx, slopes, _):
+    slopes = slopes if slopes.stride(3) == 1 else slopes.contiguous()
+    return *gradients(*ctx.saved_tensors, slopes, *ctx.asked), *(None,) * 7
+
+
+attend.register_autograd(_backward, setup_context=_keep)

@@ -1,0 +1,156 @@
+"""The tasks of GLUE (Wang et al., 2019), read from its own TSV files: no quotes, a header in all but CoLA's."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from electra.errors import UserError
+from electra.tasks.datasets.samples import Kind, Sample, Task
+
+ENTAILMENT = ("entailment", "not_entailment")
+BINARY = ("0", "1")
+TRAIN_DEV_TEST = {"train": "train.tsv", "dev": "dev.tsv", "test": "test.tsv"}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Where a task's texts and labels stand, how it is judged, and how many rows its files have.
+
+    ``text``, ``pair``, ``label``: names of columns, or, where the files have no header, their numbers. ``metrics``: the
+    paper's first. ``counts``: split → rows, as published. ``submission``: the file that the GLUE server wants.
+    """
+
+    folder: str
+    text: str
+    pair: str
+    label: str
+    labels: tuple[str, ...]
+    metrics: tuple[str, ...]
+    counts: Mapping[str, int]
+    submission: Mapping[str, str]
+    files: Mapping[str, str]
+    kind: Kind = "class"
+    symmetric: bool = False
+    epochs: int = 3
+    header: bool = True
+
+
+def spec(
+    folder: str, texts: tuple[str, str], label: str, labels: tuple[str, ...], metrics: tuple[str, ...],
+    counts: tuple[int, int, int], kind: Kind = "class", symmetric: bool = False, epochs: int = 3, header: bool = True,
+) -> Spec:  # fmt: skip
+    """A task with the usual three files."""
+    sizes = dict(zip(TRAIN_DEV_TEST, counts, strict=True))
+    return Spec(
+        folder, *texts, label, labels, metrics, sizes, {"test": f"{folder}.tsv"}, TRAIN_DEV_TEST, kind, symmetric,
+        epochs, header,
+    )  # fmt: skip
+
+
+SENTENCES = ("sentence1", "sentence2")
+TASKS = {
+    "cola": spec("CoLA", ("3", ""), "1", BINARY, ("matthews", "accuracy"), (8551, 1043, 1063), header=False),
+    "sst-2": spec("SST-2", ("sentence", ""), "label", BINARY, ("accuracy",), (67349, 872, 1821)),
+    "mrpc": spec(
+        "MRPC", ("#1 String", "#2 String"), "Quality", BINARY, ("accuracy", "f1"), (3668, 408, 1725), symmetric=True
+    ),
+    "sts-b": spec(
+        "STS-B", SENTENCES, "score", (), ("spearman", "pearson"), (5749, 1500, 1379), "score", symmetric=True, epochs=10
+    ),
+    "qqp": spec("QQP", ("question1", "question2"), "is_duplicate", BINARY, ("accuracy", "f1"), (363846, 40430, 390965)),
+    "mnli": Spec(
+        "MNLI", *SENTENCES, "gold_label", ("contradiction", "entailment", "neutral"), ("accuracy",),
+        {"train": 392702, "dev": 9815, "dev-mismatched": 9832,
+         "test": 9796, "test-mismatched": 9847, "diagnostic": 1104},
+        {"test": "MNLI-m.tsv", "test-mismatched": "MNLI-mm.tsv", "diagnostic": "AX.tsv"},
+        {"train": "train.tsv", "dev": "dev_matched.tsv", "dev-mismatched": "dev_mismatched.tsv",
+         "test": "test_matched.tsv", "test-mismatched": "test_mismatched.tsv", "diagnostic": "diagnostic.tsv"},
+    ),
+    "qnli": spec("QNLI", ("question", "sentence"), "label", ENTAILMENT, ("accuracy",), (104743, 5463, 5463)),
+    "rte": spec("RTE", SENTENCES, "label", ENTAILMENT, ("accuracy",), (2490, 277, 3000), epochs=10),
+    "wnli": spec("WNLI", SENTENCES, "label", BINARY, ("accuracy",), (635, 71, 146)),
+}  # fmt: skip
+PAPER_ROW = ("cola", "sst-2", "mrpc", "sts-b", "qqp", "mnli", "qnli", "rte")  # table 8; WNLI is left out there
+
+
+def load(name: str, folder: Path) -> tuple[Task, list[str]]:
+    """A task from its folder, and a line for each thing about its files that is not as published.
+
+    Raises:
+        UserError: an unknown task, a file that is missing or not UTF-8, a column that is not there, a row with too few
+            fields, a label that is none.
+    """
+    found = TASKS[name]
+    splits: dict[str, list[Sample]] = {}
+    for split, file in found.files.items():
+        path = folder / file
+        if not path.is_file():
+            if split in ("train", "dev"):
+                raise UserError(f"{path}: no such file; GLUE's {found.folder} has {', '.join(found.files.values())}")
+            continue
+        splits[split] = list(samples(found, path, labelled=not split.startswith(("test", "diagnostic"))))
+    return task_of(name, splits), counted(found, splits, str(folder))
+
+
+def task_of(name: str, splits: Mapping[str, Sequence[Sample]]) -> Task:
+    """The task with its rows."""
+    found = TASKS[name]
+    return Task(name, found.kind, found.labels, found.metrics, splits, found.symmetric, found.epochs)
+
+
+def counted(found: Spec, splits: Mapping[str, Sequence[Sample]], where: str) -> list[str]:
+    """A line for each split whose rows are not as many as published."""
+    return [
+        f"{where}, {split}: {len(rows):,} rows, and {found.counts[split]:,} as published: incomplete, or another task"
+        for split, rows in splits.items()
+        if len(rows) != found.counts[split]
+    ]
+
+
+def samples(found: Spec, path: Path, labelled: bool) -> Iterator[Sample]:
+    """The rows of one file. Its test files have a header, and no labels, whatever the others have."""
+    rows = tsv(path)
+    if found.header or not labelled:
+        names = next(rows, (0, []))[1]
+        text = "sentence" if found.folder == "CoLA" else found.text
+    else:
+        names, text = list(map(str, range(4))), found.text
+    wanted = {"text": text, "pair": found.pair, "label": found.label if labelled else ""}
+    columns = {what: column(names, name, path) for what, name in wanted.items() if name}
+    for number, fields in rows:
+        if len(fields) <= max(columns.values()):
+            missing = next(name for what, name in wanted.items() if name and columns[what] >= len(fields))
+            raise UserError(f"{path}, line {number}: {len(fields)} fields, and none for {missing!r}")
+        read = {what: fields[at] for what, at in columns.items()}
+        label = parsed(found, read["label"], f"{path}, line {number}") if labelled else None
+        yield Sample(read["text"], read.get("pair"), label)
+
+
+def tsv(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """(line, fields) of a file, whatever quotes stand in it; blank lines are none."""
+    try:
+        content = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}, byte {error.start:,}: not UTF-8") from error
+    for number, line in enumerate(content.split("\n"), 1):
+        if line.strip():
+            yield number, line.removesuffix("\r").split("\t")
+
+
+def column(names: Sequence[str], name: str, path: Path) -> int:
+    """Where a column is. Raises ``UserError`` naming those that are there."""
+    if name not in names:
+        raise UserError(f"{path}, line 1: no column {name!r}; its columns: {', '.join(map(repr, names)) or 'none'}")
+    return list(names).index(name)
+
+
+def parsed(found: Spec, word: str, where: str) -> int | float:
+    """A label as a number."""
+    if found.kind == "score":
+        try:
+            return float(word)
+        except ValueError as error:
+            raise UserError(f"{where}: {word!r} is no score") from error
+    if word not in found.labels:
+        raise UserError(f"{where}: label {word!r}; {found.folder} has {', '.join(found.labels)}")
+    return found.labels.index(word)

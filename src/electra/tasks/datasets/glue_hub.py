@@ -1,0 +1,75 @@
+"""The tasks of GLUE from the Hugging Face Hub, where its rows stand under other names."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from electra.errors import UserError, told_as
+from electra.tasks.datasets.glue import TASKS, Spec, counted, task_of
+from electra.tasks.datasets.samples import Sample, Task
+
+HUB = "hub:"
+HOME = "nyu-mll/glue"
+TEXTS = {  # task → config, columns of the texts
+    "cola": ("cola", ("sentence",)),
+    "sst-2": ("sst2", ("sentence",)),
+    "mrpc": ("mrpc", ("sentence1", "sentence2")),
+    "sts-b": ("stsb", ("sentence1", "sentence2")),
+    "qqp": ("qqp", ("question1", "question2")),
+    "mnli": ("mnli", ("premise", "hypothesis")),
+    "qnli": ("qnli", ("question", "sentence")),
+    "rte": ("rte", ("sentence1", "sentence2")),
+    "wnli": ("wnli", ("sentence1", "sentence2")),
+}
+SPLITS = {
+    "train": "train",
+    "validation": "dev",
+    "validation_matched": "dev",
+    "validation_mismatched": "dev-mismatched",
+    "test": "test",
+    "test_matched": "test",
+    "test_mismatched": "test-mismatched",
+}
+
+
+def load(name: str, data: str) -> tuple[Task, list[str]]:
+    """A task from ``hub:`` or ``hub:NAME``, and a line for each split whose rows are not as many as published.
+
+    Raises:
+        UserError: the package datasets is missing, or whatever it says of the data set.
+    """
+    try:
+        import datasets
+    except ImportError as error:
+        raise UserError(f"{data}: needs the package datasets; pip install 'electra[hub]'") from error
+
+    spec, home = TASKS[name], data.removeprefix(HUB) or HOME
+    config, texts = TEXTS[name]
+    with told_as(f"{data} {config}: datasets cannot load this", Exception):
+        found = datasets.load_dataset(home, config)
+        found = {SPLITS[split]: rows for split, rows in found.items() if split in SPLITS}
+        if name == "mnli" and "ax" in datasets.get_dataset_config_names(home):
+            found["diagnostic"] = datasets.load_dataset(home, "ax", split="test")
+    splits = {split: samples(rows, spec, texts, f"{data} {config}, {split}") for split, rows in found.items()}
+    return task_of(name, splits), counted(spec, splits, f"{data} {config}")
+
+
+def samples(rows: Any, spec: Spec, texts: tuple[str, ...], where: str) -> list[Sample]:
+    """The rows of one split; labels of −1 are not said."""
+    missing = next((column for column in (*texts, "label") if column not in rows.column_names), None)
+    if missing:
+        raise UserError(f"{where}: no column {missing!r}; its columns: {', '.join(rows.column_names)}")
+    known = numbers(rows.features["label"], spec)
+    return [
+        Sample(
+            row[texts[0]],
+            row[texts[1]] if len(texts) > 1 else None,
+            None if row["label"] == -1 else known.get(row["label"], row["label"]),
+        )
+        for row in rows
+    ]
+
+
+def numbers(feature: Any, spec: Spec) -> Mapping[int, int]:
+    """Its numbers of classes → ours: by name where it has our names (MNLI's order is another), else the same."""
+    names = getattr(feature, "names", None) or []
+    return {number: spec.labels.index(name) for number, name in enumerate(names) if name in spec.labels}

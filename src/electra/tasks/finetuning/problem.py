@@ -1,0 +1,162 @@
+"""What fine-tuning needs to know of a task, and the module that it trains: an encoder with the task's head."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from electra.engine.optim import AdamW, OptimizerConfig, Parameter
+from electra.engine.parallel import Precision, autocast, flushing
+from electra.interchange.encoders import LAYER, Reader
+from electra.interchange.finetuned import Model, ProblemType
+from electra.kernels.random import fold, key
+from electra.tasks.finetuning.examples import Batch, Example, Labelled
+from electra.tokenization import Tokenizer
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """How an encoder is fine-tuned. The defaults are the paper's for Small (table 7)."""
+
+    epochs: float = 0.0
+    """Passes over the training examples; 0: what the paper has for the task (RTE, STS-B 10, SQuAD 2, others 3)."""
+    rows: int = 32
+    """Examples a step."""
+    length: int = 0
+    """Tokens that are read at once, special tokens included; 0: the paper's, 512 for answers and 128 for all else."""
+    head: Literal["paper", "transformers"] = "paper"
+    """paper: linear on [CLS], on each word, span ends conditioned on starts. transformers: what its classes for the
+    encoder have, so that they load the result, and its pipelines with them."""
+    layers: Literal["last", "all"] = "last"
+    """Whose states the paper's head reads: the last layer's, or the embeddings' and every layer's side by side."""
+    pooling: Literal["first", "mean"] = "first"
+    """What stands for a text there: the state of [CLS], or the mean of all states."""
+    dropout: float = 0.1
+    """Before the head."""
+    layer_decay: float = 0.8
+    """A layer's learning rate as a multiple of the next one's."""
+    decay: Literal["paper", "original"] = "original"
+    """original: the code's count, one step more between head and top layer, with which the scores were published."""
+    optimizer: OptimizerConfig = field(default_factory=lambda: AdamW(learning_rate=3e-4, weight_decay=0.0))
+    warmup: float = 0.1
+    """Share of the steps in which the learning rate rises."""
+
+
+@runtime_checkable
+class Head(Protocol):
+    """What is put on an encoder for a problem: an ``nn.Module`` that has these."""
+
+    def loss(self, states: Sequence[Tensor], batch: Batch, keys: Int[Tensor, " rows"] | None) -> Float[Tensor, ""]:
+        """The summed loss of the batch's ``count`` targets, float32. ``states``: see ``Reader``."""
+
+    def answers(self, states: Sequence[Tensor], batch: Batch) -> list[Any]:
+        """What the head says of each example, as ``Problem.predictions`` takes it: no tensors."""
+
+
+@runtime_checkable
+class Problem(Protocol):
+    """A task: its examples, its head, and how it is judged.
+
+    ``splits``: train, and those that are predicted; ``evaluated``: those of them with labels. ``metrics``: the names of
+    its figures, of which the first is what runs are compared by (larger is better).
+    """
+
+    name: str
+    epochs: int
+    metrics: tuple[str, ...]
+    splits: tuple[str, ...]
+    evaluated: tuple[str, ...]
+    model: Model
+    problem_type: ProblemType
+    labels: tuple[str, ...]
+
+    def contents(self) -> dict[str, str]:
+        """Hashes of what its figures come from: of each split, and of "labels", what is learned and how it's judged."""
+
+    def examples(self, split: str, tokenizer: Tokenizer, length: int) -> list[Example]:
+        """The examples of a split, ready to be read. Raises ``UserError`` for a length that leaves no room."""
+
+    def targets(self, examples: Sequence[Example], length: int) -> tuple[dict[str, Tensor], int]:
+        """See ``Targets`` in ``examples``."""
+
+    def head(self, reader: Reader, tuning: FineTuning) -> nn.Module:
+        """A fresh ``Head``."""
+
+    def predictions(self, split: str, examples: Sequence[Example], answers: Sequence[Any]) -> list[Any]:
+        """For each sample of the split what is predicted, as JSON takes it."""
+
+    def judge(self, split: str, predictions: Sequence[Any]) -> dict[str, float]:
+        """The metrics by name."""
+
+
+class FineTuned(nn.Module):
+    """An encoder and a problem's head, as the training loop takes them."""
+
+    def __init__(self, reader: Reader, head: nn.Module, seed: int):
+        super().__init__()
+        self.reader: Any = reader
+        self.head: Any = head
+        self.seed = seed
+
+    def read(self, batch: Batch, keys: Int[Tensor, " rows"] | None) -> list[Tensor]:
+        """The encoder's states, or, of a whole model, its logits."""
+        return self.reader.read(batch.inputs, keys)
+
+    def counts(self, batch: Batch, progress: Float[Tensor, ""]) -> dict[str, Tensor]:
+        """How many targets the loss counts."""
+        return {"task": batch.count}
+
+    def forward(
+        self, batch: Batch, divisors: Mapping[str, Float[Tensor, ""]], dropout: bool, progress: Float[Tensor, ""]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss over the step's count, and (summed loss, count)."""
+        epoch, row = batch.address.unbind(1)
+        keys = fold(fold(torch.full_like(row, key(self.seed)), epoch), row) if dropout else None
+        total = self.head.loss(self.read(batch, keys), batch, keys)
+        return total / divisors["task"], {"task": torch.stack([total.detach(), batch.count.to(total.dtype)])}
+
+    def figures(self, statistics: Mapping[str, Tensor]) -> dict[str, float]:
+        """The mean loss of a target."""
+        loss, count = statistics["task"].tolist()
+        return {"loss": loss / max(count, 1.0)}
+
+    @torch.no_grad()
+    def answers(
+        self, source: Labelled, device: torch.device, precision: Precision = "float32", at_once: int = 64
+    ) -> list[Any]:
+        """What the head says of each example, in order."""
+        self.to(device)
+        found: list[Any] = [None] * len(source.examples)
+        for refs in source.by_length(at_once):
+            batch = source.batch(refs).to(device)
+            with flushing(), autocast(precision, device):
+                said = self.head.answers(self.read(batch, None), batch)
+            for ref, answer in zip(refs, said, strict=True):
+                found[ref.number] = answer
+        return found
+
+
+def parameters_of(model: FineTuned, tuning: FineTuning) -> list[Parameter]:
+    """Every parameter, with the multiple of the learning rate that its depth gives it (section 3.1, appendix A).
+
+    Embeddings (and what projects them) have depth 0, layer i depth i + 1, the head the greatest: n + 1 in the paper's
+    count, n + 2 in the original code's. The multiple is decay^(greatest − depth).
+    """
+    layers = len(model.reader.sizes) - 1
+    greatest = layers + (2 if tuning.decay == "original" else 1)
+    found = []
+    for name, value in model.named_parameters():
+        inside = LAYER.search(name)
+        if inside:
+            depth = int(inside[1]) + 1
+        elif name.startswith("head.") or model.reader.of_head(name.removeprefix("reader.")):
+            depth = greatest
+        else:
+            depth = 0 if "embed" in name or "project" in name else layers  # a norm after the last layer
+        matrix = value.dim() == 2 and inside is not None
+        scale = tuning.layer_decay ** (greatest - depth)
+        found.append(Parameter(name, value, decays=value.dim() > 1, matrix=matrix, scale=scale))
+    return found

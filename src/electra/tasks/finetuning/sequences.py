@@ -1,0 +1,129 @@
+"""Texts, or pairs of them → classes, a score or labels."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from electra import fingerprints
+from electra.interchange.encoders import Reader
+from electra.interchange.finetuned import Model, ProblemType
+from electra.tasks.datasets.samples import Kind, Task
+from electra.tasks.finetuning import heads
+from electra.tasks.finetuning.examples import Batch, Example, encode
+from electra.tasks.finetuning.problem import FineTuning
+from electra.tasks.metrics import judge
+from electra.tokenization import Tokenizer
+
+PROBLEM_TYPES: dict[Kind, ProblemType] = {
+    "class": "single_label_classification",
+    "score": "regression",
+    "labels": "multi_label_classification",
+}
+
+
+class Sequences:
+    """A ``Task`` as a problem."""
+
+    model: Model = "sequence-classification"
+
+    def __init__(self, task: Task):
+        self.task = task
+        self.name, self.epochs, self.metrics, self.labels = task.name, task.epochs, task.metrics, task.labels
+        self.problem_type = PROBLEM_TYPES[task.kind]
+        self.splits, self.evaluated = tuple(task.splits), tuple(task.evaluated)
+        scores = [sample.label for sample in task.splits.get("train", ()) if isinstance(sample.label, float)]
+        self.low, self.high = (min(scores), max(scores)) if scores else (0.0, 1.0)
+
+    def contents(self) -> dict[str, str]:
+        """See ``Problem``."""
+        task = self.task
+        splits = {split: fingerprints.of_values(samples) for split, samples in task.splits.items()}
+        judged = (task.kind, task.labels, task.metrics, task.symmetric, task.epochs)
+        return splits | {"labels": fingerprints.of_values(judged)}
+
+    def examples(self, split: str, tokenizer: Tokenizer, length: int) -> list[Example]:
+        """The samples as tokens. Pairs whose order does not matter are trained on in both, as in the original code."""
+        samples = self.task.splits[split]
+        texts = [(sample.text, sample.pair) for sample in samples]
+        targets = [sample.label for sample in samples]
+        if split == "train" and self.task.symmetric:
+            texts += [(second or "", first) for first, second in texts]
+            targets += targets
+        found = encode(texts, tokenizer, length)
+        return [
+            Example(ids, segments, target, number % len(samples))
+            for number, ((ids, segments), target) in enumerate(zip(found, targets, strict=True))
+        ]
+
+    def targets(self, examples: Sequence[Example], length: int) -> tuple[dict[str, Tensor], int]:
+        """labels: int64 classes [rows], or float32 [rows, outputs]: scores from 0 to 1, or 0 and 1. 0 if unknown."""
+        nothing: Any = 0 if self.task.kind != "labels" else (0.0,) * self.task.outputs
+        labels = torch.tensor([nothing if each.target is None else each.target for each in examples])
+        if self.task.kind == "score":
+            labels = ((labels - self.low) / (self.high - self.low)).float()[:, None]
+        return {"labels": labels if self.task.kind == "class" else labels.float()}, len(examples)
+
+    def head(self, reader: Reader, tuning: FineTuning) -> nn.Module:
+        """See ``Problem``."""
+        losses = {"class": cross_entropy, "score": squared_error, "labels": binary_cross_entropy}
+        return SequenceHead(heads.of_text(reader, tuning, self.task.outputs), losses[self.task.kind])
+
+    def predictions(self, split: str, examples: Sequence[Example], answers: Sequence[Any]) -> list[Any]:
+        """The name of a class, a score in the labels' own units, or the names of the labels that are likelier than not.
+
+        STS-B: the target was (y − min) / max(y − min), which is undone here.
+        """
+        outputs = np.array(answers, dtype=np.float64).reshape(len(answers), -1)
+        if self.task.kind == "class":
+            return [self.labels[best] for best in outputs.argmax(1).tolist()]
+        if self.task.kind == "score":
+            return (outputs[:, 0] * (self.high - self.low) + self.low).tolist()
+        return [[name for name, value in zip(self.labels, row, strict=True) if value > 0] for row in outputs.tolist()]
+
+    def judge(self, split: str, predictions: Sequence[Any]) -> dict[str, float]:
+        """The task's metrics."""
+        gold = np.array([sample.label for sample in self.task.splits[split]])
+        if self.task.kind == "labels":
+            found = np.array([[float(name in each) for name in self.labels] for each in predictions])
+        else:
+            known = {name: number for number, name in enumerate(self.labels)}
+            found = np.array([known[each] if known else each for each in predictions])
+        return judge(self.metrics, gold, found)
+
+
+class SequenceHead(nn.Module):
+    """Logits of a text, and their loss."""
+
+    def __init__(self, body: nn.Module, loss: Any):
+        super().__init__()
+        self.body, self.loss_of = body, loss
+
+    def loss(self, states: Sequence[Tensor], batch: Batch, keys: Int[Tensor, " rows"] | None) -> Float[Tensor, ""]:
+        """See ``Head``."""
+        return self.loss_of(self.body(states, batch, keys).float(), batch.targets["labels"])
+
+    def answers(self, states: Sequence[Tensor], batch: Batch) -> list[Any]:
+        """The logits of each text, or its score where 0 is the lowest in training and 1 the highest."""
+        return self.body(states, batch, None).float().tolist()
+
+
+def cross_entropy(logits: Float[Tensor, "rows classes"], labels: Int[Tensor, " rows"]) -> Float[Tensor, ""]:
+    """Of the classes, summed."""
+    return F.cross_entropy(logits, labels, reduction="sum")
+
+
+def squared_error(scores: Float[Tensor, "rows 1"], labels: Float[Tensor, "rows 1"]) -> Float[Tensor, ""]:
+    """Of the scores, summed."""
+    return F.mse_loss(scores, labels, reduction="sum")
+
+
+def binary_cross_entropy(
+    logits: Float[Tensor, "rows labels"], labels: Float[Tensor, "rows labels"]
+) -> Float[Tensor, ""]:
+    """Of each label's presence: their mean, summed over the rows."""
+    return F.binary_cross_entropy_with_logits(logits, labels, reduction="sum") / labels.shape[1]

@@ -1,0 +1,52 @@
+"""Texts → classes, in memory: a fine-tuned copy of a tower, and what it says of other texts."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+
+import torch
+
+from electra.engine.optim import Linear
+from electra.engine.parallel import Parallel
+from electra.engine.train import Engine, Stage, train
+from electra.interchange.encoders import Ours
+from electra.model.encoder import Tower
+from electra.tasks.datasets.samples import Sample, Task
+from electra.tasks.finetuning.examples import Labelled
+from electra.tasks.finetuning.problem import FineTuned, FineTuning, parameters_of
+from electra.tasks.finetuning.sequences import Sequences
+from electra.tokenization import Tokenizer
+
+
+def classify(
+    tower: Tower,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    labels: Sequence[int],
+    test_texts: Sequence[str],
+    tuning: FineTuning,
+    seed: int,
+) -> list[int]:
+    """The classes that a fine-tuned copy of ``tower`` gives to ``test_texts``; labels count from 0."""
+    samples = {
+        "train": [Sample(text, None, label) for text, label in zip(texts, labels, strict=True)],
+        "test": [Sample(text) for text in test_texts],
+    }
+    problem = Sequences(Task("texts", "class", tuple(map(str, range(max(labels) + 1))), ("accuracy",), samples))
+    reader = Ours(deepcopy(tower))
+    torch.manual_seed(seed)
+    net = FineTuned(reader, problem.head(reader, tuning), seed)
+    train_source, test_source = (
+        Labelled(
+            problem.examples(split, tokenizer, tuning.length), problem.targets, tokenizer.ids["pad"], tuning.rows, seed
+        )
+        for split in samples
+    )
+    steps = max(1, round(tuning.epochs * len(texts) / tuning.rows))
+    stage = Stage(net, parameters_of(net, tuning), train_source, steps, tuning.rows, 0, 0)
+    parallel = Parallel.alone()
+    train(
+        [stage], tuning.optimizer, Linear(warmup=round(tuning.warmup * steps)),
+        Engine(compile="never", log_every=0, save_every=0), parallel,
+    )  # fmt: skip
+    answers = net.answers(test_source, parallel.device)
+    return [int(name) for name in problem.predictions("test", test_source.examples, answers)]

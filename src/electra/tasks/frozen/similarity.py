@@ -1,0 +1,50 @@
+"""How alike two sentences are to an encoder that was tuned for nothing: STS-B's correlation, layer by layer."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from electra.errors import UserError
+from electra.interchange.encoders import Reader
+from electra.tasks.datasets.samples import Task
+from electra.tasks.frozen.linear import spearman
+from electra.tasks.frozen.probes import batches, features
+from electra.tokenization import Tokenizer
+
+
+def similarity(
+    reader: Reader, tokenizer: Tokenizer, task: Task, length: int, device: torch.device, layers: Sequence[int] = ()
+) -> dict[int, float]:
+    """Layer (0: the embeddings) → Spearman's correlation of dev's scores with the cosines of the sentences' vectors.
+
+    A sentence is read alone; its vector is the mean of the layer's states. ``layers``: all where none is named.
+
+    Raises:
+        UserError: a task that does not score pairs, one without a dev split, or a layer that is not there.
+    """
+    if task.kind != "score" or "dev" not in task.evaluated or any(each.pair is None for each in task.splits["dev"]):
+        raise UserError(f"{task.name}: similarity needs a dev split of pairs of texts with scores, as STS-B has")
+    last = len(reader.sizes) - 1
+    for layer in layers:
+        if not 0 <= layer <= last:
+            raise UserError(f"layer {layer}: this encoder has 0 (its embeddings) to {last}")
+    samples = task.splits["dev"]
+    sentences = [sample.text for sample in samples] + [sample.pair or "" for sample in samples]
+    known = {sentence: number for number, sentence in enumerate(dict.fromkeys(sentences))}
+    read = batches([(each, None) for each in known], tokenizer, min(length, reader.longest))
+    vectors = features(reader, read, device)
+    first, second = np.array([known[each] for each in sentences]).reshape(2, -1)
+    gold = np.array([[sample.label] for sample in samples], dtype=np.float64)
+    return {
+        layer: spearman(gold, cosine(vectors[layer][first], vectors[layer][second])[:, None])
+        for layer in layers or range(last + 1)
+    }
+
+
+def cosine(one: Float[np.ndarray, "pairs width"], two: Float[np.ndarray, "pairs width"]) -> Float[np.ndarray, " pairs"]:
+    """The cosine of each pair of vectors, float64; 0 where one is nothing."""
+    one, two = one.astype(np.float64), two.astype(np.float64)
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(two, axis=1)
+    return (one * two).sum(1) / np.where(lengths > 0, lengths, np.inf)

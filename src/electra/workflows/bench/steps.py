@@ -1,0 +1,102 @@
+"""The two sides of ``electra bench``: rows that are made up, and the step written with transformers' classes."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from electra.dataset.batches import Batch, Place
+from electra.dataset.layout import SHORTEST
+from electra.engine.parallel import Precision, autocast
+from electra.engine.train import Stage
+from electra.objectives.pretrainer import row_keys
+from electra.objectives.view import View
+from electra.workflows.pretrain import PretrainConfig
+
+PAD, CLS, SEP, MASK, FIRST_WORD = range(5)
+SHORT = 0.1  # share of the rows that end early, so that there is padding
+
+
+class RandomRows:
+    """A source of rows [CLS] A [SEP] B [SEP] of random tokens, some of them short: the paper's layout."""
+
+    start = Place()
+
+    def __init__(self, vocab_size: int, length: int):
+        self.vocab_size, self.length = vocab_size, length
+
+    def take(self, place: Place, rows: int) -> tuple[list[int], Place]:
+        """Rows by number."""
+        return list(range(place.row, place.row + rows)), replace(place, row=place.row + rows)
+
+    def batch(self, refs: Sequence[int]) -> Batch:
+        """The rows of a step as tensors, the same whenever the step is taken."""
+        draw, rows, at = np.random.default_rng(refs[0]), len(refs), np.arange(self.length)
+        short = draw.random(rows) < SHORT
+        end = np.where(short, draw.integers(SHORTEST, self.length + 1, rows), self.length)[:, None]
+        inside, middle = at < end, end // 2
+        ids = draw.integers(FIRST_WORD, self.vocab_size, (rows, self.length))
+        ids[:, 0], ids[(at == middle) | (at == end - 1)], ids[~inside] = CLS, SEP, PAD
+        segments, address = inside & (at > middle), np.array([(0, 0, number) for number in refs], dtype=np.int32)
+        arrays = ids, at * inside, segments.astype(int), inside.astype(int), ids >= FIRST_WORD, address
+        return Batch(*map(torch.from_numpy, arrays))
+
+
+class Theirs(nn.Module):
+    """The step as one writes it with ElectraForMaskedLM and ElectraForPreTraining, which give their own losses.
+
+    As the first class is, it computes logits at every position. The towers begin with our weights and share their
+    embeddings; ``eval`` turns dropout off.
+    """
+
+    def __init__(self, pretrainer: Any, recipe: PretrainConfig, stage: Stage, device: torch.device):
+        from transformers import ElectraForMaskedLM, ElectraForPreTraining
+
+        from electra.interchange.huggingface import exported
+        from electra.interchange.huggingface_names import TIED, their_config
+
+        super().__init__()
+        self.mask, self.recipe, self.stage, self.place = pretrainer.corrupt.mask, recipe, stage, stage.source.start
+        small, large = pretrainer.parts().values()
+        self.generator = ElectraForMaskedLM(their_config(small))
+        self.discriminator = ElectraForPreTraining(their_config(large))
+        tensors = exported(small)
+        tied = {output: tensors[tokens] for output, tokens in TIED.items() if tokens in tensors}
+        self.generator.load_state_dict(tensors | tied)
+        self.discriminator.load_state_dict(exported(large))
+        self.generator.electra.embeddings = self.discriminator.electra.embeddings
+        self.generator.tie_weights()
+        self.to(device).train()
+        self.compiled_loss = torch.compile(self.loss)
+        self.optimizer = torch.optim.AdamW(self.parameters(), lr=1e-7, fused=True)  # no rate is faster than another
+
+    def loss(self, masked: View, samples: Tensor | None = None) -> Tensor:
+        """The weighted loss of a masked view; ``samples`` int64 [rows, slots] are drawn where they are not given."""
+        objective: Any = self.recipe.objective
+        text, chosen, valid = masked.original, masked.chosen, masked.valid
+        seen = {"attention_mask": (masked.batch.documents > 0).long(), "token_type_ids": masked.batch.segments}
+        there = text.gather(1, chosen)
+        labels = torch.full_like(text, -100).scatter(1, chosen, torch.where(valid, there, -100))
+        recovered = self.generator(input_ids=masked.ids, labels=labels, **seen)
+        if samples is None:
+            logits = recovered.logits.detach()[torch.arange(len(text), device=text.device)[:, None], chosen].float()
+            samples = (logits - torch.rand_like(logits).log_().neg_().log_()).argmax(2)  # Gumbel noise
+        filled = text.scatter(1, chosen, torch.where(valid, samples, there))
+        detected = self.discriminator(input_ids=filled, labels=(filled != text).long(), **seen)
+        return objective.generator_weight * recovered.loss + objective.detection_weight * detected.loss
+
+    def step(self, precision: Precision, compiled: bool = False) -> None:
+        """Rows → loss → gradients → parameters, once; on the rows and the masked positions of our step."""
+        refs, self.place = self.stage.source.take(self.place, self.stage.rows)
+        device = self.generator.device
+        batch = self.stage.source.batch(refs).to(device)
+        masked, _ = self.mask(batch, row_keys(self.recipe.seed, batch), True)
+        with autocast(precision, device):
+            loss = (self.compiled_loss if compiled else self.loss)(masked)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters(), self.recipe.engine.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,177 @@
+"""What ``electra compare`` is asked, and what of it is to be done: read and checked before anything is trained."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from electra import config as configs
+from electra import files
+from electra.dataset.shards import Shards, Split
+from electra.engine.telemetry import environment
+from electra.errors import UserError, told_as
+from electra.files import whole
+from electra.progress import print_warnings
+from electra.report.compare import Unit
+from electra.tasks.datasets.labelled import Columns
+from electra.tasks.finetuning.problem import FineTuning
+from electra.workflows.compare import tasks as compare_tasks
+from electra.workflows.compare.objectives import Contender, Equal, contenders, generators, preset
+from electra.workflows.compare.runs import Encoder, RandomWeights, refuse_another
+from electra.workflows.compare.scores import Judge, OnPairs, Probe, Tuned, remembered
+from electra.workflows.compare.tasks import BUILT_IN
+
+COMPARISON = "comparison"  # what the folder says that it holds
+CONFIG, PRETRAINING, ENVIRONMENT = "config.json", "pretraining.json", "environment.json"
+SPLITS: tuple[Split, ...] = ("train", "held-out")
+# What may be another in a folder that was begun: what is compared, of which what is there is taken and the rest made.
+# Data and settings are told by what they hold, in ENVIRONMENT and PRETRAINING.
+FREE = ("out", "data", "settings", "objectives", "budgets", "seeds", "tasks", "probes", "pairs", "generator_sizes")
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """Train objectives on the same data, from the same seeds, at equal cost; probe, fine-tune and compare the encoders.
+
+    The same command goes on where it stopped. With more objectives, budgets, seeds or tasks it makes what is missing.
+    """
+
+    objectives: tuple[str, ...] = ("electra", "mlm")
+    """[NAME: ]KIND [SETTING=VALUE …] each, as in "held-back: electra generator_rate=0.3"; the others are held against
+    the first. What kinds have in common is the preset's."""
+    preset: str = "modern-tiny"
+    """Of pre-training: encoder, optimizer, rows."""
+    settings: str = ""
+    """YAML, TOML or JSON file that is laid over the preset, as --config of `electra pretrain`."""
+    data: str = ""
+    """Folder that `electra prepare` wrote."""
+    out: str = ""
+    """Folder to write: table.md, scores.png, scores.jsonl, configs and all runs."""
+    budgets: tuple[float, ...] = (1e13, 3e13, 1e14)
+    """Floating-point operations of each run (`electra.flops`); with --equal time minutes."""
+    equal: Equal = "flops"
+    """What objectives get the same of: operations, or time on this machine."""
+    seeds: int = 2
+    """Runs of each objective and budget: seeds 1, 2 …"""
+    tasks: tuple[str, ...] = (BUILT_IN,)
+    """What the encoders are probed on and fine-tuned for: cola=FOLDER (any of GLUE's), TRAIN.csv:DEV.csv, FILE.csv, of
+    which a fifth is dev, or packages: which package a docstring is from, with few, many and (probed) all labels."""
+    probes: tuple[str, ...] = ()
+    """More of them, to be probed alone: a fine-tuning often takes longer than the encoder did."""
+    columns: Columns = field(default_factory=Columns)
+    """Where texts and labels stand in files of your own."""
+    tuning: FineTuning = field(default_factory=FineTuning)
+    """Of the tasks from files; the built-in one is tuned as `electra demo` does."""
+    tuning_seeds: int = 1
+    """Fine-tunings of each encoder and task, whose mean is its score."""
+    probe_texts: int = 5000
+    """Texts that a probe is fitted to, and judged by, at most; 0: all."""
+    pairs: str = ""
+    """Folder of minimal pairs (BLiMP's .jsonl), scored as the encoder's own head can: by replaced tokens, or by
+    pseudo-log-likelihood."""
+    pair_limit: int = 0
+    """Pairs of each paradigm to read; 0: all."""
+    generator_sizes: tuple[float, ...] = ()
+    """Widths of the generator, as fractions of the discriminator's, to try at the largest budget with the first
+    objective that has one: 0.125 0.25 0.5 1."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is to be done, once it is known to be possible. ``sizes``: generator's width → the objective with it."""
+
+    objectives: Sequence[Contender]
+    budgets: tuple[float, ...]
+    unit: Unit
+    sizes: Mapping[float, Contender]
+    encoders: Sequence[Encoder]
+    judges: Sequence[Judge]
+
+
+def planned(config: CompareConfig) -> Plan:
+    """Read and check everything, and write the configs to ``out``."""
+    asked_well(config)
+    base, out = preset(config.preset, config.settings, config.data), Path(config.out)
+    train, _ = (Shards.open(Path(config.data), split) for split in SPLITS)
+    objectives, budgets = contenders(base, config.objectives), tuple(sorted(set(config.budgets)))
+    sizes = generators(objectives, config.generator_sizes)
+    smallest, largest = (budgets[at] if config.equal == "flops" else 0.0 for at in (0, -1))
+    for each in objectives:
+        each.check(train, smallest)
+    for each in sizes.values():
+        each.check(train, largest)
+    runs = [
+        each.at(budget, config.equal, seed, out)
+        for seed in range(1, config.seeds + 1)  # one seed after another, so that a first table is there early
+        for budget, each in [
+            *((budget, each) for budget in budgets for each in objectives),
+            *((budgets[-1], each) for each in sizes.values() if each not in objectives),
+        ]
+    ]
+    for run in runs:
+        run.check()
+    written = {CONFIG: config, PRETRAINING: base}
+    for name, wanted_there in written.items():
+        if (out / name).exists():
+            refuse_another(out / name, wanted_there, FREE)
+    random = [RandomWeights(n, out / "random-weights" / f"seed-{n}", base) for n in range(1, config.seeds + 1)]
+    encoders: list[Encoder] = [*random, *runs]
+    begun_here(out, train.fingerprint)
+    with files.claimed(out, COMPARISON):
+        judges = judges_of(config)
+        for encoder in encoders:
+            for judge in judges:
+                remembered(judge, encoder.folder)
+        begin(out, written, train.fingerprint)
+    unit: Unit = "FLOPs" if config.equal == "flops" else "minutes"
+    return Plan(objectives, budgets, unit, sizes, encoders, judges)
+
+
+def asked_well(config: CompareConfig) -> None:
+    """Raises ``UserError`` for what is missing or cannot be."""
+    for name in ("data", "out"):
+        if not getattr(config, name):
+            raise UserError(f"--{name} is missing: electra compare --data data/ --out cmp/")
+    for name in ("objectives", "budgets"):
+        if not getattr(config, name):
+            raise UserError(f"--{name}: at least one is needed")
+    if not (config.tasks or config.probes or config.pairs):
+        raise UserError("--tasks: nothing to judge the encoders by; give tasks, --probes or --pairs")
+    numbers = {name: [getattr(config, name)] for name in ("seeds", "tuning_seeds")}
+    numbers |= {name: getattr(config, name) for name in ("budgets", "generator_sizes")}
+    for name, values in numbers.items():
+        if any(value <= 0 for value in values):
+            raise UserError(f"--{name.replace('_', '-')} {min(values):g}: must be more than 0")
+
+
+def judges_of(config: CompareConfig) -> list[Judge]:
+    """What the encoders are judged by, read."""
+    tasks, told = compare_tasks.read(config.tasks, config.probes, config.columns, config.tuning, Path(config.out))
+    judges: list[Judge] = []
+    for task, tuning in tasks:
+        judges += [Probe(task, config.probe_texts)]
+        judges += [Tuned(task, tuning, config.tuning_seeds)] if tuning else []
+    if config.pairs:
+        pairs = OnPairs(Path(config.pairs), config.pair_limit)
+        judges, told = [*judges, pairs], [*told, *pairs.notes]
+    print_warnings(told)
+    return judges
+
+
+def begun_here(out: Path, data: str) -> None:
+    """Raises ``UserError`` for other data than before. A comparison of version 0.1, whose configs are this one's, is
+    made ours."""
+    path = out / ENVIRONMENT
+    if path.exists() and configs.read(path).get("data") != data:
+        raise UserError(f"{path}: this folder was begun on other data; choose another --out")
+    if not files.holds(out) and all((out / name).is_file() for name in (CONFIG, PRETRAINING, ENVIRONMENT)):
+        files.mark(out, COMPARISON)
+
+
+def begin(out: Path, written: Mapping[str, object], data: str) -> None:
+    """Write the configs and, once, what else the figures depend on."""
+    contents = {name: configs.plain(each) for name, each in written.items()}
+    contents |= {} if (out / ENVIRONMENT).exists() else {ENVIRONMENT: {"data": data} | environment()}
+    for name, content in contents.items():
+        with told_as(str(out / name), OSError), whole(out / name) as file:
+            file.write_text(json.dumps(content, indent=1))

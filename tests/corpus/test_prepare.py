@@ -1,0 +1,180 @@
+"""From files to data on disk: all of it or nothing, and what a user is told."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from electra import tokenization as word_pieces
+from electra.corpus.prepare import PrepareConfig, TokenizerConfig, prepare, tokenizer
+from electra.dataset import shards
+from electra.dataset.shards import Shards, Writer
+from electra.errors import UserError
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    """A folder with text and a tokenizer of its own."""
+    words = np.array(["the", "chef", "ate", "a", "meal", "and", "then", "cook", "made", "another", "one", "for"])
+    draw = np.random.default_rng(0)
+    lines = [" ".join(draw.choice(words, draw.integers(3, 30))) for _ in range(900)]
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.txt").write_text("\n\n".join("\n".join(lines[n : n + 3]) for n in range(0, 900, 3)))
+    tokenizer(TokenizerConfig(data=(str(tmp_path / "text"),), out=str(tmp_path / "tok"), vocab_size=100))
+    return tmp_path
+
+
+def config(text: Path, **changes: object) -> PrepareConfig:
+    given = {"data": (str(text / "text"),), "tokenizer": str(text / "tok"), "out": str(text / "data"), "held_out": 0.1}
+    return PrepareConfig(**given | changes)
+
+
+def test_what_is_written_is_what_the_tokenizer_gives(text: Path, capsys: pytest.CaptureFixture) -> None:
+    manifest = prepare(config(text))
+    found = word_pieces.load(text / "tok")
+    documents = (text / "text" / "a.txt").read_text().split("\n\n")
+    expected = sorted(token for document in found.encode(documents) for token in document)
+    parts = [Shards.open(text / "data", split) for split in ("train", "held-out")]
+    read = [token for part in parts for shard in part.files for token in shard.tokens.tolist()]
+    assert sorted(read) == expected
+    assert sum(split["documents"] for split in manifest["splits"].values()) == len(documents) == 300
+    assert 10 < manifest["splits"]["held-out"]["documents"] < 60
+    assert sum(split["words"] for split in manifest["splits"].values()) == len(" ".join(documents).split())
+    assert not any(list(part.damaged()) for part in parts)
+    said = capsys.readouterr().out
+    for word in ("documents", "tokens", "words", "bytes a token", "% unknown"):
+        assert word in said
+
+
+def test_blocks_hold_whole_units_of_each_document_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "BLOCK", 50)
+    monkeypatch.setattr(shards, "SHARD_TOKENS", 400)
+    draw = np.random.default_rng(0)
+    documents = [[[7] * int(n) for n in draw.integers(1, 30, draw.integers(1, 6))] for _ in range(60)]
+    writer = Writer(tmp_path, "train-00000", "fingerprint", np.dtype(np.uint16))
+    for document in documents:
+        tokens = writer.add([np.array(unit, dtype=np.uint16).tobytes() for unit in document])
+        assert tokens.tolist() == [7] * sum(map(len, document))
+    entries = [{"source": "text"} | entry for entry in writer.finish()]
+    assert len(entries) > 2
+    manifest = {
+        "splits": {"train": {"shards": entries}},
+        "weights": {},
+        "special": {},
+        "vocab_size": 100,
+        "tokenizer": "fingerprint",
+    }
+    data = Shards(tmp_path, "train", manifest)
+    assert data.tokens == sum(len(unit) for document in documents for unit in document)
+    lengths = [[len(unit) for unit in document] for document in documents]
+    joined: list[list[int]] = []
+    for number, shard in enumerate(data.files):
+        ends = {int(shard.units[int(unit)]) for unit in shard.documents}
+        open_document = False
+        for block in range(shard.blocks):
+            for edges in shard.block(block):
+                assert block * 50 <= edges[0] < (block + 1) * 50
+                joined = (
+                    [*joined[:-1], joined[-1] + np.diff(edges).tolist()]
+                    if open_document
+                    else [*joined, np.diff(edges).tolist()]
+                )
+                open_document = int(edges[-1]) not in ends
+        assert not open_document, number
+    assert joined == lengths
+
+
+def test_the_same_text_falls_on_the_same_side_in_any_order(text: Path) -> None:
+    one = prepare(config(text))
+    documents = (text / "text" / "a.txt").read_text().split("\n\n")
+    (text / "text" / "a.txt").write_text("\n\n".join(reversed(documents)))
+    two = prepare(config(text, out=str(text / "two")))
+    assert one["splits"]["held-out"]["tokens"] == two["splits"]["held-out"]["tokens"]
+
+
+def test_a_failure_leaves_nothing(text: Path) -> None:
+    (text / "text" / "a.txt").write_text("the chef")
+    with pytest.raises(UserError, match=r"no document for the train split, of 1 in all"):
+        prepare(config(text, held_out=0.999999))
+    assert sorted(path.name for path in text.iterdir()) == ["text", "tok"]
+
+
+def test_a_folder_in_use_is_left_alone(text: Path) -> None:
+    prepare(config(text))
+    before = {path.name: path.read_bytes() for path in (text / "data").iterdir() if path.is_file()}
+    with pytest.raises(UserError, match="data: is there already; choose another --out"):
+        prepare(config(text))
+    assert before == {path.name: path.read_bytes() for path in (text / "data").iterdir() if path.is_file()}
+
+
+def test_missing_settings_are_named(text: Path) -> None:
+    for changes, said in [
+        ({"tokenizer": ""}, "--tokenizer is missing"),
+        ({"out": ""}, "--out is missing"),
+        ({"data": ()}, "--data is missing"),
+        ({"tokenizer": str(text / "absent")}, "absent: no tokenizer here"),
+        ({"held_out": 0.0}, "--held-out 0: a share"),
+    ]:
+        with pytest.raises(UserError, match=said):
+            prepare(config(text, **changes))
+
+
+def test_a_50_mb_line_is_read_in_little_memory(text: Path) -> None:
+    line = "the chef ate a meal and then " * (50_000_000 // 29)
+    (text / "text" / "long.txt").write_text(line)
+    code = (
+        f"from electra.corpus.prepare import *; prepare({config(text)!r}); "
+        "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"  # ru_maxrss would be pytest's too
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    manifest = json.loads((text / "data" / "manifest.json").read_text())
+    assert sum(split["words"] for split in manifest["splits"].values()) > len(line.split())
+    assert int(told.stdout.split()[-1]) < 800_000, "KiB of memory"
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda folder: (folder / "manifest.json").unlink(), r"manifest.json: No such file.*writes it last"),
+        (lambda folder: (folder / "manifest.json").write_text("{"), "manifest.json: damaged"),
+        (lambda folder: (folder / "train-00000-000.shard").unlink(), "train-00000-000.shard: No such file"),
+        (lambda folder: os.truncate(folder / "train-00000-000.shard", 9000), r"damaged: 9,000 bytes of"),
+        (lambda folder: os.truncate(folder / "train-00000-000.shard", 20), "its header cannot be read"),
+        (
+            lambda folder: shutil.copy(folder / "held-out-00000-000.shard", folder / "train-00000-000.shard"),
+            "not the shard that manifest.json speaks of",
+        ),
+    ],
+)
+def test_damaged_data_is_refused(text: Path, damage, said: str) -> None:
+    prepare(config(text))
+    damage(text / "data")
+    with pytest.raises(UserError, match=said):
+        Shards.open(text / "data", "train")
+
+
+def test_a_flipped_bit_is_found(text: Path) -> None:
+    prepare(config(text))
+    path = text / "data" / "train-00000-000.shard"
+    content = bytearray(path.read_bytes())
+    content[5000] ^= 1
+    path.write_bytes(content)
+    assert list(Shards.open(text / "data", "train").damaged()) == [path]
+
+
+def test_an_existing_vocabulary_is_taken_over(text: Path) -> None:
+    taken = tokenizer(TokenizerConfig(existing=str(text / "tok" / "vocab.txt"), out=str(text / "again")))
+    assert taken.fingerprint == word_pieces.load(text / "tok").fingerprint
+    with pytest.raises(UserError, match="again: is there already"):
+        tokenizer(TokenizerConfig(existing=str(text / "tok"), out=str(text / "again")))
+
+
+def test_a_vocabulary_that_knows_too_little_is_called_out(text: Path, capsys: pytest.CaptureFixture) -> None:
+    (text / "text" / "greek.txt").write_text("ο μάγειρας έφαγε\n\n" * 400)
+    prepare(config(text))
+    assert "are unknown to this vocabulary" in capsys.readouterr().out

@@ -1,0 +1,128 @@
+"""The fused head against its twin and float64. Without a GPU Triton's interpreter runs the kernels."""
+
+import pytest
+import torch
+
+pytest.importorskip("triton", reason="Triton is for Linux")
+
+from electra.kernels.random import fold
+from electra.kernels.vocabulary import triton as fused
+from electra.kernels.vocabulary.twin import Draw, Score, Written, sample
+
+pytestmark = pytest.mark.compiled  # the hook that checks shapes would change the kernels' source
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+SHAPES = [(5, 3, 7), (64, 32, 128), (67, 40, 129), (130, 100, 1003)]  # positions, states, vocabulary
+
+
+def given(picked: int, dim: int, vocabulary: int, number: torch.dtype) -> tuple[torch.Tensor, ...]:
+    """States, table, bias, targets."""
+    random = torch.Generator().manual_seed(picked)
+    states, table = (torch.randn(n, dim, generator=random).to(DEVICE, number) for n in (picked, vocabulary))
+    bias = torch.randn(vocabulary, generator=random).to(DEVICE)
+    return states, table / dim**0.25, bias, torch.randint(vocabulary, (picked,), generator=random).to(DEVICE)
+
+
+def keys(count: int) -> torch.Tensor:
+    return fold(torch.zeros(count, dtype=torch.int32), torch.arange(count, dtype=torch.int32)).to(DEVICE)
+
+
+def exact(states: torch.Tensor, table: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """The logits in float64."""
+    return states.double() @ table.double().mT + bias.double()
+
+
+@pytest.mark.parametrize("number", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_losses_and_gradients_are_those_of_float64(shape: tuple[int, int, int], number: torch.dtype) -> None:
+    *leaves, targets = given(*shape, number)
+    ours, theirs = ([leaf.clone().requires_grad_() for leaf in leaves] for _ in range(2))
+    weights = torch.rand(shape[0], device=DEVICE) - 0.3
+    score = fused.Product(*ours).score(targets)
+    logits = exact(*theirs)
+    losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    torch.testing.assert_close(score.losses.double(), losses, rtol=1e-5, atol=1e-5)
+    assert torch.equal(score.likeliest, logits.argmax(1))
+    (score.losses * weights).sum().backward()
+    (losses * weights).sum().backward()
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.grad.dtype == one.dtype
+        close = 1e-5 if one.dtype == torch.float32 and number == torch.float32 else 0.02
+        torch.testing.assert_close(one.grad, other.grad, rtol=close, atol=close * float(other.grad.abs().max()))
+
+
+def test_gradients_in_pieces_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    states, table, bias, targets = given(150, 24, 300, torch.float32)
+    score = fused.Product(states, table, bias.requires_grad_()).score(targets)
+    log_sums = score.losses.detach() + exact(states, table, bias.detach()).gather(1, targets[:, None])[:, 0].float()
+    weights = torch.rand(150, device=DEVICE)
+    whole = fused.gradients(states, table, bias.detach(), targets, log_sums, weights)
+    monkeypatch.setattr(fused, "CHUNK", 1)
+    pieces = fused.gradients(states, table, bias.detach(), targets, log_sums, weights)
+    for one, other in zip(whole, pieces, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("never", [False, True])
+@pytest.mark.parametrize("temperature", [1.0, 0.5, torch.tensor(2.0)])
+@pytest.mark.parametrize("shape", SHAPES[::3])
+def test_samples_are_those_of_the_twin(shape: tuple[int, int, int], temperature: float, never: bool) -> None:
+    """The same numbers draw the same tokens."""
+    states, table, bias, targets = given(*shape, torch.float32)
+    draw = Draw(keys(shape[0]), temperature, never)
+    score = fused.Product(states, table, bias).score(targets, draw)
+    logits = exact(states, table, bias).float()
+    if never:
+        logits = logits.scatter(1, targets[:, None], float("-inf"))
+    expected = sample(logits, draw.keys, temperature)
+    assert (score.samples != expected).sum() <= 1  # a number that falls on the border of two tokens, up to rounding
+    assert not never or not (score.samples == targets).any()
+
+
+def test_a_whole_tile_may_be_forbidden() -> None:
+    """The target alone in the last tile: its tile has no mass, and nothing becomes NaN."""
+    states, table, bias, _ = given(40, 16, fused.TILE + 1, torch.float32)
+    targets = torch.full((40,), fused.TILE, device=DEVICE)
+    score = fused.Product(states, table, bias).score(targets, Draw(keys(40), never=True))
+    assert score.losses.isfinite().all() and bool((score.samples < fused.TILE).all())
+
+
+def test_compiled_and_eager_agree_and_trace_without_breaks() -> None:
+    *leaves, targets = given(67, 40, 129, torch.float32)
+    draw = keys(67)
+
+    def step(states: torch.Tensor, table: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        score = fused.Product(states, table, bias).score(targets, Draw(draw))
+        return score.losses.sum(), score.samples
+
+    found = []
+    for way in (step, torch.compile(step, fullgraph=True)):
+        each = [leaf.clone().requires_grad_() for leaf in leaves]
+        loss, samples = way(*each)
+        loss.backward()
+        found.append((loss.detach(), samples, *(leaf.grad for leaf in each)))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_the_operations_are_what_pytorch_asks_of_one() -> None:
+    states, table, bias, targets = given(20, 16, 140, torch.float32)
+    leaves = [each.requires_grad_() for each in (states, table, bias)]
+    torch.library.opcheck(fused.tiles, (*leaves, targets, torch.tensor(1.0, device=DEVICE), False, False))
+    torch.library.opcheck(fused.inside, (*(each.detach() for each in leaves), targets // fused.TILE))
+
+
+def test_a_position_of_the_twin() -> None:
+    states, table, bias, targets = given(30, 8, 50, torch.float32)
+    some = torch.tensor([3, 3, 17], device=DEVICE)
+    one: Score = fused.Product(states, table, bias).at(some).score(targets[some])
+    other = Written(exact(states, table, bias).float()).at(some).score(targets[some])
+    torch.testing.assert_close(one.losses, other.losses)
+
+
+@pytest.mark.parametrize("temperature", [0.5, torch.tensor(3.0, device=DEVICE)])
+def test_cooled_of_the_twin(temperature: float | torch.Tensor) -> None:
+    states, table, bias, targets = given(30, 8, 150, torch.float32)
+    one = fused.Product(states, table, bias).cooled(temperature).score(targets)
+    other = Written(exact(states, table, bias).float()).cooled(temperature).score(targets)
+    torch.testing.assert_close(one.losses, other.losses)

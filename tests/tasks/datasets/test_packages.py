@@ -1,0 +1,77 @@
+"""The labelled task: equal classes, no names, no file on both sides; and its bag-of-words baseline."""
+
+import random
+
+import pytest
+
+from electra.corpus.copies import words_of
+from electra.corpus.documents import Document
+from electra.errors import UserError
+from electra.tasks.datasets import packages
+from electra.tasks.datasets.packages import Unnamed, bag_of_words, build
+
+NAMES = ["torch", "numpy", "sklearn", "_pytest"]
+
+
+def corpus(per_file: int = 4, files: int = 60) -> list[Document]:
+    """Made-up packages whose documents share most words, a third of them a package's own."""
+    draw = random.Random(0)
+    documents = []
+    for name in NAMES:
+        for file in range(files):
+            for index in range(per_file):
+                words = draw.choices([f"common{n}" for n in range(300)], k=14)
+                words += draw.choices([f"{name.strip('_')[0]}own{n}" for n in range(60)], k=6)
+                documents.append(
+                    Document(f"In {name} as in numpy.array, {' '.join(words)}", f"{name}/m{file}.py", index)
+                )
+    return documents
+
+
+def test_names_are_taken_out() -> None:
+    unnamed = Unnamed(NAMES)
+    given = "PyTorch and TORCHSCRIPT: torch.nn, np.array, Numpy's scikit-learn; pytest_plugin; input of knowledge"
+    expected = "package and package: package.nn, package.array, package's package; package_plugin; input of knowledge"
+    assert unnamed(given) == expected
+
+
+def test_the_task_is_balanced_and_its_sides_share_no_file() -> None:
+    documents = corpus()
+    task = build(documents, most_train=50, most_test=20)
+    assert task.names == sorted(NAMES)
+    for labels in (task.train_labels, task.test_labels):
+        assert {labels.count(label) for label in range(4)} == {labels.count(0)}
+    assert task.train_labels.count(0) == 50 and 5 < task.test_labels.count(0) <= 20
+    assert not set(task.train_texts) & set(task.test_texts)
+    every = " ".join(words_of(" ".join(task.train_texts + task.test_texts)))
+    assert not any(name.strip("_") in every for name in NAMES)
+    assert build(reversed(documents), 50, 20) == task
+
+
+def test_a_subset_has_so_many_of_each_class() -> None:
+    task = build(corpus(), most_train=50, most_test=20)
+    texts, labels = task.subset(7, seed=3)
+    assert [labels.count(label) for label in range(4)] == [7] * 4
+    assert all(
+        task.train_labels[task.train_texts.index(text)] == label for text, label in zip(texts, labels, strict=True)
+    )
+    assert task.subset(7, seed=4) != (texts, labels) == task.subset(7, seed=3)
+    assert len(task.subset(1000, seed=0)[0]) == 200
+
+
+def test_copies_that_differ_in_names_alone_are_dropped() -> None:
+    text = "The {} of this is the same in all packages, one word after the other, to the very end of it."
+    documents = corpus() + [Document(text.format(name), f"{name}/m{n}.py", 99) for name in NAMES for n in range(30)]
+    task = build(documents, most_train=1000, most_test=1000)
+    assert sum("to the very end of it" in text for text in task.train_texts + task.test_texts) <= 1
+
+
+def test_too_few_packages_are_refused() -> None:
+    with pytest.raises(UserError, match="needs two installed packages"):
+        build([document for document in corpus() if document.source.startswith("torch")])
+
+
+def test_the_baseline_tells_packages_by_their_words() -> None:
+    task = build(corpus(), most_train=100, most_test=20)
+    assert bag_of_words(task.train_texts, task.train_labels, task.test_texts, task.test_labels) > 0.9
+    assert packages.CLASSES == 10

@@ -1,0 +1,155 @@
+"""Windows lose no token, heads keep to the context, and what they compute is what they say."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+
+from electra.interchange.encoders import Ours
+from electra.model.config import ClassicConfig
+from electra.model.embeddings import build_embeddings
+from electra.model.encoder import Tower
+from electra.tasks.finetuning import heads, spans
+from electra.tasks.finetuning.examples import Batch
+from electra.tasks.finetuning.problem import FineTuning, Head
+
+WIDTH, LENGTH = 16, 72
+CONFIG = ClassicConfig(
+    vocab_size=50, hidden_size=WIDTH, layers=1, heads=2, intermediate_size=16, embedding_size=8, max_positions=LENGTH
+)
+# first context position, tokens, own, start, end
+SHAPES = [(4, 60, (4, 64), 10, 12), (5, 50, (20, 40), 0, 0), (10, 3, (10, 11), 10, 12), (3, 0, (3, 3), 0, 0)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 900), st.integers(1, 500))
+def test_windows_cover_a_context_and_share_it_out(count: int, room: int) -> None:
+    found = spans.windows(count, room)
+    assert found[0][0] == 0 and found[-1][1] == count
+    assert all(last - first <= room for first, last, _, _ in found)
+    for before, after in pairwise(found):
+        assert 0 < after[0] - before[0] <= 128
+        assert after[0] - before[0] == 128 or before[1] - after[0] in (30, room - room // 2, room - 1)
+    assert all(before[1] < count for before in found[:-1]), "no window after the end is reached"
+    assert [token for _, _, own, after in found for token in range(own, after)] == list(range(count))
+    for first, last, own, after in found:
+        for token in range(own, after):
+            score = lambda a, b, at=token: min(at - a, b - 1 - at) + 0.01 * (b - a)  # noqa: E731
+            assert score(first, last) == max(score(a, b) for a, b, _, _ in found if a <= token < b)
+
+
+def batch() -> Batch:
+    """The rows of ``SHAPES``, with padding in all but the first."""
+    found = [spans.Window(first, torch.arange(2 * tokens).view(tokens, 2).numpy(), own, start, end)
+             for first, tokens, own, start, end in SHAPES]  # fmt: skip
+    text = torch.tensor([[first + tokens + 1] for first, tokens, *_ in SHAPES])
+    zeros = torch.zeros(len(SHAPES), LENGTH, dtype=torch.int64)
+    documents = (torch.arange(LENGTH) < text).long()
+    count = torch.tensor(len(found))
+    return Batch(zeros, zeros, zeros, documents, zeros[:, :2].int(), spans.targets(found, LENGTH), count)
+
+
+def conditioned(answerability: bool = True) -> spans.ConditionedSpans:
+    torch.manual_seed(0)
+    head = spans.ConditionedSpans(WIDTH, 0.1, spans.Answerability(WIDTH) if answerability else None)
+    for value in head.parameters():
+        torch.nn.init.normal_(value, std=0.3)
+    return head
+
+
+def plain() -> spans.PlainSpans:
+    torch.manual_seed(0)
+    reader = Ours(Tower.detection(CONFIG, build_embeddings(CONFIG)))
+    head = spans.PlainSpans(heads.of_tokens(reader, FineTuning(head="transformers"), 2, "qa_outputs"))
+    for value in head.parameters():
+        torch.nn.init.normal_(value)
+    return head
+
+
+def states() -> list[Tensor]:
+    return [torch.randn(len(SHAPES), LENGTH, WIDTH, generator=torch.Generator().manual_seed(1))]
+
+
+@pytest.mark.parametrize("head", [conditioned(), conditioned(False), plain()], ids=["paper", "paper 1.1", "plain"])
+def test_the_loss_reaches_every_parameter(head: torch.nn.Module) -> None:
+    assert isinstance(head, Head)
+    for keys in (None, torch.arange(len(SHAPES), dtype=torch.int32)):
+        head.zero_grad()
+        loss = head.loss(states(), batch(), keys)
+        loss.backward()
+        assert loss.dtype == torch.float32 and loss.isfinite()
+        assert all(value.grad is not None and value.grad.any() for value in head.parameters())
+
+
+@pytest.mark.parametrize("head", [conditioned(), plain()], ids=["paper", "plain"])
+def test_answers_keep_to_their_window(head: torch.nn.Module) -> None:
+    said = head.answers(states(), batch())
+    assert [len(each.scores) for each in said] == [60, 60, 3, 0]
+    for (first, tokens, own, *_), each in zip(SHAPES, said, strict=True):
+        assert all(own[0] <= start < own[1] and start <= end < first + tokens
+                   for start, end in zip(each.starts, each.ends, strict=True))  # fmt: skip
+        assert all(each.ends - each.starts < 30)
+        assert list(each.scores) == sorted(each.scores, reverse=True)
+        assert len(set(zip(each.starts, each.ends, strict=True))) == len(each.scores)
+
+
+@torch.no_grad()
+def test_the_split_layer_is_the_layer_on_both_states_side_by_side() -> None:
+    end, hidden = conditioned().end, states()[0]
+    start = hidden[:, 7]
+    joined = torch.cat([hidden, start[:, None].expand_as(hidden)], dim=2)
+    weight = torch.cat([end.of_token.weight, end.of_start.weight], dim=1)
+    expected = F.linear(F.gelu(F.linear(joined, weight, end.of_token.bias)), end.out.weight, end.out.bias)[:, :, 0]
+    torch.testing.assert_close(end(end.of_token(hidden), start), expected)
+
+
+@torch.no_grad()
+def test_conditioned_scores_and_loss_by_hand() -> None:
+    head, hidden, given = conditioned(), states()[0], batch()
+    row, (first, tokens, own, start, end) = 0, SHAPES[0]
+    inside = slice(first, first + tokens)
+    starts = head.start(hidden)[row, inside, 0].log_softmax(0)
+    ends = lambda at: head.end(head.end.of_token(hidden[:1]), hidden[:1, at])[0, inside].log_softmax(0)  # noqa: E731
+    mean = (starts.exp()[:, None] * hidden[row, inside]).sum(0)
+    inner = head.answerability.dense(torch.cat([hidden[row, 0], mean]))
+    logit = head.answerability.out(F.gelu(inner))[0]
+    best = {(at, last): starts[at - first] + ends(at)[last - first]
+            for at in range(*own) for last in range(at, min(at + 30, first + tokens))}  # fmt: skip
+    found = head.answers([hidden], given)[row]
+    place = (int(found.starts[0]), int(found.ends[0]))
+    assert place == max(best, key=lambda each: best[each])
+    assert found.scores[0] == pytest.approx(float(best[place] + F.logsigmoid(logit)), abs=1e-5)
+    assert found.null == pytest.approx(-float(logit), abs=1e-5) and found.rival == 0
+    one = Batch(**{name: getattr(given, name)[:1] for name in ("ids", "positions", "segments", "documents", "address")},
+                targets={name: value[:1] for name, value in given.targets.items()}, count=torch.tensor(1))  # fmt: skip
+    expected = -best[start, end] / 2 - 0.5 * F.logsigmoid(logit)
+    torch.testing.assert_close(head.loss([hidden[:1]], one, None), expected)
+
+
+def test_a_window_without_answer_teaches_only_that() -> None:
+    head, given = conditioned(), batch()
+    given.targets["answerable"][:] = 0
+    head.loss(states(), given, None).backward()
+    assert not any(value.grad.any() for value in head.end.parameters())
+
+
+@torch.no_grad()
+def test_plain_scores_and_loss_by_hand() -> None:
+    head, hidden, given = plain(), states()[0], batch()
+    logits = head.body([hidden], given, None)
+    total = torch.tensor(0.0)
+    for row, (first, tokens, own, start, end) in enumerate(SHAPES):
+        text = logits[row, : first + tokens + 1]
+        total -= (text[:, 0].log_softmax(0)[start] + text[:, 1].log_softmax(0)[end]) / 2
+        best = {(at, last): float(text[at, 0] + text[last, 1])
+                for at in range(*own) for last in range(at, min(at + 30, first + tokens))}  # fmt: skip
+        found = head.answers([hidden], given)[row]
+        assert found.null == pytest.approx(float(text[0].sum()), abs=1e-5)
+        assert found.rival == pytest.approx(max(best.values(), default=-float("inf")), abs=1e-5)
+        if best:
+            assert (found.starts[0], found.ends[0]) == max(best, key=lambda each: best[each])
+    torch.testing.assert_close(head.loss([hidden], given, None), total)

@@ -1,0 +1,279 @@
+"""SQuAD and MRQA files: every answer is found again in tokens, damage is named, and both heads learn."""
+
+import gzip
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from electra import tokenization as word_pieces
+from electra.errors import UserError
+from electra.interchange.encoders import Ours
+from electra.model.config import ClassicConfig
+from electra.model.embeddings import build_embeddings
+from electra.model.encoder import Tower
+from electra.tasks import answers
+from electra.tasks.finetuning import squad
+from electra.tasks.finetuning.examples import Labelled
+from electra.tasks.finetuning.problem import FineTuned, FineTuning, Problem
+from electra.tasks.finetuning.spans import Found
+
+CPU = torch.device("cpu")
+CONTEXT = "The café—opened in 1889, by “Ana” Bo\u0308ll—sold  tea. In 1889 rain fell."
+
+
+def question(name: str, text: str | None, start: int = 0, asked: str = "What?") -> dict[str, Any]:
+    said = [{"text": text, "answer_start": start}] if text is not None else []
+    return {"id": name, "question": asked, "answers": said} | ({"is_impossible": True} if text is None else {})
+
+
+def write(path: Path, *paragraphs: tuple[str, list[dict[str, Any]]], version: str = "1.1") -> Path:
+    said = [{"context": context, "qas": questions} for context, questions in paragraphs]
+    content = json.dumps({"version": version, "data": [{"title": "x", "paragraphs": said}]}).encode()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return path
+
+
+def mrqa(path: Path, *rows: dict[str, Any]) -> Path:
+    lines = [{"header": {"dataset": "own"}}, *rows]
+    path.write_bytes(gzip.compress("\n".join(map(json.dumps, lines)).encode()))
+    return path
+
+
+GOOD = (CONTEXT, [question("g", "1889", CONTEXT.index("1889"))])
+
+
+@pytest.fixture(scope="module")
+def bert(shared: Path) -> word_pieces.Tokenizer:
+    return word_pieces.load(shared / "data" / "vocab" / "bert-base-uncased-vocab.txt")
+
+
+@pytest.fixture(scope="module")
+def published(shared: Path) -> squad.Squad:
+    """The first 300 questions of SQuAD 1.1's dev set, as train and as dev."""
+    file = shared / "data" / "squad" / "dev-v1.1.json.gz"
+    found, told = squad.load({"train": file, "dev": file})
+    assert told == [f"{file}: 10,570 questions, and 87,599 as published: incomplete or another"]
+    return squad.Squad({split: some[:300] for split, some in found.questions.items()})
+
+
+@pytest.mark.parametrize("length", [96, 384])
+def test_every_answer_is_found_again_in_tokens(
+    published: squad.Squad, bert: word_pieces.Tokenizer, length: int
+) -> None:
+    assert isinstance(published, Problem)
+    found = published.examples("train", bert, length)
+    pieces = squad.tokens([each.context for each in published.questions["train"]], bert)
+    seen: dict[int, bool] = {}
+    for example in found:
+        window, asked = example.target, published.questions["train"][example.of]
+        assert len(example.ids) == len(example.segments) <= length
+        assert example.ids[0] == 101 and example.ids[window.first - 1] == example.ids[-1] == 102
+        assert example.segments == [0] * window.first + [1] * (len(window.offsets) + 1)
+        inside = slice(window.first, window.first + len(window.offsets))
+        ids, offsets = pieces[asked.context]
+        at = np.flatnonzero((offsets == window.offsets[0]).all(1))[0]
+        assert example.ids[inside] == ids[at : at + len(window.offsets)]
+        first, last = window.offsets[[window.start - window.first, window.end - window.first]].tolist()
+        gold = [(a, b) for _, a, b in asked.answers if first[0] <= a < first[1] and last[0] < b <= last[1]]
+        assert gold, "the tokens hold an answer, and none is at its edge"
+        seen[example.of] = asked.context[first[0] : last[1]] in asked.golds
+    assert len(seen) == 300 and sum(seen.values()) > 290, "few answers begin or end within a word piece"
+
+
+def test_every_token_of_a_context_is_read_and_owned_once(published: squad.Squad, bert: word_pieces.Tokenizer) -> None:
+    found = published.examples("dev", bert, 128)
+    assert len(found) > 300
+    counts = [len(squad.tokens([each.context], bert)[each.context][0]) for each in published.questions["dev"]]
+    owned = [0] * 300
+    for example in found:
+        owned[example.of] += example.target.own[1] - example.target.own[0]
+    assert owned == counts
+    tensors, count = published.targets(found[:8], 128)
+    assert count == 8 and tensors["own"].sum() <= tensors["context"].sum()
+    for row, example in enumerate(found[:8]):
+        there = tensors["context"][row].nonzero()[:, 0].tolist()
+        assert there == [at for at, segment in enumerate(example.segments) if segment][:-1]
+
+
+def test_answers_are_read_back_and_the_windows_of_a_question_are_one(
+    published: squad.Squad, bert: word_pieces.Tokenizer
+) -> None:
+    """The gold spans, given as what a head found, are right all over; a worse one elsewhere changes nothing."""
+    found = published.examples("dev", bert, 128)
+    said = []
+    for example in found:
+        window = example.target
+        held = window.start > 0
+        start, end = (window.start, window.end) if held else (window.first, window.first)
+        said.append(Found(np.array([start]), np.array([end]), np.array([2.0 if held else 1.0]), 0.0, 0.0))
+    predictions = published.predictions("dev", found, said)
+    said = published.judge("dev", predictions)
+    assert said["f1"] > said["exact"] > 0.97, "all but answers that begin or end within a word piece"
+    assert json.loads(json.dumps(predictions)) == predictions
+    assert [each["id"] for each in predictions] == [each.id for each in published.questions["dev"]]
+    assert not any("score_null_minus_best" in each for each in predictions)
+
+
+def test_offsets_are_corrected_and_told(tmp_path: Path) -> None:
+    wrong = [question("a", "1889", 50), question("b", "sold tea", 3), question("c", "café", CONTEXT.index("café"))]
+    train = write(tmp_path / "train.json.gz", (CONTEXT, wrong))
+    found, told = squad.load({"train": train, "dev": write(tmp_path / "dev.json", GOOD)})
+    places = [CONTEXT[start:end] for each in found.questions["train"] for _, start, end in each.answers]
+    assert places == ["1889", "sold  tea", "café"]
+    assert found.questions["train"][0].answers[0][1] == CONTEXT.rindex("1889")
+    assert told[1] == f"{train}: 2 answers were not where their offsets say; the nearest occurrence is taken"
+    assert "3 questions, and 87,599 as published" in told[0] and "1 questions, and 10,570 as published" in told[2]
+
+
+def test_mrqa_is_read(tmp_path: Path) -> None:
+    first, second = CONTEXT.index("1889"), CONTEXT.rindex("1889")
+    spans = [[first, first + 3], [second, second + 3]]
+    asked = {"qid": "a", "question": "When?", "answers": ["1889", "in 1889"],
+             "detected_answers": [{"text": "1889", "char_spans": spans}]}  # fmt: skip
+    file = mrqa(tmp_path / "train.jsonl.gz", {"context": CONTEXT, "qas": [asked]})
+    bare = mrqa(tmp_path / "t.jsonl.gz", {"context": CONTEXT, "qas": [{"qid": "a", "question": "?"}]})
+    found, told = squad.load({"train": file, "dev": file, "test": bare})
+    assert told == [] and found.splits == ("train", "dev", "test") and found.evaluated == ("dev",)
+    assert found.questions["train"][0].answers == (("1889", first, first + 4), ("1889", second, second + 4))
+    assert found.questions["dev"][0].golds == ("1889", "in 1889")
+    assert found.judge("dev", [{"text": "In 1889!"}]) == {"exact": 1.0, "f1": 1.0}
+
+
+def edited(tmp_path: Path, **changes: Any) -> Path:
+    return write(tmp_path / "train.json", GOOD, (CONTEXT, [question("a", "tea", CONTEXT.index("tea")) | changes]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"question": 3}, r"train.json: data[0].paragraphs[1].qas[0]: 'question' is '3', and should be a text"),
+        ({"answers": [{"text": "tea"}]}, "data[0].paragraphs[1].qas[0].answers[0]: no 'answer_start'"),
+        ({"answers": []}, "qas[0], id 'a': no answer; is_impossible: true says that it has none"),
+        ({"is_impossible": True}, "qas[0], id 'a': answers, and is_impossible"),
+        ({"id": "g"}, "paragraphs[1].qas[0]: id 'g' stands there twice; first at "),
+        (
+            {"answers": [{"text": "coffee", "answer_start": 4}]},
+            "train.json: data[0].paragraphs[1].qas[0], id 'a': answer 'coffee' at 4 is not in its context, "
+            "which has 'café—o' there; answers are spans of it",
+        ),
+    ],
+)
+def test_damage_is_named_by_its_place(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    file = edited(tmp_path, **changes)
+    with pytest.raises(UserError, match=re.escape(said)) as error:
+        squad.load({"train": file, "dev": write(tmp_path / "dev.json", GOOD)})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("x.json", "{", r"x.json: not JSON: Expecting"),
+        ("x.json", "[]", r"x.json: no 'data'"),
+        ("x.json", '{"data": [{"paragraphs": [{"qas": []}]}]}', r"x.json: data\[0\].paragraphs\[0\]: no 'context'"),
+        ("x.json", '{"data": []}', r"x.json: no questions"),
+        ("x.csv", "", r"x.csv: answers are read from SQuAD's .json or MRQA's .jsonl, also with .gz"),
+        ("x.json.gz", "{}", r"x.json.gz: Not a gzipped file"),
+        ("x.jsonl", '{"header": 1}\n{"context": "a"}', r"x.jsonl, line 2: no 'qas'"),
+        ("x.jsonl", '{"header": 1}\n\n{"context', r"x.jsonl, line 3: not JSON"),
+        (
+            "x.jsonl",
+            '{"context": "a", "qas": [{"qid": "q", "question": "?", "detected_answers": '
+            '[{"text": "a", "char_spans": [[0]]}]}]}',
+            r"x.jsonl, line 1: qas\[0\].detected_answers\[0\]: 'char_spans' should be pairs of whole numbers",
+        ),
+        (
+            "x.jsonl",
+            '{"context": "a", "qas": [{"qid": "q", "question": "?", "detected_answers": []}]}',
+            r"x.jsonl, line 1: qas\[0\], id 'q': no answer",
+        ),
+    ],
+)
+def test_files_of_another_kind_are_named(tmp_path: Path, name: str, content: str, said: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=said):
+        squad.load({"train": tmp_path / name, "dev": tmp_path / name})
+
+
+WORDS = [f"w{number}" for number in range(12)]
+
+
+def small(folder: Path, unanswerable: bool) -> squad.Squad:
+    """Eight questions on four contexts: which two words come after a word? It may not be there."""
+    draw = np.random.default_rng(0)
+    paragraphs = []
+    for part in range(4):
+        words = [WORDS[at] for at in draw.permutation(12)[:10]] + ["x"] * 20
+        asked = []
+        for turn in range(2):
+            name, at = f"{part}-{turn}", 2 * turn + part
+            answer = None if unanswerable and turn else f"{words[at + 1]} {words[at + 2]}"
+            word = words[at] if answer else next(each for each in WORDS if each not in words)
+            start = len(" ".join(words[: at + 1])) + 1
+            asked.append(question(name, answer, start, f"after {word}"))
+        paragraphs.append((" ".join(words), asked))
+    file = write(folder / "small.json", *paragraphs, version="own")
+    return squad.load({"train": file, "dev": file})[0]
+
+
+@pytest.mark.parametrize("unanswerable", [False, True], ids=["1.1", "2.0"])
+@pytest.mark.parametrize("head", ["paper", "transformers"])
+def test_eight_questions_are_learned(tmp_path: Path, head: Any, unanswerable: bool) -> None:
+    problem = small(tmp_path, unanswerable)
+    assert problem.unanswerable == unanswerable
+    tokenizer = word_pieces.train([" ".join([*WORDS, "after", "x"])] * 3, 60)
+    config = ClassicConfig(
+        vocab_size=tokenizer.size, hidden_size=32, layers=2, heads=2, intermediate_size=64, embedding_size=16,
+        max_positions=40, dropout=0.0, attention_dropout=0.0,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    reader = Ours(Tower.detection(config, build_embeddings(config)))
+    net = FineTuned(reader, problem.head(reader, FineTuning(head=head, dropout=0.0)), seed=0)
+    length = 24 if unanswerable else 40  # windows, of which those without an answer are learned too, or one
+    source, dev = (Labelled(problem.examples(split, tokenizer, length), problem.targets, 0, 8, seed=0)
+                   for split in ("train", "dev"))  # fmt: skip
+    assert len(source.examples) == len(dev.examples) == (24 if unanswerable else 8)
+    everything = source.batch(source.by_length(64)[0])
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+    divisors = {"task": torch.tensor(float(everything.count))}
+    for _ in range(800):
+        optimizer.zero_grad()
+        loss = net(everything, divisors, dropout=False, progress=torch.tensor(0.0))[0]
+        loss.backward()
+        optimizer.step()
+        if loss < 0.02:
+            break
+    predictions = problem.predictions("dev", dev.examples, net.answers(dev, CPU))
+    said = problem.judge("dev", predictions)
+    assert (said["exact"], said["f1"]) == (1.0, 1.0)
+    assert set(said) == {"exact", "f1"} | ({"best_exact", "best_f1", "threshold"} if unanswerable else set())
+    given = answers.submission(predictions, said.get("threshold", 0.0))
+    assert given == {each.id: each.golds[0] if each.golds else "" for each in problem.questions["dev"]}
+    assert json.loads(json.dumps(predictions)) == predictions
+
+
+def test_a_length_without_room_is_refused(tmp_path: Path) -> None:
+    problem = small(tmp_path, False)
+    tokenizer = word_pieces.train([" ".join([*WORDS, "after", "x"])] * 3, 60)
+    with pytest.raises(UserError, match="length 4: .* need 5 tokens"):
+        problem.examples("train", tokenizer, 4)
+    with pytest.raises(UserError, match="length 5: no window holds a whole answer of train"):
+        problem.examples("train", tokenizer, 5)
+    assert problem.examples("dev", tokenizer, 5)
+
+
+def test_a_context_without_tokens_has_an_answer_of_nothing(tmp_path: Path) -> None:
+    file = write(tmp_path / "x.json", GOOD, (" ", [question("a", None)]), version="v2.0")
+    problem, _ = squad.load({"train": file, "dev": file})
+    tokenizer = word_pieces.train([CONTEXT] * 3, 200)
+    examples = problem.examples("dev", tokenizer, 32)
+    reader = Ours(Tower.detection(config := ClassicConfig(vocab_size=tokenizer.size), build_embeddings(config)))
+    net = FineTuned(reader, problem.head(reader, FineTuning(head="transformers")), seed=0)
+    found = net.answers(Labelled(examples, problem.targets, tokenizer.ids["pad"], 8, seed=0), CPU)
+    last = problem.predictions("dev", examples, found)[-1]
+    assert (last["text"], last["n_best"], last["score_null_minus_best"]) == ("", [], 0.0)

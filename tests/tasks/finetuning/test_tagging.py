@@ -1,0 +1,193 @@
+"""Tagging: no word is lost to a tokenizer or a length, each counts once, and a small model learns it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tokenizers import pre_tokenizers
+
+from electra import tokenization as vocabularies
+from electra.errors import UserError
+from electra.interchange.encoders import Ours
+from electra.model.config import ClassicConfig
+from electra.model.embeddings import build_embeddings
+from electra.model.encoder import Tower
+from electra.tasks.datasets.columns import load
+from electra.tasks.finetuning.examples import Example, Labelled
+from electra.tasks.finetuning.problem import FineTuned, FineTuning
+from electra.tasks.finetuning.tagging import NOTHING, Owned, Sentence, Tagging, pieces, windows
+from electra.tokenization import Tokenizer
+
+CPU = torch.device("cpu")
+TEXTS = ["the quick brown fox jumps over the lazy dog", "in New York and in Los Angeles a dog sees the fox"] * 4
+URL = "https://example.org/" + "a-very-long-path/" * 12 + "?q=%20%F0%9F%A6%8A"
+ODD = ["\x07", "\u00a0", "\u3000", "\u200d", "\u00ad", "a b", "[CLS]", "[UNK]", URL]
+WORDS = ["fox", "dog's", "👩\u200d👩\u200d👧", "e\u0301\u0301", "中文", *ODD]
+
+
+@pytest.fixture(scope="module", params=["word-piece", "byte-bpe", "unigram", "bert"])
+def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
+    if request.param == "bert":
+        folder = request.getfixturevalue("shared") / "data" / "vocab"
+        return vocabularies.load(folder / "bert-base-uncased-vocab.txt")
+    return vocabularies.train(TEXTS, 400, kind=request.param)
+
+
+def problem(*sentences: Sentence, **more: list[Sentence]) -> Tagging:
+    return Tagging("mine", {"train": list(sentences), **more})
+
+
+def test_every_word_has_the_pieces_that_it_has_alone(tokenizer: Tokenizer) -> None:
+    (together,) = pieces([Sentence(tuple(WORDS))], tokenizer)
+    assert together == [pieces([Sentence((word,))], tokenizer)[0][0] for word in WORDS]
+    assert all(together) and together == pieces([Sentence(()), Sentence(tuple(WORDS))], tokenizer)[1]
+    special = {tokenizer.ids["cls"], tokenizer.ids["sep"]}
+    assert not special & set(together[WORDS.index("[CLS]")]), "what is written like a special token is text"
+
+
+def test_a_word_of_which_nothing_is_left_is_unknown() -> None:
+    tokenizer = vocabularies.train(TEXTS, 400)
+    assert pieces([Sentence(("\x07", "fox", "\u00a0"))], tokenizer)[0][::2] == [[tokenizer.ids["unk"]]] * 2
+
+
+def test_a_byte_level_vocabulary_sees_a_space_before_every_word() -> None:
+    ours = vocabularies.train(TEXTS, 400, kind="byte-bpe")
+    theirs = vocabularies.from_json(ours.backend.to_str(), ours.special)
+    theirs.backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # as RoBERTa and ModernBERT
+    sentences = [Sentence(("the", "fox", "dog"))]
+    assert pieces(sentences, theirs) == pieces(sentences, ours)
+    assert [piece for word in pieces(sentences, theirs)[0] for piece in word] == ours.encode(["the fox dog"])[0]
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=60), st.integers(1, 40))
+def test_each_word_is_predicted_once_where_the_nearest_cut_is_farthest(sizes: list[int], room: int) -> None:
+    sizes = [min(size, room) for size in sizes]
+    before = [sum(sizes[:word]) for word in range(len(sizes) + 1)]
+    found = windows(before, room)
+    assert sorted(word for _, _, owned in found for word in owned) == list(range(len(sizes)))
+    if sum(sizes) <= room:
+        assert found == [(0, len(sizes), list(range(len(sizes))))]
+
+    def to_cut(word: int, first: int, last: int) -> float:
+        left = sum(sizes[first:word]) if first else float("inf")
+        return min(left, sum(sizes[word + 1 : last]) if last < len(sizes) else float("inf"))
+
+    for first, last, owned in found:
+        assert sum(sizes[first:last]) <= room and all(first <= word < last for word in owned)
+        for word in owned:
+            inside = [(a, b) for a, b, _ in found if a <= word < b]
+            assert to_cut(word, first, last) == max(to_cut(word, a, b) for a, b in inside)
+
+
+def test_words_of_a_long_sentence_have_context_on_both_sides() -> None:
+    for first, last, owned in windows(range(1001), 126):
+        assert min(owned) - first >= 31 or first == 0
+        assert last - 1 - max(owned) >= 31 or last == 1000
+
+
+LISTS = st.lists(
+    st.lists(st.sampled_from(WORDS) | st.text(min_size=1, max_size=6), max_size=25), min_size=1, max_size=3
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(LISTS, st.integers(8, 40))
+def test_windows_have_every_word_once_at_its_first_piece(tokenizer: Tokenizer, lists: list, length: int) -> None:
+    sentences = [Sentence(tuple(words), tuple("XY"[len(word) % 2] for word in words)) for words in lists]
+    task = problem(Sentence(("a", "b"), ("X", "Y")), dev=sentences)
+    examples, wanted = task.examples("dev", tokenizer, length), pieces(sentences, tokenizer)
+    seen, answers = [], []
+    for example in examples:
+        ids, target, answer = example.ids, example.target, [0] * 40
+        assert len(ids) == len(example.segments) <= length
+        assert (ids[0], ids[-1]) == (tokenizer.ids["cls"], tokenizer.ids["sep"])
+        for position, label, word in zip(target.positions, target.labels, target.words, strict=True):
+            said = wanted[example.of][word][: length - 2]
+            assert ids[position : position + len(said)] == said and position + len(said) < len(ids)
+            seen.append((example.of, word))
+            answer[position] = label
+        answers.append(answer)
+    assert sorted(seen) == [(of, word) for of, words in enumerate(lists) for word in range(len(words))]
+    targets, count = task.targets(examples, 40)
+    assert targets["labels"].shape == (len(examples), 40) and targets["labels"].dtype == torch.int64
+    assert count == len(seen) == int((targets["labels"] != NOTHING).sum())
+    said = task.predictions("dev", examples, answers)
+    assert said == [list(sentence.tags or ()) for sentence in sentences]
+    assert task.judge("dev", said) == {"accuracy": float(bool(seen))}
+
+
+def test_a_tag_that_train_lacks_is_no_target_and_wrong() -> None:
+    task = problem(Sentence(("a", "b"), ("B-X", "O")), dev=[Sentence(("a", "b"), ("B-Y", "O"))])
+    (example,) = task.examples("dev", vocabularies.train(TEXTS, 400), 8)
+    assert example.target == Owned((1, 2), (-1, 1), (0, 1))
+    targets, count = task.targets([example], 4)
+    assert targets["labels"].tolist() == [[NOTHING, NOTHING, 1, NOTHING]] and count == 1
+    said = task.predictions("dev", [example], [[0, 0, 1, 0]])
+    assert task.judge("dev", said) == {"f1": 0.0, "precision": 0.0, "recall": 0.0, "accuracy": 0.5}
+
+
+def test_words_without_a_prediction_and_lengths_without_room_are_refused() -> None:
+    task = problem(Sentence(("a", "b"), ("X", "Y")))
+    with pytest.raises(AssertionError, match="a word that no window predicts"):
+        task.predictions("train", [Example([1, 2], [0, 0], Owned((1,), (0,), (0,)))], [[0, 0]])
+    with pytest.raises(UserError, match=r"length 2: \[CLS\], a word and \[SEP\] need 3 tokens"):
+        task.examples("train", vocabularies.train(TEXTS, 400), 2)
+
+
+def tiny(tokenizer: Tokenizer) -> Ours:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "layers": 2, "heads": 2, "intermediate_size": 64, "embedding_size": 16}
+    config = ClassicConfig(vocab_size=tokenizer.size, **sizes)
+    return Ours(Tower.detection(config, build_embeddings(config)))
+
+
+def fitted(task: Tagging, tokenizer: Tokenizer, length: int, steps: int) -> dict[str, float]:
+    """The figures on train of a tiny encoder that has learned it by heart."""
+    reader = tiny(tokenizer)
+    net = FineTuned(reader, task.head(reader, FineTuning()), seed=0)
+    examples = task.examples("train", tokenizer, length)
+    source = Labelled(examples, task.targets, tokenizer.ids["pad"], len(examples), 0)
+    batch = source.batch(source.together([(0, number) for number in range(len(examples))]))
+    adam = torch.optim.Adam(net.parameters(), lr=3e-3)
+    for _ in range(steps):
+        loss, statistics = net(batch, {"task": torch.tensor(float(batch.count))}, False, torch.tensor(0.0))
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    assert statistics["task"][1] == sum(len(sentence.words) for sentence in task.sentences["train"])
+    return task.judge("train", task.predictions("train", examples, net.answers(source, CPU)))
+
+
+@pytest.mark.parametrize("length", [128, 10])
+def test_a_small_model_learns_sentences_by_heart_also_in_windows(length: int) -> None:
+    pairs = "in/O New/B-LOC York/I-LOC a/O fox/B-X and/O in/O Los/B-LOC Angeles/I-LOC a/O dog/B-X sees/O the/O fox/B-X"
+    words, tags = zip(*(pair.split("/") for pair in pairs.split(" ")), strict=True)
+    turned = [Sentence(words[at:] + words[:at], tags[at:] + tags[:at]) for at in (0, 3, 4, 5, 6, 9, 10, 11)]
+    task = problem(*turned)
+    assert fitted(task, vocabularies.train(TEXTS, 400), length, 60)["f1"] == 1.0
+
+
+def test_the_loss_is_that_of_first_pieces_alone() -> None:
+    tokenizer = vocabularies.train(TEXTS, 400)
+    task = problem(Sentence(("foxdog", "sees", "catfox"), ("X", "Y", "X")))
+    source = Labelled(task.examples("train", tokenizer, 128), task.targets, tokenizer.ids["pad"], 1, 0)
+    batch = source.batch(source.together([(0, 0)]))
+    head = task.head(tiny(tokenizer), FineTuning())
+    states = torch.randn(*batch.ids.shape, 32)
+    logits = head.body([states], batch, None).log_softmax(2)[0]
+    target = source.examples[0].target
+    said = sum(-logits[position, label] for position, label in zip(target.positions, target.labels, strict=True))
+    assert target.positions[1] > 2 and head.loss([states], batch, None).item() == pytest.approx(said.item(), rel=1e-5)
+    assert head.answers([states], batch) == [logits.argmax(1).tolist()]
+
+
+@pytest.mark.parametrize("length", [128, 16])
+def test_no_word_of_conll_2000_is_lost(shared: Path, length: int) -> None:
+    file = shared / "data" / "conll2000" / "test.txt"
+    task, _ = load("chunks", {"train": file, "dev": file}, "", "")
+    vocabulary = shared / "data" / "vocab" / "bert-base-uncased-vocab.txt"
+    examples = task.examples("dev", vocabularies.load(vocabulary), length)
+    assert sum(len(example.target.words) for example in examples) == 47377
+    assert (len(examples) == 2012) == (length == 128)

@@ -1,0 +1,271 @@
+"""Linear probes: scikit-learn's optimum, the layer that knows, and nothing of dev in what is fitted."""
+
+import random
+import sys
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import expit, softmax
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
+
+from electra import tokenization as word_pieces
+from electra.errors import UserError
+from electra.interchange.encoders import Inputs, Ours
+from electra.model.config import ClassicConfig, ModernConfig
+from electra.model.embeddings import build_embeddings
+from electra.model.encoder import EncoderConfig, Tower
+from electra.tasks.datasets.samples import Kind, Sample, Task
+from electra.tasks.frozen import linear
+from electra.tasks.frozen.linear import WAYS, fit, fitted
+from electra.tasks.frozen.probes import Probe, batches, features, held_out, probe
+from electra.tasks.metrics import METRICS
+
+CLASSIC = ClassicConfig(
+    vocab_size=200, hidden_size=32, layers=2, heads=2, intermediate_size=64, embedding_size=16, max_positions=32
+)
+MODERN = ModernConfig(vocab_size=200, hidden_size=32, layers=2, heads=2, intermediate_size=48, max_positions=32)
+LENGTH = 16
+CPU = torch.device("cpu")
+
+
+def texts(count: int, seed: int) -> list[str]:
+    draw = random.Random(seed)
+    return [" ".join(draw.choices([f"w{n}" for n in range(30)], k=draw.randint(3, 9))) for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> word_pieces.Tokenizer:
+    return word_pieces.train(texts(400, 0), 200)
+
+
+def reader(config: EncoderConfig) -> Ours:
+    torch.manual_seed(0)
+    return Ours(Tower.detection(config, build_embeddings(config)))
+
+
+def odd(tokenizer: word_pieces.Tokenizer, text: str) -> int:
+    """1 where the sum of a text's ids is odd, which no sum of one vector for each token tells."""
+    return sum(tokenizer.encode([text])[0]) % 2
+
+
+def of_parity(tokenizer: word_pieces.Tokenizer, **counts: int) -> Task:
+    splits = {
+        split: [Sample(text, label=odd(tokenizer, text)) for text in texts(count, seed)]
+        for seed, (split, count) in enumerate(counts.items(), 1)
+    }
+    return Task("parity", "class", ("even", "odd"), ("accuracy",), splits)
+
+
+class Planted(nn.Module):
+    """Random embeddings in four layers, the third of which has the parity of a text's ids besides."""
+
+    def __init__(self, special: tuple[int, ...]):
+        super().__init__()
+        self.table = nn.Embedding(200, 12)
+        self.sizes, self.longest, self.family, self.special = [12] * 4, 512, "classic", torch.tensor(special)
+
+    def read(self, inputs: Inputs, keys: Any) -> list[Tensor]:
+        assert keys is None and torch.is_inference_mode_enabled()
+        ids = inputs.ids
+        states = [self.table(ids) * (layer + 1) for layer in range(4)]
+        parity = (ids * ~torch.isin(ids, self.special)).sum(1, keepdim=True) % 2
+        states[2] = torch.cat([states[2][:, :, 1:], 0.01 * parity[:, :, None].expand(-1, ids.shape[1], 1)], dim=2)
+        return states
+
+    def of_head(self, name: str) -> bool:
+        return False
+
+
+def planted(tokenizer: word_pieces.Tokenizer) -> Planted:
+    torch.manual_seed(0)
+    return Planted(tuple(tokenizer.ids.values()))
+
+
+def test_the_layer_that_knows_is_found(tokenizer: word_pieces.Tokenizer) -> None:
+    found = probe(planted(tokenizer), tokenizer, of_parity(tokenizer, train=300, dev=200), LENGTH, CPU)
+    assert found["best_layer"] == 2 and found["best"] == found["layer 2"] == 1.0
+    assert all(found[f"layer {layer}"] < 0.65 for layer in (0, 1, 3)) and found["all layers"] > 0.95
+    assert 0.4 < found["majority"] < 0.65
+
+
+def test_figures_are_those_of_the_probe_and_repeat_themselves(tokenizer: word_pieces.Tokenizer) -> None:
+    task, tower = of_parity(tokenizer, train=120, dev=80), reader(CLASSIC)
+    found, made = probe(tower, tokenizer, task, LENGTH, CPU), Probe(task, tokenizer, LENGTH)
+    assert made.figures(tower, CPU) == made.figures(tower, CPU) == {
+        "probe/best": found["best"],
+        "probe/best_layer": found["best_layer"],
+        "probe/last": found["layer 2"],
+        "probe/majority": found["majority"],
+    }  # fmt: skip
+    turned = replace(task, splits={split: list(samples)[::-1] for split, samples in task.splits.items()})
+    assert probe(tower, tokenizer, turned, LENGTH, CPU) == found
+
+
+@pytest.mark.parametrize("config", [CLASSIC, MODERN], ids=["classic", "modern"])
+def test_features_are_the_means_of_each_text_read_alone(
+    tokenizer: word_pieces.Tokenizer, config: EncoderConfig
+) -> None:
+    tower = reader(config)
+    asked: list[tuple[str, str | None]] = [(text, None) for text in texts(90, 1)] + [("w1 w2", "w3")]
+    found = features(tower, batches(asked, tokenizer, LENGTH), CPU)
+    assert [layer.shape for layer in found] == [(91, size) for size in tower.sizes]
+    for number in (0, 50, 90):
+        (alone,) = batches([asked[number]], tokenizer, LENGTH)
+        with torch.no_grad():
+            read = tower.read(alone.inputs, None)
+        length = int(alone.documents.sum())
+        for layer, states in zip(found, read, strict=True):
+            np.testing.assert_allclose(layer[number], states[0, :length].mean(0).numpy(), rtol=1e-4, atol=1e-6)
+
+
+def random_data(outputs: int, noise: float) -> tuple[np.ndarray, np.ndarray]:
+    """900 samples of features, on scales from 0.01 to 100 and not around 0, and of noisy linear scores."""
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(900, 20))
+    scores = x @ draw.normal(size=(20, outputs)) + noise * draw.normal(size=(900, outputs))
+    return (x * np.logspace(-2, 2, 20) + draw.normal(size=20)).astype(np.float32), scores
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.01])
+def test_a_fit_is_scikit_learns(strength: float) -> None:
+    x, scores = random_data(3, 2.0)
+    scaled = StandardScaler().fit_transform(x.astype(np.float64))
+    inverse = 1 / (strength * len(x))
+
+    ours = fit(x, np.eye(3)[scores.argmax(1)], WAYS["class"], strength)(x)
+    theirs = LogisticRegression(C=inverse, tol=1e-9, max_iter=5000).fit(scaled, scores.argmax(1))
+    np.testing.assert_allclose(softmax(ours, axis=1), theirs.predict_proba(scaled), atol=1e-5)
+
+    ours = fit(x, scores, WAYS["score"], strength)(x)
+    ridge = Ridge(alpha=strength * len(x)).fit(scaled, scores)
+    np.testing.assert_allclose(ours, ridge.predict(scaled), atol=1e-5)
+
+    ours = fit(x, (scores > 0.5).astype(float), WAYS["labels"], strength)(x)
+    for label in range(3):
+        each = LogisticRegression(C=inverse, tol=1e-9, max_iter=5000).fit(scaled, scores[:, label] > 0.5)
+        np.testing.assert_allclose(expit(ours[:, label]), each.predict_proba(scaled)[:, 1], atol=1e-5)
+
+
+@pytest.mark.parametrize("noise", [0.0, 3.0])
+def test_the_whole_fit_does_as_well_as_scikit_learn(noise: float) -> None:
+    x, scores = random_data(4, noise)
+    gold, train = scores.argmax(1), 600
+    held = np.arange(train) % 5 == 0
+    found = fitted(x[:train], np.eye(4)[gold[:train]], held, WAYS["class"])(x[train:]).argmax(1)
+    scaler = StandardScaler().fit(x[:train])
+    theirs = LogisticRegression(max_iter=5000).fit(scaler.transform(x[:train]), gold[:train])
+    ours = (found == gold[train:]).mean()
+    assert ours >= theirs.score(scaler.transform(x[train:]), gold[train:]) - 0.02
+
+
+def test_dev_judges_and_does_nothing_else(tokenizer: word_pieces.Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = of_parity(tokenizer, train=120, dev=80)
+    other = [replace(sample, label=1 - sample.label) for sample in task.splits["dev"]]
+    fits: list[tuple[float, bytes]] = []
+
+    def noted(x: np.ndarray, y: np.ndarray, way: linear.Way, strength: float) -> linear.Linear:
+        found = fit(x, y, way, strength)
+        fits.append((strength, found.weights.tobytes()))
+        return found
+
+    monkeypatch.setattr(linear, "fit", noted)
+    one = probe(planted(tokenizer), tokenizer, task, LENGTH, CPU)
+    first, fits = fits, []
+    two = probe(planted(tokenizer), tokenizer, replace(task, splits=task.splits | {"dev": other}), LENGTH, CPU)
+    assert first == fits and len(fits) == 5 * (len(linear.STRENGTHS) + 1), "four layers, and all of them"
+    assert two["layer 2"] == 0.0 and all(two[name] == pytest.approx(1 - one[name]) for name in one if "layer " in name)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.sampled_from([f"text {n}" for n in range(40)]), min_size=1, max_size=100))
+def test_equal_texts_are_on_one_side(drawn: list[str]) -> None:
+    out = held_out([Sample(text) for text in drawn], "tag")
+    sides = [{text for text, held in zip(drawn, out, strict=True) if held is np.bool_(side)} for side in (True, False)]
+    assert not sides[0] & sides[1] and len(sides[0]) == len(set(drawn)) // 5
+    assert (held_out([Sample(text) for text in drawn[::-1]], "tag") == out[::-1]).all()
+
+
+def test_without_dev_a_fifth_of_train_judges(tokenizer: word_pieces.Tokenizer) -> None:
+    task = of_parity(tokenizer, train=500)
+    assert len(set(task.splits["train"])) == 500
+    made = Probe(task, tokenizer, LENGTH)
+    assert len(made.gold) == 100 and len(made.targets) == 400 and made.held.sum() == 80
+    assert probe(planted(tokenizer), tokenizer, task, LENGTH, CPU)["best"] == 1.0
+    unlabelled = replace(task, splits=task.splits | {"dev": [Sample("w1")]})
+    assert len(Probe(unlabelled, tokenizer, LENGTH).gold) == 100
+
+
+def test_most_bounds_both_splits(tokenizer: word_pieces.Tokenizer) -> None:
+    task = of_parity(tokenizer, train=200, dev=100)
+    small, other = (Probe(task, tokenizer, LENGTH, most=50, seed=seed) for seed in (0, 1))
+    assert len(small.targets) == len(small.gold) == 50
+    assert small.figures(planted(tokenizer), CPU)["probe/best_layer"] == 2
+    assert not torch.equal(small.train[0].ids, other.train[0].ids)
+
+
+def test_too_few_texts_are_told(tokenizer: word_pieces.Tokenizer) -> None:
+    task = of_parity(tokenizer, train=5, dev=5)
+    with pytest.raises(UserError, match="parity: 5 different texts to fit a probe to; at least 10 are needed"):
+        Probe(replace(task, splits=task.splits | {"train": list(task.splits["train"]) * 9}), tokenizer, LENGTH)
+
+
+def test_training_goes_on_as_if_nobody_had_looked(
+    tokenizer: word_pieces.Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever mode a probe is called in, and on a node without scikit-learn and scipy."""
+    for absent in ("sklearn", "sklearn.metrics", "scipy", "scipy.stats"):
+        monkeypatch.setitem(sys.modules, absent, None)
+    tower, made = reader(CLASSIC), Probe(of_parity(tokenizer, train=60, dev=40), tokenizer, LENGTH)
+    before, state = {name: value.clone() for name, value in tower.state_dict().items()}, torch.get_rng_state()
+    said = made.figures(tower, CPU)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            assert made.figures(tower, CPU) == said
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(value, before[name]) for name, value in tower.state_dict().items())
+    batch = made.train[0]
+    tower.read(batch.inputs, None)[-1].sum().backward()
+    assert all(value.grad is not None for value in tower.parameters())
+
+
+def test_a_diverged_encoder_tells_nothing(tokenizer: word_pieces.Tokenizer) -> None:
+    dead = reader(CLASSIC)
+    nn.init.constant_(dead.encoder.layers[0].up.weight, float("nan"))
+    found = probe(dead, tokenizer, of_parity(tokenizer, train=120, dev=80), LENGTH, CPU)
+    assert found["layer 1"] == found["layer 2"] == found["majority"]
+
+
+@pytest.mark.parametrize("kind", ["score", "labels"])
+def test_scores_and_labels_are_read(tokenizer: word_pieces.Tokenizer, kind: Kind) -> None:
+    """A text's score is the mean of its words' numbers; its labels are whether two of the words are there."""
+
+    def samples(count: int, seed: int) -> list[Sample]:
+        words = [[int(word[1:]) for word in text.split()] for text in texts(count, seed)]
+        labels = [1000 + np.mean(each) if kind == "score" else (1.0 * (1 in each), 1.0 * (2 in each)) for each in words]
+        return [Sample(text, label=label) for text, label in zip(texts(count, seed), labels, strict=True)]
+
+    labels, metric = ((), "spearman") if kind == "score" else (("one", "two"), "micro-f1")
+    task = Task("counts", kind, labels, (metric,), {"train": samples(500, 1), "dev": samples(200, 2)})
+    found = probe(reader(MODERN), tokenizer, task, LENGTH, CPU)
+    assert WAYS[kind].metric == metric and found["best"] > 0.8
+    assert found["majority"] == 0.0 if kind == "score" else 0.2 < found["majority"] < 0.5
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(*[st.integers(-2, 2)] * 6), min_size=2, max_size=30))
+def test_figures_are_those_of_the_metrics(rows: list[tuple[int, ...]]) -> None:
+    values = np.array(rows, dtype=np.float64)
+    gold, found = values[:, :3], values[:, 3:]
+    assert linear.spearman(gold, found) == pytest.approx(METRICS["spearman"](gold[:, 0], found[:, 0]), abs=1e-12)
+    several = partial(METRICS["micro-f1"], (gold > 0).astype(int), (found > 0).astype(int))
+    assert linear.micro_f1((gold > 0).astype(float), found) == pytest.approx(several(), abs=1e-12)
+    classes = np.eye(3)[gold.argmax(1)]
+    assert linear.accuracy(classes, found) == METRICS["accuracy"](gold.argmax(1), found.argmax(1))
