@@ -18,8 +18,8 @@ import torch
 
 from electra import config as configs
 from electra import recipes
-from electra.engine.telemetry import environment, read_metrics
-from electra.report.tables import table
+from electra.engine.telemetry import describe_environment, read_metrics
+from electra.report.tables import format_table
 from electra.workflows.pretrain import PretrainConfig, pretrain
 
 LOSSES = ("generator/loss", "discriminator/loss")
@@ -45,16 +45,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = [[loss, *(apart[name][loss][key] for name in apart for key in ("early", "all", "last"))] for loss in LOSSES]
     heads = [f"{name}, {key}" for name in apart for key in (f"steps 1–{EARLY}", "all steps", "last fifth")]
     print("mean of |difference| between a run and the uncompiled one, in nats; last fifth: of the means\n")
-    print(table(("", *heads), rows))
+    print(format_table(("", *heads), rows))
     if options.json:
         about = f"{options.steps} steps of preset {options.preset}, {options.rows} rows × 128, losses every step"
-        report = {"about": about, "torch": torch.__version__, "environment": environment(), "apart": apart}
+        report = {"about": about, "torch": torch.__version__, "environment": describe_environment(), "apart": apart}
         Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
 
 
 def losses(options: argparse.Namespace, out: Path, compile: str, seed: int) -> dict[str, list[float]]:
     """The losses of a run, step by step."""
-    recipe = configs.load(PretrainConfig(), recipes.path(options.preset))
+    recipe = configs.load_config(PretrainConfig(), recipes.find_preset(options.preset))
     phase = replace(recipe.phases[0], steps=options.steps, rows=options.rows, length=128)
     engine = replace(recipe.engine, compile=compile, log_every=1, evaluate_every=0, save_every=0, precision="float32")
     schedule = replace(recipe.schedule, warmup=options.steps // 10)

@@ -23,8 +23,8 @@ from electra.dataset.batches import Place, Rows
 from electra.dataset.layout import Layout, Packed, Paper
 from electra.dataset.shards import Shards
 from electra.engine.parallel import keep_memory
-from electra.engine.telemetry import environment
-from electra.report.tables import table
+from electra.engine.telemetry import describe_environment
+from electra.report.tables import format_table
 
 WARM_UP = 4  # batches that are not counted
 
@@ -54,13 +54,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         [f"{each['layout']}, {each['length']}", each["processes"], *(round(each[key]) for key in numbers)]
         for each in figures
     ]
-    print(table(("layout, length", "processes", "tokens/s", "slowest", "fastest"), rows))
+    print(format_table(("layout, length", "processes", "tokens/s", "slowest", "fastest"), rows))
     if options.json:
         about = (
             f"medians of {options.runs} runs of {options.seconds:g} s, batches of {options.tokens} tokens, "
             f"{Shards.open(Path(options.data), 'train').tokens} tokens of text"
         )
-        report = {"about": about, "environment": environment(), "figures": figures}
+        report = {"about": about, "environment": describe_environment(), "figures": figures}
         Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
 
 

@@ -22,18 +22,18 @@ import torch
 import transformers
 
 from electra import tokenization as vocabularies
-from electra.engine.optim import Linear
+from electra.engine.optim import LinearDecay
 from electra.engine.parallel import Parallel
-from electra.engine.train import Stage, train
+from electra.engine.train import Stage, train_stages
 from electra.interchange import huggingface
-from electra.interchange.encoders import load, quiet
+from electra.interchange.encoders import load_encoder, quiet_transformers
 from electra.model.config import ClassicConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
 from electra.tasks.datasets import glue
-from electra.tasks.finetuning.examples import Labelled
-from electra.tasks.finetuning.problem import FineTuned, FineTuning, parameters_of
-from electra.tasks.finetuning.run import ENGINE
+from electra.tasks.finetuning.examples import ExampleSource
+from electra.tasks.finetuning.problem import FineTuned, FineTuning, apply_layer_decay
+from electra.tasks.finetuning.run import TUNING_ENGINE
 from electra.tasks.finetuning.sequences import Sequences
 
 LENGTH = 128
@@ -43,14 +43,14 @@ DEFAULT = 8  # Trainer's rows a step
 def main(arguments: Sequence[str] | None = None) -> None:
     """See above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", default="mrpc", choices=list(glue.TASKS))
+    parser.add_argument("--task", default="mrpc", choices=list(glue.GLUE_TASKS))
     parser.add_argument("--data", required=True, help="folder of the task's TSV files")
     parser.add_argument("--vocabulary", required=True, help="a vocab.txt, or a tokenizer's folder")
     parser.add_argument("--samples", type=int, default=1024)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--json", default="", help="write the figures to this file")
     options = parser.parse_args(arguments)
-    task, _ = glue.load(options.task, Path(options.data))
+    task, _ = glue.load_glue(options.task, Path(options.data))
     few = {**task.splits, "train": task.splits["train"][: options.samples]}
     problem = Sequences(replace(task, splits=few))
     with tempfile.TemporaryDirectory() as folder:
@@ -81,26 +81,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def small(folder: Path, vocabulary: Path) -> Path:
     """ELECTRA-Small with random weights, as a folder that both sides load."""
-    tokenizer = vocabularies.load(vocabulary)
+    tokenizer = vocabularies.load_tokenizer(vocabulary)
     tokenizer.save(folder / "tokenizer")
     torch.manual_seed(0)
     config = ClassicConfig(vocab_size=tokenizer.size)
-    huggingface.save(folder / "model", Tower.detection(config, build_embeddings(config)), folder / "tokenizer", None)
+    huggingface.save_tower(
+        folder / "model", Tower.detection(config, build_embeddings(config)), folder / "tokenizer", None
+    )
     return folder / "model"
 
 
 def ours(model: Path, problem: Sequences) -> float:
     """Examples a second of one epoch."""
-    reader, tokenizer = load(model)
+    reader, tokenizer = load_encoder(model)
     tuning = FineTuning()
     net = FineTuned(reader, problem.head(reader, tuning), 0)
     examples = problem.examples("train", tokenizer, LENGTH)
-    source = Labelled(examples, problem.targets, tokenizer.ids["pad"], tuning.rows, 0)
+    source = ExampleSource(examples, problem.targets, tokenizer.ids["pad"], tuning.rows, 0)
     steps = len(examples) // tuning.rows
     began = time.monotonic()
-    train(
-        net, [Stage(source, steps, tuning.rows, 0, 0)], parameters_of(net, tuning), tuning.optimizer,
-        Linear(warmup=steps // 10), ENGINE, Parallel.alone(),
+    train_stages(
+        net, [Stage(source, steps, tuning.rows, 0, 0)], apply_layer_decay(net, tuning), tuning.optimizer,
+        LinearDecay(warmup=steps // 10), TUNING_ENGINE, Parallel.alone(),
     )  # fmt: skip
     return steps * tuning.rows / (time.monotonic() - began)
 
@@ -108,9 +110,9 @@ def ours(model: Path, problem: Sequences) -> float:
 def theirs(model: Path, problem: Sequences, rows: int, folder: str) -> float:
     """Examples a second of one epoch of ``Trainer``."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(model, trust_remote_code=False)
-    examples = problem.examples("train", load(model)[1], LENGTH)
+    examples = problem.examples("train", load_encoder(model)[1], LENGTH)
     data = [{"input_ids": e.ids, "token_type_ids": e.segments, "labels": e.target} for e in examples]
-    with quiet():
+    with quiet_transformers():
         net = transformers.AutoModelForSequenceClassification.from_pretrained(
             model, num_labels=len(problem.labels), trust_remote_code=False
         )

@@ -19,22 +19,22 @@ from gpu_items import READABLE, WAYS, Item, Options, Way, device
 from torch import Tensor
 
 from electra.dataset.batches import Batch
-from electra.engine.optim import AdamW, Linear, Muon, parameters_of
-from electra.engine.parallel import Parallel, flushing
-from electra.engine.telemetry import Silent, environment
-from electra.engine.train import Engine, Loop, Source, Stage, State, repeat, train
-from electra.interchange.encoders import Ours
+from electra.engine.optim import AdamW, LinearDecay, Muon, collect_parameters
+from electra.engine.parallel import Parallel, flush_denormals
+from electra.engine.telemetry import SilentRecorder, describe_environment
+from electra.engine.train import Engine, Loop, RowSource, Stage, State, make_deterministic, train_stages
+from electra.interchange.encoders import TowerReader
 from electra.kernels.attention.operation import attention
-from electra.kernels.attention.twin import visible
-from electra.kernels.random import drop, fold, streams, uniform
-from electra.kernels.vocabulary.twin import Draw, Logits, Written, sample
-from electra.model.twins import fuse
-from electra.objectives.build import KINDS, Corpus, Objective
+from electra.kernels.attention.twin import visibility_mask
+from electra.kernels.random import derive_streams, drop, fold, uniform
+from electra.kernels.vocabulary.twin import LogitsProduct, Sampling, WrittenLogits, sample_tokens
+from electra.model.twins import set_kernels
+from electra.objectives.build import OBJECTIVE_KINDS, CorpusFacts, Objective
 from electra.recipes import apply_preset
 from electra.tasks.datasets.samples import Task
-from electra.tasks.finetuning.examples import Example, Labelled
+from electra.tasks.finetuning.examples import Example, ExampleSource
 from electra.tasks.finetuning.problem import FineTuned, FineTuning
-from electra.tasks.finetuning.problem import parameters_of as finetuned_parameters
+from electra.tasks.finetuning.problem import apply_layer_decay as finetuned_parameters
 from electra.tasks.finetuning.sequences import Sequences
 from electra.workflows.bench.bench import BenchConfig
 from electra.workflows.bench.steps import MASK, RandomRows
@@ -48,7 +48,7 @@ VOCABULARY = 2000
 
 def items(options: Options) -> Iterator[Item]:
     """The items by name, the most telling first."""
-    yield Item("environment", environment, limit=60)
+    yield Item("environment", describe_environment, limit=60)
     yield Item("kernels: random numbers are the CPU's", random_numbers)
     for number in FURTHEST:
         yield Item(f"kernels: attention, {number}", partial(attention_kernels, number), limit=300)
@@ -127,14 +127,14 @@ def attention_apart(number: str, length: int, dim: int, window: Any, direction: 
     rows, heads, there, dtype = 3, 4, device(), getattr(torch, number)
     given = [torch.randn(rows, heads, length, dim, device=there, dtype=dtype) for _ in range(3)]
     documents, slope = packed(rows, length)[0].to(there), torch.randn(rows, heads, length, dim, device=there)
-    stream = streams(torch.arange(rows, dtype=torch.int32), torch.ones(1, dtype=torch.int32))[0].to(there)
+    stream = derive_streams(torch.arange(rows, dtype=torch.int32), torch.ones(1, dtype=torch.int32))[0].to(there)
     results = []
     for kernels, kind in (("cuda", dtype), ("", torch.float64)):
         q, k, v = (each.detach().clone().to(kind).requires_grad_() for each in given)
         if kernels:
             out = attention(q, k, v, documents, window, stream if drops else None, drops, direction, kernels)
         else:
-            seen = visible(documents, window, direction)
+            seen = visibility_mask(documents, window, direction)
             out = exact_attention(q, k, v, seen, stream if drops else None, drops)
         out.backward(slope.to(out.dtype))
         results.append((out.detach(), q.grad, k.grad, v.grad))
@@ -153,7 +153,7 @@ def exact_attention(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, stream: Tenso
 
 def vocabulary_kernels(number: str) -> dict[str, Any]:
     """Losses, gradients and samples of the fused head against float64 and the twin."""
-    from electra.kernels.vocabulary.triton import Product
+    from electra.kernels.vocabulary.triton import FusedLogits
 
     figures: dict[str, float] = {}
     for picked, dim, vocabulary in ((67, 40, 129), (1000, 128, 8192), (2432, 128, 30522), (500, 768, 30522)):
@@ -166,7 +166,7 @@ def vocabulary_kernels(number: str) -> dict[str, Any]:
         weights = torch.rand(picked, device=device())
         ours = [each.clone().requires_grad_() for each in (states, table, bias)]
         theirs = [each.double().requires_grad_() for each in (states, table, bias)]
-        score = Product(*ours).score(targets, Draw(keys))
+        score = FusedLogits(*ours).score(targets, Sampling(keys))
         logits = theirs[0] @ theirs[1].mT + theirs[2]
         losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
         (score.losses * weights).sum().backward()
@@ -176,14 +176,14 @@ def vocabulary_kernels(number: str) -> dict[str, Any]:
         for what, one, other in zip(("states", "table", "bias"), ours, theirs, strict=True):
             figures[f"{name}: {what}"] = distance(one.grad, other.grad)
         plain = [each.clone().requires_grad_() for each in (states, table, bias)]
-        written = Written(Logits.apply(*plain[:2]) + plain[2]).score(targets)
+        written = WrittenLogits(LogitsProduct.apply(*plain[:2]) + plain[2]).score(targets)
         (written.losses * weights).sum().backward()
         figures[f"{name}: the twin's losses"] = distance(written.losses.detach(), losses.detach())
         for what, one, other in zip(("states", "table", "bias"), plain, theirs, strict=True):
             figures[f"{name}: the twin's {what}"] = distance(one.grad, other.grad)
-        twin = sample(logits.detach().float(), keys)
+        twin = sample_tokens(logits.detach().float(), keys)
         figures[f"{name}: samples that differ"] = float((score.samples != twin).double().mean())
-        likeliest = Written(logits.detach().float()).score(targets).likeliest
+        likeliest = WrittenLogits(logits.detach().float()).score(targets).likeliest
         figures[f"{name}: likeliest that differ"] = float((score.likeliest != likeliest).double().mean())
     require(max(figures.values()) < FURTHEST[number], figures)
     return figures
@@ -260,13 +260,13 @@ def against_the_cpu(preset: str) -> dict[str, Any]:
 
 
 def tiny_loop(
-    recipe: PretrainConfig, source: Source, rows: int, place: torch.device, kernels: Any = "", **how: Any
+    recipe: PretrainConfig, source: RowSource, rows: int, place: torch.device, kernels: Any = "", **how: Any
 ) -> Loop:
     """A loop over made-up rows, uncompiled unless ``how``, settings of the engine, says so."""
     (stage,) = stages_of(recipe, source, rows, place, 1000)
     engine = replace(recipe.engine, **({"compile": "never", "precision": "float32"} | how))
-    loop = Loop([stage], recipe.optimizer, recipe.schedule, engine, Parallel(0, 1, place), None, Silent())
-    fuse(loop.module, kernels)
+    loop = Loop([stage], recipe.optimizer, recipe.schedule, engine, Parallel(0, 1, place), None, SilentRecorder())
+    set_kernels(loop.module, kernels)
     return loop
 
 
@@ -275,9 +275,9 @@ def stages_of(recipe: PretrainConfig, source: Any, rows: int, place: torch.devic
     torch.manual_seed(1)
     frequencies = lambda: torch.arange(1.0, recipe.encoder.vocab_size + 1).reciprocal()  # noqa: E731
     begins = lambda: torch.arange(recipe.encoder.vocab_size) % 3 > 0  # noqa: E731
-    corpus = Corpus(MASK, begins, frequencies)
+    corpus = CorpusFacts(MASK, begins, frequencies)
     module = recipe.objective.build(recipe.encoder, corpus, recipe.seed).to(place)
-    parameters = parameters_of(module, module.towers(), module.rates, module.apart)
+    parameters = collect_parameters(module, module.towers(), module.rates, module.apart)
     return [Stage(module, parameters, source, steps, rows, rows * source.length, rows * module.flops(source.length))]
 
 
@@ -286,7 +286,7 @@ def every_objective(preset: str, length: int) -> dict[str, Any]:
     recipe = apply_preset(PretrainConfig(), preset)
     encoder = replace(recipe.encoder, vocab_size=VOCABULARY, max_positions=max(length, recipe.encoder.max_positions))
     figures, wrong = {}, {}
-    for kind, objective in KINDS.items():
+    for kind, objective in OBJECTIVE_KINDS.items():
         each: Objective = replace(
             objective(), **({"generator_width": 1.0} if shared_modern(encoder, objective()) else {})
         )
@@ -325,9 +325,11 @@ def resume(preset: str, optimizer: Any) -> dict[str, Any]:
 
 def train_until(stop: int, stages: list[Stage], recipe: PretrainConfig, engine: Engine, folder: Path) -> None:
     """Train in a fresh loop, from the last checkpoint if there is one, and save at step ``stop``."""
-    loop = Loop(stages, recipe.optimizer, Linear(warmup=5), engine, Parallel(0, 1, device()), folder, Silent())
-    repeat(engine.deterministic, device())
-    with flushing():
+    loop = Loop(
+        stages, recipe.optimizer, LinearDecay(warmup=5), engine, Parallel(0, 1, device()), folder, SilentRecorder()
+    )
+    make_deterministic(engine.deterministic, device())
+    with flush_denormals():
         while loop.state.step < stop:
             loop.step()
     loop.save()
@@ -364,13 +366,19 @@ def graph_of_finetuning() -> dict[str, Any]:
     examples = [Example([1, *ids, 2], [0] * (len(ids) + 2), len(ids) % 2) for ids in texts]
     for graphs in (True, False):
         torch.manual_seed(1)
-        reader = Ours(recipe.objective.build(encoder, Corpus(MASK), 1).encoder)
+        reader = TowerReader(recipe.objective.build(encoder, CorpusFacts(MASK), 1).encoder)
         net = FineTuned(reader, problem.head(reader, FineTuning()), 1).to(device())
         stage = Stage(
-            net, finetuned_parameters(net, FineTuning()), Labelled(examples, problem.targets, 0, 16, 1), 32, 16, 1024, 0
+            net,
+            finetuned_parameters(net, FineTuning()),
+            ExampleSource(examples, problem.targets, 0, 16, 1),
+            32,
+            16,
+            1024,
+            0,
         )
         engine = Engine(compile="never", precision="float32", cuda_graphs=graphs)
-        loop = Loop([stage], AdamW(), Linear(warmup=2), engine, Parallel(0, 1, device()), None, Silent())
+        loop = Loop([stage], AdamW(), LinearDecay(warmup=2), engine, Parallel(0, 1, device()), None, SilentRecorder())
         for _ in range(32):
             loop.step()
         found.append({name: value.cpu() for name, value in loop.sums.items()})
@@ -385,7 +393,7 @@ def fitted() -> dict[str, Any]:
     stages = stages_of(recipe, RandomRows(recipe.encoder.vocab_size, 128), 64, device(), 1000)
     engine = Engine(compile="never", log_every=0, evaluate_every=0, save_every=0)
     began = time.monotonic()
-    state: State = train(stages, AdamW(), Linear(warmup=50), engine, Parallel(0, 1, device()), seconds=20)
+    state: State = train_stages(stages, AdamW(), LinearDecay(warmup=50), engine, Parallel(0, 1, device()), seconds=20)
     seconds = time.monotonic() - began
     require(abs(seconds - 20) < 4, seconds)
     return {"asked": 20.0, "seconds": seconds, "steps": state.steps}
@@ -421,7 +429,7 @@ def losses_of(recipe: PretrainConfig, parallel: Parallel) -> dict[str, Tensor]:
     """The summed statistics of ten steps over all processes."""
     (stage,) = stages_of(recipe, OwnRows(recipe.encoder.vocab_size, 128), 16, parallel.device, 100)
     engine = replace(recipe.engine, compile="never", precision="float32")
-    loop = Loop([stage], recipe.optimizer, Linear(warmup=5), engine, parallel, None, Silent())
+    loop = Loop([stage], recipe.optimizer, LinearDecay(warmup=5), engine, parallel, None, SilentRecorder())
     for _ in range(10):
         loop.step()
     return {name: value.cpu() for name, value in parallel.sum(loop.sums).items()}

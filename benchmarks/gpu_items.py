@@ -9,8 +9,8 @@ import torch
 
 from electra.engine.parallel import Parallel
 from electra.engine.train import Loop
-from electra.model.twins import fuse
-from electra.workflows.bench.bench import BenchConfig, checked, our_loop
+from electra.model.twins import set_kernels
+from electra.workflows.bench.bench import BenchConfig, build_bench_loop, load_bench_recipe
 from electra.workflows.pretrain import PretrainConfig
 
 
@@ -56,10 +56,10 @@ class Way:
     ) -> Loop:
         """A loop that computes so, before its first step; ``change`` is made to the preset."""
         config = replace(config, compile="auto" if self.compiled else "never")
-        recipe = change(checked(config))
+        recipe = change(load_bench_recipe(config))
         engine = replace(recipe.engine, cuda_graphs=self.graphs, activation_checkpointing=self.recompute)
-        loop = our_loop(config, replace(recipe, engine=engine))
-        fuse(loop.module, "cuda" if self.kernels else "")
+        loop = build_bench_loop(config, replace(recipe, engine=engine))
+        set_kernels(loop.module, "cuda" if self.kernels else "")
         return loop
 
 

@@ -11,13 +11,19 @@ from gpu_items import Item, Options, Way, device
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from electra.engine.passes import WARM_UP
+from electra.engine.passes import WARM_UP_PASSES
 from electra.engine.train import Loop
 from electra.model.config import ClassicConfig
 from electra.recipes import apply_preset
-from electra.workflows.bench.bench import BenchConfig, checked
-from electra.workflows.bench.machine import copy_bandwidth, fresh_peak, matmul_peak, peak_memory, timed
-from electra.workflows.bench.steps import Theirs
+from electra.workflows.bench.bench import BenchConfig, load_bench_recipe
+from electra.workflows.bench.machine import (
+    measure_copy_bandwidth,
+    measure_matmul_peak,
+    peak_memory,
+    reset_peak_memory,
+    time_call,
+)
+from electra.workflows.bench.steps import TransformersStep
 from electra.workflows.pretrain import PretrainConfig
 
 SIZES = [  # preset, rows, length
@@ -52,19 +58,19 @@ def items(options: Options) -> Iterator[Item]:
 def machine() -> dict[str, Any]:
     """What the GPU can do: a large product of matrices, a large copy."""
     return {
-        "gpu": torch.cuda.get_device_name(), "matmul_flops_per_second": matmul_peak("bfloat16", device()),
-        "copy_bytes_per_second": copy_bandwidth(device()),
+        "gpu": torch.cuda.get_device_name(), "matmul_flops_per_second": measure_matmul_peak("bfloat16", device()),
+        "copy_bytes_per_second": measure_copy_bandwidth(device()),
     }  # fmt: skip
 
 
 def speed(way: Way, preset: str, rows: int, length: int, steps: int) -> dict[str, Any]:
     """Of our step in bfloat16, and what it consists of."""
     loop = way.loop(BenchConfig(preset, rows, length, precision="bfloat16"))
-    first = timed(loop.step)
-    for _ in range(2 + WARM_UP):
+    first = time_call(loop.step)
+    for _ in range(2 + WARM_UP_PASSES):
         loop.step()
-    fresh_peak()
-    laps = [timed(loop.step) for _ in range(steps)]
+    reset_peak_memory()
+    laps = [time_call(loop.step) for _ in range(steps)]
     memory = peak_memory()
     return figures(laps, rows * length, loop.stages[0].flops) | {
         "peak_memory": memory, "first_step_seconds": first, "free_running_seconds": free_running(loop, steps),
@@ -78,7 +84,7 @@ def free_running(loop: Loop, steps: int) -> float:
         for _ in range(steps):
             loop.step()
 
-    return timed(run) / steps
+    return time_call(run) / steps
 
 
 def profiled(loop: Loop) -> dict[str, Any]:
@@ -108,11 +114,13 @@ def theirs(compiled: bool, preset: str, rows: int, length: int, steps: int) -> d
     """Of the step with transformers' classes, in bfloat16."""
     config = BenchConfig(preset, rows, length)
     loop = Way(kernels=False, graphs=False, compiled=False).loop(config)
-    step = partial(Theirs(loop.module, checked(config), loop.stages[0], device()).step, "bfloat16", compiled)
+    step = partial(
+        TransformersStep(loop.module, load_bench_recipe(config), loop.stages[0], device()).step, "bfloat16", compiled
+    )
     for _ in range(4):
         step()
-    fresh_peak()
-    laps = [timed(step) for _ in range(steps)]
+    reset_peak_memory()
+    laps = [time_call(step) for _ in range(steps)]
     return figures(laps, rows * length, loop.stages[0].flops) | {"peak_memory": peak_memory()}
 
 

@@ -16,17 +16,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from electra.engine.compiling import compiled
+from electra.engine.compiling import compile_if_possible
 from electra.engine.muon import COEFFICIENTS, ITERATIONS, orthogonalize
-from electra.engine.parallel import Parallel, flushing
-from electra.engine.telemetry import environment
+from electra.engine.parallel import Parallel, flush_denormals
+from electra.engine.telemetry import describe_environment
 from electra.kernels import Kernels, cpu
 from electra.kernels.attention.operation import KEPT_LENGTH, attention
-from electra.kernels.attention.twin import visible
+from electra.kernels.attention.twin import visibility_mask
 from electra.kernels.gelu.operation import gelu
-from electra.kernels.random import fold, streams
-from electra.model.blocks import join, split
-from electra.report.tables import table
+from electra.kernels.random import derive_streams, fold
+from electra.model.blocks import join_heads, split_heads
+from electra.report.tables import format_table
 
 CPU = torch.device("cpu")
 ATTENTION = {  # rows, heads, length, window, tokens a document has
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     Parallel.alone()
     found = []
-    with flushing():
+    with flush_denormals():
         for number in NUMBERS:
             for what, ways in items(number):
                 seconds = turns(ways, options.turns)
@@ -58,16 +58,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         [each["what"], *(f"{1000 * each[way]:.2f}" for way in ("twin", "ours")), f"{each['ratio']:.2f}"]
         for each in found
     ]
-    print(table(("forward and backward", "twin, ms", "ours, ms", "times"), rows))
+    print(format_table(("forward and backward", "twin, ms", "ours, ms", "times"), rows))
     if options.json:
-        report = {"command": "python benchmarks/kernels.py", "environment": environment(), "turns": options.turns}
+        report = {
+            "command": "python benchmarks/kernels.py",
+            "environment": describe_environment(),
+            "turns": options.turns,
+        }
         Path(options.json).write_text(json.dumps(report | {"found": found}, indent=1) + "\n", encoding="utf-8")
 
 
 def items(number: torch.dtype) -> Iterator[tuple[str, dict[str, Callable[[], Any]]]]:
     """What is timed, and the two ways to do it."""
     name = str(number).removeprefix("torch.")
-    if cpu.supports(number):
+    if cpu.supports_dtype(number):
         for what, asked in ATTENTION.items():
             yield f"attention, {name}, {what}", {way: attending(*asked, number, way) for way in ("", "cpu")}
         for what, shape in GELU.items():
@@ -89,17 +93,17 @@ def attending(
     x = torch.randn(rows, length, 3 * heads * HEAD).to(number).requires_grad_()
     bias = torch.randn(3 * heads * HEAD).requires_grad_()
     documents = (torch.arange(length) // tokens + 1).expand(rows, -1)
-    words = streams(fold(torch.arange(rows, dtype=torch.int32), 4), torch.tensor([9], dtype=torch.int32))[0]
+    words = derive_streams(fold(torch.arange(rows, dtype=torch.int32), 4), torch.tensor([9], dtype=torch.int32))[0]
     slopes = torch.randn(rows, length, heads * HEAD).to(number)
 
     def run(x: Tensor, bias: Tensor) -> Tensor:
-        q, k, v = split(x + bias.to(x.dtype), heads)
+        q, k, v = split_heads(x + bias.to(x.dtype), heads)
         if kernels or length <= KEPT_LENGTH:
-            return join(attention(q, k, v, documents, window, words, 0.1, "both", kernels))
-        seen = visible(documents, window)[:, None]
-        return join(F.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=0.1))
+            return join_heads(attention(q, k, v, documents, window, words, 0.1, "both", kernels))
+        seen = visibility_mask(documents, window)[:, None]
+        return join_heads(F.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=0.1))
 
-    made = compiled(run, "auto", CPU)
+    made = compile_if_possible(run, "auto", CPU)
     return lambda: torch.autograd.grad(made(x, bias), (x, bias), slopes)
 
 
@@ -107,7 +111,7 @@ def activating(shape: tuple[int, int], number: torch.dtype, kernels: Kernels) ->
     """GELU of a product and its biases, and its gradients."""
     x, slopes = torch.randn(shape).to(number).requires_grad_(), torch.randn(shape).to(number)
     bias = torch.randn(shape[1]).requires_grad_()
-    made = compiled(lambda x, bias: gelu(x, bias, kernels), "auto", CPU)
+    made = compile_if_possible(lambda x, bias: gelu(x, bias, kernels), "auto", CPU)
     return lambda: torch.autograd.grad(made(x, bias), (x, bias), slopes)
 
 

@@ -22,9 +22,9 @@ from electra.engine.parallel import Parallel
 from electra.model.config import ClassicConfig, generator_config
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
-from electra.report.tables import table as text_table
-from electra.tasks.frozen.minimal_pairs import HEADER, evaluate, read, table
-from electra.tasks.frozen.sentence_scores import Scorer, load, scorer
+from electra.report.tables import format_table as text_table
+from electra.tasks.frozen.minimal_pairs import HEADER, evaluate_pairs, read_pairs, tabulate_pairs
+from electra.tasks.frozen.sentence_scores import Scorer, choose_scorer, load_scorer
 
 GENERATOR_WIDTH = 0.25  # ELECTRA, table 6: Small
 
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("random weights need a --tokenizer")
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
     torch.set_num_threads(options.cores)
-    pairs, notes = read(Path(options.pairs))
+    pairs, notes = read_pairs(Path(options.pairs))
     print("\n".join([f"{len(pairs):,} pairs", *notes]))
     report = {
         "about": f"{len(pairs)} pairs in {options.model or 'ELECTRA-Small, random weights'}, float32",
@@ -60,23 +60,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def scorers(options: argparse.Namespace) -> Iterator[tuple[str, Scorer]]:
     """Each model and its score."""
     if options.model:
-        yield options.model, load(Path(options.model), Parallel.local_device(), options.within_word)
+        yield options.model, load_scorer(Path(options.model), Parallel.local_device(), options.within_word)
         return
     torch.manual_seed(0)
-    tokenizer, small = vocabularies.load(Path(options.tokenizer)), ClassicConfig()
-    yield "discriminator", scorer(Tower.detection(small, build_embeddings(small)), tokenizer)
+    tokenizer, small = vocabularies.load_tokenizer(Path(options.tokenizer)), ClassicConfig()
+    yield "discriminator", choose_scorer(Tower.detection(small, build_embeddings(small)), tokenizer)
     narrow = generator_config(small, GENERATOR_WIDTH, 1.0)
-    yield "generator", scorer(Tower.token(narrow, build_embeddings(narrow)), tokenizer, options.within_word)
+    yield "generator", choose_scorer(Tower.token(narrow, build_embeddings(narrow)), tokenizer, options.within_word)
 
 
 def timed(name: str, score: Scorer, options: argparse.Namespace, total: int) -> dict[str, object]:
     """The figures of one score, which are printed."""
-    result = evaluate(Path(options.pairs), score, options.limit)
+    result = evaluate_pairs(Path(options.pairs), score, options.limit)
     rate = result["pairs"] / result["seconds"]
     whole = result["seconds"] * total / result["pairs"]
     measured = "measured" if result["pairs"] == total else f"extrapolated from {result['pairs']:,}"
     if options.model:
-        print(text_table(HEADER, table(result)))
+        print(text_table(HEADER, tabulate_pairs(result)))
     print(f"{name}, {score.name}: {rate:.1f} pairs/s; all {total:,} in {whole:,.0f} s ({measured})")
     print(f"  {result['tokens']:,} tokens scored, {result['rows']:,} rows read", flush=True)
     return {

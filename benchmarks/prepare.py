@@ -23,9 +23,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from electra.corpus.documents import Format, Skipped
-from electra.corpus.readers import documents
-from electra.corpus.sources import sources
+from electra.corpus.documents import Skipped, TextFormat
+from electra.corpus.readers import read_documents
+from electra.corpus.sources import find_sources
 from electra.dataset.shards import Shards
 
 MAP = """
@@ -92,11 +92,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def one_file(patterns: Sequence[str], folder: Path) -> tuple[Path, float]:
     """All documents as one .jsonl, and its size in MB."""
     path = folder / "text.jsonl"
-    form = Format()
+    form = TextFormat()
     with path.open("w") as file:
-        for source in sources(patterns):
+        for source in find_sources(patterns):
             for span in source.spans:
-                for document in documents(span, form, Skipped()):
+                for document in read_documents(span, form, Skipped()):
                     file.write(json.dumps({"text": document.text}, ensure_ascii=False) + "\n")
     return path, path.stat().st_size / 1e6
 

@@ -21,7 +21,7 @@ from electra.errors import UserError
 from electra.interchange import encoders, huggingface
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
-from electra.report.tables import table
+from electra.report.tables import format_table
 from electra.workflows.evaluate import EvaluateConfig, evaluate
 from electra.workflows.finetune import FinetuneConfig, finetune
 
@@ -66,11 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def random_twin(model: Path, folder: Path) -> Path:
     """The same encoder, tokenizer and all, with fresh weights."""
     if not folder.exists():
-        source = encoders.find(model)
-        config = huggingface.load(source).config
+        source = encoders.find_encoder(model)
+        config = huggingface.load_tower(source).config
         torch.manual_seed(0)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        huggingface.save(folder, Tower.detection(config, build_embeddings(config)), source, None)
+        huggingface.save_tower(folder, Tower.detection(config, build_embeddings(config)), source, None)
     return folder
 
 
@@ -100,7 +100,7 @@ def shown(figures: dict[str, dict[str, list[float]]]) -> str:
         values = [each[name] for each in figures.values()]
         spreads = [statistics.stdev(v) if len(v) > 1 else 0.0 for v in values]
         rows.append([name, *(f"{statistics.mean(v):.3f} ± {s:.3f}" for v, s in zip(values, spreads, strict=True))])
-    return table(["", *figures], rows)
+    return format_table(["", *figures], rows)
 
 
 if __name__ == "__main__":

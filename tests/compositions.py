@@ -10,7 +10,7 @@ from torch import Tensor
 
 from electra.dataset.batches import Batch
 from electra.model.config import ClassicConfig, EncoderConfig, ModernConfig
-from electra.objectives.build import KINDS, Corpus, Generated, Objective
+from electra.objectives.build import OBJECTIVE_KINDS, CorpusFacts, Generated, Objective
 from electra.objectives.pretrainer import Pretrainer
 
 VOCABULARY, CLS, SEP, MASK, FIRST = 120, 2, 3, 4, 5
@@ -28,16 +28,16 @@ ENCODERS: dict[str, EncoderConfig] = {
 LONG = {
     name: replace(config, max_positions=1024, dropout=0.1, attention_dropout=0.1) for name, config in ENCODERS.items()
 }
-CORPUS = Corpus(
+CORPUS = CorpusFacts(
     MASK, lambda: torch.arange(VOCABULARY) < 90, lambda: torch.arange(1, VOCABULARY + 1) / VOCABULARY / 60.5
 )
-EVERY = [(kind, encoder) for kind in KINDS for encoder in ENCODERS]
+EVERY = [(kind, encoder) for kind in OBJECTIVE_KINDS for encoder in ENCODERS]
 NAMES = ["-".join(each) for each in EVERY]
 
 
 def objective(kind: str, encoder: str, **settings: Any) -> Objective:
     """An objective as it is by default; a modern generator that is narrow has tables of its own."""
-    found = replace(KINDS[kind](), **settings)
+    found = replace(OBJECTIVE_KINDS[kind](), **settings)
     narrow = isinstance(found, Generated) and found.generator_width < 1
     return replace(found, embeddings="own") if narrow and encoder == "modern" else found
 

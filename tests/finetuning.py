@@ -49,7 +49,7 @@ def write_csv(path: Path, rows: list[dict]) -> str:
 
 def exported(folder: Path, config: EncoderConfig, tokens: Path) -> Path:
     torch.manual_seed(0)
-    huggingface.save(folder, Tower.detection(config, build_embeddings(config)), tokens, None)
+    huggingface.save_tower(folder, Tower.detection(config, build_embeddings(config)), tokens, None)
     return folder
 
 

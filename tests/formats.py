@@ -12,7 +12,7 @@ import pyarrow
 from pyarrow import ipc, parquet
 
 from electra.corpus import readers
-from electra.corpus.documents import Document, Format, Skipped, Span
+from electra.corpus.documents import Document, Skipped, Span, TextFormat
 from electra.corpus.sources import Part
 
 
@@ -27,7 +27,7 @@ def read(path: Path | str, skipped: Skipped | None = None, **form: str) -> list[
     """The documents of a whole file."""
     size = Path(path).stat().st_size
     skipped = Skipped() if skipped is None else skipped
-    return list(readers.documents(Span(str(path), 0, size), Format(**form), skipped))
+    return list(readers.read_documents(Span(str(path), 0, size), TextFormat(**form), skipped))
 
 
 def texts(path: Path | str, skipped: Skipped | None = None, **form: str) -> list[str]:
@@ -35,13 +35,13 @@ def texts(path: Path | str, skipped: Skipped | None = None, **form: str) -> list
     return [document.text for document in read(path, skipped, **form)]
 
 
-def of_spans(spans: Sequence[Span], form: Format | None = None, skipped: Skipped | None = None) -> list[str]:
+def of_spans(spans: Sequence[Span], form: TextFormat | None = None, skipped: Skipped | None = None) -> list[str]:
     """The texts of some spans, in order."""
     skipped = Skipped() if skipped is None else skipped
-    return [document.text for span in spans for document in readers.documents(span, form or Format(), skipped)]
+    return [document.text for span in spans for document in readers.read_documents(span, form or TextFormat(), skipped)]
 
 
-def of_parts(work: Sequence[Part], form: Format | None = None, skipped: Skipped | None = None) -> list[str]:
+def of_parts(work: Sequence[Part], form: TextFormat | None = None, skipped: Skipped | None = None) -> list[str]:
     """The texts of all parts, in order."""
     return [text for part in work for text in of_spans(part.spans, form, skipped)]
 

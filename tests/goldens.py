@@ -26,9 +26,9 @@ from electra.corpus.prepare import PrepareConfig, prepare
 from electra.dataset.batches import Rows
 from electra.dataset.layout import Packed, Paper
 from electra.dataset.shards import Shards
-from electra.engine.optim import AdamW, Linear, parameters_of
+from electra.engine.optim import AdamW, LinearDecay, collect_parameters
 from electra.engine.parallel import Parallel
-from electra.engine.telemetry import Silent, read_metrics
+from electra.engine.telemetry import SilentRecorder, read_metrics
 from electra.engine.train import Engine, Loop, Stage
 from electra.model.config import ClassicConfig, ModernConfig
 from electra.workflows.bench.steps import RandomRows
@@ -63,11 +63,11 @@ def losses(kind: str, encoder: str) -> dict[str, list[float]]:
     torch.manual_seed(0)
     module = build(objective(kind, encoder), encoder)
     source = RandomRows(module.encoder.config.vocab_size, LENGTH)
-    parameters = parameters_of(module, module.towers(), module.rates, module.apart)
+    parameters = collect_parameters(module, module.towers(), module.rates, module.apart)
     stage = Stage(module, parameters, source, STEPS, ROWS, ROWS * LENGTH, 1)
     engine = Engine(compile="never", precision="float32")
     parallel = Parallel(0, 1, torch.device("cpu"))
-    loop = Loop([stage], AdamW(learning_rate=1e-3), Linear(warmup=5), engine, parallel, None, Silent())
+    loop = Loop([stage], AdamW(learning_rate=1e-3), LinearDecay(warmup=5), engine, parallel, None, SilentRecorder())
     found: dict[str, list[float]] = {}
     for _ in range(STEPS):
         loop.sums = {}
@@ -155,7 +155,7 @@ def shapes(path: Path) -> dict[str, list[int]]:
 
 def configs() -> dict[str, str]:
     """``--print-config`` of every preset."""
-    return {name: spoken(["pretrain", "--preset", name, "--print-config"])[0] for name in recipes.names()}
+    return {name: spoken(["pretrain", "--preset", name, "--print-config"])[0] for name in recipes.list_presets()}
 
 
 def helps() -> dict[str, str]:

@@ -19,8 +19,8 @@ from electra.model.config import ClassicConfig
 from electra.model.embeddings import ClassicEmbeddings, Embeddings
 from electra.model.encoder import Encoder
 from electra.model.heads import ClassicDetectionHead, TokenHead
-from electra.model.initial import Linear
-from electra.objectives.build import Corpus, Electra, Electric, Mlm, Objective
+from electra.model.initial import Dense
+from electra.objectives.build import CorpusFacts, Electra, Electric, Mlm, Objective
 from electra.objectives.corrupt import Generate
 from electra.objectives.generators import MaskedGenerator, TwoTowers
 from electra.objectives.pretrainer import Pretrainer
@@ -74,7 +74,7 @@ DETECTION_HEAD = {
 }
 TABLES: dict[type, Mapping[str, list[str]]] = {
     ClassicEmbeddings: EMBEDDINGS,
-    Linear: {"weight": ["kernel"], "bias": ["bias"]},
+    Dense: {"weight": ["kernel"], "bias": ["bias"]},
     ClassicLayer: LAYER,
     TokenHead: TOKEN_HEAD,
     ClassicDetectionHead: DETECTION_HEAD,
@@ -179,7 +179,7 @@ class Case:
             attention_dropout=0.0,
         )
         self.objective = objective or OBJECTIVES[name]
-        self.pretrainer: Pretrainer = self.objective.build(self.config, Corpus(MASK), seed=1)
+        self.pretrainer: Pretrainer = self.objective.build(self.config, CorpusFacts(MASK), seed=1)
         load_variables(self.npz, "var0/", self.pretrainer)
 
     def tensor(self, name: str) -> Tensor:

@@ -8,13 +8,21 @@ from typing import Any
 
 from compositions import objective
 from electra.dataset.batches import Rows
-from electra.engine.optim import AdamW, Linear
+from electra.engine.optim import AdamW, LinearDecay
 from electra.engine.parallel import Parallel
-from electra.engine.telemetry import Silent
-from electra.engine.train import Engine, train
+from electra.engine.telemetry import SilentRecorder
+from electra.engine.train import Engine, train_stages
 from electra.model.config import ClassicConfig, ModernConfig
-from electra.tasks.frozen.held_out import held_out
-from electra.workflows.pretrain import Phase, PretrainConfig, build, compatible, open_data, silent, stages_of
+from electra.tasks.frozen.held_out import evaluate_held_out
+from electra.workflows.pretrain import (
+    Phase,
+    PretrainConfig,
+    apply_compat,
+    build_pretrainers,
+    open_data,
+    plan_stages,
+    print_nothing,
+)
 
 SIZES = {"hidden_size": 32, "layers": 2, "heads": 2, "intermediate_size": 32, "max_positions": 32}
 ENCODERS = {"classic": ClassicConfig(**SIZES, embedding_size=16), "modern": ModernConfig(**SIZES, local_window=16)}
@@ -29,7 +37,7 @@ def config(data: Path, out: Path, kind: str = "electra", encoder: str = "classic
         encoder=ENCODERS[encoder],
         objective=objective(kind, encoder),
         optimizer=AdamW(learning_rate=2e-3),
-        schedule=Linear(warmup=2),
+        schedule=LinearDecay(warmup=2),
         phases=(Phase(steps=STEPS, length=32, rows=8),),
         engine=ENGINE,
         held_out_rows=8,
@@ -37,7 +45,7 @@ def config(data: Path, out: Path, kind: str = "electra", encoder: str = "classic
     return replace(base, **changes)
 
 
-class Kept(Silent):
+class Kept(SilentRecorder):
     """Keeps what is recorded."""
 
     def __init__(self) -> None:
@@ -49,15 +57,15 @@ class Kept(Silent):
 
 def trained(asked: PretrainConfig, checkpoints: Path | None = None) -> list[float]:
     """The losses of a run without its folder: neither pictures nor exports, which take most of a short run's time."""
-    parallel, asked, kept = Parallel.start(), compatible(asked), Kept()
+    parallel, asked, kept = Parallel.start(), apply_compat(asked), Kept()
     train_shards, held_shards = open_data(asked)
-    pretrainers = build(asked, train_shards, silent)
+    pretrainers = build_pretrainers(asked, train_shards, print_nothing)
     rows = {each.length: Rows(train_shards, asked.layout, each.length, asked.seed) for each in asked.phases}
     held_rows = Rows(held_shards, asked.layout, asked.phases[-1].length, asked.seed)
-    stages, schedule = stages_of(asked, pretrainers, rows)
-    train(
+    stages, schedule = plan_stages(asked, pretrainers, rows)
+    train_stages(
         stages, asked.optimizer, schedule, asked.engine, parallel, checkpoints, kept,
-        lambda pretrainer: held_out(pretrainer, held_rows, asked.held_out_rows, 8, parallel),
+        lambda pretrainer: evaluate_held_out(pretrainer, held_rows, asked.held_out_rows, 8, parallel),
     )  # fmt: skip
     found = [value for line in kept.lines for name, value in line.items() if "/loss" in name]
     assert found and all(map(math.isfinite, found))

@@ -56,7 +56,7 @@ def test_mistakes_are_one_line_and_code_2(stirring, capsys):
         (["stir", "--config", "absent.yaml"], "absent.yaml: No such file or directory"),
         (["sitr"], "unknown command sitr; did you mean stir?"),
         (["qqq"], "unknown command qqq; electra --help lists them"),
-        (["pretrain", "--preset", "smal"], f"--preset smal: there is none; one of {', '.join(recipes.names())}"),
+        (["pretrain", "--preset", "smal"], f"--preset smal: there is none; one of {', '.join(recipes.list_presets())}"),
     ]:
         assert cli.main(arguments) == 2
         said = capsys.readouterr()
@@ -74,15 +74,15 @@ def test_print_config_prints_what_loads_back(stirring, capsys, tmp_path):
     (tmp_path / "a.yaml").write_text("speed: 0.25\nrun: stew\n")
     assert cli.main(["stir", "soup", "--config", str(tmp_path / "a.yaml"), "--print-config"]) == 0
     (tmp_path / "b.yaml").write_text(capsys.readouterr().out)
-    assert config.load(StirConfig(), tmp_path / "b.yaml") == StirConfig("soup", 0.25)
+    assert config.load_config(StirConfig(), tmp_path / "b.yaml") == StirConfig("soup", 0.25)
 
 
 def test_a_run_that_was_begun_lends_its_config(stirring, capsys, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"run": str(tmp_path), "speed": 0.75}))
     for flag in ([f"--run={tmp_path}"], ["--run", str(tmp_path)]):
-        assert cli.saved(cli.VERBS["stir"], flag) == tmp_path / "config.json"
-    assert cli.saved(cli.VERBS["stir"], ["--run", str(tmp_path / "new")]) is None
-    assert cli.saved(cli.VERBS["stir"], ["--run"]) is None
+        assert cli.find_saved_config(cli.VERBS["stir"], flag) == tmp_path / "config.json"
+    assert cli.find_saved_config(cli.VERBS["stir"], ["--run", str(tmp_path / "new")]) is None
+    assert cli.find_saved_config(cli.VERBS["stir"], ["--run"]) is None
 
 
 def test_overview_names_every_verb_and_needs_no_torch():
@@ -108,17 +108,17 @@ def test_every_verb_exists_and_its_example_is_valid(name):
     verb = cli.VERBS[name]
     command, named, *arguments = shlex.split(verb.example)
     assert (command, named) == ("electra", name)
-    function, _, show = cli.settle(name, verb, arguments)
+    function, _, show = cli.resolve_command(name, verb, arguments)
     assert callable(function)
     assert not show
     assert function.__name__ == name
 
 
-@pytest.mark.parametrize("name", recipes.names())
+@pytest.mark.parametrize("name", recipes.list_presets())
 def test_every_recipe_is_whole(name):
     """A preset leaves nothing of what shapes or trains a model to a default."""
-    written = config.read(recipes.path(name))
-    _, preset, _ = cli.settle("pretrain", cli.VERBS["pretrain"], ["--preset", name])
+    written = config.read_config_file(recipes.find_preset(name))
+    _, preset, _ = cli.resolve_command("pretrain", cli.VERBS["pretrain"], ["--preset", name])
     for section in ("encoder", "objective", "optimizer", "schedule", "layout"):
         part = getattr(preset, section)
         assert set(written[section]) == {field.name for field in fields(part)}, section
@@ -130,10 +130,10 @@ def test_every_recipe_is_whole(name):
     assert preset.encoder.hidden_size % preset.encoder.heads == 0
 
 
-@pytest.mark.parametrize("name", recipes.names())
+@pytest.mark.parametrize("name", recipes.list_presets())
 def test_a_preset_laid_over_without_pydantic_is_the_one_that_was_checked(name):
     base = PretrainConfig()
-    assert recipes.apply_preset(base, name) == config.load(base, recipes.path(name))
+    assert recipes.apply_preset(base, name) == config.load_config(base, recipes.find_preset(name))
 
 
 def test_published_recipes_have_the_published_numbers():
@@ -145,7 +145,7 @@ def test_published_recipes_have_the_published_numbers():
         ("large", (24, 1024, 4096, 16, 1024), 1 / 4, 0.25, 2e-4, 2048, 400_000, 512),
         ("small-plus-plus", (12, 256, 1024, 4, 128), 1.0, 0.15, 5e-4, 128, 4_000_000, 512),
     ]:
-        _, preset, _ = cli.settle("pretrain", cli.VERBS["pretrain"], ["--preset", name])
+        _, preset, _ = cli.resolve_command("pretrain", cli.VERBS["pretrain"], ["--preset", name])
         encoder, phase = preset.encoder, preset.phases[0]
         assert tuple(getattr(encoder, column) for column in columns) == shape
         assert preset.objective.generator_width == pytest.approx(width)

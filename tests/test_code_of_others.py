@@ -25,7 +25,7 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     torch.manual_seed(0)
     transformers.BertModel(config).save_pretrained(folder)
-    word_pieces.train([f"one two three four {n % 7} and {n % 5} more" for n in range(50)], 60).save(folder)
+    word_pieces.train_tokenizer([f"one two three four {n % 7} and {n % 5} more" for n in range(50)], 60).save(folder)
     return folder
 
 

@@ -51,12 +51,12 @@ class Run:
 
 
 def parse(base: Run, *arguments: str) -> Run:
-    return flags.parse(base, arguments, "electra run", "Train something.", ("folder", "texts"))
+    return flags.parse_flags(base, arguments, "electra run", "Train something.", ("folder", "texts"))
 
 
 def from_file(folder: Path, text: str, base: Run | None = None, name: str = "my.yaml") -> Run:
     (folder / name).write_text(text)
-    return config.load(base or Run(), folder / name)
+    return config.load_config(base or Run(), folder / name)
 
 
 def test_layers_in_order(tmp_path):
@@ -129,14 +129,14 @@ def test_errors_name_file_and_key(tmp_path, text, message):
 
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(UserError, match=r"absent\.yaml: No such file"):
-        config.load(Run(), tmp_path / "absent.yaml")
+        config.load_config(Run(), tmp_path / "absent.yaml")
     with pytest.raises(UserError, match="line 2"):
         from_file(tmp_path, "tokens: 1\n: [")
     with pytest.raises(UserError, match="is named"):
         from_file(tmp_path, "", name="my.ini")
     (tmp_path / "bytes.yaml").write_bytes(b"a: \xff")
     with pytest.raises(UserError, match="not UTF-8 at byte 3"):
-        config.load(Run(), tmp_path / "bytes.yaml")
+        config.load_config(Run(), tmp_path / "bytes.yaml")
 
 
 def test_flags_of_every_sort():
@@ -205,5 +205,5 @@ optimizers = st.one_of(
 )
 def test_what_is_dumped_loads_back(tmp_path_factory, made):
     file = tmp_path_factory.getbasetemp() / "dumped.yaml"
-    file.write_text(config.dump(made), encoding="utf-8")
-    assert config.load(Run(), file) == made
+    file.write_text(config.dump_config(made), encoding="utf-8")
+    assert config.load_config(Run(), file) == made

@@ -8,9 +8,9 @@ import pytest
 
 from electra import cli
 from electra.corpus.prepare import PrepareConfig, TokenizerConfig, prepare, tokenizer
-from electra.errors import UserError, told_as, visible, without_secrets
+from electra.errors import UserError, convert_errors, escape_controls, hide_secrets
 from electra.progress import Progress, print_warnings
-from electra.report.tables import markdown, table
+from electra.report.tables import format_markdown, format_table
 from electra.workflows.data import DataConfig, data
 from electra.workflows.finetune import FinetuneConfig, finetune
 
@@ -23,10 +23,12 @@ def steers(said: str) -> bool:
 
 
 def test_control_characters_are_written_out() -> None:
-    assert visible("a\x1b[31mb\r\n\tc\x9b\u202e\u2028\udc80é–日本") == (
+    assert escape_controls("a\x1b[31mb\r\n\tc\x9b\u202e\u2028\udc80é–日本") == (
         r"a\x1b[31mb\r\n\tc\x9b\u202e\u2028\udc80é–日本"
     )
-    assert not steers(visible(STEERING)) and visible(visible(STEERING)) == visible(STEERING)
+    assert not steers(escape_controls(STEERING)) and escape_controls(escape_controls(STEERING)) == escape_controls(
+        STEERING
+    )
 
 
 @pytest.mark.parametrize(
@@ -44,8 +46,8 @@ def test_control_characters_are_written_out() -> None:
     ],
 )
 def test_addresses_are_told_without_passwords_and_queries(said: str, told: str) -> None:
-    assert without_secrets(said) == told and str(UserError(said)) == told and str(UserError(told)) == told
-    with pytest.raises(UserError) as raised, told_as("there", ValueError):
+    assert hide_secrets(said) == told and str(UserError(said)) == told and str(UserError(told)) == told
+    with pytest.raises(UserError) as raised, convert_errors("there", ValueError):
         raise ValueError(f"{said} \n more")
     assert str(raised.value) == f"there: {told} more"
 
@@ -85,7 +87,7 @@ def test_what_labelled_files_hold_steers_no_terminal(tmp_path: Path, capsys: pyt
         finetune(asked)
     assert not steers(str(raised.value))
     print_warnings([STEERING])
-    print(table([STEERING], [[STEERING]]), markdown([STEERING], [[STEERING]]))
+    print(format_table([STEERING], [[STEERING]]), format_markdown([STEERING], [[STEERING]]))
     with Progress(STEERING, 1, "runs") as progress:
         progress.at(1, STEERING)
     said = capsys.readouterr()

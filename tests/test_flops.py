@@ -12,7 +12,7 @@ from electra import flops
 from electra.model.config import ClassicConfig, EncoderConfig, ModernConfig, generator_config
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
-from electra.objectives.masking import slots
+from electra.objectives.masking import count_slots
 
 SMALL = ClassicConfig()
 BASE = ClassicConfig(hidden_size=768, heads=12, intermediate_size=3072, embedding_size=768)
@@ -45,7 +45,7 @@ def _attention_in_products() -> Iterator[None]:
 def test_the_papers_figures(
     config: ClassicConfig, width: float, rows: int, length: int, steps: int, paper: float
 ) -> None:
-    counted = flops.published(config, generator_config(config, width, 1.0), rows, length, steps)
+    counted = flops.published_flops(config, generator_config(config, width, 1.0), rows, length, steps)
     assert float(f"{counted:.2e}" if paper < 1e20 else f"{counted:.1e}") == paper
 
 
@@ -56,9 +56,9 @@ def test_the_papers_figures(
 def test_our_figures_for_the_papers_runs(
     config: ClassicConfig, width: float, rows: int, length: int, steps: int, ours: float
 ) -> None:
-    small, picked = generator_config(config, width, 1.0), slots(length, 0.15)
-    row = flops.encoder(config, length) + flops.detection_head(config, length)
-    row += flops.encoder(small, length) + flops.token_head(small, picked)
+    small, picked = generator_config(config, width, 1.0), count_slots(length, 0.15)
+    row = flops.encoder_flops(config, length) + flops.detection_head_flops(config, length)
+    row += flops.encoder_flops(small, length) + flops.token_head_flops(small, picked)
     assert 3 * row * rows * steps == pytest.approx(ours, rel=0.01)
 
 
@@ -70,8 +70,10 @@ def test_equals_pytorchs_count(config: EncoderConfig, head: str) -> None:
     tower = Tower.token(config, embeddings) if head == "token" else Tower.detection(config, embeddings)
     ids = torch.randint(100, (rows, length))
     positions, segments = torch.arange(length).expand(rows, -1), torch.zeros_like(ids)
-    expected = rows * flops.encoder(config, length)
-    expected += flops.token_head(config, picked) if head == "token" else flops.detection_head(config, rows * length)
+    expected = rows * flops.encoder_flops(config, length)
+    expected += (
+        flops.token_head_flops(config, picked) if head == "token" else flops.detection_head_flops(config, rows * length)
+    )
     counter = FlopCounterMode(display=False)
     with counter:
         hidden = tower.hidden(ids, positions, segments, torch.ones_like(ids))

@@ -44,7 +44,7 @@ def tower() -> Tower:
 
 def some_run(folder: Path, prepared: Path) -> Path:
     """What ``export`` takes."""
-    huggingface.save(folder / "discriminator", tower(), prepared / "tokenizer", None)
+    huggingface.save_tower(folder / "discriminator", tower(), prepared / "tokenizer", None)
     return folder
 
 
@@ -168,23 +168,23 @@ def test_folders_named_like_leftovers_stay(text: Path, prepared: Path, verb: str
     elif verb == "export":
         export(ExportConfig(run=str(some_run(text / "run", prepared)), out=str(parent / "new")))
     elif verb == "model":
-        huggingface.save(parent / "new", tower(), None, None)
+        huggingface.save_tower(parent / "new", tower(), None, None)
     else:
-        checkpoint.write_whole(parent / "new", {"model": {"w": torch.ones(2)}}, {})
+        checkpoint.write_tensor_folder(parent / "new", {"model": {"w": torch.ones(2)}}, {})
     assert before.items() <= content(parent).items() and (parent / "new").is_dir()
 
 
 def test_what_a_kill_left_is_removed_unless_it_is_being_written(tmp_path: Path) -> None:
     dead, live = (tmp_path / f".new.{digit * 32}.partial" for digit in "01")
     for folder in (dead, live):
-        files.mark(folder, "model")
+        files.mark_folder(folder, "model")
         (folder / "weights").write_text("half")
     with (live / files.MARKER).open("r+") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        with files.whole_folder(tmp_path / "new", "model") as folder:
+        with files.write_whole_folder(tmp_path / "new", "model") as folder:
             (folder / "weights").write_text("all")
         assert not dead.exists() and (live / "weights").is_file()
-    with files.whole_folder(tmp_path / "new", "model"):
+    with files.write_whole_folder(tmp_path / "new", "model"):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
     assert set(content(tmp_path / "new")) == {files.MARKER}
@@ -197,21 +197,21 @@ def test_a_folder_is_replaced_only_if_all_in_it_is_ours(tmp_path: Path) -> None:
         (mine / name).write_text("mine")
     before = content(mine)
     with pytest.raises(UserError, match=r"mine: is there already, and no model of this program \(holds config.json\)"):
-        huggingface.save(mine, tower(), None, None)
+        huggingface.save_tower(mine, tower(), None, None)
     assert content(mine) == before
-    huggingface.save(ours, tower(), None, None)
-    huggingface.save(ours, tower(), None, "a card")
+    huggingface.save_tower(ours, tower(), None, None)
+    huggingface.save_tower(ours, tower(), None, "a card")
     assert (ours / "README.md").read_text() == "a card"
     (ours / "notes.txt").write_text("mine")
     before = content(ours)
     with pytest.raises(UserError, match=r"ours: holds notes.txt too, which was not written with it"):
-        huggingface.save(ours, tower(), None, None)
+        huggingface.save_tower(ours, tower(), None, None)
     assert content(ours) == before and len(list(tmp_path.iterdir())) == 2
     (ours / "notes.txt").unlink()
     said = json.loads((ours / files.MARKER).read_text())
     (ours / files.MARKER).write_text(json.dumps(said | {"format": 99}))
     with pytest.raises(UserError, match=r"electra.json: format 99, this version writes 1"):
-        huggingface.save(ours, tower(), None, None)
+        huggingface.save_tower(ours, tower(), None, None)
 
 
 @pytest.mark.parametrize("name", ["discriminator", "generator", "thesis"])
@@ -272,7 +272,10 @@ def test_a_run_of_the_version_before_goes_on(prepared: Path, tmp_path: Path) -> 
     (out / files.MARKER).unlink()
     pretrain(pretraining(prepared, out))
     assert content(out / "final")["discriminator/model.safetensors"] == whole["discriminator/model.safetensors"]
-    assert [path.name for path in checkpoint.found(out / "checkpoints")] == ["step-00000003", "step-00000004"]
+    assert [path.name for path in checkpoint.list_checkpoints(out / "checkpoints")] == [
+        "step-00000003",
+        "step-00000004",
+    ]
 
 
 def test_only_our_checkpoints_are_counted_and_removed(prepared: Path, tmp_path: Path) -> None:
@@ -280,7 +283,7 @@ def test_only_our_checkpoints_are_counted_and_removed(prepared: Path, tmp_path: 
     elsewhere.mkdir()
     (elsewhere / "state.json").write_text('{"step": 99}')
     there = tmp_path / "run" / "checkpoints"
-    files.claim(tmp_path / "run", "run of pretrain")  # as after a kill before its first step
+    files.claim_folder(tmp_path / "run", "run of pretrain")  # as after a kill before its first step
     for name in ("step-12.bak", "step-final", "step-00000001", "step-7", "step-00000000", "step-00000090-copy"):
         (there / name).mkdir(parents=True)
         (there / name / "model.safetensors").write_text("mine")
@@ -291,18 +294,18 @@ def test_only_our_checkpoints_are_counted_and_removed(prepared: Path, tmp_path: 
     before = content(tmp_path)
     pretrain(asked)
     assert before.items() <= content(tmp_path).items() and (there / "step-00000099").is_symlink()
-    assert [path.name for path in checkpoint.found(there)] == ["step-000000003", "step-00000004"]
-    checkpoint.clear(there)
-    assert before.items() <= content(tmp_path).items() and not checkpoint.found(there)
+    assert [path.name for path in checkpoint.list_checkpoints(there)] == ["step-000000003", "step-00000004"]
+    checkpoint.remove_checkpoints(there)
+    assert before.items() <= content(tmp_path).items() and not checkpoint.list_checkpoints(there)
 
 
 def test_notes_in_a_checkpoint_that_is_due_to_go_stay(tmp_path: Path) -> None:
-    save = lambda step: checkpoint.save(tmp_path, step, {"w": torch.ones(2)}, {}, {"step": step}, 1)  # noqa: E731
+    save = lambda step: checkpoint.save_checkpoint(tmp_path, step, {"w": torch.ones(2)}, {}, {"step": step}, 1)  # noqa: E731
     save(1)
     (tmp_path / "step-00000001" / "notes.txt").write_text("mine")
     save(2)
     assert set(content(tmp_path / "step-00000001")) == {"notes.txt"}
-    assert checkpoint.found(tmp_path) == [tmp_path / "step-00000002"]
+    assert checkpoint.list_checkpoints(tmp_path) == [tmp_path / "step-00000002"]
 
 
 @pytest.mark.parametrize("setting", ["keep", "save-every", "log-every", "evaluate-every", "micro-rows", "clip"])
@@ -318,8 +321,8 @@ def test_ranges_of_the_engine_are_said(
 
 def test_with_keep_0_all_checkpoints_stay(tmp_path: Path) -> None:
     for step in (1, 2, 3):
-        checkpoint.save(tmp_path, step, {"w": torch.ones(2)}, {}, {"step": step}, 0)
-    assert [checkpoint.step_of(path) for path in checkpoint.found(tmp_path)] == [1, 2, 3]
+        checkpoint.save_checkpoint(tmp_path, step, {"w": torch.ones(2)}, {}, {"step": step}, 0)
+    assert [checkpoint.step_of_checkpoint(path) for path in checkpoint.list_checkpoints(tmp_path)] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("name", ["table.md", "scores.jsonl", "packages.json", "environment.json"])

@@ -14,16 +14,16 @@ from scipy import stats
 
 from electra import reference
 from electra.dataset.batches import Batch
-from electra.engine.optim import GoogleAdam, Linear, Optimizer, Parameter
+from electra.engine.optim import GoogleAdam, LinearDecay, Optimizer, Parameter
 from electra.kernels.random import fold, uniform
-from electra.kernels.vocabulary.twin import cross_entropy, sample
+from electra.kernels.vocabulary.twin import cross_entropy, sample_tokens
 from electra.model.config import ClassicConfig
 from electra.objectives import view as views
-from electra.objectives.build import Corpus, Electra
-from electra.objectives.masking import Mask, chosen_counts
+from electra.objectives.build import CorpusFacts, Electra
+from electra.objectives.masking import Mask, count_chosen
 from electra.objectives.metrics import detection_figures, detection_statistics
-from electra.objectives.pretrainer import Pretrainer, row_keys
-from electra.objectives.view import CHOOSE, KEEP, SAMPLE, View, read
+from electra.objectives.pretrainer import Pretrainer, derive_row_keys
+from electra.objectives.view import CHOOSE, KEEP, SAMPLE, View, read_view
 
 PAD, CLS, SEP, MASK, VOCABULARY, FIRST_WORD = 0, 2, 3, 4, 200, 5
 ENCODER = ClassicConfig(
@@ -65,7 +65,7 @@ def by_position(view: View, values: torch.Tensor) -> np.ndarray:
 def pretrainer(seed: int = 7) -> Pretrainer:
     """A small ELECTRA with weights large enough for opinions."""
     torch.manual_seed(seed)
-    built = Electra(generator_width=0.5).build(ENCODER, Corpus(MASK), seed)
+    built = Electra(generator_width=0.5).build(ENCODER, CorpusFacts(MASK), seed)
     with torch.no_grad():
         for value in built.parameters():
             if value.dim() > 1:
@@ -84,19 +84,19 @@ BATCH = make([64, 64, 50, 33, 20, 12, 3, 2, 1, 0], 64)
 def test_as_many_are_chosen(rate: float, width: int) -> None:
     batch = make(list(range(width + 1)), width)
     expected = reference.how_many(*masks(batch), rate)
-    assert np.array_equal(chosen_counts(batch, rate).numpy(), expected)
+    assert np.array_equal(count_chosen(batch, rate).numpy(), expected)
     assert np.array_equal(reference_choice(batch, rate).sum(1), expected)
 
 
 def test_counts_by_hand() -> None:
     """0.15 · 10 and 0.15 · 30 lie half way, and go to the even number; 128 tokens fill the room of 19."""
     batch = make([128, 100, 70, 50, 30, 10, 4, 3, 2, 1, 0], 128)
-    assert chosen_counts(batch, 0.15).tolist() == [19, 15, 10, 8, 4, 2, 1, 1, 0, 0, 0]
+    assert count_chosen(batch, 0.15).tolist() == [19, 15, 10, 8, 4, 2, 1, 1, 0, 0, 0]
 
 
 @pytest.mark.parametrize("rate", [0.15, 0.25])
 def test_the_same_random_numbers_choose_and_mask_the_same(rate: float) -> None:
-    keys, text_choosable = row_keys(3, BATCH), masks(BATCH)
+    keys, text_choosable = derive_row_keys(3, BATCH), masks(BATCH)
     view, nothing = Mask(MASK, rate)(BATCH, keys, True)
     chosen = reference.choose(uniform(fold(keys, CHOOSE), 64).numpy(), *text_choosable, rate)
     assert not nothing and np.array_equal(where(view), chosen)
@@ -108,7 +108,7 @@ def test_the_same_random_numbers_choose_and_mask_the_same(rate: float) -> None:
 
 
 def real_choice(batch: Batch, rate: float) -> np.ndarray:
-    return where(Mask(MASK, rate)(batch, row_keys(5, batch), True)[0])
+    return where(Mask(MASK, rate)(batch, derive_row_keys(5, batch), True)[0])
 
 
 def reference_choice(batch: Batch, rate: float) -> np.ndarray:
@@ -139,7 +139,7 @@ def test_every_position_is_equally_likely(choose) -> None:
 def test_15_percent_of_the_chosen_stay_each_for_itself() -> None:
     """How many of a row's 19 stay follows the binomial distribution; which of the 19 does not matter."""
     batch = make([128] * 20_000, 128)
-    view, _ = Mask(MASK)(batch, row_keys(11, batch), True)
+    view, _ = Mask(MASK)(batch, derive_row_keys(11, batch), True)
     stays = (view.ids != MASK).gather(1, view.chosen).numpy()
     often = np.bincount(stays.sum(1), minlength=20)[:9]
     expected = stats.binom.pmf(np.arange(9), 19, 0.15)
@@ -158,7 +158,7 @@ def test_15_percent_of_the_chosen_stay_each_for_itself() -> None:
 
 def real_samples(row: torch.Tensor, draws: int, temperature: float) -> np.ndarray:
     keys = fold(torch.full((draws,), 9, dtype=torch.int32), torch.arange(draws, dtype=torch.int32))
-    return torch.cat([sample(row.expand(len(part), -1), part, temperature) for part in keys.split(8192)]).numpy()
+    return torch.cat([sample_tokens(row.expand(len(part), -1), part, temperature) for part in keys.split(8192)]).numpy()
 
 
 def reference_samples(row: torch.Tensor, draws: int, temperature: float) -> np.ndarray:
@@ -181,12 +181,12 @@ def test_samples_follow_the_softmax(draw, temperature: float) -> None:
 
 def test_the_generator_fills_what_it_read_masked() -> None:
     """The real composition on one side; on the other the reference's, given the real samples."""
-    real, keys = pretrainer(), row_keys(7, BATCH)
+    real, keys = pretrainer(), derive_row_keys(7, BATCH)
     view, _ = real.corrupt(BATCH, keys, False)
     masked, _ = real.corrupt.mask(BATCH, keys, False)
     chosen = where(view)
     logits = real.corrupt.generator(masked).chosen.logits
-    samples = sample(logits.detach(), fold(fold(keys, SAMPLE)[:, None], masked.chosen.int()).flatten())
+    samples = sample_tokens(logits.detach(), fold(fold(keys, SAMPLE)[:, None], masked.chosen.int()).flatten())
     filled = by_position(view, samples.view_as(masked.chosen))
     assert np.array_equal(view.ids.numpy(), reference.fill(BATCH.ids.numpy(), chosen, filled[chosen]))
     replaced = reference.labels(view.ids.numpy(), BATCH.ids.numpy())
@@ -215,12 +215,12 @@ def test_recovery_loss_is_a_sum_over_chosen_positions() -> None:
 
 def losses(real: Pretrainer, batch: Batch) -> tuple[reference.Loss, reference.Loss, float]:
     """The reference's losses of what the real towers say to a batch, and how many tokens were replaced."""
-    keys, text = row_keys(real.seed, batch), masks(batch)[0]
+    keys, text = derive_row_keys(real.seed, batch), masks(batch)[0]
     view, _ = real.corrupt(batch, keys, False)
     masked, _ = real.corrupt.mask(batch, keys, False)
     logits = real.corrupt.generator(masked).chosen.logits.detach().view(*masked.chosen.shape, -1)
     there, valid = batch.ids.gather(1, view.chosen).numpy(), view.valid.numpy()
-    scores = real.encoder.detection_logits(read(real.encoder, view, views.ENCODER)).detach().numpy()
+    scores = real.encoder.detection_logits(read_view(real.encoder, view, views.ENCODER)).detach().numpy()
     replaced = reference.labels(view.ids.numpy(), batch.ids.numpy())
     found = reference.recovery_loss(logits.numpy()[valid], there[valid])
     return found, reference.detection_loss(scores, replaced, text), float(replaced.sum())
@@ -229,7 +229,7 @@ def losses(real: Pretrainer, batch: Batch) -> tuple[reference.Loss, reference.Lo
 def test_both_losses_their_counts_and_their_sum() -> None:
     real = pretrainer()
     generator, discriminator, replaced = losses(real, BATCH)
-    results, counts = real.results(BATCH, row_keys(real.seed, BATCH), False), real.counts(BATCH)
+    results, counts = real.results(BATCH, derive_row_keys(real.seed, BATCH), False), real.counts(BATCH)
     for name, loss in (("generator", generator), ("discriminator", discriminator)):
         assert results[name].total.item() == pytest.approx(loss.total, rel=1e-5)
         assert counts[name] == loss.positions == results[name].statistics[1]
@@ -252,8 +252,8 @@ def test_a_step_divides_once_for_all_its_micro_batches() -> None:
     assert together == pytest.approx(reference.total_loss(generator, discriminator), rel=1e-5)
     whole = losses(real, BATCH)
     assert together == pytest.approx(reference.total_loss([whole[0]], [whole[1]]), rel=1e-5)
-    means = np.mean([reference.mean([loss]) for loss in discriminator])
-    assert abs(means / reference.mean(discriminator) - 1) > 0.01
+    means = np.mean([reference.mean_loss([loss]) for loss in discriminator])
+    assert abs(means / reference.mean_loss(discriminator) - 1) > 0.01
 
 
 def test_what_each_loss_moves() -> None:
@@ -263,7 +263,7 @@ def test_what_each_loss_moves() -> None:
     assert set(owners.values()) == {"generator", "discriminator", "shared"}
     for name, other in (("generator", "discriminator"), ("discriminator", "generator")):
         real.zero_grad(set_to_none=True)
-        real.results(batch, row_keys(real.seed, batch), False)[name].total.backward()
+        real.results(batch, derive_row_keys(real.seed, batch), False)[name].total.backward()
         moved = {owners[n] for n, value in real.named_parameters() if value.grad is not None and value.grad.any()}
         assert moved == {name, "shared"} and other not in moved
 
@@ -311,7 +311,7 @@ def test_auc_by_hand() -> None:
 
 def test_learning_rate_of_every_step() -> None:
     for warmup in (0, 1, 30, 200):
-        schedule = Linear(warmup=warmup)
+        schedule = LinearDecay(warmup=warmup)
         for step in range(100):
             expected = reference.learning_rate(step, 100, warmup, 5e-4)
             assert 5e-4 * schedule.factor(step, 100) == pytest.approx(expected, rel=1e-12)

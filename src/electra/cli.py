@@ -113,7 +113,7 @@ VERBS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code: 0, 2 for a mistake of the user's, 130 after Ctrl-C."""
     try:
-        run(list(sys.argv[1:] if arguments is None else arguments))
+        run_command(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
     except UserError as error:
         print(f"electra: error: {error}", file=sys.stderr)
@@ -127,29 +127,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run(arguments: list[str]) -> None:
+def run_command(arguments: list[str]) -> None:
     """Call the verb that the arguments begin with."""
-    from electra.config import suggestion
+    from electra.config import suggest_closest
 
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(overview())
+        print(overview_text())
         return
     if arguments[0] == "--version":
         print(__version__)
         return
     name, *rest = arguments
     if name not in VERBS:
-        raise UserError(f"unknown command {name}{suggestion(name, VERBS) or '; electra --help lists them'}")
-    function, config, show = settle(name, VERBS[name], rest)
+        raise UserError(f"unknown command {name}{suggest_closest(name, VERBS) or '; electra --help lists them'}")
+    function, config, show = resolve_command(name, VERBS[name], rest)
     if show:
-        from electra.config import dump
+        from electra.config import dump_config
 
-        print(dump(config), end="")
+        print(dump_config(config), end="")
     else:
         function(config)
 
 
-def settle(name: str, verb: Verb, arguments: list[str]) -> tuple[Callable[[Any], object], Any, bool]:
+def resolve_command(name: str, verb: Verb, arguments: list[str]) -> tuple[Callable[[Any], object], Any, bool]:
     """The verb's function, its config from all layers, and whether only to print that."""
     from electra import config, flags, recipes
 
@@ -163,20 +163,20 @@ def settle(name: str, verb: Verb, arguments: list[str]) -> tuple[Callable[[Any],
         raise UserError(str(error)) from error
     layers = [chosen.config] if chosen.config else []
     named = chosen.config or getattr(chosen, "preset", None)
-    if begun := None if named else saved(verb, arguments):
+    if begun := None if named else find_saved_config(verb, arguments):
         layers = [begun]
     elif verb.preset:
-        layers.insert(0, recipes.path(chosen.preset or verb.preset))
+        layers.insert(0, recipes.find_preset(chosen.preset or verb.preset))
     function, config_class = verb.load()
     base = config_class()
     for file in layers:
-        base = config.load(base, file)
+        base = config.load_config(base, file)
     taken = [action.option_strings[0] for action in known]
-    base = flags.parse(base, rest, f"electra {name}", help_text(verb, config_class), verb.positional, taken)
+    base = flags.parse_flags(base, rest, f"electra {name}", help_text(verb, config_class), verb.positional, taken)
     return function, base, chosen.print_config
 
 
-def saved(verb: Verb, arguments: list[str]) -> Path | None:
+def find_saved_config(verb: Verb, arguments: list[str]) -> Path | None:
     """The config of the run that the arguments say to go on with, if there is one."""
     if not verb.goes_on:
         return None
@@ -187,7 +187,7 @@ def saved(verb: Verb, arguments: list[str]) -> Path | None:
     return path if folder and path.is_file() else None
 
 
-def overview() -> str:
+def overview_text() -> str:
     """``electra --help``."""
     verbs = "\n".join(f"  {name:<10} {verb.about}" for name, verb in VERBS.items())
     examples = "\n".join(f"  {verb.example}" for verb in VERBS.values())
@@ -204,7 +204,11 @@ def help_text(verb: Verb, config_class: type) -> str:
     """What stands above the flags in a verb's ``--help``."""
     from electra import recipes
 
-    preset = f"--preset NAME: one of {', '.join(recipes.names())} (default: {verb.preset}).\n\n" if verb.preset else ""
+    preset = (
+        f"--preset NAME: one of {', '.join(recipes.list_presets())} (default: {verb.preset}).\n\n"
+        if verb.preset
+        else ""
+    )
     return (
         f"{inspect.cleandoc(config_class.__doc__ or '')}\n\nExample: {verb.example}\n\n{preset}"
         "--config FILE: YAML, TOML or JSON, laid under the flags.\n\n"

@@ -19,21 +19,21 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str):
-        super().__init__(visible(without_secrets(message)))
+        super().__init__(escape_controls(hide_secrets(message)))
 
 
-def visible(text: str) -> str:
+def escape_controls(text: str) -> str:
     """The text with its control characters written out, ``\\x1b`` for the escape character, so that it stays in a line
     and steers no terminal."""
     return UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
-def without_secrets(text: str) -> str:
+def hide_secrets(text: str) -> str:
     """The text with ``…`` for the user and password and for the query of each address (``scheme://…``) in it."""
-    return ADDRESS.sub(lambda found: found[1] + public(found[1], found[2]), text) if "://" in text else text
+    return ADDRESS.sub(lambda found: found[1] + public_part(found[1], found[2]), text) if "://" in text else text
 
 
-def public(scheme: str, rest: str) -> str:
+def public_part(scheme: str, rest: str) -> str:
     """What of an address, behind its scheme, everyone may see."""
     end = re.search(r"[:;,.)\]]*$", rest)
     assert end is not None
@@ -50,24 +50,24 @@ def public(scheme: str, rest: str) -> str:
     return shown + ("?…" if query else "") + end[0]
 
 
-def in_a_line(error: Exception) -> str:
+def summarize_error(error: Exception) -> str:
     """What an error says, in one line."""
     said = getattr(error, "strerror", None) or " ".join(str(error).split())[:300]
-    return visible(without_secrets(said)) or type(error).__name__
+    return escape_controls(hide_secrets(said)) or type(error).__name__
 
 
 @contextmanager
-def told_as(where: str, *kinds: type[Exception]) -> Iterator[None]:
+def convert_errors(where: str, *kinds: type[Exception]) -> Iterator[None]:
     """Raises ``UserError`` saying where, for errors of such kinds."""
     try:
         yield
     except UserError:
         raise
     except kinds as error:
-        raise UserError(f"{where}: {in_a_line(error)}") from error
+        raise UserError(f"{where}: {summarize_error(error)}") from error
 
 
-def plain_name(name: str, where: str) -> str:
+def require_plain_name(name: str, where: str) -> str:
     """``name``, which is to become a file or folder within one that was asked for. ``where``: the flag it came from.
 
     Raises:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-CHUNK = 1 << 22  # bytes read at once
+CHUNK_BYTES = 1 << 22  # bytes read at once
 
 
-def of_values(values: Iterable[object]) -> str:
+def hash_values(values: Iterable[object]) -> str:
     """Of values in their order: what JSON takes, and dataclasses of it, which are told by their fields."""
     digest = hashlib.blake2b(digest_size=16)
     for value in values:
@@ -17,12 +17,12 @@ def of_values(values: Iterable[object]) -> str:
     return digest.hexdigest()
 
 
-def of_bytes(content: bytes) -> str:
+def hash_bytes(content: bytes) -> str:
     """Of some bytes."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def of_files(files: Iterable[Path]) -> str:
+def hash_files(files: Iterable[Path]) -> str:
     """Of files, in their order, each by its own name and its bytes.
 
     Raises:
@@ -31,20 +31,21 @@ def of_files(files: Iterable[Path]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for path in files:
         with path.open("rb") as file:
-            digest.update(json.dumps([path.name, of_stretch(file)]).encode())
+            digest.update(json.dumps([path.name, hash_stretch(file)]).encode())
     return digest.hexdigest()
 
 
-def of_folder(folder: Path, patterns: Sequence[str]) -> str:
-    """Of those files of a folder, not below it, that match one of the patterns. Raises ``OSError`` as ``of_files``."""
+def hash_folder(folder: Path, patterns: Sequence[str]) -> str:
+    """Of those files of a folder, not below it, that match one of the patterns. Raises ``OSError`` as
+    ``hash_files``."""
     found = {path.name: path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
-    return of_files(path for _, path in sorted(found.items()))
+    return hash_files(path for _, path in sorted(found.items()))
 
 
-def of_stretch(file: BinaryIO, size: int | None = None) -> str:
+def hash_stretch(file: BinaryIO, size: int | None = None) -> str:
     """Of the next ``size`` bytes of a file, or of all that are left."""
     digest = hashlib.blake2b(digest_size=16)
-    while chunk := file.read(CHUNK if size is None else min(CHUNK, size)):
+    while chunk := file.read(CHUNK_BYTES if size is None else min(CHUNK_BYTES, size)):
         digest.update(chunk)
         size = None if size is None else size - len(chunk)
     return digest.hexdigest()

@@ -7,13 +7,21 @@ from collections.abc import Sequence
 from dataclasses import fields, make_dataclass
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
-from electra.config import alternatives, dataclasses_of, kind_of, overlay, paths, suggestion, whole
+from electra.config import (
+    dataclasses_of,
+    expand_exponent,
+    key_types,
+    kind_of,
+    overlay_config,
+    suggest_closest,
+    union_members,
+)
 from electra.errors import UserError
 
 C = TypeVar("C")
 
 
-def parse(
+def parse_flags(
     base: C,
     arguments: Sequence[str],
     program: str,
@@ -33,13 +41,13 @@ def parse(
     """
     import tyro
 
-    base, arguments = kinds_first(base, arguments)
-    known = names(base)
-    given = [spelled(argument, known, taken) for argument in arguments]
-    words = [whole_number(word, known.get(before)) for before, word in zip(["", *given], given, strict=False)]
-    about += "".join(f"\n\n{line}" for line in exchangeable(base))
+    base, arguments = apply_kinds(base, arguments)
+    known = known_flags(base)
+    given = [normalize_flag(argument, known, taken) for argument in arguments]
+    words = [expand_word(word, known.get(before)) for before, word in zip(["", *given], given, strict=False)]
+    about += "".join(f"\n\n{line}" for line in describe_kinds(base))
     settings = (tyro.conf.AvoidSubcommands,)
-    shape = with_positional(type(base), positional)
+    shape = mark_positional(type(base), positional)
     default = shape(**{field.name: getattr(base, field.name) for field in fields(base)})  # type: ignore[arg-type]
     said = io.StringIO()
     try:
@@ -48,11 +56,11 @@ def parse(
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise UserError(condensed(said.getvalue())) from stop
+        raise UserError(condense_message(said.getvalue())) from stop
     return type(base)(**{field.name: getattr(parsed, field.name) for field in fields(base)})  # type: ignore[arg-type]
 
 
-def kinds_first(base: C, arguments: Sequence[str]) -> tuple[C, list[str]]:
+def apply_kinds(base: C, arguments: Sequence[str]) -> tuple[C, list[str]]:
     """``base`` with every ``--….kind`` applied, and the other arguments."""
     rest = list(arguments)
     while True:
@@ -65,17 +73,17 @@ def kinds_first(base: C, arguments: Sequence[str]) -> tuple[C, list[str]]:
                 raise UserError(f"{flag}: a kind must follow")
             value = rest.pop(at)
         path = field_name(flag)
-        if path not in paths(base):
-            raise UserError(f"unknown flag {flag}{suggestion(flag, names(base))}")
+        if path not in key_types(base):
+            raise UserError(f"unknown flag {flag}{suggest_closest(flag, known_flags(base))}")
         tree: Any = value
         for part in reversed(path.split(".")):
             tree = {part: tree}
-        base = overlay(base, tree, "flags")
+        base = overlay_config(base, tree, "flags")
 
 
-def exchangeable(base: Any) -> list[str]:
+def describe_kinds(base: Any) -> list[str]:
     """A line of help where parts of the config come in several kinds."""
-    choices = {path: dataclasses_of(hint) for path, hint in paths(base).items()}
+    choices = {path: dataclasses_of(hint) for path, hint in key_types(base).items()}
     parts = [
         f"{flag_name(path)}.kind {'|'.join(kind_of(choice) for choice in kinds)}"
         for path, kinds in choices.items()
@@ -84,10 +92,10 @@ def exchangeable(base: Any) -> list[str]:
     return [f"Parts of several kinds, shown below as set: {', '.join(parts)}."] if parts else []
 
 
-def names(config: Any) -> dict[str, Any]:
+def known_flags(config: Any) -> dict[str, Any]:
     """Every flag that tyro will know (``--optimizer.learning-rate``) → its type."""
     known: dict[str, Any] = {"--help": None}
-    for path, hint in paths(config).items():
+    for path, hint in key_types(config).items():
         known[flag_name(path)] = hint
         if hint is bool:
             head, dot, tail = path.rpartition(".")
@@ -95,24 +103,24 @@ def names(config: Any) -> dict[str, Any]:
     return known
 
 
-def spelled(argument: str, known: dict[str, Any], taken: Sequence[str]) -> str:
+def normalize_flag(argument: str, known: dict[str, Any], taken: Sequence[str]) -> str:
     """The argument as tyro takes it; a flag that is none of ``known`` raises ``UserError``."""
     if not argument.startswith("--"):
         return argument
     flag, equals, value = argument.partition("=")
     flag = flag.replace("_", "-")
     if flag not in known:
-        raise UserError(f"unknown flag {flag}{suggestion(flag, [*known, *taken])}")
-    return f"{flag}{equals}{whole_number(value, known[flag])}"
+        raise UserError(f"unknown flag {flag}{suggest_closest(flag, [*known, *taken])}")
+    return f"{flag}{equals}{expand_word(value, known[flag])}"
 
 
-def whole_number(word: str, hint: Any) -> str:
+def expand_word(word: str, hint: Any) -> str:
     """``2e9`` written out where a whole number is wanted."""
-    wanted = alternatives(hint) + tuple(each for part in alternatives(hint) for each in get_args(part))
-    return str(whole(word)) if int in wanted and float not in wanted else word
+    wanted = union_members(hint) + tuple(each for part in union_members(hint) for each in get_args(part))
+    return str(expand_exponent(word)) if int in wanted and float not in wanted else word
 
 
-def with_positional(config_class: type, positional: Sequence[str]) -> type:
+def mark_positional(config_class: type, positional: Sequence[str]) -> type:
     """The config class with some fields marked for tyro as given without a flag."""
     import tyro
 
@@ -125,7 +133,7 @@ def with_positional(config_class: type, positional: Sequence[str]) -> type:
     )
 
 
-def condensed(message: str) -> str:
+def condense_message(message: str) -> str:
     """The gist of tyro's framed message in one line."""
     lines = [line.strip("│ ").strip() for line in message.splitlines() if not line.startswith(("╭", "╰"))]
     gist = []

@@ -3,8 +3,9 @@
 *Ours*: the matrix products alone, 2·m·n·k each; the backward pass is twice the forward pass; reading a row of a table
 is free. ``torch.utils.flop_counter.FlopCounterMode`` counts the same.
 
-*The paper's* (``published``): besides the products also biases, norms, softmax and dropout; a table look-up as a dense
-product with a one-hot vector; the backward pass as once the forward pass. It is what the paper's tables print.
+*The paper's* (``published_flops``): besides the products also biases, norms, softmax and dropout; a table look-up
+as a dense product with a one-hot vector; the backward pass as once the forward pass. It is what the paper's tables
+print.
 
 Configs are those of ``model.config``, taken by their attributes.
 """
@@ -13,7 +14,7 @@ from typing import Protocol, runtime_checkable
 
 
 @runtime_checkable
-class Config(Protocol):
+class EncoderShape(Protocol):
     """What is read of an encoder's config, classic or modern."""
 
     @property
@@ -32,7 +33,7 @@ class Config(Protocol):
     def embedding_size(self) -> int: ...
 
 
-def encoder(config: Config, length: int) -> int:
+def encoder_flops(config: EncoderShape, length: int) -> int:
     """A forward pass of one row of ``length`` tokens through the projection of the embeddings and the layers.
 
     Attention is counted over all pairs of positions, padding and what a window hides included.
@@ -44,12 +45,12 @@ def encoder(config: Config, length: int) -> int:
     return config.layers * layer + projection
 
 
-def token_head(config: Config, picked: int) -> int:
+def token_head_flops(config: EncoderShape, picked: int) -> int:
     """The forward pass of ``picked`` positions through the head that gives logits over the vocabulary."""
     return 2 * picked * config.embedding_size * (config.hidden_size + config.vocab_size)
 
 
-def detection_head(config: Config, positions: int) -> int:
+def detection_head_flops(config: EncoderShape, positions: int) -> int:
     """The forward pass of ``positions`` through the head that tells replaced tokens."""
     outputs = 1 if config.kind == "classic" else 2
     return 2 * positions * config.hidden_size * (config.hidden_size + outputs)
@@ -59,8 +60,8 @@ def detection_head(config: Config, positions: int) -> int:
 SOFTMAX, DROPOUT, NORM, GELU = 5, 4, 5, 8
 
 
-def published(
-    discriminator: Config, generator: Config, rows: int, length: int, steps: int, rate: float = 0.15625
+def published_flops(
+    discriminator: EncoderShape, generator: EncoderShape, rows: int, length: int, steps: int, rate: float = 0.15625
 ) -> float:
     """ELECTRA pre-training as the authors' script counts it: 1.29e18 for Small, 6.42e19 for Base.
 
@@ -72,7 +73,7 @@ def published(
     return 2.0 * rows * steps * length * (outputs + bodies)
 
 
-def _published_body(config: Config, length: int) -> int:
+def _published_body(config: EncoderShape, length: int) -> int:
     """Operations a token in embeddings and layers, forward."""
     h, i, e, pairs = config.hidden_size, config.intermediate_size, config.embedding_size, length * config.heads
     products = 2 * h * (4 * h + 2 * i + 2 * length)
@@ -85,13 +86,13 @@ def _published_body(config: Config, length: int) -> int:
     return config.layers * layer + look_ups + (NORM + DROPOUT) * e + projection
 
 
-def _published_softmax(config: Config) -> int:
+def _published_softmax(config: EncoderShape) -> int:
     """Operations a chosen position in the generator's head, forward."""
     e, vocabulary = config.embedding_size, config.vocab_size
     return 2 * e * vocabulary + 2 * config.hidden_size * e + (1 + GELU + NORM) * e + (SOFTMAX + 2) * vocabulary
 
 
-def _published_detection(config: Config) -> int:
+def _published_detection(config: EncoderShape) -> int:
     """Operations a token in the discriminator's head, forward."""
     h = config.hidden_size
     return 2 * h * h + (1 + GELU + 2) * h

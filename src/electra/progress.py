@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-from electra.errors import visible
+from electra.errors import escape_controls
 
 RECENT = 8  # moments, a second or more apart, that the rate is taken over: it forgets a slow start
 
@@ -51,15 +51,17 @@ class Progress:
         """All that is known, in one line."""
         then, before = self.recent[0]
         rate = (self.done - before) / max(time.monotonic() - then, 1e-9)
-        amount = short(self.done) + (f"/{short(self.total)}" if self.total else "")
+        amount = format_amount(self.done) + (f"/{format_amount(self.total)}" if self.total else "")
         parts = [
             f"{self.label}: {amount} {self.unit}",
             *[self.words] * bool(self.words),
-            f"{short(rate)} {self.unit}/s",
+            f"{format_amount(rate)} {self.unit}/s",
         ]
         left = (self.total - self.done) / rate if rate and self.total else 0.0
-        parts += [f"{clock(left)} left" if left > 0 else f"{clock(time.monotonic() - self.started)} in all"]
-        return visible("  ".join(parts))
+        parts += [
+            f"{format_clock(left)} left" if left > 0 else f"{format_clock(time.monotonic() - self.started)} in all"
+        ]
+        return escape_controls("  ".join(parts))
 
     def draw(self) -> None:
         """The bar, drawn anew."""
@@ -76,15 +78,15 @@ class Progress:
 def print_warnings(lines: Iterable[str]) -> None:
     """A line on standard output for each thing that is not as it should be."""
     for line in lines:
-        print(f"warning: {visible(line)}")
+        print(f"warning: {escape_controls(line)}")
 
 
-def short(amount: float) -> str:
+def format_amount(amount: float) -> str:
     """A number to read at a glance."""
     return f"{amount:,.0f}" if amount >= 10 or amount == round(amount) else f"{amount:.1f}"
 
 
-def clock(seconds: float) -> str:
+def format_clock(seconds: float) -> str:
     """Seconds as h:mm:ss."""
     minutes, seconds = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"

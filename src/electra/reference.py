@@ -85,14 +85,14 @@ def detection_loss(logits: Array, replaced: Array, text: Array) -> Loss:
     return Loss(float(each[text].sum()), int(text.sum()))
 
 
-def mean(losses: Sequence[Loss]) -> float:
+def mean_loss(losses: Sequence[Loss]) -> float:
     """Σ totals / Σ positions. The mean of the micro-batches' means would be another number."""
     return sum(loss.total for loss in losses) / sum(loss.positions for loss in losses)
 
 
 def total_loss(generator: Sequence[Loss], discriminator: Sequence[Loss], weights: tuple = (1.0, 50.0)) -> float:
     """The loss of a step: 1 · mean L_MLM + λ · mean L_Disc over its micro-batches, λ = 50."""
-    return weights[0] * mean(generator) + weights[1] * mean(discriminator)
+    return weights[0] * mean_loss(generator) + weights[1] * mean_loss(discriminator)
 
 
 def entropy(rate: float) -> float:
@@ -143,4 +143,4 @@ def step(micro_batches: Sequence[tuple], generator: Callable, discriminator: Cal
         detected.append(detection_loss(discriminator(corrupt), labels(corrupt, ids), text))
         replaced += labels(corrupt, ids).sum()
     rate = replaced / sum(loss.positions for loss in detected)
-    return total_loss(recovered, detected), skill(mean(detected), rate)
+    return total_loss(recovered, detected), skill(mean_loss(detected), rate)

@@ -14,11 +14,11 @@ from typing import IO, Any, Literal
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from electra.errors import UserError, told_as
+from electra.errors import UserError, convert_errors
 
-Kind = Literal["word-piece", "byte-bpe", "unigram"]
+TokenizerKind = Literal["word-piece", "byte-bpe", "unigram"]
 Normalization = Literal["none", "nfc", "nfkc"]
-SPECIAL = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}  # BERT
+SPECIAL_TOKENS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}  # BERT
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,10 @@ class Spelling:
     normalization: Normalization = "none"
 
 
-def train(
+def train_tokenizer(
     texts: Iterable[str],
     size: int,
-    kind: Kind = "word-piece",
+    kind: TokenizerKind = "word-piece",
     spelling: Spelling = Spelling(),
 ) -> Tokenizer:
     """A vocabulary of at most ``size`` ids from texts, whose words alone are held in memory.
@@ -88,30 +88,30 @@ def train(
     Raises:
         UserError: the texts hold no word.
     """
-    model, trainer, around = KINDS[kind]
+    model, trainer, around = TOKENIZER_KINDS[kind]
     backend = around(model(), spelling)
     with TemporaryFile("w+", encoding="utf-8", newline="\n") as held:
-        first = list(SPECIAL.values())
+        first = list(SPECIAL_TOKENS.values())
         if kind == "word-piece":
-            first += continuations(kept(texts, held), backend)
+            first += list_continuations(copy_texts(texts, held), backend)
             held.seek(0)
             texts = held
         backend.train_from_iterator(texts, trainer(vocab_size=size, special_tokens=first, show_progress=False))
     if backend.get_vocab_size() <= len(first) + len(ALPHABET) * (kind == "byte-bpe"):
         raise UserError("no word occurs twice in these texts: nothing to make a vocabulary of")
     if kind == "word-piece":  # those that go on are special to the trainer alone
-        backend = around(models.WordPiece(backend.get_vocab(), unk_token=SPECIAL["unk"]), spelling)
-    return finished(backend, SPECIAL)
+        backend = around(models.WordPiece(backend.get_vocab(), unk_token=SPECIAL_TOKENS["unk"]), spelling)
+    return finish_tokenizer(backend, SPECIAL_TOKENS)
 
 
-def kept(texts: Iterable[str], file: IO[str]) -> Iterator[str]:
+def copy_texts(texts: Iterable[str], file: IO[str]) -> Iterator[str]:
     """The texts, each written to ``file`` as lines: standard input is read but once."""
     for text in texts:
         file.write(text + "\n")
         yield text
 
 
-def continuations(texts: Iterable[str], backend: tokenizers.Tokenizer) -> list[str]:
+def list_continuations(texts: Iterable[str], backend: tokenizers.Tokenizer) -> list[str]:
     """Every character that a word may go on with, as ``##c``, in the order of code points.
 
     The trainer numbers these as they come out of a hash table, in another order in each process, and breaks ties
@@ -131,7 +131,7 @@ def continuations(texts: Iterable[str], backend: tokenizers.Tokenizer) -> list[s
     return [f"##{character}" for character in sorted(found)]
 
 
-def load(path: Path, spelling: Spelling = Spelling()) -> Tokenizer:
+def load_tokenizer(path: Path, spelling: Spelling = Spelling()) -> Tokenizer:
     """The tokenizer of a vocab.txt (one word piece a line, BERT style), or of a folder with one or a tokenizer.json.
 
     ``spelling`` is for a vocab.txt, which does not say.
@@ -140,42 +140,42 @@ def load(path: Path, spelling: Spelling = Spelling()) -> Tokenizer:
         UserError: nothing there that can be read, or special tokens missing, which are named.
     """
     if path.is_file():
-        return from_vocabulary(path, spelling)
+        return load_vocabulary(path, spelling)
     if (path / "tokenizer.json").is_file():
-        return from_folder(path)
+        return load_tokenizer_folder(path)
     if (path / "vocab.txt").is_file():
-        return from_vocabulary(path / "vocab.txt", spelling)
+        return load_vocabulary(path / "vocab.txt", spelling)
     raise UserError(f"{path}: no tokenizer here; expected a vocab.txt, or a folder with tokenizer.json or vocab.txt")
 
 
-def from_vocabulary(file: Path, spelling: Spelling) -> Tokenizer:
-    """See ``load``."""
+def load_vocabulary(file: Path, spelling: Spelling) -> Tokenizer:
+    """See ``load_tokenizer``."""
     try:
         words = [word.rstrip("\r") for word in file.read_text(encoding="utf-8").removesuffix("\n").split("\n")]
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not UTF-8 at byte {error.start}; a vocabulary has one word piece a line") from error
-    complete(file, {name: token if token in words else None for name, token in SPECIAL.items()})
+    require_special_tokens(file, {name: token if token in words else None for name, token in SPECIAL_TOKENS.items()})
     vocabulary = {word: index for index, word in enumerate(words)}
     if len(vocabulary) < len(words):
         twice = next(word for index, word in enumerate(words) if vocabulary[word] != index)
         raise UserError(f"{file}: {twice!r} stands there twice")
-    model = models.WordPiece(vocab=vocabulary, unk_token=SPECIAL["unk"])
-    return finished(word_pieces(model, spelling), SPECIAL)
+    model = models.WordPiece(vocab=vocabulary, unk_token=SPECIAL_TOKENS["unk"])
+    return finish_tokenizer(build_word_pieces(model, spelling), SPECIAL_TOKENS)
 
 
-def from_folder(folder: Path) -> Tokenizer:
-    """See ``load``."""
+def load_tokenizer_folder(folder: Path) -> Tokenizer:
+    """See ``load_tokenizer``."""
     logging.getLogger("transformers").setLevel(logging.ERROR)
     refuse_code(folder)
     try:
-        fast = automatic(folder)
+        fast = load_auto_tokenizer(folder)
     except Exception as error:  # whatever a damaged file makes transformers raise
         raise UserError(f"{folder}: transformers cannot load this tokenizer: {' '.join(str(error).split())}") from error
-    special = {name: getattr(fast, f"{name}_token") for name in SPECIAL}
-    return finished(fast.backend_tokenizer, complete(folder, special))
+    special = {name: getattr(fast, f"{name}_token") for name in SPECIAL_TOKENS}
+    return finish_tokenizer(fast.backend_tokenizer, require_special_tokens(folder, special))
 
 
-def automatic(folder: Path) -> Any:
+def load_auto_tokenizer(folder: Path) -> Any:
     """What ``AutoTokenizer`` makes of a folder, without code from it. Raises whatever transformers does."""
     from transformers import AutoTokenizer
 
@@ -185,7 +185,7 @@ def automatic(folder: Path) -> Any:
 def refuse_code(folder: Path) -> None:
     """Raise ``UserError`` for a folder whose model or tokenizer needs code that is not transformers' own."""
     for path in (folder / name for name in ("config.json", "tokenizer_config.json")):
-        with told_as(str(path), OSError, ValueError):
+        with convert_errors(str(path), OSError, ValueError):
             said = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         if not isinstance(said, dict):
             raise UserError(f"{path}: no object with named fields")
@@ -194,21 +194,22 @@ def refuse_code(folder: Path) -> None:
             raise UserError(f"{path}: {found[0]}: this model needs code of its own, which is not run")
 
 
-def complete(where: Path, special: dict[str, str | None]) -> dict[str, str]:
+def require_special_tokens(where: Path, special: dict[str, str | None]) -> dict[str, str]:
     """``special``, all there. Raises ``UserError`` naming the special tokens that are missing."""
-    missing = [SPECIAL[name] for name, token in special.items() if token is None]
+    missing = [SPECIAL_TOKENS[name] for name, token in special.items() if token is None]
     if missing:
         raise UserError(
-            f"{where}: this vocabulary has no {', '.join(missing)}; pre-training needs {' '.join(SPECIAL.values())}"
+            f"{where}: this vocabulary has no {', '.join(missing)}; pre-training needs "
+            f"{' '.join(SPECIAL_TOKENS.values())}"
         )
     return {name: token for name, token in special.items() if token is not None}
 
 
-def word_pieces(model: Any, spelling: Spelling) -> tokenizers.Tokenizer:
+def build_word_pieces(model: Any, spelling: Spelling) -> tokenizers.Tokenizer:
     """BERT's normalisation and cutting into words around a WordPiece model."""
     backend = tokenizers.Tokenizer(model)
     bert = normalizers.BertNormalizer(lowercase=spelling.lower_case, strip_accents=spelling.strip_accents)
-    backend.normalizer = normalizers.Sequence([*FORMS[spelling.normalization], bert])
+    backend.normalizer = normalizers.Sequence([*UNICODE_FORMS[spelling.normalization], bert])
     if spelling.normalization == "none":
         backend.normalizer = bert  # as BERT's own files say it
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -216,58 +217,64 @@ def word_pieces(model: Any, spelling: Spelling) -> tokenizers.Tokenizer:
     return backend
 
 
-def byte_pairs(model: Any, spelling: Spelling) -> tokenizers.Tokenizer:
+def build_byte_pairs(model: Any, spelling: Spelling) -> tokenizers.Tokenizer:
     """Byte-level words, each with the space before it, around a BPE model (GPT-2, RoBERTa): nothing is unknown."""
     backend = tokenizers.Tokenizer(model)
-    backend.normalizer = spelled(spelling)
+    backend.normalizer = build_normalizer(spelling)
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     backend.decoder = decoders.ByteLevel()
     return backend
 
 
-def sentence_pieces(model: Any, spelling: Spelling) -> tokenizers.Tokenizer:
+def build_sentence_pieces(model: Any, spelling: Spelling) -> tokenizers.Tokenizer:
     """Words with a mark for the space before them around a Unigram model (SentencePiece): no spaces are needed."""
     backend = tokenizers.Tokenizer(model)
-    backend.normalizer = spelled(spelling)
+    backend.normalizer = build_normalizer(spelling)
     backend.pre_tokenizer = pre_tokenizers.Metaspace()
     backend.decoder = decoders.Metaspace()
     return backend
 
 
-def spelled(spelling: Spelling) -> normalizers.Normalizer:
+def build_normalizer(spelling: Spelling) -> normalizers.Normalizer:
     """The normalizer that leaves of a text what ``spelling`` says."""
     stripped = [normalizers.NFD(), normalizers.StripAccents(), normalizers.NFC()] * spelling.strip_accents
     lower = [normalizers.Lowercase()] * spelling.lower_case
-    return normalizers.Sequence([*FORMS[spelling.normalization], *stripped, *lower])
+    return normalizers.Sequence([*UNICODE_FORMS[spelling.normalization], *stripped, *lower])
 
 
-FORMS: dict[Normalization, list[normalizers.Normalizer]] = {
+UNICODE_FORMS: dict[Normalization, list[normalizers.Normalizer]] = {
     "none": [],
     "nfc": [normalizers.NFC()],
     "nfkc": [normalizers.NFKC()],
 }
 ALPHABET = pre_tokenizers.ByteLevel.alphabet()
-KINDS: dict[Kind, tuple[Callable[[], Any], Callable[..., Any], Callable[[Any, Spelling], tokenizers.Tokenizer]]] = {
+TOKENIZER_KINDS: dict[
+    TokenizerKind, tuple[Callable[[], Any], Callable[..., Any], Callable[[Any, Spelling], tokenizers.Tokenizer]]
+] = {
     "word-piece": (
-        partial(models.WordPiece, unk_token=SPECIAL["unk"]),
+        partial(models.WordPiece, unk_token=SPECIAL_TOKENS["unk"]),
         partial(trainers.WordPieceTrainer, min_frequency=2),
-        word_pieces,
+        build_word_pieces,
     ),
     "byte-bpe": (
-        partial(models.BPE, unk_token=SPECIAL["unk"]),
+        partial(models.BPE, unk_token=SPECIAL_TOKENS["unk"]),
         partial(trainers.BpeTrainer, min_frequency=2, initial_alphabet=ALPHABET),
-        byte_pairs,
+        build_byte_pairs,
     ),
-    "unigram": (models.Unigram, partial(trainers.UnigramTrainer, unk_token=SPECIAL["unk"]), sentence_pieces),
+    "unigram": (
+        models.Unigram,
+        partial(trainers.UnigramTrainer, unk_token=SPECIAL_TOKENS["unk"]),
+        build_sentence_pieces,
+    ),
 }
 
 
-def from_json(said: str, special: dict[str, str]) -> Tokenizer:
+def parse_tokenizer(said: str, special: dict[str, str]) -> Tokenizer:
     """The tokenizer of a tokenizer.json's content."""
-    return finished(tokenizers.Tokenizer.from_str(said), special)
+    return finish_tokenizer(tokenizers.Tokenizer.from_str(said), special)
 
 
-def finished(backend: tokenizers.Tokenizer, special: dict[str, str]) -> Tokenizer:
+def finish_tokenizer(backend: tokenizers.Tokenizer, special: dict[str, str]) -> Tokenizer:
     """The tokenizer with its special tokens marked and [CLS] A [SEP] B [SEP] as what it makes of a pair."""
     backend.no_truncation()
     backend.no_padding()

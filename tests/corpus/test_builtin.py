@@ -6,8 +6,15 @@ from pathlib import Path
 import pytest
 
 from electra.corpus import builtin
-from electra.corpus.builtin import clean, docstrings, held_out, package, passages, without_copies
-from electra.corpus.copies import near_copies, words_of
+from electra.corpus.builtin import (
+    clean_docstring,
+    extract_docstrings,
+    is_in_held_out_file,
+    name_package,
+    remove_copies,
+    split_passages,
+)
+from electra.corpus.copies import find_near_copies, split_words
 from electra.corpus.documents import Document
 
 SOURCE = '''
@@ -33,7 +40,7 @@ add_docstr(rain, """What is written in C has its documentation added like this, 
 
 def test_docstrings_are_found_and_cleaned(tmp_path: Path) -> None:
     (tmp_path / "weather.py").write_text(SOURCE)
-    found = docstrings(("weather.py", str(tmp_path / "weather.py")))
+    found = extract_docstrings(("weather.py", str(tmp_path / "weather.py")))
     assert [(d.text.split("\n")[0], d.index) for d in found] == [
         ("A module about the weather in eight words or so.", 0),
         ("Say how much rain falls.", 1),
@@ -42,14 +49,14 @@ def test_docstrings_are_found_and_cleaned(tmp_path: Path) -> None:
     ]
     assert "---" not in found[1].text and "====" not in found[1].text
     (tmp_path / "broken.py").write_text('def """')
-    assert docstrings(("broken.py", str(tmp_path / "broken.py"))) is None
+    assert extract_docstrings(("broken.py", str(tmp_path / "broken.py"))) is None
 
 
 @pytest.fixture(scope="module")
 def real() -> list[tuple[str, str]]:
     """Source files of some packages of the standard library."""
     names = ("json/", "email/", "argparse.py", "asyncio/", "unittest/")
-    found = [file for file in builtin.files() if file[0].startswith(names)]
+    found = [file for file in builtin.list_python_files() if file[0].startswith(names)]
     assert len(found) > 50
     return found
 
@@ -57,34 +64,34 @@ def real() -> list[tuple[str, str]]:
 def test_files_are_read_the_same_by_any_number_of_processes(
     real: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(builtin, "files", lambda: real)
-    one, two = (list(builtin.collect(Counter(), workers)) for workers in (1, 2))
+    monkeypatch.setattr(builtin, "list_python_files", lambda: real)
+    one, two = (list(builtin.collect_docstrings(Counter(), workers)) for workers in (1, 2))
     assert one == two
     assert len(one) > 200
-    assert all(len(words_of(document.text)) >= builtin.FEWEST_WORDS for document in one)
-    assert {"json", "email", "argparse"} <= {package(document) for document in one}
+    assert all(len(split_words(document.text)) >= builtin.FEWEST_WORDS for document in one)
+    assert {"json", "email", "argparse"} <= {name_package(document) for document in one}
     assert one == sorted(one, key=lambda document: (document.source, document.index))
 
 
 def test_files_are_python_sources_without_this_package() -> None:
-    sources = [source for source, _ in builtin.files()]
+    sources = [source for source, _ in builtin.list_python_files()]
     assert len(sources) > 1000 and len(set(sources)) == len(sources)
     assert not any(source.startswith("electra/") or "/_vendor/" in source for source in sources)
     assert {"argparse.py", "torch/nn/modules/linear.py", "numpy/__init__.py"} <= set(sources)
 
 
 def test_about_the_asked_share_of_the_files_is_held_out() -> None:
-    held = sum(held_out(Document("", f"package/module{n}.py", 0)) for n in range(10_000))
-    assert held / 10_000 == pytest.approx(builtin.HELD_OUT, abs=0.01)
-    one = [held_out(Document(text, "torch/nn.py", n)) for n, text in enumerate("abc")]
+    held = sum(is_in_held_out_file(Document("", f"package/module{n}.py", 0)) for n in range(10_000))
+    assert held / 10_000 == pytest.approx(builtin.HELD_OUT_SHARE, abs=0.01)
+    one = [is_in_held_out_file(Document(text, "torch/nn.py", n)) for n, text in enumerate("abc")]
     assert len(set(one)) == 1, "a file is on one side as a whole"
 
 
 def test_copies_and_repeats_are_dropped_and_the_held_out_one_stays() -> None:
     inside, outside = ("held.py", "train.py")
     names = [f"module{n}.py" for n in range(200)]
-    inside = next(name for name in names if held_out(Document("", name, 0)))
-    outside = next(name for name in names if not held_out(Document("", name, 0)))
+    inside = next(name for name in names if is_in_held_out_file(Document("", name, 0)))
+    outside = next(name for name in names if not is_in_held_out_file(Document("", name, 0)))
     text = "The quick brown fox jumps over the lazy dog while the other animals of the forest look on in wonder."
     other = "Nothing of this was ever said before by anyone, so it stays exactly as it is, word for word, here."
     documents = [
@@ -95,7 +102,7 @@ def test_copies_and_repeats_are_dropped_and_the_held_out_one_stays() -> None:
         Document(text, inside, 0),
     ]
     skipped: Counter[str] = Counter()
-    kept = list(without_copies(documents, skipped))
+    kept = list(remove_copies(documents, skipped))
     assert [(d.source, d.index) for d in kept if d.text == text] == [(inside, 0)]
     assert (outside, 2) in [(d.source, d.index) for d in kept]
     assert skipped["exact copy"] == 1
@@ -104,23 +111,23 @@ def test_copies_and_repeats_are_dropped_and_the_held_out_one_stays() -> None:
 
 def test_passages_join_to_the_text() -> None:
     text = "a\n\nb\n  c\n  d\ne\n\n\nf"
-    assert "\n".join(passages(text)) == text
-    assert list(passages(text)) == ["a\n", "b\n  c\n  d", "e\n\n", "f"]
+    assert "\n".join(split_passages(text)) == text
+    assert list(split_passages(text)) == ["a\n", "b\n  c\n  d", "e\n\n", "f"]
 
 
 def test_near_copies_are_the_later_ones() -> None:
     base = " ".join(f"word{n}" for n in range(100))
     changed = base.replace("word50", "another").replace("word9", "WORD9,")
     half = " ".join(f"word{n}" for n in range(40)) + " " + " ".join(f"new{n}" for n in range(60))
-    assert near_copies([base, changed, half, "word1 word2", "word1 word2"]).tolist() == [
+    assert find_near_copies([base, changed, half, "word1 word2", "word1 word2"]).tolist() == [
         False,
         True,
         False,
         False,
         True,
     ]
-    assert near_copies([]).tolist() == []
+    assert find_near_copies([]).tolist() == []
 
 
 def test_clean_drops_what_is_not_text() -> None:
-    assert clean("  Title\n  =====\n  text\ud800 goes on........... here") == "Title\ntext goes on... here"
+    assert clean_docstring("  Title\n  =====\n  text\ud800 goes on........... here") == "Title\ntext goes on... here"

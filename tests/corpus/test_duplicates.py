@@ -11,17 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from electra.corpus import duplicates
-from electra.corpus.copies import RUN, words_of
+from electra.corpus.copies import RUN_WORDS, split_words
 from electra.corpus.documents import Document, Skipped
 from electra.corpus.duplicates import (
     BANDS,
     PERMUTATIONS,
     SHORTEST_LINE,
-    Dropping,
-    Duplicates,
-    keyed_lines,
-    mark,
-    without,
+    CopyDetector,
+    CopyRemover,
+    mark_copies,
+    remove_marked_lines,
+    select_keyed_lines,
 )
 from electra.errors import UserError
 
@@ -32,19 +32,21 @@ def documents(texts: Sequence[str], source: str = "a.txt") -> list[Document]:
     return [Document(text, source, 100 * index) for index, text in enumerate(texts)]
 
 
-def kept(folder: Path, wanted: Duplicates, files: Sequence[Sequence[str]]) -> tuple[list[list[str]], Skipped]:
+def kept(folder: Path, wanted: CopyDetector, files: Sequence[Sequence[str]]) -> tuple[list[list[str]], Skipped]:
     """The texts of each file that stay, and what was left out: the two passes over a corpus."""
     parts = [documents(texts, f"{number}.txt") for number, texts in enumerate(files)]
     for number, part in enumerate(parts):
         for kind, keys in wanted.keys(part).items():
             keys.astype("<u8").tofile(folder / f"{number}.{kind}.keys")
     for kind in wanted.kinds:
-        mark(*([folder / f"{number}.{kind}.{what}" for number in range(len(parts))] for what in ("keys", "marks")))
+        mark_copies(
+            *([folder / f"{number}.{kind}.{what}" for number in range(len(parts))] for what in ("keys", "marks"))
+        )
     assert not list(folder.glob("*.partial"))
     skipped, found = Skipped(), []
     for number, part in enumerate(parts):
         marked = {kind: np.fromfile(folder / f"{number}.{kind}.marks", bool) for kind in wanted.kinds}
-        found.append([document.text for document in Dropping(wanted, marked).kept(part, skipped)])
+        found.append([document.text for document in CopyRemover(wanted, marked).kept(part, skipped)])
     return found, skipped
 
 
@@ -53,7 +55,7 @@ def kept(folder: Path, wanted: Duplicates, files: Sequence[Sequence[str]]) -> tu
 
 def test_a_document_that_stands_before_is_left_out_in_its_file_and_in_those_behind(tmp_path: Path) -> None:
     files = [["one", "two", "one", "One", "one "], [], ["three", "two"], ["three", "four"]]
-    found, skipped = kept(tmp_path, Duplicates(("documents",)), files)
+    found, skipped = kept(tmp_path, CopyDetector(("documents",)), files)
     assert found == [["one", "two", "One", "one "], [], ["three"], ["four"]]
     assert skipped == {"copy of a document": 3}
     assert skipped.first == {"copy of a document": "0.txt, at 200"}
@@ -65,7 +67,7 @@ def test_long_lines_that_stand_before_are_taken_out(tmp_path: Path) -> None:
         [f"Heading\n{LONG}\nend", f"Heading\n  {LONG}\t\nmore\n{other}\n{other}"],
         [f"{LONG}\n\n{other}", f"Heading\n{LONG} indeed"],
     ]
-    found, skipped = kept(tmp_path, Duplicates(("lines",)), files)
+    found, skipped = kept(tmp_path, CopyDetector(("lines",)), files)
     assert found == [[f"Heading\n{LONG}\nend", f"Heading\nmore\n{other}"], [f"Heading\n{LONG} indeed"]]
     assert skipped == {"copy of a line": 4, "document of copied lines alone": 1}
     assert skipped.first["copy of a line"] == "0.txt, at 100"
@@ -75,7 +77,7 @@ def test_long_lines_that_stand_before_are_taken_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("length", "copies"), [(SHORTEST_LINE - 1, 2), (SHORTEST_LINE, 1)])
 def test_a_line_is_a_copy_from_40_characters_on(tmp_path: Path, length: int, copies: int) -> None:
     line = "x" * length
-    found, _ = kept(tmp_path, Duplicates(("lines",)), [[f"a\n{line}", f"b\n{line}"]])
+    found, _ = kept(tmp_path, CopyDetector(("lines",)), [[f"a\n{line}", f"b\n{line}"]])
     assert "".join(found[0]).count(line) == copies
 
 
@@ -97,17 +99,19 @@ def test_lines_are_as_a_loop_over_a_set_would_leave_them(
         if left == lines or "\n".join(left).strip():
             expected.append("\n".join(left))
     texts = ["\n".join(lines) for lines in given_lines]
-    found, _ = kept(tmp_path_factory.mktemp("lines"), Duplicates(("lines",)), [texts])
+    found, _ = kept(tmp_path_factory.mktemp("lines"), CopyDetector(("lines",)), [texts])
     assert found == [expected]
 
 
 @given(st.text(max_size=300), st.data())
 def test_a_text_without_no_lines_is_the_text(text: str, data: st.DataObject) -> None:
-    count = sum(1 for _ in keyed_lines(text))
-    assert without(text, np.zeros(count, dtype=bool)) == text
+    count = sum(1 for _ in select_keyed_lines(text))
+    assert remove_marked_lines(text, np.zeros(count, dtype=bool)) == text
     drawn = data.draw(st.lists(st.booleans(), min_size=count, max_size=count))
-    left = without(text, np.array(drawn, dtype=bool))
-    assert list(keyed_lines(left)) == [line for line, gone in zip(keyed_lines(text), drawn, strict=True) if not gone]
+    left = remove_marked_lines(text, np.array(drawn, dtype=bool))
+    assert list(select_keyed_lines(left)) == [
+        line for line, gone in zip(select_keyed_lines(text), drawn, strict=True) if not gone
+    ]
 
 
 def test_all_kinds_together(tmp_path: Path) -> None:
@@ -116,7 +120,7 @@ def test_all_kinds_together(tmp_path: Path) -> None:
     line = "a line of its own that stands in two of the texts here"
     own = " ".join(f"other{n}" for n in range(50))
     files = [[text, f"{line}\nfirst", text.upper()], [f"{line}\n{own}", text, "last"]]
-    found, skipped = kept(tmp_path, Duplicates(("documents", "lines", "near")), files)
+    found, skipped = kept(tmp_path, CopyDetector(("documents", "lines", "near")), files)
     assert found == [[text, f"{line}\nfirst"], [own, "last"]]
     assert skipped == {"near copy of a document": 1, "copy of a line": 1, "copy of a document": 1}
 
@@ -138,8 +142,8 @@ def test_marks_are_those_of_a_loop_over_a_set(
     for file, each in zip(files, keys, strict=True):
         np.array(each, dtype="<u8").tofile(file)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(duplicates, "AT_ONCE", at_once)
-        mark(files, marks)
+        patch.setattr(duplicates, "KEYS_AT_ONCE", at_once)
+        mark_copies(files, marks)
     seen: set[int] = set()
     for file, each in zip(marks, keys, strict=True):
         expected = []
@@ -157,9 +161,9 @@ def test_many_keys_are_compared_a_share_at_a_time(tmp_path: Path, monkeypatch: p
     sorted_at_once: list[int] = []
     argsort = np.argsort
     monkeypatch.setattr(np, "argsort", lambda a, **kind: sorted_at_once.append(len(a)) or argsort(a, **kind))
-    monkeypatch.setattr(duplicates, "AT_ONCE", 10_000)
+    monkeypatch.setattr(duplicates, "KEYS_AT_ONCE", 10_000)
     marks = [tmp_path / f"{number}.marks" for number in range(3)]
-    mark([tmp_path / f"{number}.keys" for number in range(3)], marks)
+    mark_copies([tmp_path / f"{number}.keys" for number in range(3)], marks)
     assert sum(sorted_at_once) == 200_010 and max(sorted_at_once) < 12_000
     assert [np.fromfile(file, bool).sum() for file in marks] == [0, 100_000, 10]
 
@@ -168,8 +172,8 @@ def test_many_keys_are_compared_a_share_at_a_time(tmp_path: Path, monkeypatch: p
 
 
 def runs(text: str) -> set[tuple[str, ...]]:
-    words = words_of(text)
-    return {tuple(words[n : n + RUN]) for n in range(len(words) - RUN + 1)}
+    words = split_words(text)
+    return {tuple(words[n : n + RUN_WORDS]) for n in range(len(words) - RUN_WORDS + 1)}
 
 
 def edited(text: str, count: int, draw: np.random.Generator) -> str:
@@ -201,7 +205,7 @@ def test_near_copies_are_found_as_often_as_their_bands_say(
     """1 − (1 − J^values)^bands, for pairs of likeness J; within 4 standard deviations of the sum over all pairs."""
     bands, values = BANDS[likeness]
     assert bands * values <= PERMUTATIONS
-    wanted = Duplicates(("near",), likeness)
+    wanted = CopyDetector(("near",), likeness)
     same = np.array([(wanted.near_keys(text) == wanted.near_keys(copy)).any() for text, copy, _ in pairs])
     alike = np.array([likeness for _, _, likeness in pairs])
     chance = 1 - (1 - alike**values) ** bands
@@ -222,7 +226,7 @@ def test_near_copies_are_left_out_across_files(tmp_path: Path, pairs: list[tuple
     text, copy, _ = next(pair for pair in pairs if 0.97 < pair[2] < 1)
     far, _, _ = pairs[-1]
     loud = re.sub(" ", ", ", text.upper()) + "!"
-    found, skipped = kept(tmp_path, Duplicates(("near",)), [[text, far], [], [copy, loud, "short"]])
+    found, skipped = kept(tmp_path, CopyDetector(("near",)), [[text, far], [], [copy, loud, "short"]])
     assert found == [[text, far], [], ["short"]]
     assert skipped == {"near copy of a document": 2}
     assert skipped.first == {"near copy of a document": "2.txt, at 0"}
@@ -241,21 +245,21 @@ def test_near_copies_are_left_out_across_files(tmp_path: Path, pairs: list[tuple
 )
 def test_texts_shorter_than_a_run_of_words_are_one_run(first: str, second: str, same: bool) -> None:
     pytest.importorskip("datasketch", reason="near copies need datasketch; pip install 'electra[near]'")
-    keys = Duplicates(("near",)).near_keys
+    keys = CopyDetector(("near",)).near_keys
     assert bool((keys(first) == keys(second)).any()) is same
 
 
 def test_what_cannot_be_found_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"--likeness 0.85: one of 0.9, 0.8, 0.7, 0.5"):
-        Duplicates(("near",), 0.85).check()
+        CopyDetector(("near",), 0.85).check()
     monkeypatch.setitem(sys.modules, "datasketch", None)
-    Duplicates(("documents", "lines")).check()
+    CopyDetector(("documents", "lines")).check()
     with pytest.raises(UserError, match=r"near copies need the package datasketch; pip install 'electra\[near\]'"):
-        Duplicates(("near",)).check()
+        CopyDetector(("near",)).check()
 
 
 def test_no_documents_have_no_keys_of_any_kind() -> None:
-    keys = Duplicates(("documents", "lines", "near")).keys([])
+    keys = CopyDetector(("documents", "lines", "near")).keys([])
     assert {kind: (len(each), each.dtype) for kind, each in keys.items()} == {
         kind: (0, np.dtype(np.uint64)) for kind in ("documents", "lines", "near")
     }

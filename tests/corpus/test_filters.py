@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from electra.corpus.copies import LONG, count_words, run_hashes, words_of
+from electra.corpus.copies import LONG_TEXT, count_words, hash_runs, split_words
 from electra.corpus.documents import Document, Skipped
-from electra.corpus.filters import Filters, evaluation_runs, overlaps, symbols
+from electra.corpus.filters import Filters, count_symbols, has_known_run, hash_evaluation_runs
 from electra.errors import UserError
 
 
@@ -61,7 +61,7 @@ def test_bounds_on_words_hold_the_bounds_themselves() -> None:
     ],
 )
 def test_symbols_are_neither_letters_nor_digits_nor_white_space(text: str, count: int) -> None:
-    assert symbols(text) == count
+    assert count_symbols(text) == count
 
 
 def test_documents_with_too_many_symbols_are_left_out() -> None:
@@ -97,7 +97,7 @@ def test_evaluation_text_is_found_whatever_the_format_of_its_file(
 ) -> None:
     file = tmp_path / (name + compression)
     file.write_bytes(COMPRESSED[compression](FORMATS[name](text).encode()))
-    runs, total, short = evaluation_runs([str(file)], 13)
+    runs, total, short = hash_evaluation_runs([str(file)], 13)
     assert total > short and (np.diff(runs.astype(object)) > 0).all()
     filters = Filters(overlap=runs)
     inside = f"A page. {text.upper().replace(' ', ', ')} And more."
@@ -109,32 +109,32 @@ def test_evaluation_text_is_found_whatever_the_format_of_its_file(
 
 def test_lines_of_json_with_several_lines_of_text_keep_their_words_apart(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(json.dumps({"text": QUESTION.replace(" ", "\n")}) + "\n")
-    runs, _, _ = evaluation_runs([str(tmp_path / "a.jsonl")], 13)
-    assert overlaps(QUESTION, runs, 13)
+    runs, _, _ = hash_evaluation_runs([str(tmp_path / "a.jsonl")], 13)
+    assert has_known_run(QUESTION, runs, 13)
 
 
 def test_a_backslash_in_plain_text_is_no_escape(tmp_path: Path) -> None:
     words = [f"word{n}" for n in range(13)]
     (tmp_path / "a.txt").write_text("\\".join(words))
-    runs, _, _ = evaluation_runs([str(tmp_path / "a.txt")], 13)
-    assert overlaps(" ".join(words), runs, 13)
+    runs, _, _ = hash_evaluation_runs([str(tmp_path / "a.txt")], 13)
+    assert has_known_run(" ".join(words), runs, 13)
 
 
 def test_lines_and_those_too_short_to_be_found_are_counted(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one two three\none two three four\n\na b c d e\n")
     (tmp_path / "b.txt").write_text("one two three four\n")
-    runs, total, short = evaluation_runs([str(tmp_path / name) for name in ("a.txt", "b.txt")], 4)
+    runs, total, short = hash_evaluation_runs([str(tmp_path / name) for name in ("a.txt", "b.txt")], 4)
     assert (len(runs), total, short) == (3, 5, 2)
-    assert evaluation_runs([], 13)[1:] == (0, 0)
-    assert Filters(overlap=evaluation_runs([], 13)[0]).objection(QUESTION) is None
+    assert hash_evaluation_runs([], 13)[1:] == (0, 0)
+    assert Filters(overlap=hash_evaluation_runs([], 13)[0]).objection(QUESTION) is None
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=30), st.lists(st.sampled_from("abc"), max_size=30), st.integers(1, 6))
 def test_texts_overlap_where_a_run_of_words_is_common(one: list[str], other: list[str], length: int) -> None:
     runs = {tuple(one[n : n + length]) for n in range(len(one) - length + 1)}
     common = any(tuple(other[n : n + length]) in runs for n in range(len(other) - length + 1))
-    known = np.unique(run_hashes(words_of(" ".join(one)), length))
-    assert (len(known) > 0 and overlaps("; ".join(other), known, length)) is common
+    known = np.unique(hash_runs(split_words(" ".join(one)), length))
+    assert (len(known) > 0 and has_known_run("; ".join(other), known, length)) is common
 
 
 def test_the_first_objection_is_the_one_that_is_counted() -> None:
@@ -146,15 +146,15 @@ def test_the_first_objection_is_the_one_that_is_counted() -> None:
 def test_evaluation_files_that_are_no_lines_or_not_there_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match=r"a.parquet: evaluation text is read as lines; give .txt"):
-        evaluation_runs([str(tmp_path / "a.parquet")], 13)
+        hash_evaluation_runs([str(tmp_path / "a.parquet")], 13)
     with pytest.raises(UserError, match=r"b.txt: No such file"):
-        evaluation_runs([str(tmp_path / "b.txt")], 13)
+        hash_evaluation_runs([str(tmp_path / "b.txt")], 13)
     (tmp_path / "c.txt.gz").write_bytes(gzip.compress(b"some text " * 1000)[:-20])
     with pytest.raises(UserError, match=r"c.txt.gz: "):
-        evaluation_runs([str(tmp_path / "c.txt.gz")], 13)
+        hash_evaluation_runs([str(tmp_path / "c.txt.gz")], 13)
 
 
 def test_words_of_a_long_text_are_counted_as_those_of_a_short_one() -> None:
     text = "one  two\u3000three\x1cfour\nfive "
     assert count_words(text) == len(text.split()) == 5
-    assert count_words(text * (LONG // len(text) + 1)) == 5 * (LONG // len(text) + 1)
+    assert count_words(text * (LONG_TEXT // len(text) + 1)) == 5 * (LONG_TEXT // len(text) + 1)

@@ -56,7 +56,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "PART", 20_000)
+    monkeypatch.setattr(sources, "PART_BYTES", 20_000)
 
 
 def config(corpus: Path, folder: Path, **changes: object) -> PrepareConfig:
@@ -81,7 +81,7 @@ def whole(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, b
     """What one process writes in one go."""
     out = tmp_path_factory.mktemp("whole") / "data"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "PART", 20_000)
+        patch.setattr(sources, "PART_BYTES", 20_000)
         manifest = prepare(config(corpus, out))
     assert len(manifest["splits"]["train"]["shards"]) > 8
     assert manifest["skipped"]["copy of a document"]["count"] > 50
@@ -235,7 +235,7 @@ def test_a_source_that_disappears_stops_the_work_and_keeps_what_is_done(corpus: 
     data = (f"wiki={corpus / 'wiki'}", f"books={tmp_path / 'books'}")
     prepare(config(corpus, out, data=data, part="1/5", drop_copies=()))
     done = len(list((out / "parts").glob("[0-9]*.json")))
-    listed = sources.sources(data)
+    listed = sources.find_sources(data)
     gone = tmp_path / "books" / "1.txt"
     kept = gone.read_bytes()
     gone.unlink()

@@ -13,7 +13,7 @@ import pytest
 from electra import tokenization as word_pieces
 from electra.corpus.prepare import PrepareConfig, TokenizerConfig, prepare, tokenizer
 from electra.dataset import shards
-from electra.dataset.shards import Shards, Writer
+from electra.dataset.shards import Shards, ShardWriter
 from electra.errors import UserError
 
 
@@ -36,7 +36,7 @@ def config(text: Path, **changes: object) -> PrepareConfig:
 
 def test_what_is_written_is_what_the_tokenizer_gives(text: Path, capsys: pytest.CaptureFixture) -> None:
     manifest = prepare(config(text))
-    found = word_pieces.load(text / "tok")
+    found = word_pieces.load_tokenizer(text / "tok")
     documents = (text / "text" / "a.txt").read_text().split("\n\n")
     expected = sorted(token for document in found.encode(documents) for token in document)
     parts = [Shards.open(text / "data", split) for split in ("train", "held-out")]
@@ -52,11 +52,11 @@ def test_what_is_written_is_what_the_tokenizer_gives(text: Path, capsys: pytest.
 
 
 def test_blocks_hold_whole_units_of_each_document_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "BLOCK", 50)
+    monkeypatch.setattr(shards, "TOKENS_PER_BLOCK", 50)
     monkeypatch.setattr(shards, "SHARD_TOKENS", 400)
     draw = np.random.default_rng(0)
     documents = [[[7] * int(n) for n in draw.integers(1, 30, draw.integers(1, 6))] for _ in range(60)]
-    writer = Writer(tmp_path, "train-00000", "fingerprint", np.dtype(np.uint16))
+    writer = ShardWriter(tmp_path, "train-00000", "fingerprint", np.dtype(np.uint16))
     for document in documents:
         tokens = writer.add([np.array(unit, dtype=np.uint16).tobytes() for unit in document])
         assert tokens.tolist() == [7] * sum(map(len, document))
@@ -169,7 +169,7 @@ def test_a_flipped_bit_is_found(text: Path) -> None:
 
 def test_an_existing_vocabulary_is_taken_over(text: Path) -> None:
     taken = tokenizer(TokenizerConfig(existing=str(text / "tok" / "vocab.txt"), out=str(text / "again")))
-    assert taken.fingerprint == word_pieces.load(text / "tok").fingerprint
+    assert taken.fingerprint == word_pieces.load_tokenizer(text / "tok").fingerprint
     with pytest.raises(UserError, match="again: is there already"):
         tokenizer(TokenizerConfig(existing=str(text / "tok"), out=str(text / "again")))
 

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from electra.corpus import readers, sources
-from electra.corpus.documents import Boundary, Document, Format, Skipped, Span
+from electra.corpus.documents import Boundary, Document, Skipped, Span, TextFormat
 from electra.errors import UserError
 from formats import ENDINGS, LETTERS, as_arrow_file, as_arrow_stream, as_csv, as_jsonl, as_parquet, read, texts
 
@@ -221,7 +221,7 @@ def test_a_span_that_begins_inside_a_file_names_its_line_of_the_file(
     path, before = tmp_path / f"a{ending}", b'{"text": "a"}\n\n' * 1000
     path.write_bytes(before + bad + before)
     skipped = Skipped()
-    found = list(readers.documents(Span(str(path), len(before), len(before + bad)), Format(), skipped))
+    found = list(readers.read_documents(Span(str(path), len(before), len(before + bad)), TextFormat(), skipped))
     assert [document.text for document in found] == (["fine"] if ending == ".jsonl" else [])
     assert skipped.lines() == [f"skipped 1: {said} (first at {path}, line 2,002)"]
 
@@ -322,7 +322,7 @@ def test_a_very_long_document_goes_on_as_another_and_loses_nothing(
     for mark in ("", "\ufeff"):
         (tmp_path / "a.txt").write_text(mark + whole)
         for longest in range(1000, 1005):
-            monkeypatch.setattr(readers, "LONGEST", longest)
+            monkeypatch.setattr(readers, "LONGEST_DOCUMENT", longest)
             skipped = Skipped()
             found = read(tmp_path / "a.txt", skipped, documents=boundary)
             assert not skipped
@@ -334,7 +334,7 @@ def test_a_very_long_document_goes_on_as_another_and_loses_nothing(
 
 
 def test_a_very_long_json_line_is_counted_and_the_next_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "LONGEST", 1000)
+    monkeypatch.setattr(readers, "LONGEST_DOCUMENT", 1000)
     (tmp_path / "a.jsonl").write_bytes(as_jsonl(["a", "b " * 600, "c"]))
     skipped = Skipped()
     assert texts(tmp_path / "a.jsonl", skipped) == ["a", "c"]
@@ -357,7 +357,7 @@ def test_a_compressed_file_that_is_cut_off_is_an_error(
     with pytest.raises(UserError, match=rf"^{path}: .*(end-of-stream|Truncated)"):
         texts(path)
     with pytest.raises(UserError, match=rf"^{path}: "):
-        list(readers.plain_lines(str(path)))
+        list(readers.read_plain_lines(str(path)))
 
 
 @pytest.mark.parametrize("garbage", [b"plain text\n" * 100, bytes(1000), random.Random(0).randbytes(1000)])
@@ -373,16 +373,16 @@ def test_what_is_not_of_the_format_is_an_error_of_one_line(tmp_path: Path, endin
 def test_a_file_that_shrank_since_it_was_planned_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(as_jsonl(["a", "b"]))
-    (source,) = sources.sources([str(path)])
+    (source,) = sources.find_sources([str(path)])
     path.write_bytes(as_jsonl(["a"]))
     with pytest.raises(UserError, match=f"^{path}: 22 bytes, and 44 a moment ago; it changes while it is read$"):
-        list(readers.documents(source.spans[0], Format(), Skipped()))
+        list(readers.read_documents(source.spans[0], TextFormat(), Skipped()))
 
 
 @pytest.mark.parametrize("ending", readers.ENDINGS)
 def test_a_file_that_was_removed_since_it_was_planned_is_an_error(tmp_path: Path, ending: str) -> None:
     with pytest.raises(UserError, match=f"^{tmp_path}/a{ending}: No such file or directory$"):
-        list(readers.documents(Span(f"{tmp_path}/a{ending}", 0, 9), Format(), Skipped()))
+        list(readers.read_documents(Span(f"{tmp_path}/a{ending}", 0, 9), TextFormat(), Skipped()))
 
 
 @pytest.mark.parametrize("ending", [".txt", ".jsonl.gz", ".parquet"])
@@ -398,7 +398,11 @@ def test_progress_is_told_in_bytes_of_the_disk(tmp_path: Path, ending: str) -> N
     )
     told: list[int] = []
     size = path.stat().st_size
-    assert len(list(readers.documents(Span(str(path), 0, size), Format(), Skipped(), told.append))) == len(told) == 100
+    assert (
+        len(list(readers.read_documents(Span(str(path), 0, size), TextFormat(), Skipped(), told.append)))
+        == len(told)
+        == 100
+    )
     assert 0 < told[0] <= told[-1] <= size
     if ending != ".parquet":
         assert told == sorted(told) and told[50] > size / 10

@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 import pytest
 
 from electra.corpus import readers, sources
-from electra.corpus.documents import Format, Skipped, Span
+from electra.corpus.documents import Skipped, Span, TextFormat
 from electra.corpus.prepare import PrepareConfig, prepare
-from electra.corpus.sources import Source
+from electra.corpus.sources import TextSource
 from electra.errors import UserError
-from electra.tokenization import train
+from electra.tokenization import train_tokenizer
 from formats import lay, of_parts, of_spans
 
 
@@ -34,8 +34,8 @@ def test_paths_of_fsspec_are_files_folders_and_globs(tmp_path: Path) -> None:
         ("x/**/*.txt", list(of)),
         ("x/d[1].txt", ["d[1].txt"]),
     ):
-        (source,) = sources.sources([f"some=file://{tmp_path}/{pattern}"])
-        assert source == Source("some", tuple(of[name] for name in names))
+        (source,) = sources.find_sources([f"some=file://{tmp_path}/{pattern}"])
+        assert source == TextSource("some", tuple(of[name] for name in names))
     assert of_spans(list(of.values())) == [f"text of x/{name}" for name in of]
 
 
@@ -52,7 +52,7 @@ def test_what_is_not_there_remotely_is_named(tmp_path: Path, pattern: str, said:
     (tmp_path / "table.xlsx").write_text("a,b")
     pattern = pattern.replace("FOLDER", str(tmp_path))
     with pytest.raises(UserError) as raised:
-        sources.sources([pattern])
+        sources.find_sources([pattern])
     assert str(raised.value).startswith(f"{pattern}: {said}")
 
 
@@ -77,7 +77,7 @@ def s3() -> Iterator[Any]:
 
 
 def test_objects_of_s3_are_read_in_ranges(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "PART", 1 << 20)
+    monkeypatch.setattr(sources, "PART_BYTES", 1 << 20)
     documents = [f"text {n} " + "of many words " * 100 for n in range(6000)]
     content = {
         "a.jsonl": "".join(json.dumps({"text": text}) + "\n" for text in documents).encode(),
@@ -88,11 +88,11 @@ def test_objects_of_s3_are_read_in_ranges(s3: Any, monkeypatch: pytest.MonkeyPat
     }
     for name, body in content.items():
         s3.put_object(Bucket="bucket", Key=f"ranges/{name}", Body=body)
-    (source,) = sources.sources(["s3://bucket/ranges"])
+    (source,) = sources.find_sources(["s3://bucket/ranges"])
     names = [name for name in content if name != "e.md"]
     assert source.spans == tuple(Span(f"s3://bucket/ranges/{name}", 0, len(content[name])) for name in names)
-    assert sources.sources(["s3://bucket/ranges/*.*"]) == [source]
-    work, skipped = sources.parts([source], Format()), Skipped()
+    assert sources.find_sources(["s3://bucket/ranges/*.*"]) == [source]
+    work, skipped = sources.cut_parts([source], TextFormat()), Skipped()
     cut = [span.path for part in work for span in part.spans]
     assert [cut.count(f"s3://bucket/ranges/{name}") for name in names] == [8, 8, 1, 1]
     found = of_parts(work, skipped=skipped)
@@ -107,7 +107,7 @@ def test_columns_are_read_from_s3(s3: Any, tmp_path: Path) -> None:
     rows.to_parquet(tmp_path / "a.parquet")
     rows.save_to_disk("s3://bucket/saved")
     s3.upload_file(str(tmp_path / "a.parquet"), "bucket", "saved/a.parquet")
-    (source,) = sources.sources(["s3://bucket/saved/"])
+    (source,) = sources.find_sources(["s3://bucket/saved/"])
     assert [span.path.rpartition(".")[2] for span in source.spans] == ["parquet", "arrow"]
     assert of_spans(source.spans) == 2 * rows["text"][:]
 
@@ -122,7 +122,7 @@ def test_invalid_utf8_is_located_in_s3(s3: Any) -> None:
 @pytest.mark.parametrize("path", ["s3://bucket/absent.txt", "s3://absent-bucket/a.txt"])
 def test_a_bucket_or_object_that_is_not_there_is_named(s3: Any, path: str) -> None:
     with pytest.raises(UserError, match=f"^{path}: no such file$"):
-        sources.sources([path])
+        sources.find_sources([path])
     with pytest.raises(UserError, match=f"^{path}: no such file$"):
         of_spans([Span(path, 0, 1)])
 
@@ -130,7 +130,7 @@ def test_a_bucket_or_object_that_is_not_there_is_named(s3: Any, path: str) -> No
 def test_an_object_that_goes_while_it_is_read_is_an_error(s3: Any) -> None:
     body = b"word " * (1 << 20) + b"\n\n"
     s3.put_object(Bucket="bucket", Key="going.txt", Body=body * 4)
-    found = readers.documents(Span("s3://bucket/going.txt", 0, 4 * len(body)), Format(), Skipped())
+    found = readers.read_documents(Span("s3://bucket/going.txt", 0, 4 * len(body)), TextFormat(), Skipped())
     next(found)
     s3.delete_object(Bucket="bucket", Key="going.txt")
     with pytest.raises(UserError, match=r"^s3://bucket/going.txt: "):
@@ -150,7 +150,7 @@ def test_a_server_that_does_not_answer_is_an_error_of_one_line(s3: Any, monkeypa
 
     s3fs.S3FileSystem.clear_instance_cache()
     with pytest.raises(UserError, match=r"^s3://bucket/a.txt: .*Could not connect") as raised:
-        sources.sources(["s3://bucket/a.txt"])
+        sources.find_sources(["s3://bucket/a.txt"])
     s3fs.S3FileSystem.clear_instance_cache()
     assert "\n" not in str(raised.value)
 
@@ -214,7 +214,7 @@ def test_passwords_and_tokens_are_neither_written_nor_printed(
     """And what was begun with them goes on, with a new token too, while another address is another source."""
     Guarded.files = {name: content.replace(b"\xff", b"") + b"\n\nbad \xff" for name, content in Guarded.files.items()}
     (tmp_path / "more.txt").write_text("\n\n".join(f"some text number {n}" for n in range(500)))
-    train([f"the chef ate a meal and then another one {n}" for n in range(40)], 60).save(tmp_path / "tok")
+    train_tokenizer([f"the chef ate a meal and then another one {n}" for n in range(40)], 60).save(tmp_path / "tok")
     asked = PrepareConfig(
         data=(f"web={guarded}/a.txt?token=to-ken-1", str(tmp_path / "more.txt")), tokenizer=str(tmp_path / "tok"),
         out=str(tmp_path / "data"), held_out=0.2, part="1/2", workers=1,

@@ -16,15 +16,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from electra.corpus import readers, sources
-from electra.corpus.documents import Boundary, Format, Skipped, Span
-from electra.corpus.sources import Source
+from electra.corpus.documents import Boundary, Skipped, Span, TextFormat
+from electra.corpus.sources import TextSource
 from electra.errors import UserError
 from formats import lay, of_parts, of_spans
 
 
 def paths(*patterns: Path | str) -> list[Path]:
     """The files of the patterns, which are all of one source."""
-    (source,) = sources.sources([str(pattern) for pattern in patterns])
+    (source,) = sources.find_sources([str(pattern) for pattern in patterns])
     return [Path(span.path) for span in source.spans]
 
 
@@ -34,8 +34,8 @@ def test_globs_and_folders_are_searched_in_order_and_nothing_is_read_twice(tmp_p
     assert paths(tmp_path / "x", tmp_path / "x" / "*.txt") == inside
     assert paths(tmp_path / "**" / "*.jsonl") == [tmp_path / "x/y/b.jsonl"]
     assert paths(tmp_path / "x" / "*.txt", tmp_path / "x") == [inside[1], inside[0], *inside[2:]]
-    (source,) = sources.sources([str(tmp_path / "x" / "a.txt")])
-    assert source == Source("text", (Span(str(tmp_path / "x" / "a.txt"), 0, len("text of x/a.txt")),))
+    (source,) = sources.find_sources([str(tmp_path / "x" / "a.txt")])
+    assert source == TextSource("text", (Span(str(tmp_path / "x" / "a.txt"), 0, len("text of x/a.txt")),))
 
 
 def test_a_file_whose_name_has_the_signs_of_a_glob_is_a_file(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_what_symbolic_links_lead_to_is_read_once_and_loops_end(tmp_path: Path) 
 
 def test_sources_have_names(tmp_path: Path) -> None:
     lay(tmp_path, "wiki/a.txt", "wiki/b.txt", "books/c.jsonl", "books/d.jsonl", "other.txt")
-    found = sources.sources(
+    found = sources.find_sources(
         [
             f"wiki={tmp_path}/wiki",
             f"{tmp_path}/other.txt",
@@ -77,11 +77,11 @@ def test_sources_have_names(tmp_path: Path) -> None:
 def test_a_path_with_an_equals_sign_that_exists_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     lay(tmp_path, "lang=en/a.txt", "en/b.txt")
-    assert sources.sources(["lang=en"])[0].name == "text"
-    assert sources.sources(["lang=en/a.txt"])[0].spans[0].path == "lang=en/a.txt"
-    assert sources.sources(["lang=en/b.txt"])[0] == Source("lang", (Span("en/b.txt", 0, 16),))
-    assert sources.sources(["lang=lang=en"])[0] == Source("lang", (Span("lang=en/a.txt", 0, 21),))
-    assert sources.sources([f"{tmp_path}/lang=*/a.txt"])[0].name == "text"
+    assert sources.find_sources(["lang=en"])[0].name == "text"
+    assert sources.find_sources(["lang=en/a.txt"])[0].spans[0].path == "lang=en/a.txt"
+    assert sources.find_sources(["lang=en/b.txt"])[0] == TextSource("lang", (Span("en/b.txt", 0, 16),))
+    assert sources.find_sources(["lang=lang=en"])[0] == TextSource("lang", (Span("lang=en/a.txt", 0, 21),))
+    assert sources.find_sources([f"{tmp_path}/lang=*/a.txt"])[0].name == "text"
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
     if pattern.startswith("table"):
         (tmp_path / "table.xlsx").write_text("a,b")
     with pytest.raises(UserError) as raised:
-        sources.sources([pattern])
+        sources.find_sources([pattern])
     assert str(raised.value).startswith(said)
     assert "\n" not in str(raised.value)
 
@@ -116,7 +116,7 @@ def test_no_name_at_all_is_an_error() -> None:
     with pytest.raises(
         UserError, match="--data is missing: files, folders or globs of text, - for standard input, or bu"
     ):
-        sources.sources([])
+        sources.find_sources([])
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="no folder is closed to root")
@@ -126,29 +126,29 @@ def test_a_folder_that_is_closed_to_this_user_is_an_error(tmp_path: Path) -> Non
     try:
         for pattern in ("x", "x/closed/b.txt"):
             with pytest.raises(UserError, match=r"x/closed.*: Permission denied"):
-                sources.sources([str(tmp_path / pattern)])
+                sources.find_sources([str(tmp_path / pattern)])
     finally:
         (tmp_path / "x" / "closed").chmod(0o700)
 
 
 @pytest.mark.parametrize("name", ["-", "-.txt", "-.jsonl.gz", "-.arrow", "builtin"])
 def test_standard_input_and_the_builtin_corpus_have_no_size_that_is_known(name: str) -> None:
-    assert sources.sources([name, f"again={name}"]) == [Source("text", (Span(name),))]
+    assert sources.find_sources([name, f"again={name}"]) == [TextSource("text", (Span(name),))]
 
 
-def whole(path: Path, name: str = "text") -> list[Source]:
+def whole(path: Path, name: str = "text") -> list[TextSource]:
     """A source of one file."""
-    return [Source(name, (Span(str(path), 0, path.stat().st_size),))]
+    return [TextSource(name, (Span(str(path), 0, path.stat().st_size),))]
 
 
 def test_small_files_go_together_and_parts_are_numbered_through_all_sources(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "PART", 100)
+    monkeypatch.setattr(sources, "PART_BYTES", 100)
     for name, size in (("a", 40), ("b", 40), ("c", 40), ("d", 150), ("e", 10), ("f", 10)):
         (tmp_path / f"{name}.txt").write_text("x" * size)
-    found = sources.sources([f"one={tmp_path}/[a-e].txt", f"two={tmp_path}/f.txt"])
-    work = sources.parts(found, Format())
+    found = sources.find_sources([f"one={tmp_path}/[a-e].txt", f"two={tmp_path}/f.txt"])
+    work = sources.cut_parts(found, TextFormat())
     assert [(part.number, part.source, [Path(span.path).stem for span in part.spans]) for part in work] == [
         (0, "one", ["a", "b", "c"]),
         (1, "one", ["d"]),
@@ -160,18 +160,18 @@ def test_small_files_go_together_and_parts_are_numbered_through_all_sources(
 
 def test_what_has_no_known_size_is_a_part_of_its_own(tmp_path: Path) -> None:
     lay(tmp_path, "a.txt", "b.txt")
-    found = sources.sources([str(tmp_path / "a.txt"), "builtin", "-", str(tmp_path / "b.txt")])
-    spans = [[Path(span.path).name for span in part.spans] for part in sources.parts(found, Format())]
+    found = sources.find_sources([str(tmp_path / "a.txt"), "builtin", "-", str(tmp_path / "b.txt")])
+    spans = [[Path(span.path).name for span in part.spans] for part in sources.cut_parts(found, TextFormat())]
     assert spans == [["a.txt"], ["builtin"], ["-"], ["b.txt"]]
 
 
 def test_there_are_no_more_than_so_many_parts_of_large_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "PART", 10)
+    monkeypatch.setattr(sources, "PART_BYTES", 10)
     monkeypatch.setattr(sources, "MOST_PARTS", 7)
     (tmp_path / "a.txt").write_text("a line\n" * 10_000)
-    work = sources.parts(whole(tmp_path / "a.txt"), Format("line"))
+    work = sources.cut_parts(whole(tmp_path / "a.txt"), TextFormat("line"))
     assert len(work) == 6
-    assert of_parts(work, Format("line")) == ["a line\n"] * 10_000
+    assert of_parts(work, TextFormat("line")) == ["a line\n"] * 10_000
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_there_are_no_more_than_so_many_parts_of_large_files(tmp_path: Path, mon
 def test_compressed_files_and_tables_are_in_one_piece(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
-    monkeypatch.setattr(sources, "PART", 10)
+    monkeypatch.setattr(sources, "PART_BYTES", 10)
     content = {
         ".txt": b"".join(b"text %d\n\n" % n for n in range(999)),
         ".jsonl": b"".join(b'{"text": "text %d"}\n' % n for n in range(999)),
@@ -196,26 +196,26 @@ def test_compressed_files_and_tables_are_in_one_piece(
     }
     path = tmp_path / f"a{ending}"
     path.write_bytes(compress.get(ending.split(".")[-1], bytes)(content))
-    (part,) = sources.parts(whole(path), Format())
+    (part,) = sources.cut_parts(whole(path), TextFormat())
     assert part.spans == whole(path)[0].spans
     assert [text.strip() for text in of_spans(part.spans)] == [f"text {n}" for n in range(999)]
 
 
 def test_a_file_that_is_one_document_is_in_one_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "PART", 10)
+    monkeypatch.setattr(sources, "PART_BYTES", 10)
     (tmp_path / "a.txt").write_text("a line\n\n" * 100)
-    assert len(sources.parts(whole(tmp_path / "a.txt"), Format("file"))) == 1
+    assert len(sources.cut_parts(whole(tmp_path / "a.txt"), TextFormat("file"))) == 1
     (tmp_path / "a.jsonl").write_text('{"text": "a"}\n' * 100)
-    assert len(sources.parts(whole(tmp_path / "a.jsonl"), Format("file"))) == 100
+    assert len(sources.cut_parts(whole(tmp_path / "a.jsonl"), TextFormat("file"))) == 100
 
 
 def test_lines_without_text_are_counted_wherever_a_piece_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "PART", 10)
+    monkeypatch.setattr(sources, "PART_BYTES", 10)
     lines = ['{"text": "a"}', '{"body": "b"}', "[]", '{"text": null}', "{"]
     (tmp_path / "a.jsonl").write_text("\n".join(lines * 20))
-    work, skipped = sources.parts(whole(tmp_path / "a.jsonl"), Format()), Skipped()
+    work, skipped = sources.cut_parts(whole(tmp_path / "a.jsonl"), TextFormat()), Skipped()
     assert len(work) > 50
     assert of_parts(work, skipped=skipped) == ["a"] * 20
     assert skipped.said() == {
@@ -245,22 +245,22 @@ LINE = st.one_of(
 def test_the_pieces_of_a_text_have_the_documents_of_the_whole(
     lines: list[str], newline: str, ends: bool, boundary: Boundary, part: int, longest: int
 ) -> None:
-    form = Format(boundary)
+    form = TextFormat(boundary)
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "PART", part)
+        patch.setattr(sources, "PART_BYTES", part)
         patch.setattr(sources, "LONGEST", longest)
-        patch.setattr(readers, "LONGEST", longest)
+        patch.setattr(readers, "LONGEST_DOCUMENT", longest)
         path = Path(folder, "a.txt")
         path.write_bytes((newline.join(lines) + newline * ends).encode())
         source = whole(path)
-        work = sources.parts(source, form)
+        work = sources.cut_parts(source, form)
         spans = [span for part in work for span in part.spans]
         assert [part.number for part in work] == list(range(len(work)))
         assert spans[0].start == 0 and spans[-1].stop == path.stat().st_size
         assert all(one.stop == two.start for one, two in pairwise(spans))
         assert all(span.size >= part for span in spans[:-1])
-        expected = list(readers.documents(source[0].spans[0], form, Skipped()))
-        found = [document for span in spans for document in readers.documents(span, form, Skipped())]
+        expected = list(readers.read_documents(source[0].spans[0], form, Skipped()))
+        found = [document for span in spans for document in readers.read_documents(span, form, Skipped())]
         assert found == expected
 
 
@@ -277,23 +277,23 @@ def test_the_pieces_of_json_lines_have_the_documents_of_the_whole(
         json.dumps({"text": text}, ensure_ascii=False) + end for text, end in zip(documents, between, strict=False)
     )
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "PART", part)
+        patch.setattr(sources, "PART_BYTES", part)
         path = Path(folder, "a.jsonl")
         path.write_bytes("".join(lines).encode())
         source, once, cut = whole(path), Skipped(), Skipped()
         expected = of_spans(source[0].spans, skipped=once)
         assert expected == [text for text in documents if text and text.strip()]
-        assert of_parts(sources.parts(source, Format()), skipped=cut) == expected
+        assert of_parts(sources.cut_parts(source, TextFormat()), skipped=cut) == expected
         assert cut.said() == once.said()
 
 
 def test_a_file_that_is_removed_before_it_is_cut_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "PART", 10)
+    monkeypatch.setattr(sources, "PART_BYTES", 10)
     (tmp_path / "a.txt").write_text("a line\n\n" * 100)
     found = whole(tmp_path / "a.txt")
     longer = [replace(source, spans=tuple(replace(span, stop=1000) for span in source.spans)) for source in found]
     with pytest.raises(UserError, match=r"a.txt: 800 bytes, and 1,000 a moment ago; it changes while it is read"):
-        sources.parts(longer, Format())
+        sources.cut_parts(longer, TextFormat())
     (tmp_path / "a.txt").unlink()
     with pytest.raises(UserError, match=r"a.txt: No such file or directory"):
-        sources.parts(found, Format())
+        sources.cut_parts(found, TextFormat())

@@ -12,8 +12,8 @@ import pytest
 from pyarrow import ipc, parquet
 
 from electra.corpus import sources
-from electra.corpus.documents import Format, Skipped, Span
-from electra.corpus.sources import Source
+from electra.corpus.documents import Skipped, Span, TextFormat
+from electra.corpus.sources import TextSource
 from electra.errors import UserError
 from formats import ENDINGS, LETTERS, as_arrow_file, as_arrow_stream, as_parquet, of_parts, of_spans, texts
 
@@ -58,7 +58,7 @@ def test_every_kind_of_text_column_is_read(tmp_path: Path, kind: pyarrow.DataTyp
 def test_a_saved_data_set_is_a_folder_of_arrow_streams(tmp_path: Path) -> None:
     documents = [f"text {n}" for n in range(2500)]
     datasets.Dataset.from_dict({"text": documents}).save_to_disk(tmp_path / "saved", num_shards=2)
-    (source,) = sources.sources([str(tmp_path / "saved")])
+    (source,) = sources.find_sources([str(tmp_path / "saved")])
     assert len(source.spans) == 2
     assert [text for span in source.spans for text in texts(span.path)] == documents
 
@@ -168,9 +168,9 @@ def hub(tmp_path: Path) -> Path:
 
 
 def test_a_data_set_that_datasets_loads_is_streamed_shard_by_shard(hub: Path) -> None:
-    (source,) = sources.sources([f"rows=hub:{hub}"])
-    assert source == Source("rows", tuple(Span(f"hub:{hub}#{shard}/3") for shard in range(3)))
-    work, skipped = sources.parts([source], Format()), Skipped()
+    (source,) = sources.find_sources([f"rows=hub:{hub}"])
+    assert source == TextSource("rows", tuple(Span(f"hub:{hub}#{shard}/3") for shard in range(3)))
+    work, skipped = sources.cut_parts([source], TextFormat()), Skipped()
     assert [len(part.spans) for part in work] == [1, 1, 1]
     assert of_parts(work, skipped=skipped) == [f"row {number}-{row}" for number in range(3) for row in range(4)]
     assert skipped.lines() == [f"skipped 3: row has no text under 'text' (first at hub:{hub}#0/3, row 4)"]
@@ -179,7 +179,7 @@ def test_a_data_set_that_datasets_loads_is_streamed_shard_by_shard(hub: Path) ->
 def test_what_datasets_cannot_load_is_an_error_of_one_line(hub: Path) -> None:
     for pattern, said in ((f"hub:{hub}/absent", "datasets cannot load this"), (f"hub:{hub}::test", "Bad split: test")):
         with pytest.raises(UserError, match=said) as raised:
-            sources.sources([pattern])
+            sources.find_sources([pattern])
         assert "\n" not in str(raised.value)
     (hub / "1.jsonl").write_text('{"text": "a"}\n{"text": 5 5}\n')
     with pytest.raises(UserError, match=f"^hub:{hub}: datasets cannot load this: "):
@@ -191,4 +191,4 @@ def test_what_datasets_cannot_load_is_an_error_of_one_line(hub: Path) -> None:
 
 def test_a_data_set_without_the_field_names_its_columns(hub: Path) -> None:
     with pytest.raises(UserError, match=f"^hub:{hub}: no column 'body'; its columns: 'text'. --field names the right"):
-        of_spans([Span(f"hub:{hub}#0/3")], Format(field="body"))
+        of_spans([Span(f"hub:{hub}#0/3")], TextFormat(field="body"))

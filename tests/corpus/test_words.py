@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tokenizers import models, normalizers, pre_tokenizers, trainers
 
 from electra.corpus import words
-from electra.corpus.words import LONGEST_WORD, PIECE, Encoder, grouped
-from electra.tokenization import KINDS, SPECIAL, Spelling, Tokenizer, finished, train
+from electra.corpus.words import LONG_LINE, LONGEST_WORD, CachingTokenizer, group_by_size
+from electra.tokenization import SPECIAL_TOKENS, TOKENIZER_KINDS, Spelling, Tokenizer, finish_tokenizer, train_tokenizer
 
 TEXTS = [
     "The chef ate the meal. The CHEF cooked; a chef's meal isn't a cook's!",
@@ -31,7 +31,7 @@ SPELLINGS = [
 
 def named(tokenizer: tokenizers.Tokenizer) -> Tokenizer:
     """One made by hand, trained on the texts."""
-    special = list(SPECIAL.values())
+    special = list(SPECIAL_TOKENS.values())
     chosen = {
         "BPE": lambda: trainers.BpeTrainer(vocab_size=400, special_tokens=special, show_progress=False),
         "Unigram": lambda: trainers.UnigramTrainer(
@@ -41,7 +41,7 @@ def named(tokenizer: tokenizers.Tokenizer) -> Tokenizer:
         "WordPiece": lambda: trainers.WordPieceTrainer(vocab_size=300, special_tokens=special, show_progress=False),
     }[type(tokenizer.model).__name__]
     tokenizer.train_from_iterator(TEXTS, chosen())
-    return finished(tokenizer, SPECIAL)
+    return finish_tokenizer(tokenizer, SPECIAL_TOKENS)
 
 
 def by_hand(
@@ -57,7 +57,7 @@ def by_hand(
             backend.normalizer = normalizer
         backend = named(backend).backend
         backend.add_tokens(list(added))
-        return finished(backend, SPECIAL)
+        return finish_tokenizer(backend, SPECIAL_TOKENS)
 
     return made
 
@@ -131,18 +131,18 @@ CUT = {
 }
 TRAINED = {
     f"{kind} {spelling.lower_case:d}{spelling.strip_accents:d} {spelling.normalization}": (
-        lambda kind=kind, spelling=spelling: train(TEXTS, 500, kind, spelling)
+        lambda kind=kind, spelling=spelling: train_tokenizer(TEXTS, 500, kind, spelling)
     )
-    for kind in KINDS
+    for kind in TOKENIZER_KINDS
     for spelling in SPELLINGS
 }
 MADE: dict[str, Callable[[], Tokenizer]] = TRAINED | CUT | UNCUT
 
 
 @cache
-def encoder(name: str) -> Encoder:
+def encoder(name: str) -> CachingTokenizer:
     """One for each tokenizer, which knows the words of all examples before."""
-    return Encoder(MADE[name]())
+    return CachingTokenizer(MADE[name]())
 
 
 def expected(tokenizer: Tokenizer, document: str) -> list[list[int]]:
@@ -151,7 +151,7 @@ def expected(tokenizer: Tokenizer, document: str) -> list[list[int]]:
     return [tokens for tokens in tokenizer.encode(lines) if tokens]
 
 
-def read(encoder: Encoder, documents: Sequence[str]) -> list[list[list[int]]]:
+def read(encoder: CachingTokenizer, documents: Sequence[str]) -> list[list[list[int]]]:
     """The tokens of each unit of each document."""
     return [[np.frombuffer(unit, encoder.dtype).tolist() for unit in units] for units in encoder.units(list(documents))]
 
@@ -226,8 +226,8 @@ def test_units_hold_the_tokens_that_the_tokenizer_gives_each_line(name: str, tex
 @given(documents)
 def test_words_may_be_forgotten_at_any_time(name: str, texts: list[str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(words, "HELD", 0)
-        known = Encoder(encoder(name).tokenizer)
+        patch.setattr(words, "CACHE_BYTES", 0)
+        known = CachingTokenizer(encoder(name).tokenizer)
         for _ in range(2):
             assert read(known, texts) == [expected(known.tokenizer, text) for text in texts]
             assert len(known.known) <= sum(map(len, texts)) + 1
@@ -235,7 +235,7 @@ def test_words_may_be_forgotten_at_any_time(name: str, texts: list[str]) -> None
 
 @pytest.mark.parametrize("name", [*TRAINED, *CUT])
 def test_known_words_are_not_tokenized_again(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = Encoder(encoder(name).tokenizer)
+    known = CachingTokenizer(encoder(name).tokenizer)
     assert known.cut is not None
     first = known.units(TEXTS)
     before = dict(known.known)
@@ -265,19 +265,19 @@ def test_signs_are_cut_from_words_so_that_fewer_are_new() -> None:
 # Long lines ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TOKENIZER_KINDS)
 @pytest.mark.parametrize("gap", [" ", "  ", " \t ", " \u3000"])
 def test_a_long_line_is_cut_at_spaces_and_keeps_its_tokens(kind: str, gap: str) -> None:
     known = encoder(f"{kind} 11 none")
     line = gap.join(["the", "chef", "ate", "a", "meal,"] * 10_000)
     (units,) = read(known, [line])
-    assert len(units) == pytest.approx(len(line) / PIECE, abs=2)
+    assert len(units) == pytest.approx(len(line) / LONG_LINE, abs=2)
     assert [token for unit in units for token in unit] == known.tokenizer.encode([line])[0]
-    parts = list(words.parts(line))
-    assert "".join(parts) == line and all(PIECE <= len(part) < PIECE + 20 for part in parts[:-1])
+    parts = list(words.cut_line(line))
+    assert "".join(parts) == line and all(LONG_LINE <= len(part) < LONG_LINE + 20 for part in parts[:-1])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TOKENIZER_KINDS)
 def test_a_million_characters_with_spaces(kind: str) -> None:
     known = encoder(f"{kind} 10 nfc")
     line = " ".join(TEXTS) * (1_000_000 // len(" ".join(TEXTS)) + 1)
@@ -286,7 +286,7 @@ def test_a_million_characters_with_spaces(kind: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["x", "chef,", "中", "é", "x\u0301"])
-@pytest.mark.parametrize("length", [PIECE, 10**6, LONGEST_WORD])
+@pytest.mark.parametrize("length", [LONG_LINE, 10**6, LONGEST_WORD])
 def test_a_million_characters_without_a_space(word: str, length: int) -> None:
     known = encoder("word-piece 10 nfc")
     line = (word * length)[:length]
@@ -295,8 +295,8 @@ def test_a_million_characters_without_a_space(word: str, length: int) -> None:
 
 def test_more_characters_without_a_space_are_cut_and_none_is_lost() -> None:
     line = "chef," * 500_000
-    assert "".join(words.parts(line)) == line
-    assert [len(part) for part in words.parts(line)] == [LONGEST_WORD, LONGEST_WORD, len(line) - 2 * LONGEST_WORD]
+    assert "".join(words.cut_line(line)) == line
+    assert [len(part) for part in words.cut_line(line)] == [LONGEST_WORD, LONGEST_WORD, len(line) - 2 * LONGEST_WORD]
     known = encoder("byte-bpe 00 none")
     (units,) = read(known, ["x" + " y" * 3 + line[:100_000]])
     assert units == expected(known.tokenizer, "x" + " y" * 3 + line[:100_000])
@@ -307,14 +307,14 @@ def test_more_characters_without_a_space_are_cut_and_none_is_lost() -> None:
 
 @pytest.mark.parametrize(("count", "dtype"), [(1 << 16, np.uint16), ((1 << 16) + 1, np.uint32)])
 def test_ids_take_two_bytes_where_they_fit(count: int, dtype: type) -> None:
-    vocabulary = {word: index for index, word in enumerate([*SPECIAL.values(), *map(str, range(count - 5))])}
+    vocabulary = {word: index for index, word in enumerate([*SPECIAL_TOKENS.values(), *map(str, range(count - 5))])}
     backend = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    known = Encoder(finished(backend, SPECIAL))
+    known = CachingTokenizer(finish_tokenizer(backend, SPECIAL_TOKENS))
     assert known.dtype == dtype
     assert read(known, [f"0 {count - 6} new"]) == [[[5, count - 1, 1]]]
 
 
 def test_items_are_grouped_by_their_sizes() -> None:
-    assert list(grouped(["a", "bbb", "cc", "dddddd", "e"], len, 4)) == [["a", "bbb"], ["cc", "dddddd"], ["e"]]
-    assert list(grouped([], len, 4)) == []
+    assert list(group_by_size(["a", "bbb", "cc", "dddddd", "e"], len, 4)) == [["a", "bbb"], ["cc", "dddddd"], ["e"]]
+    assert list(group_by_size([], len, 4)) == []

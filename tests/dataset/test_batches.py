@@ -15,10 +15,10 @@ import torch
 
 from electra.corpus.prepare import PrepareConfig, TokenizerConfig, prepare, tokenizer
 from electra.dataset import shards as on_disk
-from electra.dataset.batches import GROUP, Batch, Place, Row, Rows
+from electra.dataset.batches import BLOCKS_PER_GROUP, Batch, Place, Row, Rows
 from electra.dataset.layout import Packed, Paper
-from electra.dataset.shards import BLOCK, FORMAT, MANIFEST, Header, Shards, Writer
-from electra.dataset.tokens import OnDisk, Resident, nearest
+from electra.dataset.shards import DATA_FORMAT, MANIFEST, TOKENS_PER_BLOCK, ShardHeader, Shards, ShardWriter
+from electra.dataset.tokens import ResidentTokens, TokensOnDisk, choose_token_store
 from electra.errors import UserError
 
 LAYOUTS = [Paper(), Paper(single_segment=1.0, short=1.0), Packed()]
@@ -92,14 +92,14 @@ def test_rows_too_short_and_splits_without_text_are_refused(prepared: Path, tmp_
 
 def test_there_are_several_blocks_and_one_group(rows: Rows) -> None:
     """The corpus of these tests has more than one block, so that orders of blocks are tested; groups: below."""
-    assert 1 < rows.shards.blocks == -(-rows.shards.tokens // BLOCK) <= GROUP
+    assert 1 < rows.shards.blocks == -(-rows.shards.tokens // TOKENS_PER_BLOCK) <= BLOCKS_PER_GROUP
     assert [rows.shards.place(block) for block in range(rows.shards.blocks)] == [
         (0, block) for block in range(rows.shards.blocks)
     ]
 
 
 def test_several_groups(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("electra.dataset.batches.GROUP", 1)
+    monkeypatch.setattr("electra.dataset.batches.BLOCKS_PER_GROUP", 1)
     rows = Rows(Shards.open(prepared, "train"), Packed(), 48, 1)
     assert rows.groups(0) == rows.shards.blocks > 1
     refs = list(rows.epoch_refs(0))
@@ -141,7 +141,7 @@ def weighted(folder: Path, out: Path, **changes: Any) -> Path:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of 200 tokens, and files of some 8,000: hundreds of blocks in several files."""
-    monkeypatch.setattr(on_disk, "BLOCK", 200)
+    monkeypatch.setattr(on_disk, "TOKENS_PER_BLOCK", 200)
     monkeypatch.setattr(on_disk, "SHARD_TOKENS", 8_000)
 
 
@@ -272,7 +272,7 @@ def opened(folder: Path, entries: Sequence[dict[str, Any]], vocab_size: int = 30
     """Shards that are described in a manifest of their own."""
     shards = [{"source": "text"} | entry for entry in entries]
     manifest = {
-        "format": FORMAT,
+        "format": DATA_FORMAT,
         "splits": {"train": {"shards": shards}},
         "weights": {},
         "special": SPECIAL,
@@ -329,7 +329,7 @@ def test_batches_are_those_that_are_made_row_by_row_wherever_the_tokens_are(
     assert len(shards.files) > 3
     for length in (8, 9, 33, 64):
         rows = Rows(shards, layout, length, seed=length)
-        resident = Rows(shards, layout, length, length, Resident(shards, torch.device("cpu")))
+        resident = Rows(shards, layout, length, length, ResidentTokens(shards, torch.device("cpu")))
         refs = list(rows.epoch_refs(0))
         for part in (refs, refs[::3], refs[:1], []):
             expected = row_by_row(rows, part)
@@ -344,7 +344,7 @@ def test_batches_are_those_that_are_made_row_by_row_wherever_the_tokens_are(
 def random_shards(folder: Path, vocabulary: int) -> list[dict[str, Any]]:
     """Shards of documents of one to six units, each of up to 40 tokens."""
     draw, dtype = np.random.default_rng(vocabulary), np.dtype(np.uint16 if vocabulary <= 1 << 16 else np.uint32)
-    writer = Writer(folder, "train-00000", "by hand", dtype)
+    writer = ShardWriter(folder, "train-00000", "by hand", dtype)
     for _ in range(250):
         sizes = draw.integers(1, 40, draw.integers(1, 7))
         writer.add([draw.integers(0, vocabulary, size, dtype=dtype).tobytes() for size in sizes])
@@ -355,16 +355,16 @@ def test_tokens_are_resident_where_a_gpu_has_room(prepared: Path, monkeypatch: p
     shards = Shards.open(prepared, "train")
     taken, asked = 2 * shards.tokens, []
 
-    class Elsewhere(Resident):
+    class Elsewhere(ResidentTokens):
         def __init__(self, shards: Shards, device: torch.device):
             asked.append(device)
 
-    monkeypatch.setattr("electra.dataset.tokens.Resident", Elsewhere)
-    for free, kind in ((4 * taken, Elsewhere), (4 * taken - 1, OnDisk)):
+    monkeypatch.setattr("electra.dataset.tokens.ResidentTokens", Elsewhere)
+    for free, kind in ((4 * taken, Elsewhere), (4 * taken - 1, TokensOnDisk)):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10 * free))
-        assert type(nearest(shards, torch.device("cuda:1"))) is kind
+        assert type(choose_token_store(shards, torch.device("cuda:1"))) is kind
     assert asked == [torch.device("cuda:1")]
-    assert isinstance(nearest(shards, torch.device("cpu")), OnDisk)
+    assert isinstance(choose_token_store(shards, torch.device("cpu")), TokensOnDisk)
 
 
 @pytest.mark.parametrize("layout", [Paper(), Packed()], ids=["paper", "packed"])
@@ -373,7 +373,7 @@ def test_ids_above_65535_come_back(tmp_path: Path, layout: Paper | Packed) -> No
     documents = [
         [draw.integers(5, 250_000, draw.integers(1, 40), dtype=np.uint32) for _ in range(4)] for _ in range(99)
     ]
-    writer = Writer(tmp_path, "train-00000", "by hand", np.dtype(np.uint32))
+    writer = ShardWriter(tmp_path, "train-00000", "by hand", np.dtype(np.uint32))
     for document in documents:
         written = writer.add([unit.tobytes() for unit in document])
         assert written.tolist() == np.concatenate(document).tolist()
@@ -387,7 +387,7 @@ def test_ids_above_65535_come_back(tmp_path: Path, layout: Paper | Packed) -> No
 
 def test_a_block_is_found_without_a_copy_of_the_index(tmp_path: Path) -> None:
     count = 4_000_000
-    writer = Writer(tmp_path, "train-00000", "by hand", np.dtype(np.uint16))
+    writer = ShardWriter(tmp_path, "train-00000", "by hand", np.dtype(np.uint16))
     unit = np.array([7, 8], dtype=np.uint16).tobytes()
     for _ in range(4):
         writer.add([unit] * (count // 8))
@@ -396,7 +396,7 @@ def test_a_block_is_found_without_a_copy_of_the_index(tmp_path: Path) -> None:
     documents = shards.files[0].block(3)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert [each.tolist() for each in documents] == [list(range(3 * BLOCK, 4 * BLOCK + 1, 2))]
+    assert [each.tolist() for each in documents] == [list(range(3 * TOKENS_PER_BLOCK, 4 * TOKENS_PER_BLOCK + 1, 2))]
     assert peak < 8 * count // 2 / 8, "of 16 MB of units, half a megabyte is needed"
 
 
@@ -411,13 +411,13 @@ def huge(tmp_path_factory: pytest.TempPathFactory) -> Shards:
     """100 GB of tokens, nearly all of them zeros that take no room on the disk; the first 1,000 of some units known."""
     folder = tmp_path_factory.mktemp("huge")
     path = folder / "train-00000-000.shard"
-    header = Header("by hand", "uint16", HUGE, HUGE // UNIT, len(DOCUMENTS), "not looked at")
+    header = ShardHeader("by hand", "uint16", HUGE, HUGE // UNIT, len(DOCUMENTS), "not looked at")
     try:
         with path.open("wb") as file:
-            file.write(json.dumps(asdict(header)).encode().ljust(on_disk.HEADER))
+            file.write(json.dumps(asdict(header)).encode().ljust(on_disk.HEADER_BYTES))
             os.truncate(file.fileno(), header.size)
             for unit in KNOWN:
-                file.seek(on_disk.HEADER + 2 * (unit * UNIT))
+                file.seek(on_disk.HEADER_BYTES + 2 * (unit * UNIT))
                 file.write(np.arange(5, 1005, dtype="<u2").tobytes())
             file.seek(header.index)
             file.write(np.arange(0, HUGE + 1, UNIT, dtype="<u8").tobytes())
@@ -437,14 +437,17 @@ def test_100_gigabytes_of_tokens_take_little_memory(huge: Shards, layout: Paper 
     tracemalloc.start()
     shards = Shards.open(huge.folder, "train")
     rows = Rows(shards, layout, 128, seed=1)
-    assert shards.tokens == HUGE and shards.blocks == -(-HUGE // BLOCK)
+    assert shards.tokens == HUGE and shards.blocks == -(-HUGE // TOKENS_PER_BLOCK)
     for place in (Place(), Place(0, rows.groups(0) // 2), Place(0, rows.groups(0) - 1)):
         refs, after = rows.take(place, 2000)
         batch = rows.batch(refs)
         assert len({ref[:3] for ref in refs}) == 2000 and after != place
         for ref in refs[::50]:
             unit = ref.pieces[0].start // UNIT
-            assert shards.place(ref.block) == (0, unit * UNIT // BLOCK)  # a unit belongs to the block it starts in
+            assert shards.place(ref.block) == (
+                0,
+                unit * UNIT // TOKENS_PER_BLOCK,
+            )  # a unit belongs to the block it starts in
         assert set(batch.ids[batch.choosable].tolist()) <= {*range(5, 1005)}
     taken = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -457,8 +460,8 @@ def test_known_tokens_are_found_where_they_stand_in_100_gigabytes(
     huge: Shards, unit: int, layout: Paper | Packed
 ) -> None:
     rows = Rows(huge, layout, 128, seed=1)
-    block = unit * UNIT // BLOCK
-    group = int(np.flatnonzero(rows.order(2)[:, 1] == block)[0]) // GROUP
+    block = unit * UNIT // TOKENS_PER_BLOCK
+    group = int(np.flatnonzero(rows.order(2)[:, 1] == block)[0]) // BLOCKS_PER_GROUP
     refs = [ref for ref in rows.group(2, group)[:] if ref.block == block]
     pieces = sorted((ref.pieces[0], at) for at, ref in enumerate(refs))
     assert [piece.start for piece, _ in pieces] == [unit * UNIT, *(piece.stop for piece, _ in pieces[:-1])]
@@ -469,7 +472,7 @@ def test_known_tokens_are_found_where_they_stand_in_100_gigabytes(
 
 
 def test_documents_in_100_gigabytes_end_where_the_index_says(huge: Shards) -> None:
-    blocks = {unit: unit * UNIT // BLOCK for unit in (6, 7, 19_999, 20_000)}
+    blocks = {unit: unit * UNIT // TOKENS_PER_BLOCK for unit in (6, 7, 19_999, 20_000)}
     for unit, block in blocks.items():
         assert [edges.tolist() for edges in huge.files[0].block(block)] == [[unit * UNIT, (unit + 1) * UNIT]]
     assert huge.files[0].block(1) == []  # within the first unit

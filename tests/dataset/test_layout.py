@@ -14,8 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from electra.dataset.batches import Piece
-from electra.dataset.layout import MOST_PADDING, SHORTEST, SHORTEST_TARGET, Layout, Packed, Paper, Pieces, best_fit
-from electra.tokenization import Spelling, load
+from electra.dataset.layout import (
+    MOST_PADDING,
+    SHORTEST_PIECE,
+    SHORTEST_TARGET,
+    Layout,
+    Packed,
+    Paper,
+    Pieces,
+    pack_best_fit,
+)
+from electra.tokenization import Spelling, load_tokenizer
 
 LAYOUTS = [Paper(), Paper(single_segment=1.0, short=1.0), Packed()]
 
@@ -192,7 +201,7 @@ def corpus(shared: Path) -> dict[str, list[Tokens]]:
 def corpus_of(shared: Path, spelling: Spelling) -> dict[str, list[Tokens]]:
     """The tokens of the lines of each file that the original was given."""
     folder = shared / "oracle" / "data_building"
-    encode = load(folder / "vocab.txt", spelling).encode
+    encode = load_tokenizer(folder / "vocab.txt", spelling).encode
     return {
         file.name: encode([line.strip() for line in file.read_text(encoding="utf-8").splitlines()])
         for file in sorted((folder / "corpus").iterdir())
@@ -305,7 +314,7 @@ def test_what_fits_into_a_row_is_not_cut_where_best_fit_leaves_little_room(lengt
     tokens = [each % (length - 2) or length - 2 for each in lengths]
     rests = [(stop - each, stop) for stop, each in zip(stops, tokens, strict=True)]
     pieces = {piece for row in rows for piece in row}
-    if padding(by_row(best_fit(np.array(rests), length)), length) <= MOST_PADDING:
+    if padding(by_row(pack_best_fit(np.array(rests), length)), length) <= MOST_PADDING:
         assert {Piece(start, stop, stop) for start, stop in rests} <= pieces
         assert len(pieces) == sum(-(-each // (length - 2)) for each in lengths)
     full = [piece for piece in pieces if size(piece) == length]
@@ -323,7 +332,7 @@ def test_best_fit_puts_each_piece_where_least_room_is_left_over(lengths: list[in
         if fitting:
             rooms.remove(room)
         rooms.append(room - each)
-    rows = by_row(best_fit(np.array(pieces, dtype=np.int64).reshape(-1, 2), 64))
+    rows = by_row(pack_best_fit(np.array(pieces, dtype=np.int64).reshape(-1, 2), 64))
     assert sorted(64 - sum(size(piece) for piece in row) for row in rows) == sorted(rooms)
     assert sorted((piece.start, piece.stop) for row in rows for piece in row) == pieces
 
@@ -353,11 +362,13 @@ def test_short_documents_leave_little_padding(mix: str, length: int) -> None:
 @pytest.mark.parametrize("each", [41, 70])
 def test_where_best_fit_alone_fails_documents_are_cut(each: int) -> None:
     starts = [each * n for n in range(900)]
-    whole = best_fit(np.array([(start, start + each) for start in starts]), 128)
+    whole = pack_best_fit(np.array([(start, start + each) for start in starts]), 128)
     assert padding(by_row(whole), 128) > 0.2
     pieces = [piece for row in packed([each] * 900, 128) for piece in row]
     assert len(pieces) > 900
-    assert all(size(piece) >= SHORTEST or piece.stop % each == 0 for piece in pieces), "no crumbs but what is left over"
+    assert all(size(piece) >= SHORTEST_PIECE or piece.stop % each == 0 for piece in pieces), (
+        "no crumbs but what is left over"
+    )
 
 
 @pytest.mark.parametrize("each", [1, 2, 7, 9, 20, 41, 59, 61, 70, 100, 119, 123, 126])

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from electra.engine.ahead import Ahead
+from electra.engine.ahead import Prefetcher
 
 
 class Counting:
@@ -22,7 +22,7 @@ class Counting:
 
 def test_what_comes_next_is_made_in_another_thread_and_once() -> None:
     source = Counting()
-    ahead = Ahead(source.make)
+    ahead = Prefetcher(source.make)
     assert [ahead.take("a", place) for place in range(4)] == [(2 * place, place + 1) for place in range(4)]
     ahead.coming.result()
     assert source.asked == [("a", 0, True), *(("a", place, False) for place in range(1, 5))]
@@ -30,7 +30,7 @@ def test_what_comes_next_is_made_in_another_thread_and_once() -> None:
 
 def test_another_place_or_stage_is_made_anew() -> None:
     source = Counting()
-    ahead = Ahead(source.make)
+    ahead = Prefetcher(source.make)
     ahead.take("a", 0)
     assert ahead.take("a", 5) == (10, 6)
     assert ahead.take("b", 6) == (12, 7)
@@ -39,7 +39,7 @@ def test_another_place_or_stage_is_made_anew() -> None:
 
 
 def test_what_goes_wrong_in_the_thread_is_raised_when_it_is_its_turn() -> None:
-    ahead = Ahead(Counting().make)
+    ahead = Prefetcher(Counting().make)
     assert ahead.take("a", 6) == (12, 7)
     with pytest.raises(ValueError, match="seven"):
         ahead.take("a", 7)

@@ -12,7 +12,7 @@ from electra.errors import UserError
 
 
 def save(folder: Path, step: int, keep: int = 2) -> None:
-    checkpoint.save(
+    checkpoint.save_checkpoint(
         folder, step, {"w": torch.full((1000,), float(step))}, {"w/m": torch.zeros(3)}, {"step": step}, keep
     )
 
@@ -21,9 +21,9 @@ def test_round_trip_and_keep(tmp_path: Path) -> None:
     for step in (1, 2, 10):
         save(tmp_path, step)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000002", "step-00000010"]
-    found = checkpoint.latest(tmp_path)
-    assert found is not None and checkpoint.step_of(found) == 10
-    model, optimizer, state = checkpoint.load(found)
+    found = checkpoint.latest_checkpoint(tmp_path)
+    assert found is not None and checkpoint.step_of_checkpoint(found) == 10
+    model, optimizer, state = checkpoint.load_checkpoint(found)
     assert torch.equal(model["w"], torch.full((1000,), 10.0))
     assert list(optimizer) == ["w/m"] and state == {"step": 10}
 
@@ -31,7 +31,7 @@ def test_round_trip_and_keep(tmp_path: Path) -> None:
 def test_what_a_kill_left_is_no_checkpoint(tmp_path: Path) -> None:
     save(tmp_path, 1)
     (tmp_path / ".step-00000002.partial").mkdir()
-    assert checkpoint.latest(tmp_path) == tmp_path / "step-00000001"
+    assert checkpoint.latest_checkpoint(tmp_path) == tmp_path / "step-00000001"
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json"])
@@ -40,7 +40,7 @@ def test_damage_is_named(tmp_path: Path, name: str) -> None:
     path = tmp_path / "step-00000001" / name
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(UserError, match="step-00000001"):
-        checkpoint.load(tmp_path / "step-00000001")
+        checkpoint.load_checkpoint(tmp_path / "step-00000001")
 
 
 def test_a_full_disk_leaves_earlier_checkpoints(tmp_path: Path) -> None:
@@ -61,4 +61,4 @@ except UserError as error:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "cannot write the checkpoint" in done.stdout and len(done.stdout.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
-    assert torch.equal(checkpoint.load(tmp_path / "step-00000001")[0]["w"], torch.ones(1000))
+    assert torch.equal(checkpoint.load_checkpoint(tmp_path / "step-00000001")[0]["w"], torch.ones(1000))

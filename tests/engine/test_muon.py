@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from electra.engine.muon import COEFFICIENTS, ITERATIONS, directly, on_the_short_side, orthogonalize
+from electra.engine.muon import COEFFICIENTS, ITERATIONS, iterate_directly, iterate_on_short_side, orthogonalize
 
 
 @pytest.mark.parametrize("shape", [(4, 16, 16), (2, 8, 32), (3, 32, 8)])
@@ -51,4 +51,4 @@ def test_it_is_the_polynomial_of_each_singular_value(shape: tuple[int, int], pro
 def test_both_forms_are_one_iteration() -> None:
     x = spread(24, 72)
     x = x / x.norm(dim=(1, 2), keepdim=True)
-    torch.testing.assert_close(directly(x), on_the_short_side(x), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(iterate_directly(x), iterate_on_short_side(x), rtol=1e-9, atol=1e-9)

@@ -9,13 +9,13 @@ from torch import nn
 from electra.engine.optim import (
     AdamW,
     GoogleAdam,
-    Linear,
+    LinearDecay,
     Muon,
     Optimizer,
     Parameter,
     WarmupStableDecay,
 )
-from electra.engine.train import covers
+from electra.engine.train import check_coverage
 from electra.errors import UserError
 
 
@@ -104,15 +104,15 @@ def test_state_goes_round_by_name(config: AdamW | GoogleAdam | Muon) -> None:
 def test_every_parameter_is_in_one_group() -> None:
     module = model()
     whole = parameters(module)
-    covers(module, whole)
+    check_coverage(module, whole)
     with pytest.raises(UserError, match="missing"):
-        covers(module, whole[1:])
+        check_coverage(module, whole[1:])
     with pytest.raises(UserError, match="two optimizer groups"):
-        covers(module, [*whole, whole[0]])
+        check_coverage(module, [*whole, whole[0]])
 
 
 def test_schedules() -> None:
-    linear = Linear(warmup=10)
+    linear = LinearDecay(warmup=10)
     assert [linear.factor(step, 100) for step in (0, 5, 50, 100)] == pytest.approx([0.0, 0.95 * 0.5, 0.5, 0.0])
     level = WarmupStableDecay(warmup=4, decay=0.5)
     assert [level.factor(step, 20) for step in (0, 3, 10, 15, 19)] == pytest.approx([0.25, 1.0, 1.0, 0.5, 0.1])

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from electra.engine.parallel import bfloat16_is_faster, chosen, flushing
+from electra.engine.parallel import bfloat16_is_faster, flush_denormals, resolve_precision
 
 CODE = """
 import torch
@@ -32,8 +32,8 @@ def test_numbers_too_small_are_0_on_every_thread() -> None:
 
 def test_outside_they_are_what_they_are() -> None:
     small = torch.tensor(1e-30)
-    with flushing():
-        with flushing():
+    with flush_denormals():
+        with flush_denormals():
             assert small * 1e-10 == 0
         assert small * 1e-10 == 0 and 5e-324 == 0.0
     assert small * 1e-10 > 0 and 5e-324 > 0.0
@@ -66,7 +66,7 @@ def test_freed_memory_is_used_again() -> None:
 def test_the_number_type_is_the_faster_one() -> None:
     cpu = torch.device("cpu")
     faster = bfloat16_is_faster(cpu)
-    assert chosen("auto", cpu) == ("bfloat16" if faster else "float32")
-    assert chosen("bfloat16", cpu) == "bfloat16" and chosen("float32", cpu) == "float32"
+    assert resolve_precision("auto", cpu) == ("bfloat16" if faster else "float32")
+    assert resolve_precision("bfloat16", cpu) == "bfloat16" and resolve_precision("float32", cpu) == "float32"
     if not torch.cpu._is_avx512_bf16_supported():
         assert not faster, "without instructions for it"

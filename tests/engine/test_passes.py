@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from compositions import VOCABULARY, batch, build, objective
-from electra.engine.optim import AdamW, Linear, parameters_of
+from electra.engine.optim import AdamW, LinearDecay, collect_parameters
 from electra.engine.parallel import Parallel
-from electra.engine.passes import Passes, Recorded, can_record
-from electra.engine.train import Engine, Stage, can_run, repeat, train
+from electra.engine.passes import Passes, RecordedPasses, check_can_record
+from electra.engine.train import Engine, Stage, check_engine, make_deterministic, train_stages
 from electra.errors import UserError
-from electra.interchange.encoders import Ours
-from electra.tasks.finetuning.examples import Batch as Examples
-from electra.tasks.finetuning.examples import Example, Labelled
+from electra.interchange.encoders import TowerReader
+from electra.tasks.finetuning.examples import Example, ExampleSource
+from electra.tasks.finetuning.examples import ExampleBatch as Examples
 from electra.tasks.finetuning.problem import FineTuned
 from electra.workflows.bench.steps import RandomRows
 
@@ -24,7 +24,7 @@ from electra.workflows.bench.steps import RandomRows
 @pytest.mark.parametrize("parallel", [Parallel(0, 1, torch.device("cpu")), Parallel(1, 2, torch.device("cuda"))])
 def test_where_nothing_can_be_recorded_it_is_said(parallel: Parallel) -> None:
     with pytest.raises(UserError, match=r"engine\.cuda_graphs: only for one process on a GPU"):
-        can_record(parallel, torch.nn.Identity())
+        check_can_record(parallel, torch.nn.Identity())
 
 
 GPU = Parallel(0, 1, torch.device("cuda"))
@@ -34,19 +34,21 @@ def test_what_no_recording_can_hold_is_said_before_the_run() -> None:
     """Another model class's dropout is seeded at each pass; PyTorch's attention cannot be computed again inside one."""
     ours, theirs = build(objective("electra", "classic")), torch.nn.Linear(1, 1)
     asked = Engine(cuda_graphs=True, compile="never")
-    can_run(asked, ours, GPU)
+    check_engine(asked, ours, GPU)
     with pytest.raises(UserError, match=r"engine\.cuda_graphs: only for encoders of electra"):
-        can_run(asked, theirs, GPU)
+        check_engine(asked, theirs, GPU)
     with pytest.raises(UserError, match=r"cuda_graphs with engine\.activation_checkpointing: only compiled"):
-        can_run(replace(asked, activation_checkpointing=True), ours, GPU)
+        check_engine(replace(asked, activation_checkpointing=True), ours, GPU)
     with pytest.raises(UserError, match=r"engine\.activation_checkpointing: only for encoders of electra"):
-        can_run(Engine(activation_checkpointing=True), theirs, GPU)
+        check_engine(Engine(activation_checkpointing=True), theirs, GPU)
 
 
 def of_tuning() -> Examples:
     """Two labelled texts of one length."""
     examples = [Example([2, 5 + at, 6, 3], [0] * 4, at) for at in range(2)]
-    source = Labelled(examples, lambda chosen, _: ({"label": torch.tensor([e.target for e in chosen])}, 2), 0, 2, 1)
+    source = ExampleSource(
+        examples, lambda chosen, _: ({"label": torch.tensor([e.target for e in chosen])}, 2), 0, 2, 1
+    )
     return source.batch(source.take(source.start, 2)[0])
 
 
@@ -66,10 +68,10 @@ def test_products_that_repeat_have_cublas_told(deterministic: bool, monkeypatch:
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     try:
-        repeat(deterministic, GPU.device)
+        make_deterministic(deterministic, GPU.device)
         assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == (":4096:8" if deterministic else None)
         monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
-        repeat(deterministic, GPU.device)
+        make_deterministic(deterministic, GPU.device)
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8", "whoever runs it has said it"
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
@@ -83,7 +85,7 @@ def test_a_replay_gives_the_same_statistics_and_gradients(kind: str) -> None:
     pretrainer = build(objective(kind, "classic")).to(device)
     plain = Passes(pretrainer, "float32", Parallel(0, 1, device))
     found = []
-    for passes in (plain, Recorded(plain, list(pretrainer.parameters()))):
+    for passes in (plain, RecordedPasses(plain, list(pretrainer.parameters()))):
         for step in range(2):
             rows = [batch(epoch=2 * step + at) for at in range(2)]
             divisors = {name: n.float().to(device) for name, n in pretrainer.counts(rows[0]).items()}
@@ -103,9 +105,9 @@ def test_steps_are_recorded_while_a_thread_uploads_rows(recomputes: bool) -> Non
     for graphs in (False, True):
         pretrainer = build(objective("electra", "classic"))
         source = RandomRows(VOCABULARY, 32)
-        stage = Stage(pretrainer, parameters_of(pretrainer, pretrainer.towers()), source, 8, 8, 256, 1)
+        stage = Stage(pretrainer, collect_parameters(pretrainer, pretrainer.towers()), source, 8, 8, 256, 1)
         engine = Engine(cuda_graphs=graphs, activation_checkpointing=recomputes, micro_rows=4, precision="float32")
-        train([stage], AdamW(learning_rate=1e-3), Linear(warmup=1), engine, Parallel.alone())
+        train_stages([stage], AdamW(learning_rate=1e-3), LinearDecay(warmup=1), engine, Parallel.alone())
         found.append({name: value.detach().cpu() for name, value in pretrainer.named_parameters()})
     torch.testing.assert_close(*found, rtol=1e-3, atol=1e-4)
 
@@ -116,11 +118,11 @@ def test_fine_tuning_is_recorded() -> None:
     device, found = torch.device("cuda"), []
     for graphs in (False, True):
         tower = build(objective("electra", "classic")).encoder
-        reader = Ours(tower)
+        reader = TowerReader(tower)
         torch.manual_seed(0)
         net = FineTuned(reader, Plain(), 1).to(device)
         passes: Any = Passes(net, "float32", Parallel(0, 1, device))
-        passes = Recorded(passes, list(net.parameters())) if graphs else passes
+        passes = RecordedPasses(passes, list(net.parameters())) if graphs else passes
         for _ in range(2):
             given = of_tuning().to(device)
             sums = passes(given, {"task": torch.full((), 2.0, device=device)}, torch.zeros((), device=device))

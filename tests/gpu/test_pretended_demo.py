@@ -17,7 +17,7 @@ from runs import ENCODERS
 @pytest.mark.pretended
 def test_the_whole_chain(tmp_path: Path, gpu: Seen, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """The preset's engine and data with a smaller encoder, uncompiled, for a few seconds."""
-    recipe, step, calls = demo.recipe, train.Loop.step, []
+    recipe, step, calls = demo.demo_pretraining, train.Loop.step, []
 
     def small(*names: Path, **changes: Any) -> Any:
         asked = recipe(*names, **changes)
@@ -30,8 +30,8 @@ def test_the_whole_chain(tmp_path: Path, gpu: Seen, monkeypatch: pytest.MonkeyPa
             raise KeyboardInterrupt
         step(loop, *given)
 
-    monkeypatch.setattr(demo, "recipe", small)
-    monkeypatch.setattr(demo, "TUNING", {10: replace(demo.TUNING[demo.FEW], epochs=1)})
+    monkeypatch.setattr(demo, "demo_pretraining", small)
+    monkeypatch.setattr(demo, "TUNING", {10: replace(demo.TUNING[demo.FEW_TEXTS], epochs=1)})
     monkeypatch.setattr(train.Loop, "step", stopped)
     asked = demo.DemoConfig(out=str(tmp_path / "demo"), minutes=0.2, vocab_size=2000, seeds=1)
     with pytest.raises(KeyboardInterrupt):

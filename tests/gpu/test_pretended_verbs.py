@@ -72,7 +72,7 @@ def models(run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pat
     for name, shape in shapes.items():
         torch.manual_seed(0)
         transformers.AutoModel.from_config(shape).save_pretrained(folder / name)
-        word_pieces.load(tokens).save(folder / name)
+        word_pieces.load_tokenizer(tokens).save(folder / name)
         found[name] = folder / name
     return found
 

@@ -26,7 +26,7 @@ from transformers import (
 
 from electra.errors import UserError
 from electra.interchange import huggingface
-from electra.model.embeddings import Own, Shared
+from electra.model.embeddings import OwnEmbeddings, SharedEmbeddings
 from electra.model.encoder import ClassicConfig, ModernConfig, Tower, generator_config
 
 TINY = ClassicConfig(
@@ -51,7 +51,7 @@ def towers(config, width=1.0, depth=1.0):
     """A generator and a discriminator with random weights, biases and gains too."""
     torch.manual_seed(0)
     small = generator_config(config, width, depth)
-    tables = (Shared if small.embedding_size == config.embedding_size else Own)(config, small)
+    tables = (SharedEmbeddings if small.embedding_size == config.embedding_size else OwnEmbeddings)(config, small)
     parts = {
         "generator": Tower.token(small, tables.generator),
         "discriminator": Tower.detection(config, tables.discriminator),
@@ -88,7 +88,7 @@ def theirs(folder, name, config):
 def test_transformers_computes_the_same_logits(tmp_path, config, width, depth):
     ids, positions, segments, documents = rows(config)
     for name, part in towers(config, width, depth).items():
-        huggingface.save(tmp_path / name, part, None, None)
+        huggingface.save_tower(tmp_path / name, part, None, None)
         model = theirs(tmp_path / name, name, config)
         extra = {"token_type_ids": segments} if isinstance(config, ClassicConfig) else {}
         expected = model(ids, attention_mask=documents, **extra).logits
@@ -106,8 +106,8 @@ def test_transformers_computes_the_same_logits(tmp_path, config, width, depth):
 @pytest.mark.parametrize(("config", "width", "depth"), [pair for pair in PAIRS if pair.id != "base"])
 def test_a_tower_that_is_saved_and_loaded_is_the_same_to_the_bit(tmp_path, config, width, depth):
     for name, part in towers(config, width, depth).items():
-        huggingface.save(tmp_path / name, part, None, None)
-        loaded = huggingface.load(tmp_path / name)
+        huggingface.save_tower(tmp_path / name, part, None, None)
+        loaded = huggingface.load_tower(tmp_path / name)
         there, here = loaded.state_dict(), part.state_dict()
         assert there.keys() == here.keys()
         assert all(torch.equal(there[key], here[key]) for key in here)
@@ -134,7 +134,7 @@ MODELS = {
 @pytest.mark.parametrize("name", MODELS)
 def test_their_folder_read_and_written_again_is_the_same_to_the_bit(tmp_path, name):
     MODELS[name]().save_pretrained(tmp_path / "theirs")
-    huggingface.save(tmp_path / "ours", huggingface.load(tmp_path / "theirs"), None, None)
+    huggingface.save_tower(tmp_path / "ours", huggingface.load_tower(tmp_path / "theirs"), None, None)
     before, after = (load_file(tmp_path / folder / "model.safetensors") for folder in ("theirs", "ours"))
     assert before.keys() == after.keys()
     assert all(torch.equal(before[key], after[key]) for key in before)
@@ -156,7 +156,7 @@ def changed(folder, **tensors):
 def saved(tmp_path):
     """A run's final folder with both towers of a tiny classic pair, which share their embeddings."""
     for name, part in towers(TINY, 0.5).items():
-        huggingface.save(tmp_path / name, part, None, None)
+        huggingface.save_tower(tmp_path / name, part, None, None)
     return tmp_path
 
 
@@ -176,15 +176,15 @@ def saved(tmp_path):
 def test_tensors_are_strict_both_ways(saved, tensors, complaint):
     changed(saved / "generator", **tensors)
     with pytest.raises(UserError, match=complaint):
-        huggingface.load(saved / "generator")
+        huggingface.load_tower(saved / "generator")
 
 
 def test_what_older_versions_wrote_twice_is_read(saved):
     table = load_file(saved / "generator" / "model.safetensors")["electra.embeddings.word_embeddings.weight"]
     twice = {"generator_lm_head.weight": table.clone(), "electra.embeddings.position_ids": torch.arange(160)[None]}
-    before = huggingface.load(saved / "generator").state_dict()
+    before = huggingface.load_tower(saved / "generator").state_dict()
     changed(saved / "generator", **twice)
-    after = huggingface.load(saved / "generator").state_dict()
+    after = huggingface.load_tower(saved / "generator").state_dict()
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
@@ -203,41 +203,41 @@ def test_what_older_versions_wrote_twice_is_read(saved):
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_what_our_encoders_do_not_compute_is_refused(tmp_path, kind, values, complaint):
-    huggingface.save(tmp_path, towers(TINY if kind == "electra" else MODERN)["discriminator"], None, None)
+    huggingface.save_tower(tmp_path, towers(TINY if kind == "electra" else MODERN)["discriminator"], None, None)
     path = tmp_path / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
     with pytest.raises(UserError, match=complaint):
-        huggingface.load(tmp_path)
+        huggingface.load_tower(tmp_path)
 
 
 def test_folders_that_cannot_be_read_say_why(saved):
     with pytest.raises(UserError, match="No such file"):
-        huggingface.load(saved / "elsewhere")
+        huggingface.load_tower(saved / "elsewhere")
     weights = saved / "generator" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(UserError, match="damaged"):
-        huggingface.load(saved / "generator")
+        huggingface.load_tower(saved / "generator")
     weights.rename(weights.with_name("pytorch_model.bin"))
     with pytest.raises(UserError, match="convert the folder with transformers"):
-        huggingface.load(saved / "generator")
+        huggingface.load_tower(saved / "generator")
     (saved / "generator" / "config.json").write_text("{")
     with pytest.raises(UserError, match="not JSON"):
-        huggingface.load(saved / "generator")
+        huggingface.load_tower(saved / "generator")
     ElectraForSequenceClassification(ElectraConfig(**THEIR_SIZES)).save_pretrained(saved / "classifier")
     with pytest.raises(UserError, match="ElectraForSequenceClassification"):
-        huggingface.load(saved / "classifier")
+        huggingface.load_tower(saved / "classifier")
 
 
 def same(part, folder):
-    there = huggingface.load(folder).state_dict()
+    there = huggingface.load_tower(folder).state_dict()
     return {key for key, value in part.state_dict().items() if torch.equal(value, there[key])} == there.keys()
 
 
-@pytest.mark.parametrize("sharing", [Shared, Own])
+@pytest.mark.parametrize("sharing", [SharedEmbeddings, OwnEmbeddings])
 def test_a_run_starts_from_both_towers(saved, sharing):
     torch.manual_seed(1)
     parts = fresh(TINY, sharing)
-    lines = huggingface.initialise(parts, saved)
+    lines = huggingface.initialise_towers(parts, saved)
     assert same(parts["generator"], saved / "generator")
     assert same(parts["discriminator"], saved / "discriminator")
     assert lines == [f"{name}: weights from {saved / name}" for name in ("generator", "discriminator")]
@@ -253,9 +253,9 @@ def fresh(config, sharing, width=0.5):
 
 @pytest.mark.parametrize(("taken", "new"), [("generator", "discriminator"), ("discriminator", "generator")])
 def test_a_run_starts_from_one_tower_and_says_what_is_new(saved, taken, new):
-    parts = fresh(TINY, Shared)
+    parts = fresh(TINY, SharedEmbeddings)
     before = {key: value.clone() for key, value in parts[new].state_dict().items()}
-    lines = huggingface.initialise(parts, saved / taken)
+    lines = huggingface.initialise_towers(parts, saved / taken)
     assert same(parts[taken], saved / taken)
     after = parts[new].state_dict()
     assert all(torch.equal(before[key], after[key]) != key.startswith("embeddings.") for key in before)
@@ -270,26 +270,26 @@ def test_a_run_folder_stands_for_its_final_one_and_what_is_not_used_is_said(save
     for name in ("generator", "discriminator"):
         shutil.move(saved / name, run / "final" / name)
     (run / "config.json").write_text("{}")
-    parts = {"generator": fresh(TINY, Own)["generator"]}
-    lines = huggingface.initialise(parts, run)
+    parts = {"generator": fresh(TINY, OwnEmbeddings)["generator"]}
+    lines = huggingface.initialise_towers(parts, run)
     assert lines[-1] == f"discriminator: not used, in {run / 'final' / 'discriminator'}"
 
 
 def test_a_start_that_does_not_fit_is_refused_and_changes_nothing(saved):
-    parts = fresh(TINY, Shared)
+    parts = fresh(TINY, SharedEmbeddings)
     before = {key: value.clone() for key, value in parts["discriminator"].state_dict().items()}
     shared_tables = {"electra.embeddings.token_type_embeddings.weight": torch.zeros(2, 64)}
     changed(saved / "generator", **shared_tables)
     with pytest.raises(UserError, match=r"embeddings.segments.weight differ.*--objective.embeddings own"):
-        huggingface.initialise(parts, saved)
+        huggingface.initialise_towers(parts, saved)
     with pytest.raises(UserError, match="layers: 2 there, 3 here"):
-        huggingface.initialise(fresh(replace(TINY, layers=3), Shared), saved)
+        huggingface.initialise_towers(fresh(replace(TINY, layers=3), SharedEmbeddings), saved)
     with pytest.raises(UserError, match="vocab_size: 500 there, 501 here"):
-        huggingface.initialise(fresh(replace(TINY, vocab_size=501), Shared), saved / "discriminator")
+        huggingface.initialise_towers(fresh(replace(TINY, vocab_size=501), SharedEmbeddings), saved / "discriminator")
     with pytest.raises(UserError, match="kind: classic there, modern here"):
-        huggingface.initialise(fresh(MODERN, Shared, 1.0), saved / "discriminator")
+        huggingface.initialise_towers(fresh(MODERN, SharedEmbeddings, 1.0), saved / "discriminator")
     with pytest.raises(UserError, match="holds a discriminator; this run has a generator"):
-        huggingface.initialise({"generator": parts["generator"]}, saved / "discriminator")
+        huggingface.initialise_towers({"generator": parts["generator"]}, saved / "discriminator")
     assert all(torch.equal(before[key], value) for key, value in parts["discriminator"].state_dict().items())
 
 
@@ -314,7 +314,7 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 @pytest.mark.parametrize("config", [TINY, MODERN], ids=["classic", "modern"])
 def test_the_tokenizer_travels_with_the_tower(tmp_path, tokenizer, config):
     part = towers(config)["discriminator"]
-    huggingface.save(tmp_path / "out", part, tokenizer, None)
+    huggingface.save_tower(tmp_path / "out", part, tokenizer, None)
     loaded = AutoTokenizer.from_pretrained(tmp_path / "out")
     values = loaded(["the chef", "ate"], padding=True, return_tensors="pt")
     assert values["input_ids"].tolist()[1][:2] == [3, loaded.convert_tokens_to_ids("a")]
@@ -331,9 +331,9 @@ def test_the_tokenizer_travels_with_the_tower(tmp_path, tokenizer, config):
 def test_a_tokenizer_that_does_not_fit_is_refused(tmp_path, tokenizer):
     part = towers(replace(TINY, vocab_size=499))["discriminator"]
     with pytest.raises(UserError, match="500 word pieces, but the tower has 499"):
-        huggingface.save(tmp_path / "out", part, tokenizer, None)
+        huggingface.save_tower(tmp_path / "out", part, tokenizer, None)
     with pytest.raises(UserError, match="no tokenizer here"):
-        huggingface.save(tmp_path / "out", part, tmp_path, None)
+        huggingface.save_tower(tmp_path / "out", part, tmp_path, None)
     assert not (tmp_path / "out").exists()
 
 
@@ -346,9 +346,9 @@ def test_a_folder_is_whole_or_as_it_was(saved, monkeypatch):
 
     monkeypatch.setattr(huggingface, "save_file", full)
     with pytest.raises(UserError, match="generator: could not be written: No space left on device"):
-        huggingface.save(folder, towers(TINY)["generator"], None, "card")
+        huggingface.save_tower(folder, towers(TINY)["generator"], None, "card")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     monkeypatch.undo()
-    huggingface.save(folder, towers(TINY)["generator"], None, "card")
+    huggingface.save_tower(folder, towers(TINY)["generator"], None, "card")
     assert (folder / "README.md").read_text() == "card"
     assert sorted(path.name for path in saved.iterdir()) == ["discriminator", "generator"]

@@ -59,9 +59,11 @@ def kernels() -> dict[str, dict[str, int]]:
         sizes = {"dim": dim, "step": 64, "tile_size": vocabulary_triton.TILE}
         for apart in (False, True):
             name = f"tiles, {dim}, {'apart' if apart else 'together'}"
-            found[name] = taken(vocabulary_triton._tiles, HALVES, warps, apart=apart, never=apart, **sizes, **rows)
-        found[f"inside, {dim}"] = taken(vocabulary_triton._inside, HALVES, warps, **sizes)
-        found[f"gradient, {dim}"] = taken(vocabulary_triton._gradient, HALVES | {"out"}, warps, **sizes, **rows)
+            found[name] = taken(
+                vocabulary_triton._score_tiles, HALVES, warps, apart=apart, never=apart, **sizes, **rows
+            )
+        found[f"inside, {dim}"] = taken(vocabulary_triton._tile_logits, HALVES, warps, **sizes)
+        found[f"gradient, {dim}"] = taken(vocabulary_triton._logit_gradients, HALVES | {"out"}, warps, **sizes, **rows)
     for reach in (-1, 64):
         for drops in (False, True):
             how = {"dim": 64, "width": 64, "block": attention_triton.BLOCK, "drops": drops, "upcast": False}

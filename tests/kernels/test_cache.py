@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from electra.engine.compiling import compiled
+from electra.engine.compiling import compile_if_possible
 from electra.errors import UserError
 from electra.kernels import cache
 
@@ -29,20 +29,20 @@ def mode(folder: Path) -> int:
 
 
 def test_it_is_in_the_users_cache_and_closed_to_others(tmp_path: Path) -> None:
-    cache.keep_to_ourselves()
+    cache.set_compile_caches()
     ours = tmp_path / "cache" / "electra"
     for name in NAMES:
         assert Path(os.environ[name]).is_relative_to(ours) and mode(Path(os.environ[name])) == 0o700
     assert mode(ours) == 0o700
     chosen = {name: os.environ[name] for name in NAMES}
-    cache.keep_to_ourselves()
+    cache.set_compile_caches()
     assert {name: os.environ[name] for name in NAMES} == chosen
 
 
 def test_without_an_own_cache_of_the_users_it_is_in_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # which the standard says to ignore
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    cache.keep_to_ourselves()
+    cache.set_compile_caches()
     assert Path(os.environ[NAMES[0]]).is_relative_to(tmp_path / "home" / ".cache" / "electra")
 
 
@@ -82,7 +82,7 @@ def test_a_default_that_is_not_ours_is_left_for_a_temporary_one(
 ) -> None:
     make, why = UNSAFE[how]
     make(tmp_path / "cache" / "electra")
-    cache.keep_to_ourselves()
+    cache.set_compile_caches()
     said = capsys.readouterr().err
     assert why in said and said.endswith("what is compiled is kept for this run alone\n") and said.count("\n") == 1
     for name in NAMES:
@@ -100,7 +100,7 @@ def test_a_chosen_folder_that_is_not_ours_is_refused(
     make(tmp_path / "chosen")
     monkeypatch.setenv(name, str(tmp_path / "chosen"))
     with pytest.raises(UserError) as raised:
-        compiled(torch.sin, "auto", torch.device("cpu"))
+        compile_if_possible(torch.sin, "auto", torch.device("cpu"))
     assert str(raised.value).startswith(f"{name} {tmp_path / 'chosen'}: {why}")
 
 
@@ -109,14 +109,14 @@ def test_a_folder_that_others_may_exchange_is_refused(tmp_path: Path, monkeypatc
     (tmp_path / "open").chmod(0o777)
     monkeypatch.setenv(NAMES[0], str(tmp_path / "open" / "chosen"))
     with pytest.raises(UserError, match="others may write into /.*/open; compiled code is run"):
-        cache.keep_to_ourselves()
+        cache.set_compile_caches()
     (tmp_path / "open").chmod(0o1777)
-    cache.keep_to_ourselves()
+    cache.set_compile_caches()
 
 
 def test_a_chosen_folder_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(NAMES[0], str(tmp_path / "chosen"))
-    cache.keep_to_ourselves()
+    cache.set_compile_caches()
     assert os.environ[NAMES[0]] == str(tmp_path / "chosen") and mode(tmp_path / "chosen") == 0o700
 
 
@@ -136,9 +136,9 @@ def test_a_home_that_nobody_can_write_is_no_mistake(tmp_path: Path) -> None:
 def test_what_is_compiled_lies_there_and_knows_its_machine(tmp_path: Path) -> None:
     """In processes of their own: one that has the kernels loaded does not compile them again."""
     found: list[set[Path]] = []
-    for name in (cache.machine(), "another"):
+    for name in (cache.hash_machine(), "another"):
         code = f"from electra.kernels import cpu; cpu.machine = lambda: {name!r}; cpu.library()"
         subprocess.run([sys.executable, "-c", code], check=True)
-        ours = tmp_path / "cache" / "electra" / cache.machine() / "torchinductor"
+        ours = tmp_path / "cache" / "electra" / cache.hash_machine() / "torchinductor"
         found.append(set(ours.rglob("*.so")))
     assert found[0] and found[1] > found[0], "another processor's is compiled anew"

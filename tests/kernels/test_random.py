@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from electra.kernels import random
-from electra.kernels.random import dropout, fold, key, uniform
+from electra.kernels.random import dropout, fold, make_key, uniform
 
 ROWS, COUNT = 64, 4096
 
@@ -31,12 +31,12 @@ def twin_stream(keys: np.ndarray, count: int) -> np.ndarray:
 
 
 def row_keys(rows: int = ROWS) -> torch.Tensor:
-    return fold(torch.full((rows,), key(7), dtype=torch.int32), torch.arange(rows, dtype=torch.int32))
+    return fold(torch.full((rows,), make_key(7), dtype=torch.int32), torch.arange(rows, dtype=torch.int32))
 
 
 def test_equals_its_numpy_twin_bit_by_bit() -> None:
     keys = row_keys()
-    twin = twin_fold(np.full(ROWS, key(7), np.int32).view(np.uint32), np.arange(ROWS))
+    twin = twin_fold(np.full(ROWS, make_key(7), np.int32).view(np.uint32), np.arange(ROWS))
     assert np.array_equal(keys.numpy().view(np.uint32), twin)
     expected = ((twin_stream(twin, COUNT) >> np.uint32(9)).astype(np.float32) + np.float32(0.5)) / np.float32(2**23)
     assert np.array_equal(uniform(keys, COUNT).numpy(), expected)
@@ -51,10 +51,10 @@ def test_key_is_fold_of_integers() -> None:
     keys = torch.zeros(1, dtype=torch.int32)
     for word in words:
         keys = fold(keys, word)
-    assert keys.item() == key(*words)
-    assert fold(torch.zeros(1, dtype=torch.int32), torch.tensor([9], dtype=torch.int32)).item() == key(9)
-    assert len({key(1, 2), key(2, 1), key(1), key(1, 2, 0), key()}) == 5
-    assert -(2**31) <= key(2**40) < 2**31
+    assert keys.item() == make_key(*words)
+    assert fold(torch.zeros(1, dtype=torch.int32), torch.tensor([9], dtype=torch.int32)).item() == make_key(9)
+    assert len({make_key(1, 2), make_key(2, 1), make_key(1), make_key(1, 2, 0), make_key()}) == 5
+    assert -(2**31) <= make_key(2**40) < 2**31
 
 
 @pytest.mark.compiled
@@ -104,7 +104,7 @@ def test_neighbours_are_unrelated(neighbour: str) -> None:
         one, two = uniform(fold(row_keys(), 1), COUNT), uniform(fold(row_keys(), 2), COUNT)
     else:
         two = uniform(
-            fold(torch.full((ROWS,), key(8), dtype=torch.int32), torch.arange(ROWS, dtype=torch.int32)), COUNT
+            fold(torch.full((ROWS,), make_key(8), dtype=torch.int32), torch.arange(ROWS, dtype=torch.int32)), COUNT
         )
     assert abs(float(torch.corrcoef(torch.stack([one.flatten(), two.flatten()]))[0, 1])) < 5 / one.numel() ** 0.5
     cells = ((one * 16).long() * 16 + (two * 16).long()).flatten()

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from electra.engine import compiling
-from electra.model.embeddings import Own
-from electra.model.encoder import ClassicConfig, ModernConfig, Tower, layer_by_layer
+from electra.model.embeddings import OwnEmbeddings
+from electra.model.encoder import ClassicConfig, ModernConfig, Tower, compile_layer_by_layer
 
 CONFIGS = {
     "classic": ClassicConfig(
@@ -24,7 +24,7 @@ CONFIGS = {
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_a_compiled_tower_computes_what_it_did(kind):
     torch.manual_seed(0)
-    tower = Tower.detection(CONFIGS[kind], Own(CONFIGS[kind]).discriminator)
+    tower = Tower.detection(CONFIGS[kind], OwnEmbeddings(CONFIGS[kind]).discriminator)
     ids = torch.randint(0, 200, (4, 32))
     positions, documents = torch.arange(32).expand_as(ids), torch.ones_like(ids)
     keys = torch.arange(4, dtype=torch.int32)
@@ -33,9 +33,9 @@ def test_a_compiled_tower_computes_what_it_did(kind):
         hidden = tower.hidden(ids, positions, torch.zeros_like(ids), documents, keys)
         return tower.detection_logits(hidden).square().sum()
 
-    layer_by_layer(tower)
+    compile_layer_by_layer(tower)
     gradients = []
-    for function in (loss, compiling.compiled(loss, "auto", torch.device("cpu"))):
+    for function in (loss, compiling.compile_if_possible(loss, "auto", torch.device("cpu"))):
         tower.zero_grad()
         value = function(ids, positions, documents, keys)
         value.backward()
@@ -53,8 +53,8 @@ def test_layers_that_are_alike_are_compiled_once():
         torch._dynamo.reset()
         counters.clear()
         config = replace(CONFIGS["classic"], layers=layers)
-        tower = Tower.detection(config, Own(config).discriminator)
-        layer_by_layer(tower)
+        tower = Tower.detection(config, OwnEmbeddings(config).discriminator)
+        compile_layer_by_layer(tower)
         ids = torch.ones(2, 16, dtype=torch.int64)
         torch.compile(tower.hidden, dynamic=False)(
             ids, ids, ids, ids, torch.arange(2, dtype=torch.int32)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from electra.errors import UserError
-from electra.model.embeddings import Own, Shared
+from electra.model.embeddings import OwnEmbeddings, SharedEmbeddings
 from electra.model.encoder import ClassicConfig, ModernConfig, Tower, generator_config
 
 CLASSIC = ClassicConfig(
@@ -18,7 +18,7 @@ BOTH = pytest.mark.parametrize("config", [CLASSIC, MODERN], ids=["classic", "mod
 
 def tower(config):
     torch.manual_seed(0)
-    return Tower.detection(config, Own(config).discriminator)
+    return Tower.detection(config, OwnEmbeddings(config).discriminator)
 
 
 def pieces(config, lengths):
@@ -84,16 +84,16 @@ def test_dropout_is_a_function_of_a_rows_key(config):
 @BOTH
 @torch.no_grad()
 def test_no_two_places_of_dropout_share_their_numbers(config, monkeypatch):
-    from electra.kernels.random import key, streams
+    from electra.kernels.random import derive_streams, make_key
     from electra.model import blocks, embeddings
 
-    keys, sites, found = torch.tensor([key(7)], dtype=torch.int32), [], []
+    keys, sites, found = torch.tensor([make_key(7)], dtype=torch.int32), [], []
     monkeypatch.setattr(embeddings, "dropout", lambda x, keys, site, p: sites.append(site) or x)
     monkeypatch.setattr(blocks, "drop", lambda x, stream, p: found.append(stream) or x)
     attend = blocks.attention
     monkeypatch.setattr(blocks, "attention", lambda *given: found.append(given[5]) or attend(*given[:5], None, 0.0))
     tower(config).hidden(*pieces(config, [20]), keys)
-    found += streams(keys, torch.tensor(sites, dtype=torch.int32)).unbind(0)
+    found += derive_streams(keys, torch.tensor(sites, dtype=torch.int32)).unbind(0)
     assert len(found) == len({tuple(stream.flatten().tolist()) for stream in found}) == 1 + 3 * config.layers
 
 
@@ -109,7 +109,7 @@ def test_the_last_of_all_layers_is_the_result(config):
 
 
 def test_embeddings_are_shared_or_own():
-    shared, own = Shared(CLASSIC), Own(CLASSIC)
+    shared, own = SharedEmbeddings(CLASSIC), OwnEmbeddings(CLASSIC)
     assert shared.generator is shared.discriminator
     assert own.generator is not own.discriminator
     assert len(list(own.parameters())) == 2 * len(list(shared.parameters()))
@@ -126,9 +126,9 @@ def test_a_generator_is_a_fraction_of_its_encoder():
     assert generator_config(MODERN, 1.0, 0.5) == replace(MODERN, layers=2)
     half = generator_config(MODERN, 0.5, 1.0)
     assert (half.hidden_size, half.embedding_size) == (MODERN.hidden_size // 2, MODERN.hidden_size // 2)
-    assert Own(MODERN, half).generator.tokens.weight.shape[1] == MODERN.hidden_size // 2
+    assert OwnEmbeddings(MODERN, half).generator.tokens.weight.shape[1] == MODERN.hidden_size // 2
     with pytest.raises(UserError, match="cannot share embeddings"):
-        Shared(MODERN, half)
+        SharedEmbeddings(MODERN, half)
     with pytest.raises(UserError, match="leaves nothing"):
         generator_config(CLASSIC, 0.001, 1.0)
 

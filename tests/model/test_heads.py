@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from compositions import ENCODERS
-from electra.kernels.vocabulary.twin import Logits
+from electra.kernels.vocabulary.twin import LogitsProduct
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
 
@@ -38,7 +38,7 @@ def test_the_vocabulary_s_logits_are_exact_sums_of_what_is_multiplied(number: to
     states, table, slopes = (torch.randn(shape, generator=random).to(DEVICE) for shape in shapes)
     ours, theirs = ([each.to(number).requires_grad_() for each in (states, table)] for _ in range(2))
     with torch.autocast(DEVICE.type, torch.bfloat16):
-        logits = Logits.apply(*ours)
+        logits = LogitsProduct.apply(*ours)
     expected = F.linear(*(each.double() for each in theirs))
     assert logits.dtype == torch.float32
     torch.testing.assert_close(logits.double(), expected, rtol=1e-5, atol=1e-5)

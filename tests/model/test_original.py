@@ -10,7 +10,7 @@ import json
 import pytest
 
 from electra.model.encoder import ClassicConfig
-from electra.objectives.build import Corpus, Electra
+from electra.objectives.build import CorpusFacts, Electra
 from oracle import MASK, Case, encoders, named_values
 
 TOLERANCE = 3.4e-6
@@ -98,7 +98,7 @@ def test_every_tower_of_the_files_is_compared(shared):
 
 def test_initial_weights_are_distributed_like_the_original_ones(shared):
     expected = json.loads((shared / "oracle" / "golden_init_stats_small.json").read_text())
-    found = list(named_values(Electra().build(ClassicConfig(), Corpus(MASK), seed=1)))
+    found = list(named_values(Electra().build(ClassicConfig(), CorpusFacts(MASK), seed=1)))
     assert {name for name, _ in found} == expected.keys()
     for name, value in found:
         check(name, value, expected[name])

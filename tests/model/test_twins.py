@@ -12,10 +12,10 @@ from compositions import ENCODERS, EVERY, LONG, NAMES, batch, build, loss, objec
 from electra.dataset.batches import Batch
 from electra.kernels import Kernels
 from electra.kernels.random import fold
-from electra.kernels.vocabulary.twin import Draw
+from electra.kernels.vocabulary.twin import Sampling
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
-from electra.model.twins import Twinned, fuse
+from electra.model.twins import KernelModule, set_kernels
 from electra.objectives.pretrainer import Pretrainer
 
 pytestmark = pytest.mark.compiled  # the hook that checks shapes would change the kernels' source
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.compiled  # the hook that checks shapes would change th
 
 def step(pretrainer: Pretrainer, kernels: Kernels, rows: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The statistics of a batch with dropout, and the gradient of every parameter."""
-    fuse(pretrainer, kernels)
+    set_kernels(pretrainer, kernels)
     pretrainer.zero_grad()
     total, statistics = loss(pretrainer, rows)
     total.backward()
@@ -46,7 +46,7 @@ def hold(pretrainer: Pretrainer, kernels: Kernels, rows: Batch) -> None:
 @pytest.mark.parametrize("kind", ["electra", "all-tokens-mlm", "coco-lm", "electric"])
 def test_fused_and_readable_are_one_model(kind: str, encoder: str, kernels: Kernels) -> None:
     pretrainer = build(objective(kind, encoder), encoder)
-    assert sum(isinstance(part, Twinned) for part in pretrainer.modules()) >= 3
+    assert sum(isinstance(part, KernelModule) for part in pretrainer.modules()) >= 3
     hold(pretrainer, kernels, batch())
 
 
@@ -66,10 +66,10 @@ def test_both_heads_say_the_same_of_every_token(number: torch.dtype, encoder: st
     with torch.no_grad():
         tower.embeddings.tokens.weight.mul_(5)
     hidden, targets = torch.randn(150, 64), torch.randint(1003, (150,))
-    draw = Draw(fold(torch.zeros(150, dtype=torch.int32), torch.arange(150, dtype=torch.int32)))
+    draw = Sampling(fold(torch.zeros(150, dtype=torch.int32), torch.arange(150, dtype=torch.int32)))
     found = []
     for kernels in ("", "cuda"):
-        fuse(tower, kernels)
+        set_kernels(tower, kernels)
         with torch.autocast("cpu", number, enabled=number != torch.float32):
             found.append(tower.predict(hidden).score(targets, draw))
     readable, fused = found

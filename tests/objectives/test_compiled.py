@@ -17,9 +17,9 @@ from electra.dataset.layout import Layout, Packed, Paper
 from electra.dataset.shards import Shards
 from electra.engine import compiling
 from electra.model.config import ClassicConfig, ModernConfig
-from electra.model.encoder import layer_by_layer
-from electra.objectives.build import Corpus, Electra, Mlm
-from electra.objectives.pretrainer import row_keys
+from electra.model.encoder import compile_layer_by_layer
+from electra.objectives.build import CorpusFacts, Electra, Mlm
+from electra.objectives.pretrainer import derive_row_keys
 
 CLASSIC = ClassicConfig(
     vocab_size=1000, hidden_size=64, layers=2, heads=2, intermediate_size=128, embedding_size=32, max_positions=64
@@ -45,14 +45,14 @@ def rows_of(prepared: Path, layout: Layout) -> tuple[Shards, Rows]:
 def test_the_compiled_corruption_is_the_eager_one(prepared: Path) -> None:
     torch.manual_seed(0)
     shards, rows = rows_of(prepared, Packed())  # full rows: in short ones few choices are possible
-    pretrainer = Electra(generator_depth=0.5).build(CLASSIC, Corpus(shards.mask_id), seed=1)
+    pretrainer = Electra(generator_depth=0.5).build(CLASSIC, CorpusFacts(shards.mask_id), seed=1)
 
     def corrupted(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        view, results = pretrainer.corrupt(batch, row_keys(pretrainer.seed, batch), True)
+        view, results = pretrainer.corrupt(batch, derive_row_keys(pretrainer.seed, batch), True)
         return view.ids, view.chosen, results["generator"].statistics
 
-    layer_by_layer(pretrainer)
-    compiled = compiling.compiled(corrupted, "auto", torch.device("cpu"))
+    compile_layer_by_layer(pretrainer)
+    compiled = compiling.compile_if_possible(corrupted, "auto", torch.device("cpu"))
     refs, _ = rows.take(rows.start, 32)
     for part in (refs[:16], refs[16:]):
         ids, chosen, sums = corrupted(rows.batch(part))
@@ -68,9 +68,9 @@ def test_a_compiled_step_is_the_eager_one(prepared: Path, case: str) -> None:
     encoder, objective, layout = CASES[case]
     torch.manual_seed(0)
     shards, rows = rows_of(prepared, layout)
-    pretrainer = objective.build(encoder, Corpus(shards.mask_id), seed=1)
+    pretrainer = objective.build(encoder, CorpusFacts(shards.mask_id), seed=1)
     readable = copy.deepcopy(pretrainer)
-    compiled = compiling.ready(pretrainer, "auto", False, "float32", torch.device("cpu"))
+    compiled = compiling.prepare_module(pretrainer, "auto", False, "float32", torch.device("cpu"))
     refs, _ = rows.take(rows.start, 32)
     divisors = {name: torch.tensor(100.0) for name in ("generator", "discriminator")}
     for part in (refs[:16], refs[16:]):
@@ -97,7 +97,7 @@ def test_the_compiled_step_of_every_objective_is_the_eager_one(kind: str, encode
     pretrainer, rows = build(objective(kind, encoder), encoder), batch()
     divisors = {name: count.float() for name, count in pretrainer.counts(rows).items()}
     readable, found = copy.deepcopy(pretrainer), []
-    compiled = compiling.ready(pretrainer, "auto", False, "float32", torch.device("cpu"))
+    compiled = compiling.prepare_module(pretrainer, "auto", False, "float32", torch.device("cpu"))
     for module, owner in ((readable, readable), (compiled, pretrainer)):
         loss, _ = module(rows, divisors, True, torch.tensor(0.3))
         loss.backward()

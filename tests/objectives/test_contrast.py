@@ -13,9 +13,9 @@ from electra.dataset.layout import Layout, Packed, Paper
 from electra.dataset.shards import Shards
 from electra.kernels.attention import operation as attention
 from electra.model import blocks
-from electra.objectives.build import Corpus
-from electra.objectives.contrast import KEPT, crop
-from electra.objectives.pretrainer import row_keys
+from electra.objectives.build import CorpusFacts
+from electra.objectives.contrast import CROP_SHARE, crop_rows
+from electra.objectives.pretrainer import derive_row_keys
 from electra.objectives.view import View
 
 LAYOUTS: dict[str, Layout] = {"paper": Paper(), "packed": Packed()}
@@ -39,7 +39,7 @@ def test_the_tokens_of_a_document_stand_side_by_side(
         return attention.attention(q, k, v, documents, *rest)
 
     monkeypatch.setattr(blocks, "attention", listening)
-    corpus = Corpus(
+    corpus = CorpusFacts(
         shards.mask_id, lambda: torch.ones(1000, dtype=torch.bool), lambda: torch.full((1000,), 1 / 1000)
     )  # fmt: skip
     rows = Rows(shards, LAYOUTS[layout], 32, seed=1)
@@ -48,7 +48,7 @@ def test_the_tokens_of_a_document_stand_side_by_side(
     for _, stage in objective(kind, encoder).stages:
         shape = {**vars(ENCODERS[encoder]), "vocab_size": 1000}
         pretrainer = stage.build(type(ENCODERS[encoder])(**shape), corpus, seed=1)
-        pretrainer.results(given, row_keys(1, given), True)
+        pretrainer.results(given, derive_row_keys(1, given), True)
     assert layout == "paper" or int(given.documents.max()) > 1, "several documents in a row"
     assert read
     for documents in torch.cat(read):
@@ -56,7 +56,7 @@ def test_the_tokens_of_a_document_stand_side_by_side(
 
 
 def view_of(rows: Batch) -> View:
-    return build(objective("coco-lm", "classic")).corrupt(rows, row_keys(1, rows), False)[0]
+    return build(objective("coco-lm", "classic")).corrupt(rows, derive_row_keys(1, rows), False)[0]
 
 
 def test_a_crop_is_the_first_token_and_next_to_it_a_stretch_of_the_text() -> None:
@@ -66,9 +66,9 @@ def test_a_crop_is_the_first_token_and_next_to_it_a_stretch_of_the_text() -> Non
     starts: list[set[int]] = [set(), set()]
     for epoch in range(60):
         rows.address[:, 0] = epoch
-        found = crop(view_of(rows))
+        found = crop_rows(view_of(rows))
         for row, first in enumerate((32, 16)):
-            kept = -int(-(first - 1) * KEPT // 1)
+            kept = -int(-(first - 1) * CROP_SHARE // 1)
             assert found.documents[row].tolist() == [1] * (1 + kept) + [0] * (31 - kept)
             assert found.positions[row, : 1 + kept].tolist() == list(range(1 + kept))
             text = rows.ids[row].tolist()
@@ -81,8 +81,8 @@ def test_a_crop_is_the_first_token_and_next_to_it_a_stretch_of_the_text() -> Non
 
 def test_a_crop_is_a_function_of_the_rows_address() -> None:
     rows = batch(rows=16)
-    whole = crop(view_of(rows))
-    part = crop(view_of(Batch(*(getattr(rows, field.name)[6:9] for field in fields(Batch)))))
+    whole = crop_rows(view_of(rows))
+    part = crop_rows(view_of(Batch(*(getattr(rows, field.name)[6:9] for field in fields(Batch)))))
     for one, other in zip(whole, part, strict=True):
         assert torch.equal(one[6:9], other)
 
@@ -92,4 +92,4 @@ def test_what_is_no_text_has_no_crop() -> None:
     rows = batch(rows=2)
     rows.documents[0], rows.documents[1, 1:] = 0, 0
     rows.choosable[:] = False
-    assert crop(view_of(rows)).documents.tolist() == [[0] * 32, [1] + [0] * 31]
+    assert crop_rows(view_of(rows)).documents.tolist() == [[0] * 32, [1] + [0] * 31]

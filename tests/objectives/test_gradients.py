@@ -12,10 +12,10 @@ from compositions import ENCODERS, EVERY, FIRST, MASK, NAMES, VOCABULARY, batch,
 from electra.dataset.batches import Batch
 from electra.errors import UserError
 from electra.kernels.vocabulary import twin as vocabulary
-from electra.objectives.build import Adversarial, Corpus, Electra, Electric
+from electra.objectives.build import Adversarial, CorpusFacts, Electra, Electric
 from electra.objectives.corrupt import Generate
-from electra.objectives.pretrainer import Pretrainer, row_keys
-from electra.objectives.view import ENCODER, read
+from electra.objectives.pretrainer import Pretrainer, derive_row_keys
+from electra.objectives.view import ENCODER, read_view
 
 TABLES, LAYERS, HEAD = "embeddings", "layers", "head"
 ENCODER_PARTS, GENERATOR_PARTS = {TABLES, LAYERS, HEAD}, {f"generator's {part}" for part in (TABLES, LAYERS, HEAD)}
@@ -77,7 +77,7 @@ def expected(there: set[str], reach: set[str]) -> set[str]:
 def test_each_loss_reaches_all_of_what_it_should_and_nothing_else(kind: str, encoder: str) -> None:
     pretrainer, rows = build(objective(kind, encoder), encoder), batch()
     where, wanted = places(pretrainer), REACH[LIKE.get(kind, kind)]
-    results = pretrainer.results(rows, row_keys(1, rows), True)
+    results = pretrainer.results(rows, derive_row_keys(1, rows), True)
     assert results.keys() == wanted.keys() == pretrainer.all_terms.keys()
     for term, result in results.items():
         reach = expected(set(where.values()), wanted[term])
@@ -143,7 +143,7 @@ def test_of_a_disentangled_table_the_generator_moves_the_base_and_the_discrimina
     base, delta = "corrupt.generator.tower.embeddings.tokens.weight", "encoder.embeddings.tokens.delta"
     for term, moved, still in (("generator", base, delta), ("discriminator", delta, base)):
         pretrainer.zero_grad()
-        pretrainer.results(rows, row_keys(1, rows), True)[term].total.backward()
+        pretrainer.results(rows, derive_row_keys(1, rows), True)[term].total.backward()
         found = dict(pretrainer.named_parameters())
         assert found[moved].grad.any() and (found[still].grad is None or not found[still].grad.any())
 
@@ -152,7 +152,7 @@ def one_slot(objective: Adversarial) -> tuple[Pretrainer, Batch]:
     """A row of six tokens of which one is chosen, and weights large enough for opinions."""
     shape = replace(ENCODERS["classic"], vocab_size=20, hidden_size=16, dropout=0.0, attention_dropout=0.0)
     torch.manual_seed(0)
-    pretrainer = objective.build(shape, Corpus(MASK), seed=1)
+    pretrainer = objective.build(shape, CorpusFacts(MASK), seed=1)
     with torch.no_grad():
         for value in pretrainer.parameters():
             value.mul_(4) if value.dim() > 1 else value
@@ -164,13 +164,13 @@ def one_slot(objective: Adversarial) -> tuple[Pretrainer, Batch]:
 def test_rewards_move_the_generator_up_the_expected_loss_of_the_discriminator(monkeypatch: pytest.MonkeyPatch) -> None:
     """REINFORCE's expectation over every sample that can be drawn, beside −∇ Σ_v p(v) · R(v)."""
     pretrainer, rows = one_slot(Adversarial(generator_width=1.0))
-    keys = row_keys(1, rows)
+    keys = derive_row_keys(1, rows)
     own = [p for name, p in pretrainer.named_parameters() if name.startswith("corrupt.") and "embeddings" not in name]
     masked, _ = pretrainer.corrupt.mask(rows, keys, False)
     log_p = pretrainer.corrupt.generator(masked).chosen.logits.log_softmax(1)[0]
     by_rewards, rewards = [torch.zeros_like(p) for p in own], []
     for token, p in enumerate(log_p.exp().tolist()):
-        monkeypatch.setattr(vocabulary, "sample", lambda logits, keys, temperature, t=token: torch.tensor([t]))
+        monkeypatch.setattr(vocabulary, "sample_tokens", lambda logits, keys, temperature, t=token: torch.tensor([t]))
         result = pretrainer.results(rows, keys, False)["adversary"]
         rewards.append(float(result.statistics[1]))
         for total, grad in zip(by_rewards, torch.autograd.grad(result.total, own), strict=True):
@@ -183,7 +183,7 @@ def test_rewards_move_the_generator_up_the_expected_loss_of_the_discriminator(mo
 
 def test_the_baseline_is_fitted_to_the_rewards() -> None:
     pretrainer, rows = one_slot(Adversarial(generator_width=1.0))
-    result = pretrainer.results(rows, row_keys(1, rows), False)["adversary"]
+    result = pretrainer.results(rows, derive_row_keys(1, rows), False)["adversary"]
     bias = pretrainer.terms["adversary"].baseline.bias
     (slope,) = torch.autograd.grad(result.total, bias)
     reward, error = result.statistics[1:].tolist()
@@ -195,9 +195,9 @@ def test_the_baseline_is_fitted_to_the_rewards() -> None:
 def test_electric_s_loss_is_its_formula(first: float, last: float, rate: float) -> None:
     """A quarter of the way from the first rate to the last, where there is one."""
     pretrainer, rows, now = build(Electric(mask_rate=first, mask_rate_end=last)), batch(), torch.tensor(0.25)
-    keys = row_keys(1, rows)
+    keys = derive_row_keys(1, rows)
     view, _ = pretrainer.corrupt(rows, keys, False, now)
-    energies = pretrainer.encoder.detection_logits(read(pretrainer.encoder, view, ENCODER))
+    energies = pretrainer.encoder.detection_logits(read_view(pretrainer.encoder, view, ENCODER))
     left_out, _ = pretrainer.corrupt.mask(rows, keys, False, now)
     odds = pretrainer.corrupt.generator(left_out).everywhere.logits.view(*view.ids.shape, VOCABULARY).log_softmax(2)
     total = torch.zeros(())
@@ -224,7 +224,7 @@ def test_what_is_said_of_a_sample_is_how_likely_it_was_to_be_drawn(
 ) -> None:
     """Half of the way to the last temperature, by equal factors."""
     pretrainer, rows, now = build(asked), batch(), torch.tensor(0.5)
-    keys = row_keys(1, rows)
+    keys = derive_row_keys(1, rows)
     with torch.no_grad():
         pretrainer.encoder.embeddings.tokens.weight.mul_(20)  # the generator's too: so it has opinions
     view, _ = pretrainer.corrupt(rows, keys, False, now)
@@ -247,7 +247,7 @@ def test_electric_s_noise_may_be_the_original() -> None:
 def test_what_a_two_tower_generator_says_of_a_token_knows_nothing_of_it() -> None:
     pretrainer, rows = build(Electric()), batch()
     generator = pretrainer.corrupt.generator
-    masked, _ = pretrainer.corrupt.mask(rows, row_keys(1, rows), False)
+    masked, _ = pretrainer.corrupt.mask(rows, derive_row_keys(1, rows), False)
     at = 9
     other = masked.original.clone()
     other[:, at] = FIRST + (other[:, at] - FIRST + 1) % (VOCABULARY - FIRST)
@@ -258,5 +258,5 @@ def test_what_a_two_tower_generator_says_of_a_token_knows_nothing_of_it() -> Non
 
 def test_a_sample_carries_no_gradient_from_what_detects_it() -> None:
     pretrainer, rows = build(Electra(embeddings="own")), batch()
-    pretrainer.results(rows, row_keys(1, rows), True)["discriminator"].total.backward()
+    pretrainer.results(rows, derive_row_keys(1, rows), True)["discriminator"].total.backward()
     assert all(p.grad is None for p in pretrainer.corrupt.parameters())

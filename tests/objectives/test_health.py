@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from electra.engine.telemetry import read_metrics
-from electra.objectives.health import verdicts
+from electra.objectives.health import judge_lines
 
 RESULTS = Path(__file__).parents[2] / "results"
 HEALTHY = {
@@ -26,7 +26,7 @@ def run(count: int = 20, every: int = 20, first: int = 100, **figures: float) ->
 
 
 def kinds(lines: list[dict]) -> list[str]:
-    return [verdict.kind for verdict in verdicts(lines)]
+    return [verdict.kind for verdict in judge_lines(lines)]
 
 
 COLLAPSED = {"discriminator_skill": 0.001, "discriminator_auc": 0.5}
@@ -42,7 +42,7 @@ def test_nothing_is_said_of_a_healthy_run_at_any_time(path: Path) -> None:
     lines = read_metrics(path)
     assert len(lines) > 10
     for end in range(len(lines) + 1):
-        assert verdicts(lines[:end]) == []
+        assert judge_lines(lines[:end]) == []
 
 
 @pytest.mark.parametrize("every", [1, 20, 500])
@@ -53,7 +53,7 @@ def test_a_healthy_run_however_often_it_logs(every: int) -> None:
 @pytest.mark.parametrize("kind", FAULTS)
 @pytest.mark.parametrize("every", [1, 20, 500])
 def test_a_fault_is_told_by_its_name_with_its_figures(kind: str, every: int) -> None:
-    (verdict,) = verdicts(run(600, every, **FAULTS[kind]))
+    (verdict,) = judge_lines(run(600, every, **FAULTS[kind]))
     assert verdict.kind == kind and any(digit in verdict.message for digit in ("0.5", "80%", "3 tensors"))
     assert "Try" in verdict.message or "Look for" in verdict.message
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from compositions import FIRST, batch, build, gradients, loss, objective
 from electra.objectives.build import (
-    KINDS,
+    OBJECTIVE_KINDS,
     AllTokensMlm,
     CocoLm,
     Electra,
@@ -20,8 +20,8 @@ from electra.objectives.build import (
     ReplaceMlm,
 )
 from electra.objectives.copying import copy_losses
-from electra.objectives.pretrainer import Pretrainer, row_keys
-from electra.objectives.view import ENCODER, Proposal, read
+from electra.objectives.pretrainer import Pretrainer, derive_row_keys
+from electra.objectives.view import ENCODER, Proposal, read_view
 
 DIFFER = {
     ("electra-15", "electra"): {"detection_on"},
@@ -46,7 +46,7 @@ def said(one: Objective) -> dict[str, Any]:
 
 @pytest.mark.parametrize("pair", DIFFER, ids="-".join)
 def test_relatives_differ_in_what_they_are_about(pair: tuple[str, str]) -> None:
-    one, other = (said(KINDS[kind]()) for kind in pair)
+    one, other = (said(OBJECTIVE_KINDS[kind]()) for kind in pair)
     nothing = object()
     different = {name for name in one | other if one.get(name, nothing) != other.get(name, nothing)}
     assert different == DIFFER[pair] | {"kind"}
@@ -126,7 +126,7 @@ def test_a_cold_generator_says_what_it_finds_likeliest_and_a_hot_one_anything() 
     for pretrainer in (cold, hot):
         with torch.no_grad():
             pretrainer.corrupt.generator.tower.embeddings.tokens.weight.mul_(20)
-    keys = row_keys(1, rows)
+    keys = derive_row_keys(1, rows)
     masked, _ = cold.corrupt.mask(rows, keys, False)
     likeliest = cold.corrupt.generator(masked).chosen.logits.argmax(1).view_as(masked.chosen)
     view, _ = cold.corrupt(rows, keys, False)
@@ -138,7 +138,7 @@ def test_a_cold_generator_says_what_it_finds_likeliest_and_a_hot_one_anything() 
 
 def test_a_sample_that_is_never_the_original_is_always_to_be_found() -> None:
     pretrainer, rows = build(Electra(generator="uniform", never_original=True)), batch(64)
-    view, _ = pretrainer.corrupt(rows, row_keys(1, rows), False)
+    view, _ = pretrainer.corrupt(rows, derive_row_keys(1, rows), False)
     assert (view.ids != view.original).sum() == view.valid.sum() > 200
 
 
@@ -157,11 +157,11 @@ def test_all_tokens_with_a_closed_gate_is_replace_mlm_of_every_token() -> None:
         gated.terms["encoder"].gate.weight.zero_()
         gated.terms["encoder"].gate.bias.fill_(-50.0)
     rows = batch()
-    keys = row_keys(1, rows)
+    keys = derive_row_keys(1, rows)
     view, _ = plain.corrupt(rows, keys, False)
     every = torch.arange(32).expand(8, -1)
     everything = replace(view, chosen=every, valid=view.batch.documents > 0)
-    wanted = plain.terms["encoder"](plain.encoder, read(plain.encoder, view, ENCODER), everything).total
+    wanted = plain.terms["encoder"](plain.encoder, read_view(plain.encoder, view, ENCODER), everything).total
     found = gated.results(rows, keys, False)["encoder"].total
     torch.testing.assert_close(found, wanted)
     found.backward()
@@ -173,9 +173,9 @@ def test_all_tokens_with_a_closed_gate_is_replace_mlm_of_every_token() -> None:
 
 def test_with_an_even_mixture_and_certain_noise_electric_detects_what_was_resampled() -> None:
     pretrainer, rows = build(Electric(mask_rate=0.5)), batch(rows=64)  # of 960 samples some are the original
-    view, _ = pretrainer.corrupt(rows, row_keys(1, rows), False)
+    view, _ = pretrainer.corrupt(rows, derive_row_keys(1, rows), False)
     view = replace(view, proposal=Proposal(torch.zeros(view.ids.shape), view.proposal.states))
-    hidden = read(pretrainer.encoder, view, ENCODER)
+    hidden = read_view(pretrainer.encoder, view, ENCODER)
     term, logits = pretrainer.terms["discriminator"], pretrainer.encoder.detection_logits(hidden)
     each = torch.nn.functional.binary_cross_entropy_with_logits(logits, term.labels(view), reduction="none")
     torch.testing.assert_close(term(pretrainer.encoder, hidden, view).total, (each * (view.batch.documents > 0)).sum())

@@ -19,7 +19,7 @@ from torch import Tensor
 from electra.dataset.batches import Batch
 from electra.kernels.random import fold, uniform
 from electra.objectives.masking import Mask, WholeWords, WithReplacement
-from electra.objectives.pretrainer import row_keys
+from electra.objectives.pretrainer import derive_row_keys
 from electra.objectives.view import KEEP, View
 
 PAD, CLS, SEP, MASK, FIRST, INSIDE, VOCABULARY = 0, 2, 3, 4, 5, 100, 200  # FIRST … begin words, INSIDE … go on
@@ -69,7 +69,7 @@ def mixed(rows: int, length: int) -> Batch:
 
 
 def view_of(mask: Mask, batch: Batch, seed: int = 5) -> View:
-    return mask(batch, row_keys(seed, batch), True)[0]
+    return mask(batch, derive_row_keys(seed, batch), True)[0]
 
 
 def where(view: View) -> Tensor:
@@ -84,7 +84,7 @@ def where(view: View) -> Tensor:
 @pytest.mark.parametrize("rate", [0.02, 0.15, 0.5])
 def test_only_words_are_chosen_as_many_as_was_said_before_and_never_more_than_wanted(make, rate: float) -> None:
     mask, batch = make(rate), mixed(500, 64)
-    keys = row_keys(5, batch)
+    keys = derive_row_keys(5, batch)
     view = view_of(mask, batch)
     counts = mask.counts(batch, keys, torch.tensor(1.0))
     assert view.batch.choosable.gather(1, view.chosen)[view.valid].all()
@@ -101,7 +101,7 @@ def test_only_words_are_chosen_as_many_as_was_said_before_and_never_more_than_wa
 @pytest.mark.parametrize("length", [33, 64, 128])
 def test_a_rate_that_changes_is_at_each_moment_the_constant_one(make, first: float, last: float, length: int) -> None:
     batch = mixed(200, length)
-    keys, changing = row_keys(5, batch), make(first, last)
+    keys, changing = derive_row_keys(5, batch), make(first, last)
     for progress, rate in ((0.0, first), (0.5, 0.2), (1.0, last)):
         now, constant = torch.tensor(progress), make(rate)
         view, _ = changing(batch, keys, True, now)

@@ -19,18 +19,18 @@ import torch
 from torch import Tensor
 
 from electra.dataset.batches import Batch, Place
-from electra.engine.optim import Linear, Optimizer, Parameter, parameters_of
+from electra.engine.optim import LinearDecay, Optimizer, Parameter, collect_parameters
 from electra.engine.parallel import Parallel
-from electra.engine.telemetry import Silent
+from electra.engine.telemetry import SilentRecorder
 from electra.engine.train import Loop, Stage
 from electra.kernels.random import fold
 from electra.kernels.vocabulary import twin as vocabulary
 from electra.objectives import masking
 from electra.objectives.corrupt import Generate
-from electra.objectives.pretrainer import row_keys
+from electra.objectives.pretrainer import derive_row_keys
 from electra.objectives.terms import Detection
-from electra.objectives.view import ENCODER, KEEP, View, read
-from electra.workflows.pretrain import PretrainConfig, compatible
+from electra.objectives.view import ENCODER, KEEP, View, read_view
+from electra.workflows.pretrain import PretrainConfig, apply_compat
 from oracle import CLS, OBJECTIVES, SEP, Case, pairs
 
 LOGITS, GRADIENT, VARIABLE = 3.4e-6, 2.6e-6, 1.2e-7
@@ -48,8 +48,8 @@ class Original(Case):
     start = Place()
 
     def __init__(self, shared: Path, name: str, compat: Compat):
-        asked = PretrainConfig(objective=OBJECTIVES[name], schedule=Linear(warmup=10), compat=compat)
-        self.run = compatible(asked)
+        asked = PretrainConfig(objective=OBJECTIVES[name], schedule=LinearDecay(warmup=10), compat=compat)
+        self.run = apply_compat(asked)
         super().__init__(shared, name, self.run.objective)
 
     def take(self, place: Place, rows: int) -> tuple[list[int], Place]:
@@ -68,7 +68,7 @@ class Original(Case):
     @property
     def keys(self) -> Tensor:
         """The rows' random keys."""
-        return row_keys(self.pretrainer.seed, self.whole)
+        return derive_row_keys(self.pretrainer.seed, self.whole)
 
     def uniform(self, keys: Tensor, count: int) -> Tensor:
         """In place of random numbers: the original's draws for [MASK]; for positions, those that lead to its own."""
@@ -104,13 +104,13 @@ class Original(Case):
 def original(request: pytest.FixtureRequest, shared: Path, monkeypatch: pytest.MonkeyPatch) -> Original:
     found = Original(shared, *request.param)
     monkeypatch.setattr(masking, "uniform", found.uniform)
-    monkeypatch.setattr(vocabulary, "sample", found.sample)
+    monkeypatch.setattr(vocabulary, "sample_tokens", found.sample)
     return found
 
 
 def parameters(original: Original) -> list[Parameter]:
     """The parameters as a run groups them."""
-    return parameters_of(original.pretrainer, original.pretrainer.towers())
+    return collect_parameters(original.pretrainer, original.pretrainer.towers())
 
 
 def close(found: float, expected: np.ndarray) -> bool:
@@ -165,7 +165,7 @@ def test_the_discriminators_see_and_say_what_the_original_s_do(original: Origina
     counted = term.counted(view) > 0
     if view.proposal is not None:
         counted = counted & counted.roll(1, dims=1) & counted.roll(-1, dims=1)
-    logits = term.logits(pretrainer.encoder, read(pretrainer.encoder, view, ENCODER), view)
+    logits = term.logits(pretrainer.encoder, read_view(pretrainer.encoder, view, ENCODER), view)
     assert all_close(logits.detach(), original.tensor("out/disc_logits"), counted)
 
 
@@ -200,7 +200,7 @@ def test_three_steps_of_the_loop(original: Original) -> None:
     loop = Loop(
         [Stage(original.pretrainer, parameters(original), original, 100, rows, rows * length, 1)],
         run.optimizer, run.schedule, replace(run.engine, precision="float32", compile="never"),
-        Parallel(0, 1, torch.device("cpu")), None, Silent(),
+        Parallel(0, 1, torch.device("cpu")), None, SilentRecorder(),
     )  # fmt: skip
     for step in range(3):
         assert close(float(original.loss()[0].detach()), npz["opt/loss_before_step"][step])

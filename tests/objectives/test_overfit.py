@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from compositions import CORPUS, ENCODERS, EVERY, batch, loss, objective
-from electra.engine.optim import Muon, Optimizer, parameters_of
+from electra.engine.optim import Muon, Optimizer, collect_parameters
 from electra.objectives.build import Stages
 from electra.objectives.pretrainer import Pretrainer
 
@@ -42,7 +42,7 @@ def trained(stages: Stages, encoder: str, steps: int) -> Pretrainer:
         pretrainer = stage.build(ENCODERS[encoder], CORPUS, seed=1)
         if before:
             pretrainer.begin_from(before)
-        optimizer = Optimizer(Muon(), parameters_of(pretrainer, pretrainer.towers(), pretrainer.rates))
+        optimizer = Optimizer(Muon(), collect_parameters(pretrainer, pretrainer.towers(), pretrainer.rates))
         for step in range(int(share * steps)):
             loss(pretrainer, batch(length=16), dropout=False)[0].backward()
             optimizer.clip(1.0, optimizer.gradients().norms)

@@ -5,18 +5,20 @@ from pathlib import Path
 import pytest
 
 from electra.report import compare_figures
-from electra.report.compare import RANDOM, Comparison, Result, Spread, differ, over_seeds, overtaken
-from electra.report.compare_page import page
-from electra.report.tables import markdown
+from electra.report.compare import RANDOM, Comparison, EncoderResult, Spread, compute_spread, differ, find_overtaking
+from electra.report.compare_page import render_comparison
+from electra.report.tables import format_markdown
 
 COST = {"steps": 10, "flops": 1.0e13, "tokens": 5000, "tokens_per_second": 700.0, "seconds": 8.0}
 SCORE = "cola: fine-tuned, matthews"
 
 
-def results(objective: str, budget: float, *scores: float, own: str = "generator/accuracy") -> list[Result]:
+def results(objective: str, budget: float, *scores: float, own: str = "generator/accuracy") -> list[EncoderResult]:
     figures = {} if objective == RANDOM else {own: 0.25}
     cost = COST | {"flops": budget}
-    return [Result(objective, budget, seed, cost, figures, {SCORE: score}) for seed, score in enumerate(scores, 1)]
+    return [
+        EncoderResult(objective, budget, seed, cost, figures, {SCORE: score}) for seed, score in enumerate(scores, 1)
+    ]
 
 
 def comparison(seeds: int = 2) -> Comparison:
@@ -35,8 +37,8 @@ def comparison(seeds: int = 2) -> Comparison:
 
 
 def test_means_differ_where_they_are_further_apart_than_both_spreads() -> None:
-    assert over_seeds([]) is None and over_seeds([0.5]) == Spread(0.5, 0.0, 1)
-    assert over_seeds([1.0, 3.0]) == Spread(2.0, pytest.approx(2**0.5), 2)
+    assert compute_spread([]) is None and compute_spread([0.5]) == Spread(0.5, 0.0, 1)
+    assert compute_spread([1.0, 3.0]) == Spread(2.0, pytest.approx(2**0.5), 2)
     assert differ(Spread(0.50, 0.02, 2), Spread(0.55, 0.02, 2)) and differ(Spread(0.55, 0.02, 2), Spread(0.5, 0.02, 2))
     assert not differ(Spread(0.50, 0.03, 2), Spread(0.55, 0.03, 2))
     assert not differ(Spread(0.10, 0.0, 1), Spread(0.90, 0.0, 2)), "one seed has no spread"
@@ -45,13 +47,13 @@ def test_means_differ_where_they_are_further_apart_than_both_spreads() -> None:
 def test_one_overtakes_where_it_stays_ahead() -> None:
     low, middle, high = (Spread(mean, 0.01, 3) for mean in (0.3, 0.5, 0.7))
     reference = [middle] * 3
-    assert overtaken([low, high, high], reference) == 1
-    assert overtaken([high, high, high], reference) == 0
-    assert overtaken([high, low, high], reference) == 2
-    assert overtaken([high, high, low], reference) is None
-    assert overtaken([low, high, None], reference) is None, "what is not known yet is not ahead"
-    assert overtaken([low, low, Spread(0.515, 0.01, 3)], reference) is None
-    assert overtaken([low, low, Spread(0.9, 0.0, 1)], reference) is None
+    assert find_overtaking([low, high, high], reference) == 1
+    assert find_overtaking([high, high, high], reference) == 0
+    assert find_overtaking([high, low, high], reference) == 2
+    assert find_overtaking([high, high, low], reference) is None
+    assert find_overtaking([low, high, None], reference) is None, "what is not known yet is not ahead"
+    assert find_overtaking([low, low, Spread(0.515, 0.01, 3)], reference) is None
+    assert find_overtaking([low, low, Spread(0.9, 0.0, 1)], reference) is None
 
 
 def row(said: str, begins: str, number: int = 0) -> list[str]:
@@ -61,7 +63,7 @@ def row(said: str, begins: str, number: int = 0) -> list[str]:
 
 
 def test_the_page_marks_what_exceeds_the_spread() -> None:
-    said = page(comparison(), "mlm", None, "about it")
+    said = render_comparison(comparison(), "mlm", None, "about it")
     first, last = said.index("## 1e13 FLOPs"), said.index("## 1e14 FLOPs")
     assert "about it" in said and "by more than the two standard deviations together" in said
     at_first, at_last = said[first:last], said[last:]
@@ -79,7 +81,7 @@ def test_the_page_marks_what_exceeds_the_spread() -> None:
 
 
 def test_one_seed_marks_nothing_but_the_best() -> None:
-    said = page(comparison(seeds=1), "mlm", None, "")
+    said = render_comparison(comparison(seeds=1), "mlm", None, "")
     assert "**0.700**" in said and "± 0" not in said
     assert not any(mark in line for mark in "▲▼" for line in said.splitlines() if line.startswith("|"))
     assert row(said[said.index("## Where") :], SCORE)[1:] == ["not reached", "not reached"]
@@ -89,24 +91,24 @@ def test_half_of_the_results_make_a_page_and_pictures(tmp_path: Path) -> None:
     for count in (2, 3, 4):
         whole = comparison()
         part = Comparison(whole.objectives, whole.budgets, whole.unit, whole.results[:count])
-        said = page(part, "mlm", None, "")
+        said = render_comparison(part, "mlm", None, "")
         assert ("## 1e13 FLOPs" in said) == (count > 2) and "## 3e13 FLOPs" not in said
-        compare_figures.against_budget(part, tmp_path / "scores.png")
+        compare_figures.draw_against_budget(part, tmp_path / "scores.png")
         assert (tmp_path / "scores.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_sizes_have_a_section_and_a_picture(tmp_path: Path) -> None:
     given = [*results("generator 0.125", 8, 0.7, 0.72), *results("generator 0.5", 8, 0.6, 0.62), *results(RANDOM, 0, 0)]
     sizes = Comparison(("generator 0.125", "generator 0.5"), (8.0,), "minutes", given)
-    said = page(Comparison(("electra",), (8.0,), "minutes", given[-1:]), "electra", sizes, "")
+    said = render_comparison(Comparison(("electra",), (8.0,), "minutes", given[-1:]), "electra", sizes, "")
     assert "## Size of the generator, 8 minutes" in said and "overtaken" not in said
     assert row(said, "generator 0.5", 1)[1] == "0.610 ± 0.014 ▼"
-    compare_figures.against_size(sizes, [0.125, 0.5], tmp_path / "sizes.png")
+    compare_figures.draw_against_size(sizes, [0.125, 0.5], tmp_path / "sizes.png")
     assert (tmp_path / "sizes.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_a_table_in_markdown() -> None:
-    assert markdown(["", "a|b"], [["one", 0.5], ["three", 12345]]).splitlines() == [
+    assert format_markdown(["", "a|b"], [["one", 0.5], ["three", 12345]]).splitlines() == [
         "|       |   a\\|b |",
         "| ----- | -----: |",
         "| one   |  0.500 |",

@@ -12,7 +12,7 @@ from electra.interchange import huggingface
 from electra.model.config import ClassicConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
-from electra.report.page import page
+from electra.report.page import render_page
 from electra.workflows import inspect as workflow
 from electra.workflows.inspect import InspectConfig, inspect
 
@@ -51,7 +51,7 @@ class Read(HTMLParser):
 
 
 def test_pieces_are_joined_and_each_has_its_colour() -> None:
-    found = Read(page([[("the", 0.01), ("ch", 0.5), ("##ef", 0.875), (".", 1.0)], [("one", 0.0)], []]))
+    found = Read(render_page([[("the", 0.01), ("ch", 0.5), ("##ef", 0.875), (".", 1.0)], [("one", 0.0)], []]))
     assert found.paragraphs == ["the chef .", "one", ""]
     assert [word for word, _ in found.tokens[0]] == ["the", "ch", "ef", "."]
     assert found.tokens[0][2][1] == {"style": "--p:0.875", "title": "0.875"}
@@ -62,17 +62,17 @@ def test_pieces_are_joined_and_each_has_its_colour() -> None:
     ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "&amp;", "</p>", "100%", "%s", "שלום", "e\u0301"],
 )
 def test_text_is_text_whatever_it_says(token: str) -> None:
-    found, plain = Read(page([[("a", 0.5), (token, 0.5)]])), Read(page([[("a", 0.5), ("b", 0.5)]]))
+    found, plain = Read(render_page([[("a", 0.5), (token, 0.5)]])), Read(render_page([[("a", 0.5), ("b", 0.5)]]))
     assert found.tags == plain.tags and "script" not in found.tags
     assert found.paragraphs == [f"a {token}"]
 
 
 def test_a_mark_stays_with_its_letter() -> None:
-    assert Read(page([[("e", 0.1), ("##\u0301", 0.9), ("##\u05dc", 0.9)]])).paragraphs == ["e\u0301\u05dc"]
+    assert Read(render_page([[("e", 0.1), ("##\u0301", 0.9), ("##\u05dc", 0.9)]])).paragraphs == ["e\u0301\u05dc"]
 
 
 def test_nothing_is_fetched_and_both_modes_are_known() -> None:
-    said = page([[("a", 0.5)]])
+    said = render_page([[("a", 0.5)]])
     assert "http:" not in said and "https:" not in said and "url(" not in said and "src=" not in said
     assert "default-src 'none'" in said and "color-scheme: light dark" in said and '<meta charset="utf-8">' in said
 
@@ -81,14 +81,14 @@ def test_nothing_is_fetched_and_both_modes_are_known() -> None:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a fresh discriminator."""
     folder = tmp_path_factory.mktemp("run")
-    tokenizer = word_pieces.train([TEXT, "<script> alert </script>"] * 2, 100)
+    tokenizer = word_pieces.train_tokenizer([TEXT, "<script> alert </script>"] * 2, 100)
     config = ClassicConfig(
         vocab_size=tokenizer.size, hidden_size=32, layers=1, heads=2, intermediate_size=64, embedding_size=16
     )
     torch.manual_seed(0)
     tokenizer.save(folder / "tokenizer")
     tower = Tower.detection(config, build_embeddings(config))
-    huggingface.save(folder / "discriminator", tower, folder / "tokenizer", None)
+    huggingface.save_tower(folder / "discriminator", tower, folder / "tokenizer", None)
     return folder
 
 
@@ -98,7 +98,7 @@ def test_inspect_writes_the_page(run: Path, tmp_path: Path, capsys: pytest.Captu
     seen = inspect(InspectConfig(run=str(run), texts=texts, json=True, html=str(path)))
     said = capsys.readouterr()
     assert str(path) in said.err and str(path) not in said.out and len(said.out.splitlines()) == 2
-    assert path.read_text(encoding="utf-8") == page(seen)
+    assert path.read_text(encoding="utf-8") == render_page(seen)
     found = Read(path.read_text(encoding="utf-8"))
     assert found.paragraphs == [TEXT, "< script > alert < / script >"] and "script" not in found.tags
 

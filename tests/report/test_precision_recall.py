@@ -6,20 +6,23 @@ import matplotlib.figure
 import numpy as np
 import pytest
 
-from electra.report.precision_recall import POINTS, draw
-from electra.tasks.frozen.retrieval import curve
+from electra.report.precision_recall import POINTS, draw_precision_recall
+from electra.tasks.frozen.retrieval import compute_retrieval
 
 
 def test_every_curve_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     draw_from = np.random.default_rng(0)
     labels = draw_from.random(50_000) < 0.1
-    curves = {name: curve(draw_from.normal(size=50_000) + gain * labels, labels) for name, gain in (("a", 1), ("b", 3))}
+    curves = {
+        name: compute_retrieval(draw_from.normal(size=50_000) + gain * labels, labels)
+        for name, gain in (("a", 1), ("b", 3))
+    }
     figures: list[matplotlib.figure.Figure] = []
     save = matplotlib.figure.Figure.savefig
     monkeypatch.setattr(
         matplotlib.figure.Figure, "savefig", lambda self, *a, **k: (figures.append(self), save(self, *a, **k))[0]
     )
-    draw(curves, tmp_path / "curve.png")
+    draw_precision_recall(curves, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
     (axes,) = figures[0].axes
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [
@@ -34,5 +37,7 @@ def test_every_curve_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_short_curve_is_drawn_whole(tmp_path: Path) -> None:
-    draw({"one": curve(np.array([1.0, 2.0]), np.array([False, True]))}, tmp_path / "curve.png")
+    draw_precision_recall(
+        {"one": compute_retrieval(np.array([1.0, 2.0]), np.array([False, True]))}, tmp_path / "curve.png"
+    )
     assert (tmp_path / "curve.png").stat().st_size

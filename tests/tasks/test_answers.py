@@ -59,11 +59,11 @@ def overlap(text: str, gold: str) -> float:
 @settings(max_examples=500, deadline=None)
 @given(texts, texts)
 def test_exact_and_f1_are_their_definitions(text: str, gold: str) -> None:
-    assert answers.normalized(text).split() == words(text)
-    assert answers.exact(text, gold) == float(words(text) == words(gold))
-    assert answers.f1(text, gold, 0.0) == pytest.approx(overlap(text, gold))
+    assert answers.normalize_answer(text).split() == words(text)
+    assert answers.exact_match(text, gold) == float(words(text) == words(gold))
+    assert answers.word_f1(text, gold, 0.0) == pytest.approx(overlap(text, gold))
     nothing = not words(text) and not words(gold)
-    assert answers.f1(text, gold, 1.0) == pytest.approx(1.0 if nothing else overlap(text, gold))
+    assert answers.word_f1(text, gold, 1.0) == pytest.approx(1.0 if nothing else overlap(text, gold))
 
 
 @pytest.mark.parametrize(
@@ -78,18 +78,18 @@ def test_exact_and_f1_are_their_definitions(text: str, gold: str) -> None:
     ],
 )
 def test_normal_forms(text: str, normal: str) -> None:
-    assert answers.normalized(text) == normal
+    assert answers.normalize_answer(text) == normal
 
 
 def test_the_nearest_gold_answer_counts_for_each_figure() -> None:
-    assert answers.scores("big cat", ["cat", "big dog here", "Big Cat!"], 0.0) == (1.0, 1.0)
-    assert answers.scores("big cat", ["cat", "dog"], 0.0) == (0.0, pytest.approx(2 / 3))
-    assert answers.scores("cat cat", ["cat"], 0.0) == (0.0, pytest.approx(2 / 3)), (
+    assert answers.score_answer("big cat", ["cat", "big dog here", "Big Cat!"], 0.0) == (1.0, 1.0)
+    assert answers.score_answer("big cat", ["cat", "dog"], 0.0) == (0.0, pytest.approx(2 / 3))
+    assert answers.score_answer("cat cat", ["cat"], 0.0) == (0.0, pytest.approx(2 / 3)), (
         "a word counts as often as it is there"
     )
-    assert answers.scores("", ["cat"], 1.0) == (0.0, 0.0)
-    assert answers.scores("", [""], 1.0) == (1.0, 1.0)
-    assert answers.scores("the", ["a"], 0.0) == (1.0, 0.0), "as 1.1's script has it"
+    assert answers.score_answer("", ["cat"], 1.0) == (0.0, 0.0)
+    assert answers.score_answer("", [""], 1.0) == (1.0, 1.0)
+    assert answers.score_answer("the", ["a"], 0.0) == (1.0, 0.0), "as 1.1's script has it"
 
 
 rows = st.lists(
@@ -103,7 +103,7 @@ def test_no_threshold_is_better_than_the_one_that_is_found(rows: list[tuple[floa
     kept, answerable, differences = (np.array(each, dtype=float) for each in zip(*rows, strict=True))
     dropped = 1 - answerable
     figure = lambda threshold: np.where(differences > threshold, dropped, kept).mean()  # noqa: E731
-    value, threshold = answers.best_threshold(kept, dropped, differences)
+    value, threshold = answers.find_best_threshold(kept, dropped, differences)
     tried = {each: figure(each) for each in [-4.0, *differences]}
     assert value == pytest.approx(max(tried.values()))
     assert figure(threshold) == pytest.approx(value), "ties are kept or dropped together"
@@ -113,30 +113,30 @@ def test_no_threshold_is_better_than_the_one_that_is_found(rows: list[tuple[floa
 
 def test_figures_are_those_at_the_threshold_that_is_best_for_f1() -> None:
     kept = np.array([[0.0, 0.9], [1.0, 1.0], [0.0, 0.0]])
-    said = answers.with_threshold(kept, [True, True, False], np.array([1.0, 0.0, 2.0]))
+    said = answers.score_with_threshold(kept, [True, True, False], np.array([1.0, 0.0, 2.0]))
     assert said == pytest.approx(
         {"f1": 2.9 / 3, "exact": 2 / 3, "best_f1": 2.9 / 3, "best_exact": 2 / 3, "threshold": 1.0}
     )
     predictions = [{"id": "x", "text": "cat", "score_null_minus_best": 1.0},
                    {"id": "y", "text": "dog", "score_null_minus_best": 1.5}]  # fmt: skip
-    assert answers.submission(predictions, 1.0) == {"x": "cat", "y": ""}
-    assert answers.submission([{"id": "x", "text": "cat"}], -5.0) == {"x": "cat"}
+    assert answers.select_answers(predictions, 1.0) == {"x": "cat", "y": ""}
+    assert answers.select_answers([{"id": "x", "text": "cat"}], -5.0) == {"x": "cat"}
 
 
 def test_where_an_answer_stands() -> None:
     context = "A cat. A cat\n sat; a Cat."
-    assert answers.located(context, "cat", 2, 5) == (2, 5)
-    assert answers.located(context, "cat", 3, 6) == (2, 5)
-    assert answers.located(context, "cat", 8, 11) == (9, 12)
-    assert answers.located(context, "cat sat", 9, 16) == (9, 17), "white space may differ"
-    assert answers.located(context, "cat", 21, 24) == (21, 24), "and case, at the very place"
-    assert answers.located(context, "cat", -16, -13) == (2, 5)
-    assert answers.located(context, "dog", 2, 5) is None
-    assert answers.located(context, " ", 1, 2) is None
+    assert answers.locate_answer(context, "cat", 2, 5) == (2, 5)
+    assert answers.locate_answer(context, "cat", 3, 6) == (2, 5)
+    assert answers.locate_answer(context, "cat", 8, 11) == (9, 12)
+    assert answers.locate_answer(context, "cat sat", 9, 16) == (9, 17), "white space may differ"
+    assert answers.locate_answer(context, "cat", 21, 24) == (21, 24), "and case, at the very place"
+    assert answers.locate_answer(context, "cat", -16, -13) == (2, 5)
+    assert answers.locate_answer(context, "dog", 2, 5) is None
+    assert answers.locate_answer(context, " ", 1, 2) is None
 
 
 def test_best_texts_are_told_once() -> None:
-    found = answers.n_best("the cat", [(1.0, 4, 7), (3.0, 3, 7), (2.0, 0, 3), (9.0, 3, 4)])
+    found = answers.rank_answers("the cat", [(1.0, 4, 7), (3.0, 3, 7), (2.0, 0, 3), (9.0, 3, 4)])
     assert [(each["text"], each["score"]) for each in found] == [("cat", 3.0), ("the", 2.0)]
     assert found[0]["probability"] == pytest.approx(1 / (1 + np.exp(-1)))
-    assert answers.n_best("", []) == []
+    assert answers.rank_answers("", []) == []

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from electra.tasks.chunks import by_type, f1, marked, spans
+from electra.tasks.chunks import are_span_tags, decode_spans, score_spans, score_spans_by_type
 
 TAGS = st.lists(
     st.sampled_from(["O", *(f"{prefix}-{kind}" for prefix in "BIESLU" for kind in ("A", "B-C"))]), max_size=9
@@ -34,7 +34,7 @@ def restated(tags: list[str]) -> set[tuple[int, int, str]]:
 
 @given(TAGS)
 def test_spans_are_those_of_the_restated_rule(tags: list[str]) -> None:
-    assert spans(tags) == restated(tags)
+    assert decode_spans(tags) == restated(tags)
 
 
 @given(st.lists(st.tuples(TAGS, TAGS), max_size=4))
@@ -45,7 +45,7 @@ def test_f1_is_that_of_spans_counted_one_by_one(pairs: list[tuple[list[str], lis
     precision = right / len(found) if found else 0.0
     recall = right / len(gold) if gold else 0.0
     both = 2 * precision * recall / (precision + recall) if right else 0.0
-    said = f1(*zip(*pairs, strict=True)) if pairs else f1([], [])
+    said = score_spans(*zip(*pairs, strict=True)) if pairs else score_spans([], [])
     assert said == {"f1": pytest.approx(both), "precision": precision, "recall": recall}
 
 
@@ -65,23 +65,29 @@ def test_f1_is_that_of_spans_counted_one_by_one(pairs: list[tuple[list[str], lis
     ],
 )
 def test_hard_cases(tags: str, found: set[tuple[int, int, str]]) -> None:
-    assert spans(tags.split()) == found
+    assert decode_spans(tags.split()) == found
 
 
 def test_f1_is_zero_where_it_is_not_defined() -> None:
     nothing = {"f1": 0.0, "precision": 0.0, "recall": 0.0}
-    assert f1([["O"]], [["O"]]) == f1([["B-X"]], [["O"]]) == f1([["O"]], [["B-X"]]) == f1([], []) == nothing
+    assert (
+        score_spans([["O"]], [["O"]])
+        == score_spans([["B-X"]], [["O"]])
+        == score_spans([["O"]], [["B-X"]])
+        == score_spans([], [])
+        == nothing
+    )
 
 
 def test_each_type_is_counted_for_itself() -> None:
     gold, found = ["B-X", "I-X", "O", "B-Y"], ["B-X", "I-X", "B-Z", "B-X"]
-    said = by_type([gold], [found])
+    said = score_spans_by_type([gold], [found])
     assert said["X"] == {"f1": pytest.approx(2 / 3), "precision": 0.5, "recall": 1.0, "spans": 1}
     assert said["Y"] == {"f1": 0.0, "precision": 0.0, "recall": 0.0, "spans": 1}
     assert list(said) == ["X", "Y", "Z"] and said["Z"]["spans"] == 0
-    assert f1([gold], [found])["precision"] == pytest.approx(1 / 3)
+    assert score_spans([gold], [found])["precision"] == pytest.approx(1 / 3)
 
 
 def test_tags_tell_whether_they_mark_spans() -> None:
-    assert marked(["O", "B-NP", "I-NP"]) and marked(["U-x-y", "L-x-y"]) and marked(["B", "I", "O"])
-    assert not marked(["NN", "IN"]) and not marked(["O", "NOUN"]) and not marked(["B-", "O"])
+    assert are_span_tags(["O", "B-NP", "I-NP"]) and are_span_tags(["U-x-y", "L-x-y"]) and are_span_tags(["B", "I", "O"])
+    assert not are_span_tags(["NN", "IN"]) and not are_span_tags(["O", "NOUN"]) and not are_span_tags(["B-", "O"])

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from electra.tasks.metrics import METRICS, judge
+from electra.tasks.metrics import METRICS, compute_metrics
 
 binary = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=40)
 
@@ -17,7 +17,7 @@ def test_binary_figures_are_their_definitions(pairs: list[tuple[int, int]]) -> N
     both = [int(np.sum((gold == g) & (found == f))) for g in (0, 1) for f in (0, 1)]
     tn, fp, fn, tp = both
     bottom = ((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)) ** 0.5
-    said = judge(("accuracy", "f1", "matthews"), gold, found)
+    said = compute_metrics(("accuracy", "f1", "matthews"), gold, found)
     assert said["accuracy"] == pytest.approx((tp + tn) / len(gold))
     assert said["f1"] == pytest.approx(2 * tp / (2 * tp + fp + fn) if 2 * tp + fp + fn else 0.0)
     assert said["matthews"] == pytest.approx((tp * tn - fp * fn) / bottom if bottom else 0.0)
@@ -39,7 +39,7 @@ def test_correlations_are_their_definitions(pairs: list[tuple[int, int]]) -> Non
 
 def test_several_labels_a_sample() -> None:
     gold, found = np.array([[1, 0, 1], [0, 1, 0]]), np.array([[1, 0, 0], [0, 1, 0]])
-    said = judge(("accuracy", "micro-f1", "macro-f1"), gold, found)
+    said = compute_metrics(("accuracy", "micro-f1", "macro-f1"), gold, found)
     assert said == pytest.approx({"accuracy": 0.5, "micro-f1": 4 / 5, "macro-f1": 2 / 3})
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from electra.dataset.shards import Shards
 from electra.errors import UserError
-from electra.workflows.data import EDGES, DataConfig, data, document_lengths
+from electra.workflows.data import LENGTH_EDGES, DataConfig, count_document_lengths, data
 
 
 @pytest.fixture
@@ -34,9 +34,9 @@ def test_a_decoded_document_is_the_text_as_the_tokenizer_reads_it(copy: Path, ca
 
 def test_lengths_count_every_document(prepared: Path) -> None:
     shards = Shards.open(prepared, "train")
-    counts = document_lengths(shards)
+    counts = count_document_lengths(shards)
     assert counts.sum() == shards.manifest["splits"]["train"]["documents"]
-    low, high = (counts * EDGES[:-1]).sum(), (counts * EDGES[1:]).sum()
+    low, high = (counts * LENGTH_EDGES[:-1]).sum(), (counts * LENGTH_EDGES[1:]).sum()
     assert low <= shards.tokens <= high
 
 

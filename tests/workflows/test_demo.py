@@ -9,8 +9,8 @@ import pytest
 
 from electra.engine.telemetry import read_metrics
 from electra.errors import UserError
-from electra.tasks.datasets.packages import Task
-from electra.workflows.demo import MANY, DemoConfig, corpus, demo, made_from
+from electra.tasks.datasets.packages import PackageTask
+from electra.workflows.demo import MANY_TEXTS, DemoConfig, demo, fingerprint_corpus, prepare_corpus
 
 
 @pytest.mark.slow
@@ -31,7 +31,7 @@ def test_the_whole_chain(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
         "hub/generator/config.json",
     ):
         assert (out / path).is_file()
-    assert "probabilities differ from ours by at most" in said and str(MANY) in said
+    assert "probabilities differ from ours by at most" in said and str(MANY_TEXTS) in said
 
     again = demo(DemoConfig(out=str(tmp_path / "demo"), minutes=2, compare="mlm", seeds=1))
     said = capsys.readouterr().out
@@ -42,15 +42,15 @@ def test_the_whole_chain(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
 def test_a_corpus_that_was_made_otherwise_is_refused(prepared: Path, tmp_path: Path) -> None:
     """What a demo left half-way: its data and labelled task, as ``corpus`` notes them."""
     shutil.copytree(prepared, tmp_path / "data")
-    task = Task(["a", "b"], ["x"], [0], ["y"], [1])
+    task = PackageTask(["a", "b"], ["x"], [0], ["y"], [1])
     (tmp_path / "packages.json").write_text(json.dumps(asdict(task)))
     asked = DemoConfig(out=str(tmp_path), vocab_size=1000)
     with pytest.raises(UserError, match="begun by an earlier version, or stopped while its corpus was made; choose"):
-        corpus(asked, tmp_path)
-    (tmp_path / "corpus.json").write_text(json.dumps(made_from(asked, tmp_path, tmp_path / "packages.json")))
-    assert corpus(asked, tmp_path) == task
+        prepare_corpus(asked, tmp_path)
+    (tmp_path / "corpus.json").write_text(json.dumps(fingerprint_corpus(asked, tmp_path, tmp_path / "packages.json")))
+    assert prepare_corpus(asked, tmp_path) == task
     with pytest.raises(UserError, match="vocabulary was made with --vocab-size 1000, not 2000; choose another --out"):
-        corpus(replace(asked, vocab_size=2000), tmp_path)
+        prepare_corpus(replace(asked, vocab_size=2000), tmp_path)
     (tmp_path / "packages.json").write_text(json.dumps(asdict(replace(task, test_labels=[0]))))
     with pytest.raises(UserError, match="its task changed since they were made; choose another --out"):
-        corpus(asked, tmp_path)
+        prepare_corpus(asked, tmp_path)

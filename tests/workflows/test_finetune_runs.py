@@ -153,7 +153,7 @@ def test_two_processes_tune_encoders_of_transformers(tokens: Path, bert: Path, t
         max_position_embeddings=50,
     )  # fmt: skip
     transformers.RobertaModel(shape).save_pretrained(tmp_path / "model")
-    word_pieces.load(tokens).save(tmp_path / "model")
+    word_pieces.load_tokenizer(tokens).save(tmp_path / "model")
     models = {"bert": bert, "roberta": tmp_path / "model"}
     settings = Engine(compile="never", precision="float32", log_every=1, evaluate_every=2, save_every=0)
     asked = config(bert, tmp_path, files, engine=settings, tuning=replace(TUNING, epochs=0.2), patience=1)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from electra.corpus.prepare import PrepareConfig, TokenizerConfig, prepare, tokenizer
-from electra.engine.optim import AdamW, Linear
+from electra.engine.optim import AdamW, LinearDecay
 from electra.engine.telemetry import read_metrics
 from electra.engine.train import Engine
 from electra.model.config import ClassicConfig
@@ -24,7 +24,7 @@ def config(data: Path, out: Path, steps: int, **changes: object) -> PretrainConf
         encoder=ENCODER,
         objective=Electra(generator_width=0.5),
         optimizer=AdamW(learning_rate=2e-3),
-        schedule=Linear(warmup=5),
+        schedule=LinearDecay(warmup=5),
         phases=(Phase(steps=steps, length=32, rows=8),),
         engine=Engine(compile="never", log_every=10, evaluate_every=0, save_every=0),
         held_out_rows=8,

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoModel
 
 from compositions import EVERY, NAMES, objective
-from electra.engine.optim import AdamW, Linear
+from electra.engine.optim import AdamW, LinearDecay
 from electra.engine.telemetry import read_metrics
 from electra.engine.train import Engine
 from electra.errors import UserError
@@ -35,7 +35,7 @@ def config(data: Path, out: Path, kind: str, encoder: str = "classic", **setting
         encoder=ENCODERS[encoder],
         objective=objective(kind, encoder, **settings),
         optimizer=AdamW(learning_rate=2e-3),
-        schedule=Linear(warmup=2),
+        schedule=LinearDecay(warmup=2),
         phases=(Phase(steps=STEPS, length=32, rows=8),),
         engine=Engine(compile="never", precision="float32", log_every=1, evaluate_every=0, save_every=1, keep=STEPS),
         held_out_rows=HELD_OUT,
@@ -92,7 +92,7 @@ def test_a_run_goes_on_is_exported_and_evaluated(prepared: Path, tmp_path: Path,
         if folder.is_dir():
             theirs, report = AutoModel.from_pretrained(folder, output_loading_info=True)
             assert not report["missing_keys"]
-            ours = huggingface.load(folder).hidden(ids, one.cumsum(1) - 1, 0 * ids, one, None)
+            ours = huggingface.load_tower(folder).hidden(ids, one.cumsum(1) - 1, 0 * ids, one, None)
             torch.testing.assert_close(ours, theirs.eval()(ids).last_hidden_state, rtol=1e-4, atol=1e-4)
     assert {"generator", "discriminator", "encoder"} & {path.name for path in (run / "final").iterdir()}
 

@@ -9,8 +9,8 @@ import torch
 from electra import cli
 from electra.errors import UserError
 from electra.workflows import plan as module
-from electra.workflows.bench.machine import fresh_peak, peak_memory
-from electra.workflows.plan import PlanConfig, divisor, plan
+from electra.workflows.bench.machine import peak_memory, reset_peak_memory
+from electra.workflows.plan import PlanConfig, largest_divisor, plan
 
 TINY = PlanConfig(preset="tiny", tokens=1e6, steps=1, micro_rows=2, compile="never", precision="float32")
 
@@ -32,7 +32,7 @@ def test_a_plan_is_what_was_measured_times_the_tokens(capsys):
 def test_what_fits_follows_from_two_sizes(monkeypatch):
     """1 GB and 0.1 GB a row, in 3 GB of which nine tenths may be taken: 17 rows, so 16 of 32."""
     memories = iter([1_200_000_000, 1_400_000_000])
-    monkeypatch.setattr(module, "steps_of", lambda loop, count: (1.0, next(memories)))
+    monkeypatch.setattr(module, "measure_step", lambda loop, count: (1.0, next(memories)))
     monkeypatch.setattr(module, "optimizer", lambda loop, count: 0.5)
     monkeypatch.setattr(module, "memory", lambda device: 3_000_000_000)
     (phase,) = plan(TINY)["phases"]
@@ -63,7 +63,7 @@ def test_mistakes(change, message):
 
 
 def test_divisors():
-    assert [divisor(48, most) for most in (1, 5, 16, 47, 100)] == [1, 4, 16, 24, 48]
+    assert [largest_divisor(48, most) for most in (1, 5, 16, 47, 100)] == [1, 4, 16, 24, 48]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="memory of the CPU")
@@ -71,5 +71,5 @@ def test_the_peak_counts_from_where_it_is_asked_to():
     high = torch.ones(1 << 26)
     before = peak_memory()
     del high
-    fresh_peak()
+    reset_peak_memory()
     assert peak_memory() < before - (1 << 27)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from electra.corpus.prepare import PrepareConfig, prepare
 from electra.dataset.layout import Packed
-from electra.engine.optim import AdamW, GoogleAdam, Linear, Muon, WarmupStableDecay
+from electra.engine.optim import AdamW, GoogleAdam, LinearDecay, Muon, WarmupStableDecay
 from electra.engine.train import Engine
 from electra.errors import UserError
 from electra.model.config import ClassicConfig, ModernConfig
@@ -37,7 +37,7 @@ def config(data: Path, out: Path, steps: int = 20, **changes: object) -> Pretrai
         out=str(out),
         encoder=CLASSIC,
         optimizer=AdamW(learning_rate=2e-3),
-        schedule=Linear(warmup=5),
+        schedule=LinearDecay(warmup=5),
         phases=(Phase(steps=steps, length=32, rows=8),),
         engine=Engine(compile="never", precision="float32", log_every=1, evaluate_every=10, save_every=10),
         held_out_rows=16,
@@ -293,7 +293,7 @@ def test_a_probe_tells_of_ones_own_task(prepared: Path, tmp_path: Path) -> None:
 
 
 def test_tokens_rescale_steps_and_warmup(prepared: Path, tmp_path: Path) -> None:
-    pretrain(config(prepared, tmp_path / "run", steps=1000, tokens=10 * 8 * 32, schedule=Linear(warmup=400)))
+    pretrain(config(prepared, tmp_path / "run", steps=1000, tokens=10 * 8 * 32, schedule=LinearDecay(warmup=400)))
     rates = [line["learning_rate/generator/rest"] for line in lines(tmp_path / "run")]
     assert len(rates) == 10
     assert rates == pytest.approx([2e-3 * (1 - s / 10) * min(1, s / 4) for s in range(10)], rel=1e-5)

@@ -12,13 +12,13 @@ from transformers import AutoModelForMaskedLM, AutoModelForPreTraining, AutoToke
 from electra import cli
 from electra import tokenization as word_pieces
 from electra.corpus.prepare import PrepareConfig, TokenizerConfig, prepare, tokenizer
-from electra.engine.optim import AdamW, Linear
+from electra.engine.optim import AdamW, LinearDecay
 from electra.engine.telemetry import read_metrics
 from electra.engine.train import Engine
 from electra.errors import UserError
 from electra.model.config import ClassicConfig
 from electra.objectives.build import Electra, Mlm
-from electra.tasks.datasets.catalogue import Asked
+from electra.tasks.datasets.catalogue import TaskChoice
 from electra.tasks.datasets.labelled import Columns
 from electra.workflows.evaluate import EvaluateConfig, evaluate
 from electra.workflows.export import ExportConfig, export
@@ -38,7 +38,7 @@ def config(data: Path, out: Path) -> PretrainConfig:
         ),
         objective=Electra(generator_width=0.5),
         optimizer=AdamW(learning_rate=5e-3),
-        schedule=Linear(warmup=5),
+        schedule=LinearDecay(warmup=5),
         phases=(Phase(steps=40, length=32, rows=16),),
         engine=Engine(compile="never", precision="float32", log_every=10, evaluate_every=20, save_every=0),
         held_out_rows=64,
@@ -108,7 +108,7 @@ def test_evaluate_shows_models_side_by_side(run: Path, tmp_path: Path, capsys: p
     rows = [f"{a} module is {b},{b},{(a == b) + 0.5 * (a < b)}" for a in WORDS for b in WORDS[:2]]
     (tmp_path / "mine.csv").write_text("\n".join(["text,label,score", *rows]))
     mine = str(tmp_path / "mine.csv")
-    on = Asked(train=mine, dev=mine)
+    on = TaskChoice(train=mine, dev=mine)
     found = evaluate(EvaluateConfig(models=(str(run), towers[1]), task="probe", on=on, json=True))
     assert json.loads(capsys.readouterr().out) == found
     assert found[str(run)]["best"] > 0.7 and {"layer 0", "layer 1", "layer 2", "majority"} <= found[str(run)].keys()
@@ -130,7 +130,7 @@ def test_evaluate_refuses_what_it_cannot_measure(run: Path, other: Path, tmp_pat
         (EvaluateConfig(models=(str(run),), task="minimal-pairs"), "--data is missing"),
         (EvaluateConfig(models=(str(run),), task="minimal-pairs", data=str(tmp_path)), "no .jsonl"),
         (
-            EvaluateConfig(models=(str(tmp_path),), task="probe", on=Asked(task="cola", data="x")),
+            EvaluateConfig(models=(str(tmp_path),), task="probe", on=TaskChoice(task="cola", data="x")),
             "x/train.tsv: no such",
         ),
         (EvaluateConfig(models=(str(run),), task="probe"), "which task"),
@@ -182,7 +182,10 @@ def test_export_writes_folders_that_transformers_loads(run: Path, tmp_path: Path
         _, report = kind.from_pretrained(out / name, output_loading_info=True)
         assert not any(report.values())
         assert (out / name / "README.md").read_text() == (run / "final" / name / "README.md").read_text()
-        assert word_pieces.load(out / name).fingerprint == word_pieces.load(run / "final" / name).fingerprint
+        assert (
+            word_pieces.load_tokenizer(out / name).fingerprint
+            == word_pieces.load_tokenizer(run / "final" / name).fingerprint
+        )
     with pytest.raises(UserError, match="discriminator: is there already"):
         export(ExportConfig(run=str(run), out=str(tmp_path / "hub")))
     with pytest.raises(UserError, match="is the run finished"):

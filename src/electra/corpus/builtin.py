@@ -20,25 +20,25 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-from electra.corpus.copies import near_copies, number, words_of
+from electra.corpus.copies import find_near_copies, hash_text, split_words
 from electra.corpus.documents import Document
 
 FEWEST_WORDS = 8
-LONG = 60  # characters from which a passage that repeats is a copy and no turn of phrase
-HELD_OUT = 0.12  # share of the files
+LONG_PASSAGE = 60  # characters from which a passage that repeats is a copy and no turn of phrase
+HELD_OUT_SHARE = 0.12  # share of the files
 
 
-def held_out(document: Document) -> bool:
+def is_in_held_out_file(document: Document) -> bool:
     """Whether the document's file is held out: from pre-training, and for testing in the labelled task."""
-    return number(document.source) < HELD_OUT * 2**64
+    return hash_text(document.source) < HELD_OUT_SHARE * 2**64
 
 
-def package(document: Document) -> str:
+def name_package(document: Document) -> str:
     """The name by which Python imports the package that the document comes from."""
     return document.source.split("/")[0].removesuffix(".py")
 
 
-def collect(skipped: Counter[str] | None = None, workers: int | None = None) -> Iterator[Document]:
+def collect_docstrings(skipped: Counter[str] | None = None, workers: int | None = None) -> Iterator[Document]:
     """Every docstring once, in order of its file and of its place there; the same whatever the number of workers.
 
     ``source`` is the file's path from where Python finds it ("torch/nn/modules/linear.py"). ``skipped`` counts the
@@ -46,11 +46,11 @@ def collect(skipped: Counter[str] | None = None, workers: int | None = None) -> 
     does so under ``if __name__ == "__main__"``, as multiprocessing asks of it.
     """
     skipped = Counter() if skipped is None else skipped
-    documents = list(read(files(), skipped, workers or os.cpu_count() or 1))
-    return without_copies(documents, skipped)
+    documents = list(read_docstrings(list_python_files(), skipped, workers or os.cpu_count() or 1))
+    return remove_copies(documents, skipped)
 
 
-def files() -> list[tuple[str, str]]:
+def list_python_files() -> list[tuple[str, str]]:
     """(path, path from the folder in which Python finds it) of every source file, the standard library's first."""
     standard = Path(sysconfig.get_path("stdlib"))
     installed = sorted({Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")})
@@ -71,17 +71,17 @@ def files() -> list[tuple[str, str]]:
     return sorted((source, path) for source, path in found.items())
 
 
-def read(paths: Sequence[tuple[str, str]], skipped: Counter[str], workers: int) -> Iterator[Document]:
+def read_docstrings(paths: Sequence[tuple[str, str]], skipped: Counter[str], workers: int) -> Iterator[Document]:
     """The docstrings of the files, each a (source, path), in their order."""
     if workers == 1:
-        yield from chain.from_iterable(counted(map(docstrings, paths), skipped))
+        yield from chain.from_iterable(count_unparsed_files(map(extract_docstrings, paths), skipped))
         return
     # Syntax trees hold no cycles: the collector would only walk them.
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), gc.disable) as pool:
-        yield from chain.from_iterable(counted(pool.map(docstrings, paths, chunksize=64), skipped))
+        yield from chain.from_iterable(count_unparsed_files(pool.map(extract_docstrings, paths, chunksize=64), skipped))
 
 
-def counted(results: Iterable[list[Document] | None], skipped: Counter[str]) -> Iterator[list[Document]]:
+def count_unparsed_files(results: Iterable[list[Document] | None], skipped: Counter[str]) -> Iterator[list[Document]]:
     for documents in results:
         if documents is None:
             skipped["file does not parse"] += 1
@@ -89,7 +89,7 @@ def counted(results: Iterable[list[Document] | None], skipped: Counter[str]) -> 
             yield documents
 
 
-def docstrings(file: tuple[str, str]) -> list[Document] | None:
+def extract_docstrings(file: tuple[str, str]) -> list[Document] | None:
     """The docstrings of one file as clean text, or None where it does not parse."""
     source, path = file
     content = Path(path).read_bytes()
@@ -98,18 +98,18 @@ def docstrings(file: tuple[str, str]) -> list[Document] | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as invalid escapes in other people's strings
-            texts = [clean(text) for text in strings(ast.parse(content))]
+            texts = [clean_docstring(text) for text in find_docstrings(ast.parse(content))]
     except (SyntaxError, ValueError, RecursionError):
         return None
-    return [Document(text, source, index) for index, text in enumerate(texts) if len(words_of(text)) >= FEWEST_WORDS]
+    return [Document(text, source, index) for index, text in enumerate(texts) if len(split_words(text)) >= FEWEST_WORDS]
 
 
-def strings(node: ast.AST) -> Iterator[str]:
+def find_docstrings(node: ast.AST) -> Iterator[str]:
     """Every string that stands as a statement, as docstrings do, and those given to NumPy's and Torch's add_docstr."""
     for part in ("body", "handlers", "orelse", "finalbody", "cases"):
         for child in getattr(node, part, ()):
             if not isinstance(child, ast.Expr):
-                yield from strings(child)
+                yield from find_docstrings(child)
             elif isinstance(child.value, ast.Constant) and isinstance(child.value.value, str):
                 yield child.value.value
             elif isinstance(child.value, ast.Call) and adds_docstring(child.value):
@@ -124,19 +124,19 @@ def adds_docstring(call: ast.Call) -> bool:
     return name in {"add_docstr", "_add_docstr", "add_newdoc"}
 
 
-def clean(text: str) -> str:
+def clean_docstring(text: str) -> str:
     """Without indentation, rules, long runs of one sign, and what UTF-8 cannot hold."""
     text = inspect.cleandoc(text).encode("utf-8", "ignore").decode()
     text = re.sub(r"([^\w\s])\1{3,}", r"\1\1\1", text)
     return re.sub(r"^[^\w\n]{3,}\n", "", text, flags=re.MULTILINE)
 
 
-def without_copies(documents: Sequence[Document], skipped: Counter[str]) -> Iterator[Document]:
+def remove_copies(documents: Sequence[Document], skipped: Counter[str]) -> Iterator[Document]:
     """The documents, in their order, without repeated passages and without near copies of each other.
 
     Of two copies the held-out one stays, else the earlier one.
     """
-    first = sorted(documents, key=lambda document: not held_out(document))
+    first = sorted(documents, key=lambda document: not is_in_held_out_file(document))
     texts: set[str] = set()
     seen: set[str] = set()
     kept = []
@@ -145,12 +145,12 @@ def without_copies(documents: Sequence[Document], skipped: Counter[str]) -> Iter
             skipped["exact copy"] += 1
             continue
         texts.add(document.text)
-        text = without_repeats(document.text, seen)
-        if len(words_of(text)) >= FEWEST_WORDS:
+        text = remove_seen_passages(document.text, seen)
+        if len(split_words(text)) >= FEWEST_WORDS:
             kept.append(replace(document, text=text))
         else:
             skipped["made of repeated passages"] += 1
-    copies = near_copies(document.text for document in kept)
+    copies = find_near_copies(document.text for document in kept)
     skipped["near copy"] += int(copies.sum())
     yield from sorted(
         (document for document, copy in zip(kept, copies, strict=True) if not copy),
@@ -158,19 +158,19 @@ def without_copies(documents: Sequence[Document], skipped: Counter[str]) -> Iter
     )
 
 
-def without_repeats(text: str, seen: set[str]) -> str:
+def remove_seen_passages(text: str, seen: set[str]) -> str:
     """The text without its long passages that are in ``seen``, to which its others are added."""
     kept = []
-    for passage in passages(text):
+    for passage in split_passages(text):
         words = " ".join(passage.split())
-        if len(words) < LONG or words not in seen:
+        if len(words) < LONG_PASSAGE or words not in seen:
             kept.append(passage)
-        if len(words) >= LONG:
+        if len(words) >= LONG_PASSAGE:
             seen.add(words)
     return "\n".join(kept).strip("\n")
 
 
-def passages(text: str) -> Iterator[str]:
+def split_passages(text: str) -> Iterator[str]:
     """Stretches of lines that end after a blank line and where the indentation falls, as between two arguments."""
     lines: list[str] = []
     margin = 0

@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from electra.errors import visible, without_secrets
+from electra.errors import escape_controls, hide_secrets
 
 Boundary = Literal["blank-line", "line", "file"]
 
 NOT_UTF8 = "not UTF-8"
-SURROGATE = "text has half a surrogate pair, which is no character"
+HALF_SURROGATE = "text has half a surrogate pair, which is no character"
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Span:
     @property
     def shown(self) -> str:
         """The path as it may be told and written down: of an address without password and query."""
-        return without_secrets(self.path)
+        return hide_secrets(self.path)
 
     @property
     def size(self) -> int:
@@ -47,14 +47,14 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Format:
+class TextFormat:
     """What a file's name does not tell: what ends a document in plain text, and where the text of a record is."""
 
     documents: Boundary = "blank-line"
     field: str = "text"
 
 
-def encodable(text: str) -> bool:
+def is_encodable(text: str) -> bool:
     """Whether UTF-8 can hold the text."""
     try:
         text.encode()
@@ -74,7 +74,7 @@ class Skipped(Counter[str]):
         """Count ``count`` more for ``reason``; ``where`` is asked only for the first."""
         self[reason] += count
         if reason not in self.first:
-            self.first[reason] = without_secrets(where if isinstance(where, str) else where())
+            self.first[reason] = hide_secrets(where if isinstance(where, str) else where())
 
     def said(self) -> dict[str, Any]:
         """All of it as JSON takes it."""
@@ -88,7 +88,7 @@ class Skipped(Counter[str]):
     def lines(self) -> list[str]:
         """Each reason with its count, and where it was met first."""
         return [
-            visible(
+            escape_controls(
                 f"skipped {count:,}: {reason}" + (f" (first at {first})" if (first := self.first.get(reason)) else "")
             )
             for reason, count in self.most_common()

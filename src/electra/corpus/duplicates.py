@@ -16,25 +16,25 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, UInt
 
-from electra.corpus.copies import RUN, number, run_hashes, words_of
+from electra.corpus.copies import RUN_WORDS, hash_runs, hash_text, split_words
 from electra.corpus.documents import Document, Skipped
 from electra.errors import UserError
-from electra.files import whole
+from electra.files import write_whole
 
-Kind = Literal["documents", "lines", "near"]
+CopyKind = Literal["documents", "lines", "near"]
 Keys = UInt[np.ndarray, "_"]
 
 SHORTEST_LINE = 40  # characters from which an equal line is a copy and no heading or bracket
-AT_ONCE = 1 << 24  # keys compared together
+KEYS_AT_ONCE = 1 << 24  # keys compared together
 PERMUTATIONS = 128
 BANDS = {0.9: (5, 25), 0.8: (9, 13), 0.7: (14, 9), 0.5: (25, 5)}  # likeness → bands, values a band: datasketch's optima
 
 
 @dataclass(frozen=True)
-class Duplicates:
+class CopyDetector:
     """Which copies are left out. ``likeness``: the share of common runs of words from which texts are near copies."""
 
-    kinds: tuple[Kind, ...] = ()
+    kinds: tuple[CopyKind, ...] = ()
     likeness: float = 0.8
 
     def check(self) -> None:
@@ -44,18 +44,18 @@ class Duplicates:
         if "near" in self.kinds and importlib.util.find_spec("datasketch") is None:
             raise UserError("near copies need the package datasketch; pip install 'electra[near]'")
 
-    def keys(self, documents: Iterable[Document]) -> dict[Kind, Keys]:
+    def keys(self, documents: Iterable[Document]) -> dict[CopyKind, Keys]:
         """By kind the keys of all documents, in order."""
-        found: dict[Kind, list[int]] = {kind: [] for kind in self.kinds}
+        found: dict[CopyKind, list[int]] = {kind: [] for kind in self.kinds}
         near: list[Keys] = []
         for document in documents:
             if "documents" in found:
-                found["documents"].append(number(document.text))
+                found["documents"].append(hash_text(document.text))
             if "lines" in found:
-                found["lines"] += [number(line) for line in keyed_lines(document.text)]
+                found["lines"] += [hash_text(line) for line in select_keyed_lines(document.text)]
             if "near" in found:
                 near.append(self.near_keys(document.text))
-        arrays: dict[Kind, Keys] = {kind: np.array(keys, dtype=np.uint64) for kind, keys in found.items()}
+        arrays: dict[CopyKind, Keys] = {kind: np.array(keys, dtype=np.uint64) for kind, keys in found.items()}
         if near:
             arrays["near"] = np.concatenate(near)
         return arrays
@@ -65,20 +65,20 @@ class Duplicates:
         from datasketch import MinHash
 
         bands, values = BANDS[self.likeness]
-        words = words_of(text) or [text]  # texts without a word are like none but themselves
-        runs = run_hashes(words + [""] * (RUN - len(words))) & np.uint64(0xFFFFFFFF)
+        words = split_words(text) or [text]  # texts without a word are like none but themselves
+        runs = hash_runs(words + [""] * (RUN_WORDS - len(words))) & np.uint64(0xFFFFFFFF)
         signature = MinHash(PERMUTATIONS, hashfunc=int)
         signature.update_batch(runs)
         rows = signature.hashvalues[: bands * values].reshape(bands, values)
-        return np.array([number(f"{band} {row.tobytes().hex()}") for band, row in enumerate(rows)], "<u8")
+        return np.array([hash_text(f"{band} {row.tobytes().hex()}") for band, row in enumerate(rows)], "<u8")
 
 
 @dataclass
-class Dropping:
+class CopyRemover:
     """Leaves out what is marked, document by document in the order of the keys."""
 
-    duplicates: Duplicates
-    marked: dict[Kind, Bool[np.ndarray, "_"]] = field(default_factory=dict)
+    duplicates: CopyDetector
+    marked: dict[CopyKind, Bool[np.ndarray, "_"]] = field(default_factory=dict)
 
     def kept(self, documents: Iterable[Document], skipped: Skipped) -> Iterator[Document]:
         """The documents that stay, without the lines that do not."""
@@ -89,7 +89,7 @@ class Dropping:
         for index, document in enumerate(documents):
             where = f"{document.source}, at {document.index:,}"
             if marks is not None:
-                count = sum(1 for _ in keyed_lines(document.text))
+                count = sum(1 for _ in select_keyed_lines(document.text))
                 repeated, at = marks[at : at + count], at + count
             if "documents" in self.marked and self.marked["documents"][index]:
                 skipped.note("copy of a document", where)
@@ -99,34 +99,37 @@ class Dropping:
                 continue
             if marks is not None and repeated.any():
                 skipped.note("copy of a line", where, int(repeated.sum()))
-                document = replace(document, text=without(document.text, repeated))
+                document = replace(document, text=remove_marked_lines(document.text, repeated))
                 if not document.text.strip():
                     skipped.note("document of copied lines alone", where)
                     continue
             yield document
 
 
-def keyed_lines(text: str) -> Iterator[str]:
+def select_keyed_lines(text: str) -> Iterator[str]:
     """The lines that are long enough to be copies, without white space around them."""
     return (stripped for line in text.split("\n") if len(stripped := line.strip()) >= SHORTEST_LINE)
 
 
-def without(text: str, repeated: Bool[np.ndarray, " lines"]) -> str:
+def remove_marked_lines(text: str, repeated: Bool[np.ndarray, " lines"]) -> str:
     """The text without its keyed lines that are marked."""
     marks = iter(repeated.tolist())
     kept = [line for line in text.split("\n") if len(line.strip()) < SHORTEST_LINE or not next(marks)]
     return "\n".join(kept)
 
 
-def mark(files: Sequence[Path], marks: Sequence[Path]) -> None:
+def mark_copies(files: Sequence[Path], marks: Sequence[Path]) -> None:
     """For each file of keys write, as bool, which of them stand before: in it, or in a file before it."""
     sizes = [file.stat().st_size // 8 for file in files]
     with ExitStack() as stack:
-        found = [mapped(stack.enter_context(whole(file)), size) for file, size in zip(marks, sizes, strict=True)]
-        mark_repeated(files, sizes, found)
+        found = [
+            create_mark_array(stack.enter_context(write_whole(file)), size)
+            for file, size in zip(marks, sizes, strict=True)
+        ]
+        mark_repeated_keys(files, sizes, found)
 
 
-def mapped(file: Path, size: int) -> Bool[np.ndarray, "_"]:
+def create_mark_array(file: Path, size: int) -> Bool[np.ndarray, "_"]:
     """A new file of so many bool, all false, in memory's stead; room for it is taken now, or ``OSError`` raised."""
     with file.open("wb") as new:
         if not size:
@@ -135,9 +138,9 @@ def mapped(file: Path, size: int) -> Bool[np.ndarray, "_"]:
     return np.memmap(file, bool, "r+")
 
 
-def mark_repeated(files: Sequence[Path], sizes: Sequence[int], found: Sequence[Any]) -> None:
+def mark_repeated_keys(files: Sequence[Path], sizes: Sequence[int], found: Sequence[Any]) -> None:
     """Set in ``found``, for each file, which of its keys stand before."""
-    shares = np.uint64(-(-sum(sizes) // AT_ONCE) or 1)
+    shares = np.uint64(-(-sum(sizes) // KEYS_AT_ONCE) or 1)
     for share in range(int(shares)):
         places, values = [], []
         for file, size in zip(files, sizes, strict=True):

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from electra.corpus.documents import Skipped
-from electra.errors import visible
+from electra.errors import escape_controls
 from electra.progress import print_warnings
 
 MUCH_UNKNOWN = 0.02
@@ -12,30 +12,30 @@ MANY_PIECES = 3.0  # tokens a word (white space between words)
 SHORT_PIECES = 2.5  # … that hold fewer bytes than this: text that is spelled rather than read
 
 
-def report(out: str, manifest: Mapping[str, Any], seconds: float) -> None:
+def print_prepared_data(out: str, manifest: Mapping[str, Any], seconds: float) -> None:
     """Print what was prepared, and how fast."""
-    overview(out, manifest)
+    print_data_overview(out, manifest)
     size = sum(total["bytes"] for total in manifest["splits"].values()) / 1e6
     print(f"{size:,.1f} MB in {seconds:.1f} s: {size / max(seconds, 1e-9):,.1f} MB/s")
 
 
-def overview(folder: str, manifest: Mapping[str, Any]) -> None:
+def print_data_overview(folder: str, manifest: Mapping[str, Any]) -> None:
     """Print how much there is of each source, and what was left out."""
     for split, total in manifest["splits"].items():
-        print(f"{folder} {split}: {described(total)}")
+        print(f"{folder} {split}: {describe_counts(total)}")
     for name, splits in manifest["sources"].items():
         if len(manifest["sources"]) > 1:
             share = manifest["weights"].get(name)
             read = f"; {share:.1%} of what training reads" if share else ""
-            print(f"  {visible(name)}: {described(splits['train'])}{read}")
-        print_warnings(complaints(name, splits["train"]))
+            print(f"  {escape_controls(name)}: {describe_counts(splits['train'])}{read}")
+        print_warnings(list_vocabulary_warnings(name, splits["train"]))
     skipped = Skipped()
     skipped.add(manifest["skipped"])
     for line in skipped.lines():
         print(line)
 
 
-def described(total: dict[str, int]) -> str:
+def describe_counts(total: dict[str, int]) -> str:
     """The figures of a split or a source in a line."""
     tokens, words = max(total["tokens"], 1), max(total["words"], 1)
     return (
@@ -45,7 +45,7 @@ def described(total: dict[str, int]) -> str:
     )
 
 
-def complaints(name: str, total: dict[str, int]) -> Iterator[str]:
+def list_vocabulary_warnings(name: str, total: dict[str, int]) -> Iterator[str]:
     """What says that the vocabulary knows too little of a source."""
     tokens, words = max(total["tokens"], 1), max(total["words"], 1)
     if total["unknown"] / tokens > MUCH_UNKNOWN:

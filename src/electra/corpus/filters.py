@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt
 
 from electra.corpus import readers
-from electra.corpus.copies import count_words, run_hashes, words_of
+from electra.corpus.copies import count_words, hash_runs, split_words
 from electra.corpus.documents import Document, Skipped, Span
 from electra.errors import UserError
 
@@ -37,9 +37,9 @@ class Filters:
                 return f"document of fewer than {self.fewest_words:,} words"
             if self.most_words and words > self.most_words:
                 return f"document of more than {self.most_words:,} words"
-        if self.most_symbols < 1 and symbols(text) > self.most_symbols * len(text):
+        if self.most_symbols < 1 and count_symbols(text) > self.most_symbols * len(text):
             return f"document with more than {self.most_symbols:.0%} symbols"
-        if len(self.overlap) and overlaps(text, self.overlap, self.overlap_words):
+        if len(self.overlap) and has_known_run(text, self.overlap, self.overlap_words):
             return f"document with {self.overlap_words} words in a row of evaluation text"
         return None
 
@@ -52,19 +52,19 @@ class Filters:
                 yield document
 
 
-def symbols(text: str) -> int:
+def count_symbols(text: str) -> int:
     """How many characters are neither letter, digit nor white space. Vowel signs and accents belong to letters."""
     return sum(not unicodedata.category(character).startswith("M") for character in SYMBOL.findall(text))
 
 
-def overlaps(text: str, known: UInt[np.ndarray, " runs"], length: int) -> bool:
+def has_known_run(text: str, known: UInt[np.ndarray, " runs"], length: int) -> bool:
     """Whether one of the text's runs of words is known."""
-    runs = run_hashes(words_of(text), length)
+    runs = hash_runs(split_words(text), length)
     at = np.searchsorted(known, runs).clip(max=len(known) - 1)
     return bool((known[at] == runs).any())
 
 
-def evaluation_runs(paths: Sequence[str], length: int) -> tuple[UInt[np.ndarray, " runs"], int, int]:
+def hash_evaluation_runs(paths: Sequence[str], length: int) -> tuple[UInt[np.ndarray, " runs"], int, int]:
     """Sorted hashes of the runs of words in evaluation files; how many lines there are, and how many are too short.
 
     The files are read as lines, whatever their format: quotes, braces and tabs are no words. A line of fewer than
@@ -75,16 +75,16 @@ def evaluation_runs(paths: Sequence[str], length: int) -> tuple[UInt[np.ndarray,
     """
     found, total, short = [np.empty(0, dtype=np.uint64)], 0, 0
     for path in paths:
-        name, _ = readers.uncompressed(Span(path).name)
+        name, _ = readers.find_compression(Span(path).name)
         if name.endswith(readers.COLUMNAR):
             raise UserError(f"{path}: evaluation text is read as lines; give .txt, .tsv, .csv, .json or .jsonl")
-        for line in readers.plain_lines(path):
-            runs = run_hashes(words_of(plain(line) if name.endswith((".json", ".jsonl")) else line), length)
+        for line in readers.read_plain_lines(path):
+            runs = hash_runs(split_words(unescape_json(line) if name.endswith((".json", ".jsonl")) else line), length)
             total, short = total + 1, short + (not len(runs))
             found.append(runs)
     return np.unique(np.concatenate(found)), total, short
 
 
-def plain(line: str) -> str:
+def unescape_json(line: str) -> str:
     """A line of JSON with the letters that its escapes stand for; what they stand for otherwise is no letter."""
     return ESCAPE.sub(lambda escape: chr(int(escape[1], 16)) if escape[1] else " ", line)

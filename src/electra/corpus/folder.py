@@ -17,18 +17,18 @@ from typing import Any
 
 from electra import files
 from electra.corpus.documents import Skipped
-from electra.corpus.parts import COUNTS, READ, Job, same_contents
-from electra.corpus.sources import Part, planned
-from electra.dataset.shards import FORMAT, MANIFEST
-from electra.errors import UserError, told_as
-from electra.files import whole
+from electra.corpus.parts import COUNTS, READ, Job, verify_contents
+from electra.corpus.sources import Part, describe_part
+from electra.dataset.shards import DATA_FORMAT, MANIFEST
+from electra.errors import UserError, convert_errors
+from electra.files import write_whole
 from electra.tokenization import Tokenizer
 
-TOKENIZER = "tokenizer"  # what such a folder holds, and its name in prepared data
+TOKENIZER_FOLDER = "tokenizer"  # what such a folder holds, and its name in prepared data
 IN_THE_MAKING = "prepared data in the making"
-SHARD = re.compile(r"(train|held-out)-\d{5,}-\d{3,}\.shard")
+SHARD_NAME = re.compile(r"(train|held-out)-\d{5,}-\d{3,}\.shard")
 OF_PARTS = re.compile(rf"\d{{5,}}\.({READ}|(documents|lines|near)\.(keys|marks))")
-NOTES = re.compile(rf"electra\.json|plan\.json|lock(-\d+-of-\d+)?|\d{{5,}}\.json|{OF_PARTS.pattern}")
+WORK_FILE_NAME = re.compile(rf"electra\.json|plan\.json|lock(-\d+-of-\d+)?|\d{{5,}}\.json|{OF_PARTS.pattern}")
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,14 @@ class Share:
         return cls(int(index) - 1, int(of))
 
 
-class Folder:
+class Preparation:
     """Prepared data in the making."""
 
     def __init__(self, job: Job, parts: Sequence[Part], tokenizer: Tokenizer, settings: dict[str, Any]):
         self.job, self.all, self.tokenizer = job, parts, tokenizer
         self.out, self.work, self.fresh = Path(job.out), Path(job.out, "parts"), False
         self.was_there = self.out.exists()
-        self.plan = json.loads(json.dumps({"settings": settings, "parts": [planned(part) for part in parts]}))
+        self.plan = json.loads(json.dumps({"settings": settings, "parts": [describe_part(part) for part in parts]}))
 
     @contextmanager
     def held(self, share: Share) -> Iterator[None]:
@@ -66,10 +66,10 @@ class Folder:
         """
         try:
             self.vacant()
-            files.claim(self.work, IN_THE_MAKING)
+            files.claim_folder(self.work, IN_THE_MAKING)
             with (
-                locked(self.work / "lock", share.of == 1, self.out),
-                locked(self.work / f"lock-{share.index + 1}-of-{share.of}", True, self.out),
+                hold_lock(self.work / "lock", share.of == 1, self.out),
+                hold_lock(self.work / f"lock-{share.index + 1}-of-{share.of}", True, self.out),
             ):
                 self.begin(alone=share.of == 1)
                 self.compare(share)
@@ -84,7 +84,7 @@ class Folder:
 
     def vacant(self) -> None:
         """Raises ``UserError`` unless the folder is empty, absent or in the making."""
-        begun = begun_in(self.out) or (files.is_vacant(self.work) and only(self.out, self.work.name))
+        begun = is_being_prepared(self.out) or (files.is_vacant(self.work) and holds_only(self.out, self.work.name))
         if (self.out / MANIFEST).exists() or not (begun or files.is_vacant(self.out)):
             raise UserError(f"{self.out}: is there already; choose another --out, or remove it")
 
@@ -92,7 +92,7 @@ class Folder:
         """Write the plan, or find that the one that is there is this. ``alone``: no one else works by that plan."""
         file = self.work / "plan.json"
         if file.exists():
-            found = read(file)
+            found = read_note(file)
             if found == self.plan:
                 return
             if self.done() or not alone:
@@ -100,12 +100,12 @@ class Folder:
                     f"{self.out}: was begun otherwise ({self.difference(found)}; {len(self.done())} parts are done); "
                     "the same settings go on, or remove the folder"
                 )
-            files.remove(self.work, named(self.work, OF_PARTS))
-            files.remove(self.out, named(self.out, SHARD))
+            files.remove_files(self.work, list_files_named(self.work, OF_PARTS))
+            files.remove_files(self.out, list_files_named(self.out, SHARD_NAME))
         self.fresh = not file.exists()
-        with files.whole_folder(self.out / TOKENIZER, TOKENIZER) as folder:
+        with files.write_whole_folder(self.out / TOKENIZER_FOLDER, TOKENIZER_FOLDER) as folder:
             self.tokenizer.save(folder)
-        with whole(file) as plan:
+        with write_whole(file) as plan:
             plan.write_text(json.dumps(self.plan))
 
     def compare(self, share: Share) -> None:
@@ -116,7 +116,7 @@ class Folder:
             if part.number in done and not self.job.file(part, READ).exists():
                 raise UserError(f"{self.out}: does not say what its parts were made from; remove it, and begin anew")
         with ThreadPoolExecutor() as pool:  # reading and hashing leave Python's lock to others
-            for _ in pool.map(lambda part: same_contents(self.job, part), mine):
+            for _ in pool.map(lambda part: verify_contents(self.job, part), mine):
                 pass
 
     def difference(self, found: dict[str, Any]) -> str:
@@ -137,8 +137,8 @@ class Folder:
 
     def discard(self) -> None:
         """Remove what was written here, and the folder if it was not there before and holds nothing else."""
-        files.remove_whole(self.out / TOKENIZER, TOKENIZER)
-        for shard in named(self.out, SHARD):
+        files.remove_folder(self.out / TOKENIZER_FOLDER, TOKENIZER_FOLDER)
+        for shard in list_files_named(self.out, SHARD_NAME):
             (self.out / shard).unlink(missing_ok=True)
         self.forget()
         if not self.was_there:
@@ -147,7 +147,7 @@ class Folder:
 
     def forget(self) -> None:
         """Remove the plan, and the notes of what is done."""
-        files.remove(self.work, named(self.work, NOTES))
+        files.remove_files(self.work, list_files_named(self.work, WORK_FILE_NAME))
 
     def merge(self, weights: Callable[[dict[str, int]], dict[str, float]]) -> dict[str, Any]:
         """Write the manifest, which makes the folder data; returns it.
@@ -163,48 +163,48 @@ class Folder:
                 f"{self.out}: {len(missing)} of {len(self.all)} parts are missing: "
                 f"{', '.join(map(str, missing[:10]))}{' …' * (len(missing) > 10)}"
             )
-        said = [read(self.job.file(part, "json")) for part in self.all]
+        said = [read_note(self.job.file(part, "json")) for part in self.all]
         skipped = Skipped()
         for each in said:
             skipped.add(each["skipped"])
-        manifest = manifest_of(self.tokenizer, said, {}, skipped)
+        manifest = build_manifest(self.tokenizer, said, {}, skipped)
         tokens = {name: splits["train"]["tokens"] for name, splits in manifest["sources"].items()}
         manifest["weights"] = weights(tokens)
         try:
-            two_sides(self.out, manifest, skipped)
+            refuse_empty_split(self.out, manifest, skipped)
         except UserError:
             self.discard()
             raise
-        with whole(self.out / MANIFEST) as file:
+        with write_whole(self.out / MANIFEST) as file:
             file.write_text(json.dumps(manifest, indent=1))
         self.forget()
         return manifest
 
 
-def begun_in(out: Path) -> bool:
+def is_being_prepared(out: Path) -> bool:
     """Whether prepared data is in the making there: by our own file, and not by the name of a folder."""
-    return files.holds(out / "parts") == IN_THE_MAKING
+    return files.read_kind(out / "parts") == IN_THE_MAKING
 
 
-def only(folder: Path, name: str) -> bool:
+def holds_only(folder: Path, name: str) -> bool:
     """Whether a folder holds nothing but what is called so."""
     return folder.is_dir() and os.listdir(folder) == [name]
 
 
-def named(folder: Path, names: re.Pattern[str]) -> list[str]:
+def list_files_named(folder: Path, names: re.Pattern[str]) -> list[str]:
     """The files in a folder of ours that have such names, or had them while they were written."""
     found = [each.name for each in folder.iterdir() if each.is_file()] if folder.is_dir() else []
-    return [name for name in found if names.fullmatch(files.final(name))]
+    return [name for name in found if names.fullmatch(files.final_name(name))]
 
 
-def read(file: Path) -> Any:
+def read_note(file: Path) -> Any:
     """What a JSON file holds."""
-    with told_as(f"{file}: damaged; remove it, and the same command goes on", ValueError):
+    with convert_errors(f"{file}: damaged; remove it, and the same command goes on", ValueError):
         return json.loads(file.read_text(encoding="utf-8"))
 
 
 @contextmanager
-def locked(path: Path, alone: bool, out: Path) -> Iterator[None]:
+def hold_lock(path: Path, alone: bool, out: Path) -> Iterator[None]:
     """Hold a lock that goes when the process does. Raises ``UserError`` if another process holds it."""
     with path.open("w") as file:
         try:
@@ -214,26 +214,26 @@ def locked(path: Path, alone: bool, out: Path) -> Iterator[None]:
         yield
 
 
-def manifest_of(
+def build_manifest(
     tokenizer: Tokenizer, said: Sequence[dict[str, Any]], weights: dict[str, float], skipped: Skipped
 ) -> dict[str, Any]:
     """The manifest of data that is made of such parts."""
     names = list(dict.fromkeys(each["source"] for each in said))
     return {
-        "format": FORMAT,
+        "format": DATA_FORMAT,
         "tokenizer": tokenizer.fingerprint,
         "vocab_size": tokenizer.size,
         "special": tokenizer.ids,
         "sources": {
             name: {
-                split: total([each["splits"][split] for each in said if each["source"] == name])
+                split: sum_counts([each["splits"][split] for each in said if each["source"] == name])
                 for split in ("train", "held-out")
             }
             for name in names
         },
         "weights": weights,
         "splits": {
-            split: total([each["splits"][split] for each in said])
+            split: sum_counts([each["splits"][split] for each in said])
             | {
                 "shards": [
                     {"source": each["source"]} | shard for each in said for shard in each["splits"][split]["shards"]
@@ -245,12 +245,12 @@ def manifest_of(
     }
 
 
-def total(counts: Sequence[dict[str, Any]]) -> dict[str, int]:
+def sum_counts(counts: Sequence[dict[str, Any]]) -> dict[str, int]:
     """Sums of what was counted."""
     return {name: sum(each[name] for each in counts) for name in COUNTS}
 
 
-def two_sides(out: Path, manifest: dict[str, Any], skipped: Skipped) -> None:
+def refuse_empty_split(out: Path, manifest: dict[str, Any], skipped: Skipped) -> None:
     """Raises ``UserError`` if no document is on one side of the split."""
     count = sum(split["documents"] for split in manifest["splits"].values())
     for name, split in manifest["splits"].items():

@@ -11,21 +11,21 @@ import numpy as np
 
 from electra import tokenization as tokenizers
 from electra.corpus import builtin, readers
-from electra.corpus.copies import count_words, number
-from electra.corpus.documents import Document, Format, Skipped
-from electra.corpus.duplicates import Dropping, Duplicates
+from electra.corpus.copies import count_words, hash_text
+from electra.corpus.documents import Document, Skipped, TextFormat
+from electra.corpus.duplicates import CopyDetector, CopyRemover
 from electra.corpus.filters import Filters
-from electra.corpus.sources import Part, contents
-from electra.corpus.words import AT_ONCE, Encoder, grouped
-from electra.dataset.shards import Split, Writer
-from electra.errors import UserError, told_as
-from electra.files import whole
+from electra.corpus.sources import Part, fingerprint_part
+from electra.corpus.words import CHARACTERS_AT_ONCE, CachingTokenizer, group_by_size
+from electra.dataset.shards import ShardWriter, Split
+from electra.errors import UserError, convert_errors
+from electra.files import write_whole
 
 READ = "read"  # ending of a note of what was read for a part
 COUNTS = ("documents", "tokens", "words", "bytes", "unknown")
 
-Told = Callable[[int], object]
-Do = Callable[["Job", Part, Told], None]
+ReportProgress = Callable[[int], object]
+PartFunction = Callable[["Job", Part, ReportProgress], None]
 
 
 @dataclass(frozen=True)
@@ -35,20 +35,20 @@ class Job:
     out: str
     tokenizer: str  # tokenizer.json
     special: tuple[tuple[str, str], ...]
-    form: Format
+    form: TextFormat
     filters: Filters
-    duplicates: Duplicates
+    duplicates: CopyDetector
     held_out: float
 
     def file(self, part: Part, ending: str) -> Path:
         """A file beside the shards that is there until all parts are."""
         return Path(self.out, "parts", f"{part.number:05d}.{ending}")
 
-    def documents(self, part: Part, skipped: Skipped, told: Told) -> Iterator[Document]:
+    def documents(self, part: Part, skipped: Skipped, told: ReportProgress) -> Iterator[Document]:
         """The part's documents to which no filter objects."""
         done = 0
         for span in part.spans:
-            found = readers.documents(span, self.form, skipped, partial(further, told, done))
+            found = readers.read_documents(span, self.form, skipped, partial(report_progress_from, told, done))
             yield from self.filters.kept(found, skipped)
             done += span.size
         told(done)
@@ -59,35 +59,35 @@ class Job:
         The built-in corpus is split by file, for the labelled task in it.
         """
         if part.spans[0].path == readers.BUILTIN:
-            return builtin.held_out(document)
-        return number(document.text) < self.held_out * 2**64
+            return builtin.is_in_held_out_file(document)
+        return hash_text(document.text) < self.held_out * 2**64
 
 
-def further(told: Told, before: int, read: int) -> None:
+def report_progress_from(told: ReportProgress, before: int, read: int) -> None:
     """Tell what is read of a span, and before it."""
     told(before + read)
 
 
-def write_keys(job: Job, part: Part, told: Told) -> None:
+def write_copy_keys(job: Job, part: Part, told: ReportProgress) -> None:
     """The first pass, where copies are to be left out: the keys of the part's documents."""
     found = job.duplicates.keys(job.documents(part, Skipped(), told))
     note_contents(job, part)
     for kind, keys in found.items():
-        with whole(job.file(part, f"{kind}.keys")) as file:
+        with write_whole(job.file(part, f"{kind}.keys")) as file:
             keys.astype("<u8").tofile(file)
 
 
-def write_part(job: Job, part: Part, told: Told) -> None:
+def write_part(job: Job, part: Part, told: ReportProgress) -> None:
     """The part's shards, and then what they hold as ``parts/NUMBER.json``, which says that the part is done."""
     skipped = Skipped()
     marked = {kind: np.fromfile(job.file(part, f"{kind}.marks"), bool) for kind in job.duplicates.kinds}
-    documents = Dropping(job.duplicates, marked).kept(job.documents(part, skipped, told), skipped)
+    documents = CopyRemover(job.duplicates, marked).kept(job.documents(part, skipped, told), skipped)
     said = write_shards(
-        Path(job.out), part, documents, encoder(job.tokenizer, job.special),
+        Path(job.out), part, documents, load_caching_tokenizer(job.tokenizer, job.special),
         lambda document: job.is_held_out(document, part), skipped,
     )  # fmt: skip
     note_contents(job, part)
-    with whole(job.file(part, "json")) as file:
+    with write_whole(job.file(part, "json")) as file:
         file.write_text(json.dumps(said))
 
 
@@ -95,14 +95,14 @@ def note_contents(job: Job, part: Part) -> None:
     """Write what was read for a part as ``parts/NUMBER.read``, or find that it is still what was read before.
 
     Raises:
-        UserError: as ``same_contents``.
+        UserError: as ``verify_contents``.
     """
-    if not same_contents(job, part):
-        with whole(job.file(part, READ)) as file:
-            file.write_text(json.dumps(contents(part)))
+    if not verify_contents(job, part):
+        with write_whole(job.file(part, READ)) as file:
+            file.write_text(json.dumps(fingerprint_part(part)))
 
 
-def same_contents(job: Job, part: Part) -> bool:
+def verify_contents(job: Job, part: Part) -> bool:
     """Whether a part was read before, and its files still are what they were.
 
     Raises:
@@ -111,36 +111,36 @@ def same_contents(job: Job, part: Part) -> bool:
     path = job.file(part, READ)
     if not path.exists():
         return False
-    with told_as(f"{path}: damaged; remove {job.out} and begin anew", ValueError):
+    with convert_errors(f"{path}: damaged; remove {job.out} and begin anew", ValueError):
         before = json.loads(path.read_text(encoding="utf-8"))
-    for span, there, now in zip(part.spans, before, contents(part), strict=True):
+    for span, there, now in zip(part.spans, before, fingerprint_part(part), strict=True):
         if there != now:
             raise UserError(f"{span.shown}: changed since {job.out} was begun; remove that folder, and begin anew")
     return True
 
 
 @lru_cache(1)
-def encoder(said: str, special: tuple[tuple[str, str], ...]) -> Encoder:
+def load_caching_tokenizer(said: str, special: tuple[tuple[str, str], ...]) -> CachingTokenizer:
     """The encoder of a tokenizer.json, kept from part to part with the words that it knows."""
-    return Encoder(tokenizers.from_json(said, dict(special)))
+    return CachingTokenizer(tokenizers.parse_tokenizer(said, dict(special)))
 
 
 def write_shards(
     folder: Path,
     part: Part,
     documents: Iterable[Document],
-    encoder: Encoder,
+    encoder: CachingTokenizer,
     held_out: Callable[[Document], bool],
     skipped: Skipped,
 ) -> dict[str, Any]:
     """Tokenize documents into shards; returns what the manifest says of them."""
     fingerprint, unknown = encoder.tokenizer.fingerprint, encoder.tokenizer.ids["unk"]
     writers = {
-        split: Writer(folder, f"{split}-{part.number:05d}", fingerprint, encoder.dtype)
+        split: ShardWriter(folder, f"{split}-{part.number:05d}", fingerprint, encoder.dtype)
         for split in ("train", "held-out")
     }
     totals = {split: dict.fromkeys(COUNTS, 0) for split in writers}
-    for batch in grouped(documents, lambda document: len(document.text), AT_ONCE):
+    for batch in group_by_size(documents, lambda document: len(document.text), CHARACTERS_AT_ONCE):
         for document, units in zip(batch, encoder.units([document.text for document in batch]), strict=True):
             if not units:
                 skipped.note("document without a token", f"{document.source}, at {document.index:,}")

@@ -13,22 +13,29 @@ from typing import Any, Literal
 from electra import files, fingerprints
 from electra import tokenization as vocabularies
 from electra.corpus import readers
-from electra.corpus.documents import Boundary, Document, Format, Skipped
-from electra.corpus.duplicates import Duplicates, mark
-from electra.corpus.duplicates import Kind as Copies
-from electra.corpus.figures import report
-from electra.corpus.filters import Filters, evaluation_runs
-from electra.corpus.folder import TOKENIZER, Folder, Share, begun_in, manifest_of, two_sides
-from electra.corpus.parts import Job, write_keys, write_part, write_shards
-from electra.corpus.sources import UNNAMED, Part, Source, parts, sources
-from electra.corpus.words import Encoder
-from electra.corpus.workers import run
+from electra.corpus.documents import Boundary, Document, Skipped, TextFormat
+from electra.corpus.duplicates import CopyDetector, mark_copies
+from electra.corpus.duplicates import CopyKind as Copies
+from electra.corpus.figures import print_prepared_data
+from electra.corpus.filters import Filters, hash_evaluation_runs
+from electra.corpus.folder import (
+    TOKENIZER_FOLDER,
+    Preparation,
+    Share,
+    build_manifest,
+    is_being_prepared,
+    refuse_empty_split,
+)
+from electra.corpus.parts import Job, write_copy_keys, write_part, write_shards
+from electra.corpus.sources import UNNAMED, Part, TextSource, cut_parts, find_sources
+from electra.corpus.words import CachingTokenizer
+from electra.corpus.workers import run_parts
 from electra.dataset.shards import MANIFEST
 from electra.errors import UserError
 from electra.progress import Progress
-from electra.tokenization import Kind, Normalization, Spelling, Tokenizer
+from electra.tokenization import Normalization, Spelling, Tokenizer, TokenizerKind
 
-WHOLE = Share()
+ALL_PARTS = Share()
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ class TokenizerConfig:
     """Files, folders or globs of text, as in `electra prepare`."""
     out: str = ""
     """Folder to write."""
-    kind: Kind = "word-piece"
+    kind: TokenizerKind = "word-piece"
     """word-piece: BERT's. byte-bpe: bytes, so that nothing is unknown. unigram: for scripts without spaces too."""
     vocab_size: int = 30522  # BERT
     """Ids, special tokens included."""
@@ -118,29 +125,29 @@ def tokenizer(config: TokenizerConfig) -> Tokenizer:
     bert = config.lower_case and config.kind == "word-piece"
     strip_accents = bert if config.strip_accents == "auto" else config.strip_accents == "yes"
     spelling = Spelling(config.lower_case, strip_accents, config.normalization)
-    refuse_taken(config.out)
+    refuse_existing_output(config.out)
     if config.existing:
-        found = vocabularies.load(Path(config.existing), spelling)
+        found = vocabularies.load_tokenizer(Path(config.existing), spelling)
     else:
-        skipped, form = Skipped(), Format(config.documents, config.field)
-        texts = sample(parts(sources(config.data), form), form, config.megabytes, skipped)
-        found = vocabularies.train(texts, config.vocab_size, config.kind, spelling)
+        skipped, form = Skipped(), TextFormat(config.documents, config.field)
+        texts = sample_texts(cut_parts(find_sources(config.data), form), form, config.megabytes, skipped)
+        found = vocabularies.train_tokenizer(texts, config.vocab_size, config.kind, spelling)
         for line in skipped.lines():
             print(line)
-    with new_folder(config.out, TOKENIZER) as folder:
+    with create_output_folder(config.out, TOKENIZER_FOLDER) as folder:
         found.save(folder)
     print(f"{config.out}: {found.size:,} ids")
     return found
 
 
-def sample(work: Sequence[Part], form: Format, megabytes: float, skipped: Skipped) -> Iterator[str]:
+def sample_texts(work: Sequence[Part], form: TextFormat, megabytes: float, skipped: Skipped) -> Iterator[str]:
     """Texts from the beginning of every part, together about so many megabytes."""
     each, total = megabytes * 1e6 / len(work), sum(part.size for part in work) / 1e6
     done = 0.0
     with Progress("reading", total, "MB") as progress:
         for part in work:
             left = each
-            for document in chain.from_iterable(readers.documents(span, form, skipped) for span in part.spans):
+            for document in chain.from_iterable(readers.read_documents(span, form, skipped) for span in part.spans):
                 yield document.text
                 left -= len(document.text)
                 progress.at(done + min(part.size, each - left) / 1e6)
@@ -157,40 +164,46 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
         UserError: missing text or tokenizer, a folder that holds something else, the text included, or that another
             process writes into, a damaged source, no document on one side of the split.
     """
-    check(config)
-    found = vocabularies.load(Path(config.tokenizer))
-    job = job_of(config, found)
-    named = outside(sources(config.data), Path(config.out)) if config.out else sources(config.data)
-    work = parts(named, job.form)
-    check_weights(config, [source.name for source in named])
+    check_prepare_config(config)
+    found = vocabularies.load_tokenizer(Path(config.tokenizer))
+    job = build_job(config, found)
+    named = exclude_own_output(find_sources(config.data), Path(config.out)) if config.out else find_sources(config.data)
+    work = cut_parts(named, job.form)
+    check_source_weights(config, [source.name for source in named])
     piped = any(readers.is_piped(span.path) for part in work for span in part.spans)
     if piped and (config.part or config.drop_copies or config.engine != "local"):
         raise UserError("standard input is read once, here: not with --part, --engine or --drop-copies; save it first")
     if config.preview:
-        from electra.corpus.preview import preview
+        from electra.corpus.preview import print_preview
 
-        preview(job, work, found, config.preview)
+        print_preview(job, work, found, config.preview)
         return {}
     began = time.monotonic()
-    folder = Folder(job, work, found, settings(config, found, job) | {"piped at": time.time() if piped else 0})
-    share = Share.parse(config.part) if config.part else WHOLE
+    folder = Preparation(
+        job, work, found, collect_plan_settings(config, found, job) | {"piped at": time.time() if piped else 0}
+    )
+    share = Share.parse(config.part) if config.part else ALL_PARTS
     workers = 1 if piped else config.workers or os.cpu_count() or 1
     with folder.held(share):
-        if not config.merge and not written(folder, config, share, workers):
+        if not config.merge and not write_parts(folder, config, share, workers):
             return {}
-        manifest = folder.merge(lambda tokens: shares(config, tokens))
-    report(config.out, manifest, time.monotonic() - began)
+        manifest = folder.merge(lambda tokens: compute_source_shares(config, tokens))
+    print_prepared_data(config.out, manifest, time.monotonic() - began)
     return manifest
 
 
-def outside(named: Sequence[Source], out: Path) -> list[Source]:
+def exclude_own_output(named: Sequence[TextSource], out: Path) -> list[TextSource]:
     """The sources without the vocabulary that a try before has written into ``out``, which may lie below a source.
 
     Raises:
         UserError: another file of theirs lies in ``out``, through whatever links.
     """
     here = Path(os.path.realpath(out))
-    vocabulary = here / TOKENIZER if begun_in(here) and files.holds(here / TOKENIZER) == TOKENIZER else None
+    vocabulary = (
+        here / TOKENIZER_FOLDER
+        if is_being_prepared(here) and files.read_kind(here / TOKENIZER_FOLDER) == TOKENIZER_FOLDER
+        else None
+    )
     kept = []
     for source in named:
         spans = []
@@ -205,7 +218,7 @@ def outside(named: Sequence[Source], out: Path) -> list[Source]:
     return kept
 
 
-def check(config: PrepareConfig) -> None:
+def check_prepare_config(config: PrepareConfig) -> None:
     """Raises ``UserError`` for settings that are missing or cannot be, as far as no file tells."""
     if not config.tokenizer:
         raise UserError("--tokenizer is missing: a folder that `electra tokenizer` wrote, or any other")
@@ -219,42 +232,42 @@ def check(config: PrepareConfig) -> None:
         raise UserError(f"--out {config.out}: data is read by memory map, so it is written to a folder of this machine")
 
 
-def written(folder: Folder, config: PrepareConfig, share: Share, workers: int) -> bool:
+def write_parts(folder: Preparation, config: PrepareConfig, share: Share, workers: int) -> bool:
     """Write the parts of this process's share; whether that ends the work."""
-    if not copies_marked(folder, share, config.engine, workers):
+    if not find_copies(folder, share, config.engine, workers):
         print(f"{config.out}: part {config.part} has looked for copies; when all have, run each again")
         return False
-    run(write_part, folder.job, folder.mine(share), config.engine, workers, "preparing")
+    run_parts(write_part, folder.job, folder.mine(share), config.engine, workers, "preparing")
     if config.part:
         print(f"{config.out}: part {config.part} is done; when all are, --merge")
     return not config.part
 
 
-def job_of(config: PrepareConfig, found: Tokenizer) -> Job:
+def build_job(config: PrepareConfig, found: Tokenizer) -> Job:
     """What is to be done to every part."""
-    runs, total, short = evaluation_runs(config.exclude_overlap, config.overlap_words)
+    runs, total, short = hash_evaluation_runs(config.exclude_overlap, config.overlap_words)
     if config.exclude_overlap:
         print(
             f"evaluation text: {total:,} lines, {len(runs):,} runs of {config.overlap_words} words; "
             f"{short:,} lines are shorter than that and cannot be found"
         )
     filters = Filters(config.fewest_words, config.most_words, config.most_symbols, config.overlap_words, runs)
-    duplicates = Duplicates(config.drop_copies, config.likeness)
+    duplicates = CopyDetector(config.drop_copies, config.likeness)
     duplicates.check()
     special = tuple(found.special.items())
-    form = Format(config.documents, config.field)
+    form = TextFormat(config.documents, config.field)
     return Job(config.out, found.backend.to_str(), special, form, filters, duplicates, config.held_out)
 
 
-def settings(config: PrepareConfig, found: Tokenizer, job: Job) -> dict[str, Any]:
+def collect_plan_settings(config: PrepareConfig, found: Tokenizer, job: Job) -> dict[str, Any]:
     """What makes data what it is, besides the files: the same settings go on with a folder that was begun."""
     elsewhere = ("out", "data", "tokenizer", "preview", "weights", "temperature", "workers", "engine", "part", "merge")
     said = {name: value for name, value in asdict(config).items() if name not in elsewhere}
-    overlap = fingerprints.of_bytes(job.filters.overlap.tobytes())
+    overlap = fingerprints.hash_bytes(job.filters.overlap.tobytes())
     return said | {"tokenizer": found.fingerprint, "exclude_overlap": overlap}
 
 
-def check_weights(config: PrepareConfig, names: Sequence[str]) -> None:
+def check_source_weights(config: PrepareConfig, names: Sequence[str]) -> None:
     """Raises ``UserError`` unless the weights, if there are any, are positive and name every source once."""
     given = dict.fromkeys(names, 1.0)
     for word in config.weights:
@@ -274,7 +287,7 @@ def check_weights(config: PrepareConfig, names: Sequence[str]) -> None:
         raise UserError(f"--temperature {config.temperature:g}: at least 1")
 
 
-def shares(config: PrepareConfig, tokens: dict[str, int]) -> dict[str, float]:
+def compute_source_shares(config: PrepareConfig, tokens: dict[str, int]) -> dict[str, float]:
     """Source → share of the tokens that training reads; empty where each token is read once an epoch."""
     if config.weights:
         given = {name: float(weight) for name, _, weight in (word.partition("=") for word in config.weights)}
@@ -285,20 +298,20 @@ def shares(config: PrepareConfig, tokens: dict[str, int]) -> dict[str, float]:
     return {name: weight / sum(given.values()) for name, weight in given.items()}
 
 
-def copies_marked(folder: Folder, share: Share, engine: Literal["local", "ray"], workers: int) -> bool:
+def find_copies(folder: Preparation, share: Share, engine: Literal["local", "ray"], workers: int) -> bool:
     """Whether it is known what copies there are, after the keys of this share's parts are written."""
     job = folder.job
-    if todo := lacking(folder, "keys", share):
-        run(write_keys, job, todo, engine, workers, "looking for copies")
-    if lacking(folder, "keys", WHOLE):
+    if todo := list_parts_lacking(folder, "keys", share):
+        run_parts(write_copy_keys, job, todo, engine, workers, "looking for copies")
+    if list_parts_lacking(folder, "keys", ALL_PARTS):
         return False
-    if lacking(folder, "marks", WHOLE):
+    if list_parts_lacking(folder, "marks", ALL_PARTS):
         for kind in job.duplicates.kinds:
-            mark(*([job.file(part, f"{kind}.{ending}") for part in folder.all] for ending in ("keys", "marks")))
+            mark_copies(*([job.file(part, f"{kind}.{ending}") for part in folder.all] for ending in ("keys", "marks")))
     return True
 
 
-def lacking(folder: Folder, ending: str, share: Share) -> list[Part]:
+def list_parts_lacking(folder: Preparation, ending: str, share: Share) -> list[Part]:
     """The parts of a share that lack a file for a kind of copies."""
     job = folder.job
     return [
@@ -308,7 +321,7 @@ def lacking(folder: Folder, ending: str, share: Share) -> list[Part]:
     ]
 
 
-def write(
+def prepare_documents(
     documents: Iterable[Document],
     tokenizer: Tokenizer,
     out: str,
@@ -317,33 +330,33 @@ def write(
 ) -> dict[str, Any]:
     """Tokenize documents from memory into the folder ``out`` and tell what became of them; returns the manifest."""
     began = time.monotonic()
-    with new_folder(out, "prepared data") as folder:
-        tokenizer.save(folder / TOKENIZER)
+    with create_output_folder(out, "prepared data") as folder:
+        tokenizer.save(folder / TOKENIZER_FOLDER)
         part = Part(0, UNNAMED, ())
-        said = write_shards(folder, part, documents, Encoder(tokenizer), held_out, skipped)
-        manifest = manifest_of(tokenizer, [said], {}, skipped)
-        two_sides(Path(out), manifest, skipped)
+        said = write_shards(folder, part, documents, CachingTokenizer(tokenizer), held_out, skipped)
+        manifest = build_manifest(tokenizer, [said], {}, skipped)
+        refuse_empty_split(Path(out), manifest, skipped)
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
-    report(out, manifest, time.monotonic() - began)
+    print_prepared_data(out, manifest, time.monotonic() - began)
     return manifest
 
 
 @contextmanager
-def new_folder(out: str, kind: str) -> Iterator[Path]:
+def create_output_folder(out: str, kind: str) -> Iterator[Path]:
     """A folder to write into that becomes ``out`` when all is written, and is gone if anything fails.
 
     Raises:
         UserError: no name, or a folder of that name that holds something, or the disk does not take it.
     """
-    refuse_taken(out)
+    refuse_existing_output(out)
     try:
-        with files.whole_folder(Path(out), kind) as folder:
+        with files.write_whole_folder(Path(out), kind) as folder:
             yield folder
     except OSError as error:
         raise UserError(f"{out}: {error.strerror or error}") from error
 
 
-def refuse_taken(out: str) -> None:
+def refuse_existing_output(out: str) -> None:
     """Raises ``UserError`` for no name, or for that of something that is there."""
     if not out:
         raise UserError("--out is missing: the folder to write")

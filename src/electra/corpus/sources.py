@@ -17,25 +17,25 @@ from urllib.parse import parse_qsl, urlsplit
 
 from electra import fingerprints
 from electra.corpus import builtin, readers
-from electra.corpus.documents import Format, Span
-from electra.corpus.readers import BUILTIN, ENDINGS, LONGEST, SPLITTABLE, STANDARD_INPUT, is_piped
-from electra.corpus.tables import HUB, hub
-from electra.errors import UserError, told_as
+from electra.corpus.documents import Span, TextFormat
+from electra.corpus.readers import BUILTIN, ENDINGS, LONGEST_DOCUMENT, SPLITTABLE, STANDARD_INPUT, is_piped
+from electra.corpus.tables import HUB_PREFIX, open_hub_dataset
+from electra.errors import UserError, convert_errors
 
-PART = 1 << 23  # bytes, as they lie on the disk, from which a part is one of its own
+PART_BYTES = 1 << 23  # bytes, as they lie on the disk, from which a part is one of its own
 MOST_PARTS = 256  # … unless there are more than this
 UNNAMED = "text"
 # Parameters of a query that only let one in.
-SIGNS = re.compile(
+SIGNING_KEYS = re.compile(
     r"(x-amz-|x-goog-|x-oss-|awsaccesskeyid|signature|expires|policy|key-pair-id|se$|sp$|sv$|sr$|sig$|st$|spr$|skoid$"
     r"|token|access_?token|auth|api_?key|password|secret)",
     re.IGNORECASE,
 )
-NAMED = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
+NAMED_PATTERN = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Source:
+class TextSource:
     """What goes by one name in the statistics and the weights."""
 
     name: str
@@ -56,7 +56,7 @@ class Part:
         return sum(span.size for span in self.spans)
 
 
-def sources(patterns: Sequence[str]) -> list[Source]:
+def find_sources(patterns: Sequence[str]) -> list[TextSource]:
     """The sources that names stand for: files, folders and globs, here or remote, ``-``, ``hub:NAME``, ``builtin``.
 
     ``wiki=PATTERN`` gives a name; what has none is the source ``text``. No file comes twice.
@@ -69,11 +69,11 @@ def sources(patterns: Sequence[str]) -> list[Source]:
     found: dict[str, dict[str, Span]] = {}
     taken: set[str] = set()
     for pattern in patterns:
-        named = None if os.path.exists(pattern) else NAMED.fullmatch(pattern)
+        named = None if os.path.exists(pattern) else NAMED_PATTERN.fullmatch(pattern)
         name, pattern = named.groups() if named else (UNNAMED, pattern)
         spans = found.setdefault(name, {})
         try:
-            expansion = expanded(pattern)
+            expansion = expand_pattern(pattern)
         except OSError as error:  # of names too long, and of folders that are closed to this user
             raise UserError(f"{error.filename or pattern}: {error.strerror or error}") from error
         for span in expansion:
@@ -81,20 +81,20 @@ def sources(patterns: Sequence[str]) -> list[Source]:
             if itself not in taken:
                 taken.add(itself)
                 spans[span.path] = span
-    return [Source(name, tuple(spans.values())) for name, spans in found.items() if spans]
+    return [TextSource(name, tuple(spans.values())) for name, spans in found.items() if spans]
 
 
-def expanded(pattern: str) -> list[Span]:
+def expand_pattern(pattern: str) -> list[Span]:
     """The spans, each a whole file, that one name stands for."""
     if pattern == BUILTIN:
         return [Span(pattern)]
-    if pattern.startswith(HUB):
-        count = hub(pattern).num_shards
+    if pattern.startswith(HUB_PREFIX):
+        count = open_hub_dataset(pattern).num_shards
         return [Span(f"{pattern}#{index}/{count}") for index in range(count)]
     if "://" in pattern:
-        from electra.corpus.remote import listed
+        from electra.corpus.remote import list_remote_files
 
-        files = listed(pattern)
+        files = list_remote_files(pattern)
         spans = [span for path, size in files if (span := Span(path, 0, size)).name.endswith(ENDINGS)]
         if not spans:
             raise UserError(f"{pattern}: no text there; {', '.join(ENDINGS)} are read")
@@ -103,14 +103,14 @@ def expanded(pattern: str) -> list[Span]:
         if pattern != STANDARD_INPUT and not pattern.endswith(ENDINGS):
             raise UserError(f"{pattern}: standard input is -, or - and one of {', '.join(ENDINGS)}")
         return [Span(pattern)]
-    return [Span(str(path), 0, path.stat().st_size) for path in local(pattern)]
+    return [Span(str(path), 0, path.stat().st_size) for path in find_local_files(pattern)]
 
 
-def local(pattern: str) -> list[Path]:
+def find_local_files(pattern: str) -> list[Path]:
     """The text files that a file, folder or glob stands for, sorted."""
     path = Path(pattern)
     if path.is_dir():
-        inside = sorted(within(path))
+        inside = sorted(walk_text_files(path))
         if not inside:
             raise UserError(f"{path}: no text in this folder; {', '.join(ENDINGS)} are read")
         return inside
@@ -124,7 +124,7 @@ def local(pattern: str) -> list[Path]:
     return inside
 
 
-def within(folder: Path) -> Iterator[Path]:
+def walk_text_files(folder: Path) -> Iterator[Path]:
     """The text files in a folder and those below it; links are followed, but into no folder twice."""
 
     def refuse(error: OSError) -> None:
@@ -141,18 +141,18 @@ def within(folder: Path) -> Iterator[Path]:
         yield from (file for name in names if name.endswith(ENDINGS) and (file := Path(here, name)).is_file())
 
 
-def parts(found: Iterable[Source], form: Format) -> list[Part]:
+def cut_parts(found: Iterable[TextSource], form: TextFormat) -> list[Part]:
     """The work on the sources, cut: small files together, large ones that can be in several.
 
     What has no known size is alone in its part.
     """
     found = list(found)
-    target = max(PART, sum(span.size for source in found for span in source.spans) // MOST_PARTS)
+    target = max(PART_BYTES, sum(span.size for source in found for span in source.spans) // MOST_PARTS)
     cut: list[Part] = []
     for source in found:
         held: list[Span] = []
         size = 0
-        for piece in chain.from_iterable(pieces(span, target, form) for span in source.spans):
+        for piece in chain.from_iterable(cut_span(span, target, form) for span in source.spans):
             if held and (size >= target or not piece.size or not held[-1].size):
                 cut.append(Part(len(cut), source.name, tuple(held)))
                 held, size = [], 0
@@ -163,13 +163,13 @@ def parts(found: Iterable[Source], form: Format) -> list[Part]:
     return cut
 
 
-def pieces(span: Span, target: int, form: Format) -> Iterator[Span]:
+def cut_span(span: Span, target: int, form: TextFormat) -> Iterator[Span]:
     """A file in pieces of at least ``target`` bytes that end where documents do."""
     lines = span.name.endswith(".jsonl") or form.documents == "line"
     if span.size >= 2 * target and span.name.endswith(SPLITTABLE) and (lines or form.documents != "file"):
-        with told_as(span.path, OSError), readers.opened(span) as file:
+        with convert_errors(span.path, OSError), readers.open_span(span) as file:
             while span.size >= 2 * target:
-                stop = next_document(file, span.start + target, lines)
+                stop = find_next_document(file, span.start + target, lines)
                 if stop >= span.stop:
                     break
                 yield Span(span.path, span.start, stop)
@@ -177,53 +177,55 @@ def pieces(span: Span, target: int, form: Format) -> Iterator[Span]:
     yield span
 
 
-def planned(part: Part) -> dict[str, Any]:
+def describe_part(part: Part) -> dict[str, Any]:
     """A part as a plan on the disk tells it: files here by their sizes, since their contents are compared, whatever
     they are called; what lies elsewhere by a hash of its address, which may hold a password."""
-    spans = [{"address": address(span.path), "start": span.start, "stop": span.stop} for span in part.spans]
+    spans = [{"address": hash_address(span.path), "start": span.start, "stop": span.stop} for span in part.spans]
     return {"number": part.number, "source": part.source, "spans": spans}
 
 
-def address(path: str) -> str:
+def hash_address(path: str) -> str:
     """A hash of what is not a file here, without user, password and what signs a request: they may be renewed."""
     if "://" not in path:
-        return fingerprints.of_values([path]) if path.startswith(HUB) or path == BUILTIN or is_piped(path) else ""
+        return (
+            fingerprints.hash_values([path]) if path.startswith(HUB_PREFIX) or path == BUILTIN or is_piped(path) else ""
+        )
     parts = urlsplit(path)
-    query = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if not SIGNS.match(pair[0])]
-    return fingerprints.of_values([parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, parts.fragment])
+    query = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if not SIGNING_KEYS.match(pair[0])]
+    return fingerprints.hash_values([parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, parts.fragment])
 
 
-def contents(part: Part) -> list[str]:
+def fingerprint_part(part: Part) -> list[str]:
     """Of each span a hash of what is read there: its bytes; of remote files what their server says of their version;
     of streams and data sets of the Hub nothing.
 
     Raises:
         UserError: a file that is not there any more.
     """
-    return [of_span(span) for span in part.spans]
+    return [fingerprint_span(span) for span in part.spans]
 
 
-def of_span(span: Span) -> str:
-    """See ``contents``."""
+def fingerprint_span(span: Span) -> str:
+    """See ``fingerprint_part``."""
     if span.path == BUILTIN:
-        return fingerprints.of_files(Path(path) for path, _ in builtin.files())
-    if span.path.startswith(HUB) or is_piped(span.path):
+        return fingerprints.hash_files(Path(path) for path, _ in builtin.list_python_files())
+    if span.path.startswith(HUB_PREFIX) or is_piped(span.path):
         return ""
     if "://" in span.path:
-        from electra.corpus.remote import version
+        from electra.corpus.remote import fingerprint_remote_file
 
-        return version(span.path)
-    with told_as(span.path, OSError), open(span.path, "rb") as file:
+        return fingerprint_remote_file(span.path)
+    with convert_errors(span.path, OSError), open(span.path, "rb") as file:
         file.seek(span.start)
-        return fingerprints.of_stretch(file, span.size)
+        return fingerprints.hash_stretch(file, span.size)
 
 
-def next_document(file: BufferedReader, at: int, lines: bool) -> int:
+def find_next_document(file: BufferedReader, at: int, lines: bool) -> int:
     """The first offset from ``at`` on with which a document may begin: that of a line, or behind a blank line."""
     file.seek(at - 1)
     found = False  # the line before ``at`` may have begun anywhere
     whole = False
-    while not found and (line := file.readline(LONGEST)):
+    while not found and (line := file.readline(LONGEST_DOCUMENT)):
         ends = line.endswith(b"\n")
         found = ends and (lines or (whole and not line.strip()))
         whole = ends

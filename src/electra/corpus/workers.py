@@ -13,13 +13,15 @@ from functools import partial
 from multiprocessing import get_context, parent_process
 from typing import Any, Literal
 
-from electra.corpus.parts import Do, Job
+from electra.corpus.parts import Job, PartFunction
 from electra.corpus.sources import Part
 from electra.errors import UserError
 from electra.progress import Progress
 
 
-def run(do: Do, job: Job, parts: Sequence[Part], engine: Literal["local", "ray"], workers: int, label: str) -> None:
+def run_parts(
+    do: PartFunction, job: Job, parts: Sequence[Part], engine: Literal["local", "ray"], workers: int, label: str
+) -> None:
     """``do`` for every part, with progress under ``label``.
 
     Raises:
@@ -28,36 +30,36 @@ def run(do: Do, job: Job, parts: Sequence[Part], engine: Literal["local", "ray"]
     """
     with Progress(label, sum(part.size for part in parts) / 1e6, "MB") as progress:
         if engine == "ray":
-            on_ray(do, job, parts, progress)
+            run_on_ray(do, job, parts, progress)
         elif workers == 1 or len(parts) <= 1:
             before = 0
             for part in parts:
-                do(job, part, partial(megabytes, progress, before))
+                do(job, part, partial(report_megabytes, progress, before))
                 before += part.size
         else:
-            on_processes(do, job, parts, workers, progress)
+            run_on_processes(do, job, parts, workers, progress)
 
 
-def megabytes(progress: Progress, before: int, done: int) -> None:
+def report_megabytes(progress: Progress, before: int, done: int) -> None:
     """Tell the progress how many bytes are done."""
     progress.at((before + done) / 1e6)
 
 
-def on_processes(do: Do, job: Job, parts: Sequence[Part], workers: int, progress: Progress) -> None:
+def run_on_processes(do: PartFunction, job: Job, parts: Sequence[Part], workers: int, progress: Progress) -> None:
     """``do`` for every part, in ``workers`` processes of this machine.
 
     The processes are spawned, so a script must call this under ``if __name__ == "__main__"``.
 
     Raises:
-        UserError: as ``run``.
+        UserError: as ``run_parts``.
     """
     context = get_context("spawn")
     stop, done = context.RawValue("b", 0), context.RawArray("q", len(parts))  # no locks: a killed worker keeps none
     with (
-        ProcessPoolExecutor(min(workers, len(parts)), context, be_worker, (stop, job, done)) as pool,
-        stopped_on_failure(stop),
+        ProcessPoolExecutor(min(workers, len(parts)), context, start_worker, (stop, job, done)) as pool,
+        stop_on_failure(stop),
     ):
-        pending = {pool.submit(task, do, part, index) for index, part in enumerate(parts)}
+        pending = {pool.submit(do_part, do, part, index) for index, part in enumerate(parts)}
         while pending:
             ready, pending = wait(pending, 0.5, FIRST_EXCEPTION)
             for future in ready:
@@ -72,7 +74,7 @@ def on_processes(do: Do, job: Job, parts: Sequence[Part], workers: int, progress
 
 
 @contextmanager
-def stopped_on_failure(stop: Any) -> Iterator[None]:
+def stop_on_failure(stop: Any) -> Iterator[None]:
     """Tell the workers to stop at once if anything fails, Ctrl-C included."""
     try:
         yield
@@ -81,14 +83,14 @@ def stopped_on_failure(stop: Any) -> Iterator[None]:
         raise
 
 
-shared: dict[str, Any] = {}  # in a worker: the job, and the array in which it tells how far each part is
+worker_state: dict[str, Any] = {}  # in a worker: the job, and the array in which it tells how far each part is
 
 
-def be_worker(stop: Any, job: Job, done: Any) -> None:
+def start_worker(stop: Any, job: Job, done: Any) -> None:
     """In a worker: leave Ctrl-C to the parent, end when told or when the parent is gone, use one core."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    shared.update(job=job, done=done)
+    worker_state.update(job=job, done=done)
     gc.disable()  # nothing here makes cycles, and the collector would walk through all words
 
     def watch() -> None:
@@ -100,12 +102,12 @@ def be_worker(stop: Any, job: Job, done: Any) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def task(do: Do, part: Part, index: int) -> None:
+def do_part(do: PartFunction, part: Part, index: int) -> None:
     """In a worker: one part."""
-    do(shared["job"], part, lambda done: shared["done"].__setitem__(index, done))
+    do(worker_state["job"], part, lambda done: worker_state["done"].__setitem__(index, done))
 
 
-def on_ray(do: Do, job: Job, parts: Sequence[Part], progress: Progress) -> None:
+def run_on_ray(do: PartFunction, job: Job, parts: Sequence[Part], progress: Progress) -> None:
     """Run every part as a task of one core; a machine that is lost gives its parts back.
 
     Ray's own rules say which cluster: RAY_ADDRESS, or a new one here. Raises ``UserError`` as a part does, or without
@@ -118,7 +120,7 @@ def on_ray(do: Do, job: Job, parts: Sequence[Part], progress: Progress) -> None:
 
     if not ray.is_initialized():
         ray.init(log_to_driver=False, include_dashboard=False)
-    known, remote = ray.put(job), ray.remote(num_cpus=1)(do_quietly)
+    known, remote = ray.put(job), ray.remote(num_cpus=1)(do_part_quietly)
     pending = {remote.remote(do, known, part): part for part in parts}
     done = 0
     try:
@@ -128,14 +130,14 @@ def on_ray(do: Do, job: Job, parts: Sequence[Part], progress: Progress) -> None:
                 done += pending.pop(finished).size
             progress.at(done / 1e6)
     except ray.exceptions.RayTaskError as error:
-        cancel(pending)
+        cancel_tasks(pending)
         raise error.cause from error
     except ray.exceptions.RayError as error:
-        cancel(pending)
+        cancel_tasks(pending)
         raise UserError(f"ray: {' '.join(str(error).split())[:300]}; finished parts are kept") from error
 
 
-def cancel(pending: dict) -> None:
+def cancel_tasks(pending: dict) -> None:
     """Leave no task behind."""
     import ray
 
@@ -143,6 +145,6 @@ def cancel(pending: dict) -> None:
         ray.cancel(reference)
 
 
-def do_quietly(do: Do, job: Job, part: Part) -> None:
+def do_part_quietly(do: PartFunction, job: Job, part: Part) -> None:
     """One part, without telling how far it is: the cluster may be elsewhere."""
     do(job, part, int)

@@ -17,12 +17,12 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from electra.dataset.layout import SHORTEST, Layout, positions, rows, table
+from electra.dataset.layout import SHORTEST_PIECE, Layout, count_positions, count_rows, make_array
 from electra.dataset.shards import Shards
-from electra.dataset.tokens import OnDisk, Tokens, unsigned
+from electra.dataset.tokens import TokensOnDisk, TokenStore, convert_to_ids
 from electra.errors import UserError
 
-GROUP = 16  # blocks whose rows are shuffled together: about a million tokens
+BLOCKS_PER_GROUP = 16  # blocks whose rows are shuffled together: about a million tokens
 NEVER_CHOSEN = ("pad", "cls", "sep", "mask")
 
 Fields = TypeVar("Fields", bound="Tensors")
@@ -38,7 +38,7 @@ class Tensors:
 
     def to(self: Fields, device: torch.device) -> Fields:
         """The same on a device."""
-        return self.replaced({name: moved(value, device) for name, value in self.tensors().items()})
+        return self.replaced({name: move_tensor(value, device) for name, value in self.tensors().items()})
 
     def replaced(self: Fields, tensors: Mapping[str, Tensor]) -> Fields:
         """The same with other tensors, named as ``tensors`` names them."""
@@ -83,7 +83,7 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Group:
+class RowGroup:
     """Rows that are laid out, as numbers, of which a ``Row`` is made when it is asked for.
 
     ``rows``: (turn, block, number, shard, its first piece, the one after its last). ``pieces``: (start, middle, stop).
@@ -116,15 +116,15 @@ class Rows:
 
     start = Place()
 
-    def __init__(self, shards: Shards, layout: Layout, length: int, seed: int, tokens: Tokens | None = None):
+    def __init__(self, shards: Shards, layout: Layout, length: int, seed: int, tokens: TokenStore | None = None):
         """Raises ``UserError`` for a split without tokens or rows too short for any."""
-        if length < SHORTEST:
-            raise UserError(f"rows of {length} tokens: at least {SHORTEST} are needed")
+        if length < SHORTEST_PIECE:
+            raise UserError(f"rows of {length} tokens: at least {SHORTEST_PIECE} are needed")
         if not shards.tokens:
             raise UserError(f"{shards.folder}: the {shards.split} split is empty; give `electra prepare` more text")
         self.shards, self.layout, self.length, self.seed = shards, layout, length, seed
-        self.tokens = tokens or OnDisk(shards)
-        self.streams = streams(shards)
+        self.tokens = tokens or TokensOnDisk(shards)
+        self.streams = weigh_sources(shards)
         self.order, self.group = lru_cache(2)(self.ordered), lru_cache(2)(self.laid_out)
 
     def take(self, place: Place, rows: int) -> tuple[list[Row], Place]:
@@ -149,7 +149,7 @@ class Rows:
 
     def groups(self, epoch: int) -> int:
         """How many groups of blocks an epoch has."""
-        return -(-len(self.order(epoch)) // GROUP)
+        return -(-len(self.order(epoch)) // BLOCKS_PER_GROUP)
 
     def ordered(self, epoch: int) -> Int[np.ndarray, "blocks 2"]:
         """The blocks of an epoch as (pass over its source, block), in the order in which they are read."""
@@ -168,21 +168,21 @@ class Rows:
             read.append(np.stack([np.full(len(part), turn), part], 1))
         return np.concatenate(read)
 
-    def laid_out(self, epoch: int, group: int) -> Group:
+    def laid_out(self, epoch: int, group: int) -> RowGroup:
         """The rows of a group, in the order in which they are read."""
         found, pieces, before = [], [], 0
-        for turn, index in self.order(epoch)[group * GROUP : (group + 1) * GROUP].tolist():
+        for turn, index in self.order(epoch)[group * BLOCKS_PER_GROUP : (group + 1) * BLOCKS_PER_GROUP].tolist():
             shard, block = self.shards.place(index)
             documents = self.shards.files[shard].block(block)
             laid = self.layout.lay_out(documents, self.length, self.draw(turn, f"block {index}"))
-            number = np.arange(rows(laid))
+            number = np.arange(count_rows(laid))
             first, last = (before + np.searchsorted(laid[:, 0], number, side) for side in ("left", "right"))
             found.append(np.column_stack(np.broadcast_arrays(turn, index, number, shard, first, last)))
             pieces.append(laid[:, 1:])
             before += len(laid)
         laid_rows = np.concatenate(found)
         order = self.draw(epoch, f"rows of {group}").permutation(len(laid_rows))
-        return Group(laid_rows[order], np.concatenate(pieces))
+        return RowGroup(laid_rows[order], np.concatenate(pieces))
 
     def draw(self, turn: int, what: str) -> np.random.Generator:
         """Random numbers for something in an epoch or a pass."""
@@ -192,16 +192,18 @@ class Rows:
 
     def batch(self, refs: Sequence[Row]) -> Batch:
         """The rows as tensors, where the tokens are."""
-        pieces = table((piece for row in refs for piece in row.pieces), 3)
+        pieces = make_array((piece for row in refs for piece in row.pieces), 3)
         counts = np.array([len(row.pieces) for row in refs], dtype=np.int64)
         files = np.repeat(np.array([row.shard for row in refs], dtype=np.int64), counts)
         tokens, starts = self.tokens.read(files, pieces[:, ::2])
-        stand = moved(torch.from_numpy(placed(pieces, starts, counts, self.length)), tokens.device)
-        address = moved(torch.from_numpy(table((row[:3] for row in refs), 3).astype(np.int32)), tokens.device)
-        return assembled(stand, tokens, address, self.length, self.shards.special)
+        stand = move_tensor(torch.from_numpy(place_pieces(pieces, starts, counts, self.length)), tokens.device)
+        address = move_tensor(
+            torch.from_numpy(make_array((row[:3] for row in refs), 3).astype(np.int32)), tokens.device
+        )
+        return assemble_batch(stand, tokens, address, self.length, self.shards.special)
 
 
-def placed(
+def place_pieces(
     pieces: Int[np.ndarray, "pieces 3"],
     starts: Int[np.ndarray, " pieces"],
     counts: Int[np.ndarray, " rows"],
@@ -213,7 +215,7 @@ def placed(
     the next piece, padding included; its number in its row; where its tokens begin.
     """
     start, middle, _ = pieces.T
-    sizes, row = positions(pieces), np.repeat(np.arange(len(counts)), counts)
+    sizes, row = count_positions(pieces), np.repeat(np.arange(len(counts)), counts)
     first = np.repeat(np.cumsum(counts) - counts, counts)  # piece of the row
     before = np.cumsum(sizes) - sizes  # positions of all pieces before, as if no row had padding
     left = row * length + before - before[first]
@@ -222,14 +224,15 @@ def placed(
     return np.stack([left, left + middle - start + 1, left + sizes - 1, room, number, starts])
 
 
-def assembled(
+def assemble_batch(
     pieces: Int[Tensor, "6 pieces"],
     tokens: Int[Tensor, " tokens"],
     address: Int[Tensor, "rows 3"],
     length: int,
     special: Mapping[str, int],
 ) -> Batch:
-    """Rows of ``pieces`` (see ``placed``) of ``tokens`` (see ``Tokens.read``), on the device that these are on."""
+    """Rows of ``pieces`` (see ``place_pieces``) of ``tokens`` (see ``Tokens.read``), on the device that these are
+    on."""
     total = len(address) * length
     left, cut, last, room, number, start = pieces
     piece = torch.repeat_interleave(room, output_size=total)  # which one stands at each position
@@ -238,7 +241,9 @@ def assembled(
     segment = (at > cut.index_select(0, piece)).long()
     document = number.index_select(0, piece)
     token = start.index_select(0, piece) + position - segment - 1
-    ids = unsigned(tokens.index_select(0, token.clamp_(0, len(tokens) - 1)))  # any, where a special one comes to stand
+    ids = convert_to_ids(
+        tokens.index_select(0, token.clamp_(0, len(tokens) - 1))
+    )  # any, where a special one comes to stand
     padding = at > last.index_select(0, piece)
     for values, value in ((ids, special["pad"]), (position, 0), (segment, 0), (document, 0)):
         values.masked_fill_(padding, value)
@@ -253,7 +258,7 @@ def assembled(
     return Batch(ids, position, segment, document, choosable, address)
 
 
-def moved(tensor: Tensor, device: torch.device) -> Tensor:
+def move_tensor(tensor: Tensor, device: torch.device) -> Tensor:
     """A tensor on a device; nobody waits for what a GPU has to do before it copies."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.contiguous().pin_memory().to(device, non_blocking=True)
@@ -261,22 +266,22 @@ def moved(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Stream:
+class WeightedSource:
     """A source as it is read: its blocks, and how many passes over them make an epoch."""
 
     blocks: Int[np.ndarray, " blocks"]
     passes: float
 
 
-def streams(shards: Shards) -> list[Stream]:
+def weigh_sources(shards: Shards) -> list[WeightedSource]:
     """All blocks once an epoch, or each source's as often as gives its tokens their share of an epoch."""
     if not shards.weights:
-        return [Stream(np.arange(shards.blocks), 1.0)]
+        return [WeightedSource(np.arange(shards.blocks), 1.0)]
     found = []
     for name, weight in shards.weights.items():
         files = [number for number, source in enumerate(shards.sources) if source == name]
         tokens = sum(shards.files[number].header.tokens for number in files)
         if tokens and weight:
             blocks = [shards.first_blocks[number] + np.arange(shards.files[number].blocks) for number in files]
-            found.append(Stream(np.concatenate(blocks), weight * shards.tokens / tokens))
+            found.append(WeightedSource(np.concatenate(blocks), weight * shards.tokens / tokens))
     return found

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int
 
-SHORTEST = 8  # tokens, special ones included, for which a row begins another piece of a text that does not fit
-SHORTEST_OF_ALL = 3  # … where rows would be too empty otherwise
+SHORTEST_PIECE = 8  # tokens, special ones included, for which a row begins another piece of a text that does not fit
+SHORTEST_FILLER = 3  # … where rows would be too empty otherwise
 SHORTEST_TARGET = 5  # original code
 MOST_PADDING = 0.02  # share of packed rows; beyond it texts are cut to fill the rows
 
@@ -35,7 +35,7 @@ class Paper:
     def lay_out(self, documents: Sequence[Edges], length: int, draw: np.random.Generator) -> Pieces:
         """One piece a row. A takes units up to about half of the length that is aimed at, B the rest."""
         pieces = (piece for edges in documents for piece in self.pieces(edges.tolist(), length, draw))
-        found = table(pieces, 3)
+        found = make_array(pieces, 3)
         return np.column_stack([np.arange(len(found)), found])
 
     def pieces(self, edges: list[int], length: int, draw: np.random.Generator) -> Iterator[tuple[int, int, int]]:
@@ -73,40 +73,40 @@ class Packed:
         room = length - 2
         bounds = [(int(edges[0]), int(edges[-1])) for edges in documents]
         full = [at for start, stop in bounds for at in range(start, stop - room, room)]
-        rests = table(((stop - (stop - start - 1) % room - 1, stop) for start, stop in bounds), 2)
+        rests = make_array(((stop - (stop - start - 1) % room - 1, stop) for start, stop in bounds), 2)
         ways: list[Callable[[], Pieces]] = [
-            lambda: best_fit(rests, length),
-            lambda: in_order(rests, length, SHORTEST),
-            lambda: in_order(rests, length, SHORTEST_OF_ALL),
+            lambda: pack_best_fit(rests, length),
+            lambda: pack_in_order(rests, length, SHORTEST_PIECE),
+            lambda: pack_in_order(rests, length, SHORTEST_FILLER),
         ]
         for way in ways:
             laid = way()
-            if positions(laid).sum() >= (1 - MOST_PADDING) * length * rows(laid):
+            if count_positions(laid).sum() >= (1 - MOST_PADDING) * length * count_rows(laid):
                 break
-        filling = table(((row, at, at + room, at + room) for row, at in enumerate(full)), 4)
+        filling = make_array(((row, at, at + room, at + room) for row, at in enumerate(full)), 4)
         return np.concatenate([filling, laid + np.array([len(full), 0, 0, 0])])
 
 
 Layout = Paper | Packed
 
 
-def table(rows: Iterable[Sequence[int]], columns: int) -> Int[np.ndarray, "rows columns"]:
+def make_array(rows: Iterable[Sequence[int]], columns: int) -> Int[np.ndarray, "rows columns"]:
     """Rows of numbers as an array."""
     return np.fromiter(chain.from_iterable(rows), np.int64).reshape(-1, columns)
 
 
-def rows(pieces: Pieces) -> int:
+def count_rows(pieces: Pieces) -> int:
     """In how many rows they stand."""
     return int(pieces[-1, 0]) + 1 if len(pieces) else 0
 
 
-def positions(pieces: Int[np.ndarray, "pieces _"]) -> Int[np.ndarray, " pieces"]:
+def count_positions(pieces: Int[np.ndarray, "pieces _"]) -> Int[np.ndarray, " pieces"]:
     """How many positions of a row each takes, special tokens included; its last columns are (start, middle, stop)."""
     start, middle, stop = pieces[:, -3:].T
     return stop - start + 2 + (middle < stop)
 
 
-def best_fit(spans: Spans, length: int) -> Pieces:
+def pack_best_fit(spans: Spans, length: int) -> Pieces:
     """Pieces of at most ``length`` positions in rows: the longest first, each where the least room is left over."""
     sizes = spans[:, 1] - spans[:, 0] + 2
     order = np.argsort(-sizes, kind="stable")
@@ -132,7 +132,7 @@ def best_fit(spans: Spans, length: int) -> Pieces:
     return np.column_stack([rows_taken[by_row], start, stop, stop])
 
 
-def in_order(spans: Spans, length: int, shortest: int) -> Pieces:
+def pack_in_order(spans: Spans, length: int, shortest: int) -> Pieces:
     """Pieces one after another, cut where a row ends; what leaves less room than ``shortest`` ends a row too."""
     pieces: list[int] = []
     row, room = 0, length

@@ -21,18 +21,18 @@ from jaxtyping import Int, Integer
 
 from electra.errors import UserError
 
-FORMAT = 2
-HEADER = 4096
+DATA_FORMAT = 2
+HEADER_BYTES = 4096
 MANIFEST = "manifest.json"
 SHARD_TOKENS = 1 << 28  # tokens after which a shard ends, at the next document
-BLOCK = 1 << 16  # tokens that are laid out into rows together
-CHUNK = 1 << 22  # bytes read at once for a checksum
+TOKENS_PER_BLOCK = 1 << 16  # tokens that are laid out into rows together
+CHECKSUM_CHUNK = 1 << 22  # bytes read at once for a checksum
 
 Split = Literal["train", "held-out"]
 
 
 @dataclass(frozen=True)
-class Header:
+class ShardHeader:
     """What stands at the beginning of a shard."""
 
     tokenizer: str
@@ -41,7 +41,7 @@ class Header:
     units: int = 0
     documents: int = 0
     checksum: str = ""
-    format: int = FORMAT
+    format: int = DATA_FORMAT
 
     @property
     def size(self) -> int:
@@ -51,22 +51,22 @@ class Header:
     @property
     def index(self) -> int:
         """The byte at which the offsets start."""
-        return HEADER + -(-self.tokens * np.dtype(self.dtype).itemsize // 8) * 8
+        return HEADER_BYTES + -(-self.tokens * np.dtype(self.dtype).itemsize // 8) * 8
 
 
-class Writer:
+class ShardWriter:
     """Writes documents into shards of a folder, ``STEM-000.shard`` and on."""
 
     def __init__(self, folder: Path, stem: str, tokenizer: str, dtype: np.dtype):
         self.folder, self.stem, self.tokenizer, self.dtype = folder, stem, tokenizer, dtype
-        self.written: list[tuple[str, Header]] = []
+        self.written: list[tuple[str, ShardHeader]] = []
         self.file: BinaryIO | None = None
 
     def add(self, document: Sequence[bytes]) -> Integer[np.ndarray, " tokens"]:
         """Append a document, given as its units: the bytes of arrays of ``dtype``, none empty. Returns its tokens."""
         if self.file is None:
             self.file = (self.folder / self.name).open("wb")
-            self.file.write(b" " * HEADER)
+            self.file.write(b" " * HEADER_BYTES)
             self.units, self.documents, self.tokens = array("Q", [0]), array("Q", [0]), 0
         content = b"".join(document)
         self.file.write(content)
@@ -87,13 +87,13 @@ class Writer:
         """Close the shard that is open; returns what the manifest says of each shard."""
         if self.file is not None:
             counts = (self.tokens, len(self.units) - 1, len(self.documents) - 1)
-            header = Header(self.tokenizer, self.dtype.name, *counts)
-            self.file.write(bytes(header.index - HEADER - self.tokens * self.dtype.itemsize))
+            header = ShardHeader(self.tokenizer, self.dtype.name, *counts)
+            self.file.write(bytes(header.index - HEADER_BYTES - self.tokens * self.dtype.itemsize))
             self.file.write(np.array(self.units, dtype="<u8").tobytes())
             self.file.write(np.array(self.documents, dtype="<u8").tobytes())
             self.file.close()
             path = self.folder / self.name
-            header = replace(header, checksum=checksum(path))
+            header = replace(header, checksum=compute_checksum(path))
             with path.open("r+b") as file:
                 file.write(json.dumps(asdict(header)).encode())
                 file.flush()
@@ -103,12 +103,12 @@ class Writer:
         return [{"file": name} | asdict(header) for name, header in self.written]
 
 
-def checksum(path: Path) -> str:
+def compute_checksum(path: Path) -> str:
     """The hash of a shard behind its header."""
     digest = hashlib.blake2b(digest_size=16)
     with path.open("rb") as file:
-        file.seek(HEADER)
-        while chunk := file.read(CHUNK):
+        file.seek(HEADER_BYTES)
+        while chunk := file.read(CHECKSUM_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
 
@@ -121,7 +121,7 @@ class Shard:
         try:
             size = path.stat().st_size
             with path.open("rb") as file:
-                self.header = Header(**json.loads(file.read(HEADER)))
+                self.header = ShardHeader(**json.loads(file.read(HEADER_BYTES)))
         except OSError as error:
             raise UserError(f"{path}: {error.strerror}") from error
         except (ValueError, TypeError) as error:
@@ -131,19 +131,21 @@ class Shard:
         if size != self.header.size:
             raise UserError(f"{path}: damaged: {size:,} bytes of {self.header.size:,}; prepare the data anew")
         content = np.asarray(np.memmap(path, np.uint8, "r"))  # once: each map keeps a file open
-        tokens, units = HEADER + self.header.tokens * np.dtype(self.header.dtype).itemsize, self.header.units + 1
-        self.tokens = content[HEADER:tokens].view(self.header.dtype)
+        tokens, units = HEADER_BYTES + self.header.tokens * np.dtype(self.header.dtype).itemsize, self.header.units + 1
+        self.tokens = content[HEADER_BYTES:tokens].view(self.header.dtype)
         self.units = content[self.header.index : self.header.index + 8 * units].view("<u8")
         self.documents = content[self.header.index + 8 * units :].view("<u8")
 
     @property
     def blocks(self) -> int:
         """How many blocks there are; a unit belongs to the block in which it starts."""
-        return -(-self.header.tokens // BLOCK)
+        return -(-self.header.tokens // TOKENS_PER_BLOCK)
 
     def block(self, index: int) -> list[Int[np.ndarray, "_"]]:
         """For each document, or part of one, in the block: the offsets of its units' edges in ``tokens``."""
-        at = np.array([index * BLOCK, (index + 1) * BLOCK], dtype="<u8")  # another type would copy the whole index
+        at = np.array(
+            [index * TOKENS_PER_BLOCK, (index + 1) * TOKENS_PER_BLOCK], dtype="<u8"
+        )  # another type would copy the whole index
         first, last = np.searchsorted(self.units[:-1], at)
         edges = np.array(self.units[first : last + 1], dtype=np.int64)
         inner = np.searchsorted(self.documents, np.array([first + 1, last], dtype="<u8"))
@@ -188,8 +190,8 @@ class Shards:
             ) from error
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: damaged; prepare the data anew") from error
-        if version != FORMAT:
-            raise UserError(f"{path}: data format {version}, this version reads {FORMAT}; prepare the data anew")
+        if version != DATA_FORMAT:
+            raise UserError(f"{path}: data format {version}, this version reads {DATA_FORMAT}; prepare the data anew")
         return cls(folder, split, manifest)
 
     @property
@@ -228,7 +230,7 @@ class Shards:
         """The files whose content is not what it was when they were written. Reads all; ``told`` is given the bytes."""
         done = 0
         for shard in self.files:
-            if checksum(shard.path) != shard.header.checksum:
+            if compute_checksum(shard.path) != shard.header.checksum:
                 yield shard.path
             done += shard.header.size
             told(done)

@@ -19,12 +19,14 @@ from torch import Tensor
 from electra import files
 from electra.errors import UserError
 
-NAME = re.compile(r"step-(\d{8,})")
-KIND = "checkpoint"
-WRITTEN = ("model.safetensors", "optimizer.safetensors", "state.json")
+CHECKPOINT_NAME = re.compile(r"step-(\d{8,})")
+CHECKPOINT = "checkpoint"
+CHECKPOINT_FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
 
 
-def write_whole(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], values: Mapping[str, object]) -> None:
+def write_tensor_folder(
+    folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], values: Mapping[str, object]
+) -> None:
     """Write ``name.safetensors`` and ``name.json`` files into ``folder``, which appears only when all are on disk.
 
     Raises:
@@ -32,7 +34,7 @@ def write_whole(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], value
             before is untouched.
     """
     try:
-        with files.whole_folder(folder, KIND) as partial:
+        with files.write_whole_folder(folder, CHECKPOINT) as partial:
             for name, group in tensors.items():
                 save_file(
                     {key: value.detach().cpu().contiguous() for key, value in group.items()},
@@ -44,33 +46,33 @@ def write_whole(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], value
         raise UserError(f"{folder}: cannot write the checkpoint: {error}; earlier ones are untouched") from error
 
 
-def save(
+def save_checkpoint(
     folder: Path, step: int, model: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], state: object, keep: int
 ) -> None:
     """Write ``folder/step-N`` and remove all but the last ``keep`` checkpoints; with 0 none is removed."""
-    files.sweep(folder, "step-*")
-    write_whole(place(folder, step), {"model": model, "optimizer": optimizer}, {"state": state})
-    for old in found(folder)[:-keep] if keep else []:
-        remove(old)
+    files.remove_partial_folders(folder, "step-*")
+    write_tensor_folder(checkpoint_path(folder, step), {"model": model, "optimizer": optimizer}, {"state": state})
+    for old in list_checkpoints(folder)[:-keep] if keep else []:
+        remove_checkpoint(old)
 
 
-def place(folder: Path, step: int) -> Path:
+def checkpoint_path(folder: Path, step: int) -> Path:
     """Where the checkpoint of a step goes: where the name is taken by what is not ours, it has one more zero."""
     names = (folder / f"step-{step:0{width}d}" for width in itertools.count(8))
-    return next(path for path in names if not os.path.lexists(path) or files.holds(path) == KIND)
+    return next(path for path in names if not os.path.lexists(path) or files.read_kind(path) == CHECKPOINT)
 
 
-def found(folder: Path) -> list[Path]:
+def list_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in ``folder``, the oldest first."""
     inside = folder.iterdir() if folder.is_dir() else ()
-    return sorted(filter(is_checkpoint, inside), key=lambda path: (step_of(path), path.name))
+    return sorted(filter(is_checkpoint, inside), key=lambda path: (step_of_checkpoint(path), path.name))
 
 
 def is_checkpoint(path: Path) -> bool:
     """Whether this is one of ours, be it damaged."""
-    if not NAME.fullmatch(path.name) or path.is_symlink() or not path.is_dir():
+    if not CHECKPOINT_NAME.fullmatch(path.name) or path.is_symlink() or not path.is_dir():
         return False
-    if files.holds(path) == KIND:
+    if files.read_kind(path) == CHECKPOINT:
         return True
     try:  # of version 0.1, which wrote no ``electra.json``
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
@@ -78,37 +80,37 @@ def is_checkpoint(path: Path) -> bool:
         return False
     except (OSError, ValueError):
         return True
-    return isinstance(state, dict) and state.get("step") == step_of(path)
+    return isinstance(state, dict) and state.get("step") == step_of_checkpoint(path)
 
 
-def remove(checkpoint: Path) -> None:
+def remove_checkpoint(checkpoint: Path) -> None:
     """Remove the files that were written with a checkpoint, and its folder if it holds nothing else."""
-    if files.holds(checkpoint) == KIND:
-        files.remove_whole(checkpoint, KIND)
+    if files.read_kind(checkpoint) == CHECKPOINT:
+        files.remove_folder(checkpoint, CHECKPOINT)
     else:
-        files.remove(checkpoint, WRITTEN)
+        files.remove_files(checkpoint, CHECKPOINT_FILES)
 
 
-def clear(folder: Path) -> None:
+def remove_checkpoints(folder: Path) -> None:
     """Remove all checkpoints in ``folder``, and the folder if it holds nothing else."""
-    files.sweep(folder, "step-*")
-    for checkpoint in found(folder):
-        remove(checkpoint)
+    files.remove_partial_folders(folder, "step-*")
+    for checkpoint in list_checkpoints(folder):
+        remove_checkpoint(checkpoint)
     with suppress(OSError):
         folder.rmdir()
 
 
-def latest(folder: Path) -> Path | None:
+def latest_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint in ``folder``, or None."""
-    return next(reversed(found(folder)), None)
+    return next(reversed(list_checkpoints(folder)), None)
 
 
-def step_of(checkpoint: Path) -> int:
+def step_of_checkpoint(checkpoint: Path) -> int:
     """The step that a checkpoint was written after."""
     return int(checkpoint.name.removeprefix("step-"))
 
 
-def load(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict]:
+def load_checkpoint(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict]:
     """The model's tensors, the optimizer's and the state of a checkpoint.
 
     Raises:

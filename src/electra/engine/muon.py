@@ -7,7 +7,7 @@ from torch import Tensor
 
 ITERATIONS = 5
 COEFFICIENTS = 3.4445, -4.7750, 2.0315  # make small singular values grow fastest; where they end is 0.7 to 1.2 (Jordan)
-LONG = 2  # sides' ratio from which the form on the short side has fewer operations
+SHORT_SIDE_RATIO = 2  # sides' ratio from which the form on the short side has fewer operations
 
 
 class OrthogonalMomentum(torch.optim.Optimizer):
@@ -50,12 +50,12 @@ def orthogonalize(
     x = (matrices.mT if tall else matrices).to(products)
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     # On the short side alone an iteration loses what is small beside the largest, more than bfloat16 can spare.
-    by_gram = products != torch.bfloat16 and x.shape[2] >= LONG * x.shape[1]
-    x = on_the_short_side(x) if by_gram else directly(x)
+    by_gram = products != torch.bfloat16 and x.shape[2] >= SHORT_SIDE_RATIO * x.shape[1]
+    x = iterate_on_short_side(x) if by_gram else iterate_directly(x)
     return (x.mT if tall else x).to(matrices.dtype)
 
 
-def directly(x: Float[Tensor, "many short long"]) -> Float[Tensor, "many short long"]:
+def iterate_directly(x: Float[Tensor, "many short long"]) -> Float[Tensor, "many short long"]:
     """The iteration as it is written."""
     a, b, c = COEFFICIENTS
     for _ in range(ITERATIONS):
@@ -64,7 +64,7 @@ def directly(x: Float[Tensor, "many short long"]) -> Float[Tensor, "many short l
     return x
 
 
-def on_the_short_side(x: Float[Tensor, "many short long"]) -> Float[Tensor, "many short long"]:
+def iterate_on_short_side(x: Float[Tensor, "many short long"]) -> Float[Tensor, "many short long"]:
     """The same with X as Q X₀: its factors P = a + b G + c G² commute with G, so that G ← P G P and Q ← P Q, and X is
     multiplied with at the end alone."""
     a, b, c = COEFFICIENTS

@@ -54,7 +54,7 @@ OptimizerConfig = AdamW | GoogleAdam | Muon
 
 
 @dataclass(frozen=True)
-class Linear:
+class LinearDecay:
     """Up from zero over ``warmup`` steps, down to zero at the last: both factors at once, as in the original code."""
 
     kind: Literal["linear"] = "linear"
@@ -80,7 +80,7 @@ class WarmupStableDecay:
         return min(1.0, rise, fall)
 
 
-Schedule = Linear | WarmupStableDecay
+Schedule = LinearDecay | WarmupStableDecay
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Parameter:
     apart: bool = False
 
 
-def parameters_of(
+def collect_parameters(
     module: nn.Module, towers: Mapping[str, str], rates: Mapping[str, float] | None = None, apart: bool = False
 ) -> list[Parameter]:
     """Every parameter, with its tower as ``towers`` names it, at its tower's share of the learning rate in ``rates``.
@@ -140,7 +140,7 @@ class OriginalAdam(torch.optim.Optimizer):
                 value.sub_(update, alpha=group["lr"])
 
 
-class Gradients(NamedTuple):
+class GradientSummary(NamedTuple):
     """``norms``: by tower, and of all together as ``total``. ``unreached``: by tower the tensors that no loss reaches,
     whose gradients are absent or 0; int64 [].
     """
@@ -159,18 +159,18 @@ class Optimizer:
         self.parameters = {p.name: p for p in parameters}
         everything = list(self.parameters.values())
         if not isinstance(config, Muon):
-            self.optimizers = [adam(config, everything)]
+            self.optimizers = [build_adam(config, everything)]
         else:
             matrices, rest = [p for p in everything if p.matrix], [p for p in everything if not p.matrix]
-            groups = grouped(matrices, config.learning_rate, config.weight_decay)
+            groups = group_parameters(matrices, config.learning_rate, config.weight_decay)
             self.optimizers = [OrthogonalMomentum(groups, config.momentum, products)] if matrices else []
-            self.optimizers += [adam(config.rest, rest)]
+            self.optimizers += [build_adam(config.rest, rest)]
 
     def rates(self) -> dict[str, float]:
         """The learning rate of each group as it stands."""
         return {group["name"]: group["lr"] for optimizer in self.optimizers for group in optimizer.param_groups}
 
-    def gradients(self) -> Gradients:
+    def gradients(self) -> GradientSummary:
         """What the parameters learn from; to be asked before clipping."""
         there = {name: p.value.grad for name, p in self.parameters.items() if p.value.grad is not None}
         norms = dict(zip(there, torch._foreach_norm(list(there.values())), strict=True))
@@ -182,7 +182,7 @@ class Optimizer:
         each = {name: torch.stack(those) for name, those in towers.items()}
         together = {name: those.norm() for name, those in each.items()}
         unreached = {name: (those == 0).sum() for name, those in each.items()}
-        return Gradients(together | {"total": torch.stack([*together.values()]).norm()}, unreached)
+        return GradientSummary(together | {"total": torch.stack([*together.values()]).norm()}, unreached)
 
     def clip(self, limit: float, norms: Mapping[str, Tensor]) -> None:
         """Scale gradients so that the norm of all together, or of those apart by tower, is at most ``limit``; 0: never.
@@ -229,14 +229,14 @@ class Optimizer:
             owner[id(value)].state[value][what] = tensor.to(value.device)  # counts of steps too: AdamW is fused
 
 
-def adam(config: AdamW | GoogleAdam, parameters: list[Parameter]) -> torch.optim.Optimizer:
-    groups = grouped(parameters, config.learning_rate, config.weight_decay)
+def build_adam(config: AdamW | GoogleAdam, parameters: list[Parameter]) -> torch.optim.Optimizer:
+    groups = group_parameters(parameters, config.learning_rate, config.weight_decay)
     if isinstance(config, GoogleAdam):
         return OriginalAdam(groups, config.beta1, config.beta2, config.epsilon)
     return torch.optim.AdamW(groups, lr=0.0, betas=(config.beta1, config.beta2), eps=config.epsilon, fused=True)
 
 
-def grouped(parameters: list[Parameter], rate: float, decay: float) -> list[dict]:
+def group_parameters(parameters: list[Parameter], rate: float, decay: float) -> list[dict]:
     """Torch parameter groups: those alike in tower, scale and decay together."""
     groups: dict[str, dict] = {}
     for p in parameters:

@@ -18,12 +18,16 @@ from torch import Tensor, nn
 from electra.errors import UserError
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # malloc.h
-MEASURED, TURNS = 768, 5  # size of the products that are timed, and how often
-WORTH = 1.5  # times as fast, at least: matrix units are three times and more, and a machine's noise is less
-KEPT = 1 << 30  # bytes of free memory that stay with the process
-PATIENCE = timedelta(minutes=30)  # for a process that has died or does something else; the first alone saves and probes
+MEASURED_SIZE, TURNS = 768, 5  # size of the products that are timed, and how often
+WORTHWHILE_SPEEDUP = (
+    1.5  # times as fast, at least: matrix units are three times and more, and a machine's noise is less
+)
+KEPT_BYTES = 1 << 30  # bytes of free memory that stay with the process
+GROUP_TIMEOUT = timedelta(
+    minutes=30
+)  # for a process that has died or does something else; the first alone saves and probes
 Precision = Literal["auto", "float32", "bfloat16"]
-Ref = TypeVar("Ref")
+RowRef = TypeVar("RowRef")
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Parallel:
             torch.cuda.set_device(device)  # or every process would begin a context on the first GPU too
         if world > 1 and not torch.distributed.is_initialized():
             backend, bound = ("nccl", device) if device.type == "cuda" else ("gloo", None)
-            torch.distributed.init_process_group(backend, timeout=PATIENCE, device_id=bound)
+            torch.distributed.init_process_group(backend, timeout=GROUP_TIMEOUT, device_id=bound)
             if backend == "gloo":
                 atexit.register(leave_group)
         return cls(rank, world, device)
@@ -71,7 +75,7 @@ class Parallel:
         """Whether this process writes files and talks."""
         return self.rank == 0
 
-    def share(self, refs: Sequence[Ref], micro_rows: int) -> list[Sequence[Ref]]:
+    def share(self, refs: Sequence[RowRef], micro_rows: int) -> list[Sequence[RowRef]]:
         """This process's part of a step's rows, in micro-batches of at most ``micro_rows`` (0: in one)."""
         if len(refs) % self.world:
             raise UserError(f"rows: {len(refs)} rows a step cannot be shared equally by {self.world} processes")
@@ -158,7 +162,7 @@ def leave_group() -> None:
 
 
 @contextlib.contextmanager
-def flushing() -> Iterator[None]:
+def flush_denormals() -> Iterator[None]:
     """Inside, numbers below 1.2e-38 are 0 in this thread.
 
     A CPU computes a hundred times as slowly with them, and attention's probabilities and their gradients are full of
@@ -177,7 +181,7 @@ def start_threads() -> None:
     """Start torch's threads, if none are there yet, so that for them such numbers are always 0: a thread takes that
     over from the one that starts it."""
     keep_memory()
-    with flushing():
+    with flush_denormals():
         torch.ones(1 << 20).add_(1)
 
 
@@ -187,17 +191,17 @@ def keep_memory() -> None:
     with contextlib.suppress(AttributeError, OSError):  # not glibc: its own way of keeping memory stays
         settings = ctypes.CDLL(None).mallopt
         for what in (TRIM_THRESHOLD, MMAP_THRESHOLD):
-            settings(what, KEPT)
+            settings(what, KEPT_BYTES)
 
 
 def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager:
     """The context a forward pass runs in."""
-    if chosen(precision, device) == "bfloat16":
+    if resolve_precision(precision, device) == "bfloat16":
         return torch.autocast(device.type, torch.bfloat16)
     return contextlib.nullcontext()
 
 
-def chosen(precision: Precision, device: torch.device) -> Precision:
+def resolve_precision(precision: Precision, device: torch.device) -> Precision:
     """The number type of the products. ``auto``: bfloat16 where that is faster."""
     if precision != "auto":
         return precision
@@ -212,10 +216,10 @@ def bfloat16_is_faster(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     seconds = {}
     for number in (torch.float32, torch.bfloat16):
-        one, laps = torch.ones(MEASURED, MEASURED, dtype=number), []
+        one, laps = torch.ones(MEASURED_SIZE, MEASURED_SIZE, dtype=number), []
         for _ in range(TURNS):
             began = time.perf_counter()
             one @ one
             laps.append(time.perf_counter() - began)
         seconds[number] = min(laps)
-    return seconds[torch.bfloat16] * WORTH < seconds[torch.float32]
+    return seconds[torch.bfloat16] * WORTHWHILE_SPEEDUP < seconds[torch.float32]

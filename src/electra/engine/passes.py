@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from electra.engine.parallel import Parallel, Precision, autocast
 from electra.errors import UserError
-from electra.model.encoder import Layered
+from electra.model.encoder import LayeredEncoder
 
-WARM_UP = 3  # passes before a recording: what is compiled, tuned or allocated once must be so by then
+WARM_UP_PASSES = 3  # passes before a recording: what is compiled, tuned or allocated once must be so by then
 
 
 class Passes:
@@ -29,7 +29,7 @@ class Passes:
         return sums
 
 
-class Recorded:
+class RecordedPasses:
     """The same, replayed from a CUDA graph: one launch for all kernels, so that a GPU does not wait for Python.
 
     Everything random is a function of what a batch holds, so a replay draws what the passes would have drawn. Another
@@ -45,7 +45,7 @@ class Recorded:
     ) -> Mapping[str, Tensor]:
         """See ``Passes``."""
         given = {**batch.tensors(), **{f"divisors {name}": value for name, value in divisors.items()}, "": progress}
-        if shapes(given) != shapes(self.given):
+        if shapes_and_dtypes(given) != shapes_and_dtypes(self.given):
             self.record(batch, divisors, progress, given)
         for name, value in given.items():
             self.given[name].copy_(value)
@@ -67,7 +67,7 @@ class Recorded:
         aside = torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
-            for _ in range(WARM_UP):
+            for _ in range(WARM_UP_PASSES):
                 self.passes(*asked)
         torch.cuda.current_stream().wait_stream(aside)
         self.gradients = [(p, p.grad) for p in self.parameters if p.grad is not None]
@@ -79,16 +79,16 @@ class Recorded:
             p.grad = None
 
 
-def can_record(parallel: Parallel, module: nn.Module) -> None:
+def check_can_record(parallel: Parallel, module: nn.Module) -> None:
     """Raise ``UserError`` where no CUDA graph can be recorded of a module's passes."""
     if parallel.device.type != "cuda" or parallel.world > 1:
         raise UserError("engine.cuda_graphs: only for one process on a GPU")
-    if not any(isinstance(part, Layered) for part in module.modules()):
+    if not any(isinstance(part, LayeredEncoder) for part in module.modules()):
         raise UserError(
             "engine.cuda_graphs: only for encoders of electra; that of other model classes seeds its dropout anew"
         )
 
 
-def shapes(given: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+def shapes_and_dtypes(given: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
     """Of each tensor."""
     return {name: (value.shape, value.dtype) for name, value in given.items()}

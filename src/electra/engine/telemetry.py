@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from electra import __version__, files
-from electra.errors import told_as, visible
+from electra.errors import convert_errors, escape_controls
 from electra.progress import Progress
 
 
@@ -27,7 +27,7 @@ class Recorder(Protocol):
     def end(self) -> None: ...
 
 
-class Silent:
+class SilentRecorder:
     """Tells nobody: for short runs inside other work, and for the processes that are not the first."""
 
     def record(self, figures: Mapping[str, object]) -> None:
@@ -45,7 +45,7 @@ Watch = Callable[[Sequence[Mapping[str, Any]]], Sequence[tuple[str, str]]]
 WATCHED = 256  # lines: a bound on memory
 
 
-class RunFolder:
+class MetricsRecorder:
     """Appends to ``folder/metrics.jsonl`` and shows how far the run is. The folder is known to be ours."""
 
     def __init__(
@@ -63,9 +63,9 @@ class RunFolder:
         """
         self.path, self.shown, self.first, self.about = folder / "metrics.jsonl", dict(shown), step, about
         folder.mkdir(parents=True, exist_ok=True)
-        files.tidy(folder)
+        files.remove_partial_files(folder)
         kept = [line for line in read_metrics(self.path) if line["step"] <= step]
-        with files.whole(self.path) as file:
+        with files.write_whole(self.path) as file:
             file.write_text("".join(json.dumps(line) + "\n" for line in kept))
         self.bar: Progress | None = None
         self.watch, self.lines = watch, deque(kept, WATCHED)
@@ -84,13 +84,13 @@ class RunFolder:
 
     def append(self, figures: Mapping[str, object]) -> None:
         """Write a line, and keep it for a while."""
-        self.lines.append(rounded(figures))
+        self.lines.append(round_figures(figures))
         with self.path.open("a") as file:
             file.write(json.dumps(self.lines[-1]) + "\n")
 
     def say(self, text: str) -> None:
         """Tell whoever looks on."""
-        print(visible(text), file=sys.stderr, flush=True)
+        print(escape_controls(text), file=sys.stderr, flush=True)
 
     def progress(self, step: int, steps: int, figures: Mapping[str, float]) -> None:
         """Show how far the run is, its figures and the time left."""
@@ -121,35 +121,35 @@ def read_metrics(path: Path) -> list[dict]:
     found = []
     for number, line in enumerate(lines, 1):
         if line.endswith("\n"):
-            with told_as(f"{path}, line {number}: damaged; take the line out, and the run goes on", ValueError):
+            with convert_errors(f"{path}, line {number}: damaged; take the line out, and the run goes on", ValueError):
                 found.append(json.loads(line))
     return found
 
 
-def rounded(figures: Mapping[str, object]) -> dict[str, object]:
+def round_figures(figures: Mapping[str, object]) -> dict[str, object]:
     """Floats to seven digits, which is what float32 holds."""
     return {k: float(f"{v:.7g}") if isinstance(v, float) else v for k, v in figures.items()}
 
 
-def environment() -> dict[str, object]:
+def describe_environment() -> dict[str, object]:
     """What the figures depend on besides config and data: versions, machine, threads."""
     packages = ("torch", "numpy", "transformers", "tokenizers", "safetensors")
     return {
         "python": platform.python_version(),
         "packages": {"electra": __version__} | {name: version(name) for name in packages},
         "machine": platform.machine(),
-        "processor": processor(),
+        "processor": processor_name(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 
 
-def processor() -> str:
+def processor_name() -> str:
     """The processor's name and the instruction set that torch uses on it."""
-    names = [line.split(":", 1)[1].strip() for line in cpu_lines() if line.startswith("model name")]
+    names = [line.split(":", 1)[1].strip() for line in read_cpu_info() if line.startswith("model name")]
     return f"{names[0] if names else platform.processor()} ({torch.backends.cpu.get_cpu_capability()})"
 
 
-def cpu_lines() -> list[str]:
+def read_cpu_info() -> list[str]:
     path = Path("/proc/cpuinfo")
     return path.read_text().splitlines() if path.exists() else []

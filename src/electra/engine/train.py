@@ -17,17 +17,17 @@ import torch.utils.deterministic
 from torch import Tensor, nn
 
 from electra.engine import checkpoint
-from electra.engine.ahead import Ahead
-from electra.engine.compiling import Compile, can_recompute, kernels, ready, say
+from electra.engine.ahead import Prefetcher
+from electra.engine.compiling import Compile, announce_compiling, check_can_recompute, choose_kernels, prepare_module
 from electra.engine.optim import Optimizer, OptimizerConfig, Parameter, Schedule
-from electra.engine.parallel import Parallel, Precision, chosen, flushing
-from electra.engine.passes import Passes, Recorded, can_record
-from electra.engine.telemetry import Recorder, Silent
+from electra.engine.parallel import Parallel, Precision, flush_denormals, resolve_precision
+from electra.engine.passes import Passes, RecordedPasses, check_can_record
+from electra.engine.telemetry import Recorder, SilentRecorder
 from electra.errors import UserError
 
 
 @runtime_checkable
-class Source(Protocol):
+class RowSource(Protocol):
     """Rows at an address: ``take`` is a pure function, so a run goes on from a place as if it had never stopped."""
 
     start: Any  # the first place, a frozen dataclass of numbers
@@ -49,7 +49,7 @@ class Stage:
 
     module: nn.Module
     parameters: Sequence[Parameter]
-    source: Source
+    source: RowSource
     steps: int
     rows: int
     tokens: int  # positions a step reads, padding included
@@ -121,7 +121,7 @@ class State:
 Evaluate = Callable[[nn.Module], dict[str, float]]
 
 
-def train(
+def train_stages(
     stages: Sequence[Stage],
     optimizer: OptimizerConfig,
     schedule: Schedule,
@@ -145,12 +145,12 @@ def train(
             finite, the disk is full.
     """
     for stage in stages:
-        covers(stage.module, stage.parameters)
-    repeat(engine.deterministic, parallel.device)
-    loop = Loop(stages, optimizer, schedule, engine, parallel, folder, recorder or Silent())
+        check_coverage(stage.module, stage.parameters)
+    make_deterministic(engine.deterministic, parallel.device)
+    loop = Loop(stages, optimizer, schedule, engine, parallel, folder, recorder or SilentRecorder())
     if seconds and not loop.state.step:
         loop.fit(seconds)
-    with flushing(), stop_asked() as stop:
+    with flush_denormals(), catch_stop_signals() as stop:
         while not loop.state.finished and not loop.stopping:
             loop.step(stop.is_set())
             if loop.due(engine.log_every):
@@ -165,7 +165,7 @@ def train(
     return loop.state
 
 
-def repeat(everywhere: bool, device: torch.device) -> None:
+def make_deterministic(everywhere: bool, device: torch.device) -> None:
     """Have kernels repeat bit for bit: always on a CPU, where compiled gradients of embeddings were else added by
     several threads in the order in which they come; ``everywhere`` if that is asked for."""
     if everywhere and device.type == "cuda":  # read once, by the process's first product
@@ -192,16 +192,16 @@ class Loop:
         self.engine, self.parallel, self.folder, self.recorder = engine, parallel, folder, recorder
         self.state, self.stopping = State(), False
         for stage in stages:
-            can_run(engine, stage.module, parallel)
+            check_engine(engine, stage.module, parallel)
         # The first process says where the run goes on: the others may see another folder.
-        found = parallel.of_first(lambda: str((folder and checkpoint.latest(folder)) or ""))
+        found = parallel.of_first(lambda: str((folder and checkpoint.latest_checkpoint(folder)) or ""))
         if found:
             self.restore(Path(found))
         else:
             self.enter(stages[0])
-        self.stages, self.schedule = scaled(stages, schedule, self.state.scale)
+        self.stages, self.schedule = scale_stages(stages, schedule, self.state.scale)
         self.state.steps = sum(stage.steps for stage in self.stages)
-        self.ahead = Ahead(self.batches)
+        self.ahead = Prefetcher(self.batches)
         self.sums: dict[str, Tensor] = {}
         self.lap = (time.monotonic(), self.state.tokens)
 
@@ -210,16 +210,16 @@ class Loop:
         self.module: Any = stage.module.to(self.parallel.device)  # with counts() and figures()
         self.optimizer = self.fresh_optimizer(stage)
         how, device = self.engine, self.parallel.device
-        called = ready(stage.module, how.compile, how.activation_checkpointing, how.precision, device)
-        self.passes: Passes | Recorded = Passes(self.parallel.wrap(called), how.precision, self.parallel)
+        called = prepare_module(stage.module, how.compile, how.activation_checkpointing, how.precision, device)
+        self.passes: Passes | RecordedPasses = Passes(self.parallel.wrap(called), how.precision, self.parallel)
         if how.cuda_graphs:
-            self.passes = Recorded(self.passes, [p.value for p in stage.parameters])
+            self.passes = RecordedPasses(self.passes, [p.value for p in stage.parameters])
         if self.parallel.first:
-            say(how.compile, device)
+            announce_compiling(how.compile, device)
 
     def fresh_optimizer(self, stage: Stage) -> Optimizer:
         """One for a stage's parameters that remembers nothing."""
-        products = chosen(self.engine.precision, self.parallel.device)
+        products = resolve_precision(self.engine.precision, self.parallel.device)
         return Optimizer(self.config, stage.parameters, getattr(torch, products))
 
     def follow(self) -> None:
@@ -286,7 +286,7 @@ class Loop:
         # A step of another stage takes longer in proportion to its operations, where they are counted.
         lengths = [stage.steps * (stage.flops / first.flops if first.flops else 1.0) for stage in self.stages]
         scale = max(float(left) / self.parallel.world, 1.0) / sum(lengths)
-        self.stages, self.schedule = scaled(self.stages, self.schedule, scale)
+        self.stages, self.schedule = scale_stages(self.stages, self.schedule, scale)
         self.state = State(steps=sum(stage.steps for stage in self.stages), scale=scale)
         if self.module is first.module:
             self.optimizer = self.fresh_optimizer(first)
@@ -335,7 +335,7 @@ class Loop:
         """Write a checkpoint, if the run has a folder."""
         if self.folder and self.parallel.first:
             tensors = dict(self.module.named_parameters())
-            checkpoint.save(
+            checkpoint.save_checkpoint(
                 self.folder, self.state.step, tensors, self.optimizer.state(), asdict(self.state), self.engine.keep
             )
         self.parallel.wait()
@@ -346,7 +346,7 @@ class Loop:
         optimizer: dict[str, Tensor] = {}
 
         def read() -> dict[str, Any]:
-            weights, moments, state = checkpoint.load(found)
+            weights, moments, state = checkpoint.load_checkpoint(found)
             tensors.update(weights)
             optimizer.update(moments)
             return state
@@ -355,7 +355,7 @@ class Loop:
         self.enter(self.stages[min(state["phase"], len(self.stages) - 1)])
         parameters = dict(self.module.named_parameters())
         tensors = self.parallel.tensors_of_first(tensors)
-        same_names(set(tensors), set(parameters), str(found))
+        check_names(set(tensors), set(parameters), str(found))
         with torch.no_grad():
             for name, value in parameters.items():
                 value.copy_(tensors[name])
@@ -373,11 +373,11 @@ class Loop:
             f"{name}.{index}": value for index, batch in enumerate(batches) for name, value in batch.tensors().items()
         }
         norms = {name: str(float(norm)) for name, norm in self.gradients.norms.items()}
-        checkpoint.write_whole(dump, {"batch": tensors}, {"state": asdict(state), "norms": norms})
+        checkpoint.write_tensor_folder(dump, {"batch": tensors}, {"state": asdict(state), "norms": norms})
         return UserError(f"the gradient is not finite at {where}; the rows are in {dump}, checkpoints in {self.folder}")
 
 
-def scaled(stages: Sequence[Stage], schedule: Schedule, scale: float) -> tuple[list[Stage], Schedule]:
+def scale_stages(stages: Sequence[Stage], schedule: Schedule, scale: float) -> tuple[list[Stage], Schedule]:
     """Stages and schedule with all their steps multiplied by ``scale``: the same run, longer or shorter."""
     if scale == 1:
         return list(stages), schedule
@@ -386,34 +386,34 @@ def scaled(stages: Sequence[Stage], schedule: Schedule, scale: float) -> tuple[l
     return stretched, replace(schedule, warmup=longer(schedule.warmup))
 
 
-def can_run(engine: Engine, module: nn.Module, parallel: Parallel) -> None:
+def check_engine(engine: Engine, module: nn.Module, parallel: Parallel) -> None:
     """Raise ``UserError`` for what the engine is asked and cannot do with a module: before anything is written."""
     if engine.activation_checkpointing:
-        can_recompute(module)
+        check_can_recompute(module)
     if engine.cuda_graphs:
-        can_record(parallel, module)
-        if engine.activation_checkpointing and not kernels(engine.compile, engine.precision, parallel.device):
+        check_can_record(parallel, module)
+        if engine.activation_checkpointing and not choose_kernels(engine.compile, engine.precision, parallel.device):
             raise UserError(
                 "engine.cuda_graphs with engine.activation_checkpointing: only compiled; PyTorch's own attention draws "
                 "its dropout from a generator, which cannot be set back inside a recording"
             )
 
 
-def covers(module: nn.Module, parameters: Sequence[Parameter]) -> None:
+def check_coverage(module: nn.Module, parameters: Sequence[Parameter]) -> None:
     """Raise ``UserError`` unless every parameter of ``module`` is among ``parameters`` exactly once."""
     if len({id(p.value) for p in parameters}) != len(parameters):
         raise UserError("a parameter is in two optimizer groups")
-    same_names({p.name for p in parameters}, {name for name, _ in module.named_parameters()}, "optimizer groups")
+    check_names({p.name for p in parameters}, {name for name, _ in module.named_parameters()}, "optimizer groups")
 
 
-def same_names(found: set[str], wanted: set[str], where: str) -> None:
+def check_names(found: set[str], wanted: set[str], where: str) -> None:
     """Raise ``UserError`` naming what is missing or unknown."""
     if found != wanted:
         raise UserError(f"{where}: missing {sorted(wanted - found)[:5]}, unknown {sorted(found - wanted)[:5]}")
 
 
 @contextlib.contextmanager
-def stop_asked() -> Iterator[threading.Event]:
+def catch_stop_signals() -> Iterator[threading.Event]:
     """An event that SIGTERM and the first Ctrl-C set; a second Ctrl-C interrupts as usual."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers

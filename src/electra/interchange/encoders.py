@@ -14,24 +14,27 @@ from torch import Tensor, nn
 
 from electra import fingerprints
 from electra import tokenization as vocabularies
-from electra.errors import UserError, told_as
+from electra.errors import UserError, convert_errors
 from electra.interchange import huggingface
 from electra.model.encoder import Tower
-from electra.model.heads import exact
+from electra.model.heads import linear_float32
 from electra.tokenization import Tokenizer
 
 States = Float[Tensor, "rows length _"]
 Family = Literal["classic", "modern", "theirs", "whole"]
 
-LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
-ENDS = (*(f"{inside}{name}" for name in ("discriminator", "encoder", "generator") for inside in ("final/", "")), "")
-WEIGHTS = "model.safetensors"
+LAYER_NUMBER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
+MODEL_FOLDERS = (
+    *(f"{inside}{name}" for name in ("discriminator", "encoder", "generator") for inside in ("final/", "")),
+    "",
+)
+WEIGHTS_FILE = "model.safetensors"
 # What is read of a folder, its tokenizer's files in all spellings included.
-READ = (
+FINGERPRINTED = (
     "config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer.json", "tokenizer_config.json",
     "special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt", "*.model",
 )  # fmt: skip
-OFFSET = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer")  # their positions count from 2
+OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer")  # their positions count from 2
 
 
 class Inputs(NamedTuple):
@@ -62,7 +65,7 @@ class Reader(Protocol):
         """Whether a parameter, by its name in this module, belongs to a head within."""
 
 
-class Ours(nn.Module):
+class TowerReader(nn.Module):
     """The embeddings and the encoder of a tower."""
 
     def __init__(self, tower: Tower):
@@ -82,7 +85,7 @@ class Ours(nn.Module):
         return False
 
 
-class Theirs(nn.Module):
+class TransformersReader(nn.Module):
     """An encoder that ``AutoModel`` loads. Its dropout is torch's own, seeded before each pass by the key of the first
     row: so it is a function of what is read, and no two processes or micro-batches of a step draw alike."""
 
@@ -93,7 +96,7 @@ class Theirs(nn.Module):
         self.model = model
         config = model.config
         self.sizes = [config.hidden_size] * (config.num_hidden_layers + 1)
-        self.longest = config.max_position_embeddings - (config.model_type in OFFSET) * 2
+        self.longest = config.max_position_embeddings - (config.model_type in OFFSET_POSITIONS) * 2
         self.segments = getattr(config, "type_vocab_size", 0) > 1
         if isinstance(pooler := getattr(model, "pooler", None), nn.Module):
             pooler.requires_grad_(False)  # it reads the last states, which are what is asked for: nothing reaches it
@@ -116,7 +119,7 @@ class Theirs(nn.Module):
         return False
 
 
-class Whole(Theirs):
+class WholeModelReader(TransformersReader):
     """One of transformers' models with its head for a task: its logits are all that it gives. The head's products are
     computed in float32."""
 
@@ -126,7 +129,7 @@ class Whole(Theirs):
         super().__init__(model)
         for name, part in self.named_modules():
             if isinstance(part, nn.Linear) and self.of_head(f"{name}.weight"):
-                part.forward = partial(exact, part)  # type: ignore[method-assign]
+                part.forward = partial(linear_float32, part)  # type: ignore[method-assign]
 
     def read(self, inputs: Inputs, keys: Int[Tensor, " rows"] | None) -> list[Tensor]:
         """The logits: [rows, outputs], [rows, length, outputs], or those of starts and ends [rows, length, 2]."""
@@ -139,51 +142,52 @@ class Whole(Theirs):
         return not name.startswith(f"model.{self.model.base_model_prefix}.")
 
 
-def find(folder: Path) -> Path:
+def find_encoder(folder: Path) -> Path:
     """The very folder of the encoder in a run folder (its discriminator, or what it has) or an exported one.
 
     Raises:
         UserError: no model there.
     """
-    for where in (folder / end for end in ENDS):
+    for where in (folder / end for end in MODEL_FOLDERS):
         if (where / "config.json").is_file() and any(where.glob("*.safetensors")):
             return where
     raise UserError(
-        f"{folder}: no model here; expected a finished run, or a folder with config.json, {WEIGHTS} and a tokenizer"
+        f"{folder}: no model here; expected a finished run, or a folder with config.json, "
+        f"{WEIGHTS_FILE} and a tokenizer"
     )
 
 
-def fingerprint(folder: Path) -> str:
-    """Equal for folders with the same weights, config and tokenizer; ``folder``: as ``find`` takes it.
+def fingerprint_encoder(folder: Path) -> str:
+    """Equal for folders with the same weights, config and tokenizer; ``folder``: as ``find_encoder`` takes it.
 
     Raises:
         UserError: no model there, or a file of it that cannot be read.
     """
-    where = find(folder)
-    with told_as(str(where), OSError):
-        return fingerprints.of_folder(where, READ)
+    where = find_encoder(folder)
+    with convert_errors(str(where), OSError):
+        return fingerprints.hash_folder(where, FINGERPRINTED)
 
 
-def load(folder: Path) -> tuple[Ours | Theirs, Tokenizer]:
-    """The encoder in ``folder`` (see ``find``), in our own classes where it is an ELECTRA or ModernBERT tower, and its
-    tokenizer.
+def load_encoder(folder: Path) -> tuple[TowerReader | TransformersReader, Tokenizer]:
+    """The encoder in ``folder`` (see ``find_encoder``), in our own classes where it is an ELECTRA or ModernBERT
+    tower, and its tokenizer.
 
     Raises:
         UserError: no model there, no tokenizer, pickled weights, or whatever transformers says of it.
     """
-    where = find(folder)
-    tokenizer = vocabularies.load(where)
+    where = find_encoder(folder)
+    tokenizer = vocabularies.load_tokenizer(where)
     try:
-        return Ours(huggingface.load(where)), tokenizer
+        return TowerReader(huggingface.load_tower(where)), tokenizer
     except UserError as error:
-        if model_type(where) in ("electra", "modernbert") and not has_other_head(where):
+        if read_model_type(where) in ("electra", "modernbert") and not has_other_head(where):
             raise error
-    return Theirs(foreign(where, "AutoModel")), tokenizer
+    return TransformersReader(load_with_transformers(where, "AutoModel")), tokenizer
 
 
-def model_type(folder: Path) -> str:
+def read_model_type(folder: Path) -> str:
     """What kind of model transformers' config.json says that it is."""
-    with told_as(f"{folder / 'config.json'}", OSError, ValueError):
+    with convert_errors(f"{folder / 'config.json'}", OSError, ValueError):
         return str(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type"))
 
 
@@ -195,7 +199,7 @@ def has_other_head(folder: Path) -> bool:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """No bars, and no report that a new head's weights are new, from transformers."""
     from transformers.utils import logging
 
@@ -209,12 +213,12 @@ def quiet() -> Iterator[None]:
         logging.enable_progress_bar()
 
 
-def foreign(folder: Path, auto: str, **settings: Any) -> Any:
+def load_with_transformers(folder: Path, auto: str, **settings: Any) -> Any:
     """What one of transformers' ``Auto…`` classes makes of a folder; safetensors alone are read, no code of theirs."""
     import transformers
 
     vocabularies.refuse_code(folder)
-    with quiet(), told_as(f"{folder}: transformers cannot load this", Exception):
+    with quiet_transformers(), convert_errors(f"{folder}: transformers cannot load this", Exception):
         return getattr(transformers, auto).from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32,
             **settings,

@@ -19,9 +19,9 @@ from electra.interchange.huggingface_names import (
     LABELS,
     POSITION_IDS,
     TIED,
-    our_config,
+    encoder_config,
     tensor_names,
-    their_config,
+    transformers_config,
 )
 from electra.model.config import EncoderConfig, ModernConfig
 from electra.model.embeddings import build_embeddings
@@ -29,13 +29,13 @@ from electra.model.encoder import Tower
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 
-MODEL = "model"  # what such a folder says that it holds
-OBJECTIVE = "pretraining_objective"  # key of config.json
+MODEL_KIND = "model"  # what such a folder says that it holds
+OBJECTIVE_KEY = "pretraining_objective"  # key of config.json
 
 Role = Literal["generator", "discriminator"]
 
 
-def save(folder: Path, tower: Tower, tokenizer: Path | None, card: str | None, objective: str = "") -> None:
+def save_tower(folder: Path, tower: Tower, tokenizer: Path | None, card: str | None, objective: str = "") -> None:
     """Write a folder that ``AutoModel`` loads: ElectraForMaskedLM or ElectraForPreTraining for a classic tower,
     ModernBertForMaskedLM or ModernBertForTokenClassification (labels original, replaced) for a modern one.
 
@@ -48,41 +48,41 @@ def save(folder: Path, tower: Tower, tokenizer: Path | None, card: str | None, o
             does not take the files.
     """
     try:
-        with files.whole_folder(Path(folder), MODEL) as partial:
-            config = their_config(tower)
+        with files.write_whole_folder(Path(folder), MODEL_KIND) as partial:
+            config = transformers_config(tower)
             if objective:
-                setattr(config, OBJECTIVE, objective)
+                setattr(config, OBJECTIVE_KEY, objective)
             if tokenizer is not None:
                 for name, token_id in copy_tokenizer(Path(tokenizer), partial, tower.config).items():
                     setattr(config, name, token_id)
             config.save_pretrained(partial)
-            save_file(exported(tower), partial / "model.safetensors", {"format": "pt"})
+            save_file(export_tensors(tower), partial / "model.safetensors", {"format": "pt"})
             if card is not None:
                 (partial / "README.md").write_text(card, encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise UserError(f"{folder}: could not be written: {getattr(error, 'strerror', None) or error}") from error
 
 
-def load(folder: Path) -> Tower:
+def load_tower(folder: Path) -> Tower:
     """The tower in a Hugging Face folder of an ELECTRA or ModernBERT generator or discriminator, its weights float32.
 
     Raises:
         UserError: no such folder or files, pickled weights, another kind of model, tensors that are missing, unknown or
             of the wrong shape, or an output matrix that is not the table of embeddings.
     """
-    source = read(Path(folder))
+    source = read_tower_folder(Path(folder))
     new = Tower.token if source.role == "generator" else Tower.detection
     tower = new(source.config, build_embeddings(source.config))
-    tower.take(checked(source, tower))
+    tower.take(match_tensors(source, tower))
     return tower
 
 
-def objective(folder: Path) -> str:
+def read_objective(folder: Path) -> str:
     """What the model in a folder was trained by, if its config.json says so; else nothing."""
-    return str(json.loads((folder / "config.json").read_text(encoding="utf-8")).get(OBJECTIVE, ""))
+    return str(json.loads((folder / "config.json").read_text(encoding="utf-8")).get(OBJECTIVE_KEY, ""))
 
 
-def initialise(parts: Mapping[str, Tower], folder: Path) -> list[str]:
+def initialise_towers(parts: Mapping[str, Tower], folder: Path) -> list[str]:
     """Give towers, named generator and discriminator, the weights of a folder: one tower's, or one with both in
     ``generator/`` and ``discriminator/`` (a run's ``final/``, or the run's own folder).
 
@@ -90,11 +90,11 @@ def initialise(parts: Mapping[str, Tower], folder: Path) -> list[str]:
     unless all of it can be. Returns a line for each tower: what was taken from where, and what is new.
 
     Raises:
-        UserError: as ``load``; or no tower is there that can be used, its encoder differs from the run's, or the towers
-            share their embeddings and the folders' embeddings differ.
+        UserError: as ``load_tower``; or no tower is there that can be used, its encoder differs from the run's, or
+        the towers share their embeddings and the folders' embeddings differ.
     """
-    read_from = [read(each) for each in tower_folders(Path(folder))]
-    sources: dict[str, Source] = {
+    read_from = [read_tower_folder(each) for each in find_tower_folders(Path(folder))]
+    sources: dict[str, TowerFolder] = {
         "encoder" if source.folder.name == "encoder" else source.role: source for source in read_from
     }
     taken = {name: sources[name] for name in parts if name in sources}
@@ -102,10 +102,10 @@ def initialise(parts: Mapping[str, Tower], folder: Path) -> list[str]:
         raise UserError(f"{folder}: holds a {' and a '.join(sources)}; this run has a {' and a '.join(parts)}")
     values = {}
     for name, source in taken.items():
-        differing = differences(source.config, parts[name].config)
+        differing = compare_encoder_configs(source.config, parts[name].config)
         if differing:
             raise UserError(f"{source.folder}: not the {name} of this run: {'; '.join(differing)}")
-        values[name] = checked(source, parts[name])
+        values[name] = match_tensors(source, parts[name])
     sharing = len({id(part.embeddings) for part in parts.values()}) < len(parts)
     if sharing and len(values) == 2:
         one, other = values.values()
@@ -125,7 +125,7 @@ def initialise(parts: Mapping[str, Tower], folder: Path) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Source:
+class TowerFolder:
     """A folder as read: the encoder that it describes, which tower it is, and its tensors by Hugging Face's names."""
 
     folder: Path
@@ -134,8 +134,8 @@ class Source:
     tensors: dict[str, Tensor]
 
 
-def read(folder: Path) -> Source:
-    """The folder, its tower told by its tensors' names. Raises ``UserError`` as ``load``."""
+def read_tower_folder(folder: Path) -> TowerFolder:
+    """The folder, its tower told by its tensors' names. Raises ``UserError`` as ``load_tower``."""
     where = folder / "config.json"
     try:
         values = json.loads(where.read_text(encoding="utf-8"))
@@ -143,8 +143,8 @@ def read(folder: Path) -> Source:
         raise UserError(f"{where}: {error.strerror}") from error
     except ValueError as error:
         raise UserError(f"{where}: not JSON: {error}") from error
-    config, tensors = our_config(values, str(where)), read_tensors(folder)
-    return Source(folder, config, role(tensors, values, where), tensors)
+    config, tensors = encoder_config(values, str(where)), read_tensors(folder)
+    return TowerFolder(folder, config, detect_role(tensors, values, where), tensors)
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
@@ -171,7 +171,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def role(tensors: Mapping[str, Tensor], values: Mapping[str, Any], where: Path) -> Role:
+def detect_role(tensors: Mapping[str, Tensor], values: Mapping[str, Any], where: Path) -> Role:
     """Which tower it is, by its head."""
     if "generator_lm_head.bias" in tensors or "decoder.bias" in tensors:
         return "generator"
@@ -183,7 +183,7 @@ def role(tensors: Mapping[str, Tensor], values: Mapping[str, Any], where: Path) 
     raise UserError(f"{where}: neither a generator nor a discriminator, but {values.get('architectures')}")
 
 
-def checked(source: Source, tower: Tower) -> dict[str, Tensor]:
+def match_tensors(source: TowerFolder, tower: Tower) -> dict[str, Tensor]:
     """The source's tensors by our parameters' names. Every tensor is used, every parameter gets one of its shape."""
     parameters, names = tower.values(), tensor_names(tower)
     assert parameters.keys() == names.keys(), "a parameter without a name at Hugging Face's"
@@ -191,7 +191,7 @@ def checked(source: Source, tower: Tower) -> dict[str, Tensor]:
     wanted = {name for parts in names.values() for name in parts}
     for problem, those in (("missing", wanted - tensors.keys()), ("unknown", tensors.keys() - wanted)):
         if those:
-            raise UserError(f"{where}: {problem} tensors: {listed(those)}")
+            raise UserError(f"{where}: {problem} tensors: {shorten_list(those)}")
     values = {}
     for ours, parts in names.items():
         rows = parameters[ours].shape[0] // len(parts)
@@ -204,13 +204,13 @@ def checked(source: Source, tower: Tower) -> dict[str, Tensor]:
     return values
 
 
-def listed(names: set[str]) -> str:
+def shorten_list(names: set[str]) -> str:
     """The first few names, and how many more there are."""
     first = sorted(names)[:5]
     return ", ".join(first) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def exported(tower: Tower) -> dict[str, Tensor]:
+def export_tensors(tower: Tower) -> dict[str, Tensor]:
     """Hugging Face's tensors of the tower, float32 on the CPU."""
     parameters, names = tower.values(), tensor_names(tower)
     tensors: dict[str, Tensor] = {}
@@ -221,14 +221,14 @@ def exported(tower: Tower) -> dict[str, Tensor]:
     return tensors
 
 
-def differences(there: EncoderConfig, here: EncoderConfig) -> list[str]:
+def compare_encoder_configs(there: EncoderConfig, here: EncoderConfig) -> list[str]:
     """What makes two encoders different functions of the same tokens: dropout and initial weights do not."""
-    one, other = computed(there), computed(here)
+    one, other = computing_settings(there), computing_settings(here)
     keys = [key for key in one | other if one.get(key) != other.get(key)]
     return [f"{key}: {one.get(key)} there, {other.get(key)} here" for key in keys]
 
 
-def computed(config: EncoderConfig) -> dict[str, Any]:
+def computing_settings(config: EncoderConfig) -> dict[str, Any]:
     """The parts of a config that say what the encoder computes."""
     values = asdict(config)
     for key in ("dropout", "attention_dropout", "init_std"):
@@ -239,7 +239,7 @@ def computed(config: EncoderConfig) -> dict[str, Any]:
     return values
 
 
-def tower_folders(folder: Path) -> list[Path]:
+def find_tower_folders(folder: Path) -> list[Path]:
     """The folders with one tower each."""
     if (folder / "config.json").exists() and (folder / "model.safetensors").exists():
         return [folder]
@@ -264,7 +264,7 @@ def copy_tokenizer(tokenizer: Path, folder: Path, config: EncoderConfig) -> dict
         values = json.loads(path.read_text(encoding="utf-8"))
         values["model_input_names"] = ["input_ids", "attention_mask"]
         path.write_text(json.dumps(values, indent=2), encoding="utf-8")
-    loaded = vocabularies.automatic(folder)
+    loaded = vocabularies.load_auto_tokenizer(folder)
     if len(loaded) > config.vocab_size:
         raise UserError(f"{tokenizer}: {len(loaded)} word pieces, but the tower has {config.vocab_size}")
     return {f"{name}_token_id": getattr(loaded, f"{name}_token_id") for name in ("pad", "cls", "sep")}

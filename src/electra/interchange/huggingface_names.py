@@ -14,58 +14,58 @@ from electra.model.config import ClassicConfig, EncoderConfig, ModernConfig
 from electra.model.encoder import Tower
 from electra.model.heads import TokenHead
 
-Names = dict[str, list[str]]
+TensorNames = dict[str, list[str]]
 
 LABELS = {0: "original", 1: "replaced"}
 
 
-def pair(ours: str, *theirs: str) -> Names:
+def weight_and_bias(ours: str, *theirs: str) -> TensorNames:
     """A weight and a bias."""
     return {f"{ours}.{part}": [f"{name}.{part}" for name in theirs] for part in ("weight", "bias")}
 
 
-def weight(ours: str, theirs: str) -> Names:
+def weight_alone(ours: str, theirs: str) -> TensorNames:
     """A weight without a bias."""
     return {f"{ours}.weight": [f"{theirs}.weight"]}
 
 
 CLASSIC_EMBEDDINGS = (
-    weight("embeddings.tokens", "electra.embeddings.word_embeddings")
-    | weight("embeddings.positions", "electra.embeddings.position_embeddings")
-    | weight("embeddings.segments", "electra.embeddings.token_type_embeddings")
-    | pair("embeddings.norm", "electra.embeddings.LayerNorm")
+    weight_alone("embeddings.tokens", "electra.embeddings.word_embeddings")
+    | weight_alone("embeddings.positions", "electra.embeddings.position_embeddings")
+    | weight_alone("embeddings.segments", "electra.embeddings.token_type_embeddings")
+    | weight_and_bias("embeddings.norm", "electra.embeddings.LayerNorm")
 )
 CLASSIC_LAYER = (
-    pair("qkv", "attention.self.query", "attention.self.key", "attention.self.value")
-    | pair("output", "attention.output.dense")
-    | pair("attention_norm", "attention.output.LayerNorm")
-    | pair("up", "intermediate.dense")
-    | pair("down", "output.dense")
-    | pair("norm", "output.LayerNorm")
+    weight_and_bias("qkv", "attention.self.query", "attention.self.key", "attention.self.value")
+    | weight_and_bias("output", "attention.output.dense")
+    | weight_and_bias("attention_norm", "attention.output.LayerNorm")
+    | weight_and_bias("up", "intermediate.dense")
+    | weight_and_bias("down", "output.dense")
+    | weight_and_bias("norm", "output.LayerNorm")
 )
 CLASSIC_TOKEN_HEAD = (
-    pair("head.dense", "generator_predictions.dense")
-    | pair("head.norm", "generator_predictions.LayerNorm")
+    weight_and_bias("head.dense", "generator_predictions.dense")
+    | weight_and_bias("head.norm", "generator_predictions.LayerNorm")
     | {"head.bias": ["generator_lm_head.bias"]}
 )
-CLASSIC_DETECTION_HEAD = pair("head.dense", "discriminator_predictions.dense") | pair(
+CLASSIC_DETECTION_HEAD = weight_and_bias("head.dense", "discriminator_predictions.dense") | weight_and_bias(
     "head.classifier", "discriminator_predictions.dense_prediction"
 )
 
-MODERN_EMBEDDINGS = weight("embeddings.tokens", "model.embeddings.tok_embeddings") | weight(
+MODERN_EMBEDDINGS = weight_alone("embeddings.tokens", "model.embeddings.tok_embeddings") | weight_alone(
     "embeddings.norm", "model.embeddings.norm"
 )
 MODERN_LAYER = (
-    weight("attention_norm", "attn_norm")  # the first layer has none
-    | weight("qkv", "attn.Wqkv")
-    | weight("output", "attn.Wo")
-    | weight("norm", "mlp_norm")
-    | weight("up", "mlp.Wi")
-    | weight("down", "mlp.Wo")
+    weight_alone("attention_norm", "attn_norm")  # the first layer has none
+    | weight_alone("qkv", "attn.Wqkv")
+    | weight_alone("output", "attn.Wo")
+    | weight_alone("norm", "mlp_norm")
+    | weight_alone("up", "mlp.Wi")
+    | weight_alone("down", "mlp.Wo")
 )
-MODERN_HEAD = weight("head.dense", "head.dense") | weight("head.norm", "head.norm")
+MODERN_HEAD = weight_alone("head.dense", "head.dense") | weight_alone("head.norm", "head.norm")
 MODERN_TOKEN_HEAD = MODERN_HEAD | {"head.bias": ["decoder.bias"]}
-MODERN_DETECTION_HEAD = MODERN_HEAD | pair("head.classifier", "classifier")
+MODERN_DETECTION_HEAD = MODERN_HEAD | weight_and_bias("head.classifier", "classifier")
 
 # What a generator's folder may hold twice: the output matrix, and the table that it is tied to.
 TIED = {
@@ -75,17 +75,17 @@ TIED = {
 POSITION_IDS = "electra.embeddings.position_ids"  # 0, 1, 2 …: a buffer in folders of older versions
 
 
-def tensor_names(tower: Tower) -> Names:
+def tensor_names(tower: Tower) -> TensorNames:
     """Our parameter → Hugging Face's tensors, for every parameter of the tower."""
     token, config = isinstance(tower.head, TokenHead), tower.config
     if isinstance(config, ClassicConfig):
         names = CLASSIC_EMBEDDINGS | (CLASSIC_TOKEN_HEAD if token else CLASSIC_DETECTION_HEAD)
         if config.embedding_size != config.hidden_size:
-            names |= pair("encoder.project", "electra.embeddings_project")
+            names |= weight_and_bias("encoder.project", "electra.embeddings_project")
         layer, theirs = CLASSIC_LAYER, "electra.encoder.layer"
     else:
         names = MODERN_EMBEDDINGS | (MODERN_TOKEN_HEAD if token else MODERN_DETECTION_HEAD)
-        names |= weight("encoder.norm", "model.final_norm")
+        names |= weight_alone("encoder.norm", "model.final_norm")
         layer, theirs = MODERN_LAYER, "model.layers"
     for index in range(config.layers):
         for ours, parts in layer.items():
@@ -141,7 +141,7 @@ MODERN_FIXED = {
 }
 
 
-def their_config(tower: Tower) -> PretrainedConfig:
+def transformers_config(tower: Tower) -> PretrainedConfig:
     """The tower's config as Hugging Face's class."""
     config, token, ours = tower.config, isinstance(tower.head, TokenHead), asdict(tower.config)
     if isinstance(config, ClassicConfig):
@@ -167,7 +167,7 @@ def their_config(tower: Tower) -> PretrainedConfig:
     )
 
 
-def our_config(values: dict[str, Any], where: str) -> EncoderConfig:
+def encoder_config(values: dict[str, Any], where: str) -> EncoderConfig:
     """The encoder that a config.json with these values describes; ``where`` begins every error's line.
 
     Raises:
@@ -175,11 +175,11 @@ def our_config(values: dict[str, Any], where: str) -> EncoderConfig:
     """
     kind = values.get("model_type")
     if kind == "electra":
-        theirs = checked(ElectraConfig, values, CLASSIC_FIXED, where)
-        return ClassicConfig(**{ours: plain(getattr(theirs, key)) for ours, key in CLASSIC_KEYS.items()})
+        theirs = require_fixed_settings(ElectraConfig, values, CLASSIC_FIXED, where)
+        return ClassicConfig(**{ours: as_float(getattr(theirs, key)) for ours, key in CLASSIC_KEYS.items()})
     if kind != "modernbert":
         raise UserError(f"{where}: model_type is {kind!r}; electra and modernbert can be read")
-    theirs = checked(ModernBertConfig, values, MODERN_FIXED, where)
+    theirs = require_fixed_settings(ModernBertConfig, values, MODERN_FIXED, where)
     if theirs.embedding_dropout != theirs.mlp_dropout:
         raise UserError(f"{where}: embedding_dropout and mlp_dropout differ; here they are one")
     rope = theirs.rope_parameters
@@ -187,14 +187,14 @@ def our_config(values: dict[str, Any], where: str) -> EncoderConfig:
         if parameters["rope_type"] != "default":
             raise UserError(f"{where}: rope_type of {layers} is {parameters['rope_type']!r}; only default can be read")
     return ModernConfig(
-        **{ours: plain(getattr(theirs, key)) for ours, key in MODERN_KEYS.items()},
-        global_every=global_every(theirs, where),
+        **{ours: as_float(getattr(theirs, key)) for ours, key in MODERN_KEYS.items()},
+        global_every=find_global_every(theirs, where),
         global_theta=float(rope["full_attention"]["rope_theta"]),
         local_theta=float(rope["sliding_attention"]["rope_theta"]),
     )
 
 
-def checked(
+def require_fixed_settings(
     kind: type[PretrainedConfig], values: dict[str, Any], fixed: dict[str, Any], where: str
 ) -> PretrainedConfig:
     """Their config of these values, with what ``fixed`` names as it must be."""
@@ -210,12 +210,12 @@ def checked(
     return config
 
 
-def plain(value: Any) -> Any:
+def as_float(value: Any) -> Any:
     """Rates and deviations are floats, also where a file says 0."""
     return float(value) if value == 0 else value
 
 
-def global_every(config: ModernBertConfig, where: str) -> int:
+def find_global_every(config: ModernBertConfig, where: str) -> int:
     """Which layers see the whole document: every n-th, the first among them."""
     wide = [kind == "full_attention" for kind in config.layer_types]
     guess = getattr(config, "global_attn_every_n_layers", None)

@@ -14,13 +14,13 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from electra.errors import UserError, told_as
+from electra.errors import UserError, convert_errors
 
-CHOSEN = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")  # what torch and Triton read, whenever they compile
+CACHE_VARIABLES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")  # what torch and Triton read, whenever they compile
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
-def keep_to_ourselves() -> None:
+def set_compile_caches() -> None:
     """Say to torch.compile and Triton where to keep what they compile; before the first of it is compiled.
 
     In ``$XDG_CACHE_HOME/electra`` or ``~/.cache/electra``, one folder for each kind of machine; where that is not
@@ -29,37 +29,37 @@ def keep_to_ourselves() -> None:
     Raises:
         UserError: the folder that the user chose is another user's, or others may write into it.
     """
-    for name in CHOSEN:
+    for name in CACHE_VARIABLES:
         if chosen := os.environ.get(name):
-            with told_as(f"{name} {chosen}", OSError):
+            with convert_errors(f"{name} {chosen}", OSError):
                 Path(chosen).mkdir(0o700, parents=True, exist_ok=True)
-                wrong = exposed(Path(chosen))
+                wrong = explain_exposure(Path(chosen))
             if wrong:
                 raise UserError(f"{name} {chosen}: {wrong}; compiled code is run, so it must be this user's alone")
-    if missing := [name for name in CHOSEN if not os.environ.get(name)]:
-        folder = own() / machine()
+    if missing := [name for name in CACHE_VARIABLES if not os.environ.get(name)]:
+        folder = make_cache_folder() / hash_machine()
         for name in missing:
             place = folder / name.split("_")[0].lower()
             place.mkdir(0o700, parents=True, exist_ok=True)
             os.environ[name] = str(place)
 
 
-def own() -> Path:
+def make_cache_folder() -> Path:
     """Our folder in the user's cache, or a temporary one of this process."""
     given = os.environ.get("XDG_CACHE_HOME", "")
     try:
         base = Path(given) if os.path.isabs(given) else Path.home() / ".cache"
         folder = base / "electra"
         folder.mkdir(0o700, parents=True, exist_ok=True)
-        wrong = exposed(folder)
+        wrong = explain_exposure(folder)
         if not wrong and not os.access(folder, os.W_OK | os.X_OK):
             wrong = "cannot be written"
     except (OSError, RuntimeError) as error:  # a RuntimeError: nobody knows the user's home
         folder, wrong = Path(given or "~/.cache") / "electra", getattr(error, "strerror", None) or str(error)
-    return temporary(folder, wrong) if wrong else folder
+    return make_temporary_cache(folder, wrong) if wrong else folder
 
 
-def temporary(instead_of: Path, why: str) -> Path:
+def make_temporary_cache(instead_of: Path, why: str) -> Path:
     """A new folder of this user's that goes when the process ends."""
     folder = tempfile.mkdtemp(prefix="electra-")  # mode 700
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -67,7 +67,7 @@ def temporary(instead_of: Path, why: str) -> Path:
     return Path(folder)
 
 
-def exposed(folder: Path) -> str:
+def explain_exposure(folder: Path) -> str:
     """Why others could put code into a folder, or nothing."""
     real = folder.resolve()
     here = real.stat()
@@ -83,7 +83,7 @@ def exposed(folder: Path) -> str:
 
 
 @cache
-def machine() -> str:
+def hash_machine() -> str:
     """What code is compiled for besides what it says: this processor, torch and the compiler, as a hash.
 
     Compilers are told to use all that this processor has, and a home may be that of many machines.

@@ -23,26 +23,26 @@ STEPS = 1 << 23  # a float32 in (0, 1) holds 23 bits and a half step exactly
 COLUMNS = torch.arange(1 << 14, dtype=torch.int32)
 
 
-def key(*words: int) -> int:
+def make_key(*words: int) -> int:
     """The key that names ``words``, in order: a signed 32-bit integer, equal to folding them one after another."""
     value = 0
     for word in words:
-        value = _fold(value, word)
+        value = _fold_int(value, word)
     return value
 
 
 def fold(keys: Int[Tensor, "*shape"], word: int | Int[Tensor, "*other"]) -> Int[Tensor, "*broadcast"]:
     """int32 keys of the streams that ``word`` (an int, or int32 broadcast against ``keys``) names inside ``keys``."""
-    return _mix(keys ^ (_mix(word * WEYL + WEYL) if isinstance(word, Tensor) else _mixed(word)))
+    return _mix(keys ^ (_mix(word * WEYL + WEYL) if isinstance(word, Tensor) else _mix_word(word)))
 
 
 def uniform(keys: Int[Tensor, " rows"], count: int) -> Float[Tensor, "rows count"]:
     """The first ``count`` numbers of each stream, float32, uniform in the open interval (0, 1) in steps of 2⁻²³."""
-    bits = _stream(keys[:, None], _mix(keys ^ SECOND)[:, None], _columns(count, keys.device))
-    return (_shift(bits, 9).float() + 0.5) * (1 / STEPS)
+    bits = _random_bits(keys[:, None], _mix(keys ^ SECOND)[:, None], _count_up(count, keys.device))
+    return (_shift_right(bits, 9).float() + 0.5) * (1 / STEPS)
 
 
-def streams(keys: Int[Tensor, " rows"], sites: Int[Tensor, " sites"]) -> Int[Tensor, "sites 2 rows"]:
+def derive_streams(keys: Int[Tensor, " rows"], sites: Int[Tensor, " sites"]) -> Int[Tensor, "sites 2 rows"]:
     """int32: the two words of the stream that each site names inside each key, for ``drop``."""
     named = fold(keys, sites[:, None])
     return torch.stack([named, _mix(named ^ SECOND)], dim=1)
@@ -58,9 +58,9 @@ def drop(x: Float[Tensor, "rows *rest"], stream: Int[Tensor, "2 rows"] | None, p
         return x
     rows, columns = x.shape[0], x.shape[-1]
     lines = torch.arange(x.numel() // (rows * columns), dtype=torch.int32, device=x.device) * columns
-    counters = lines.view(*x.shape[1:-1], 1) + _columns(columns, x.device)
+    counters = lines.view(*x.shape[1:-1], 1) + _count_up(columns, x.device)
     first, second = stream.view(2, rows, *(1,) * (x.ndim - 1))
-    bits = _stream(first, second, counters)
+    bits = _random_bits(first, second, counters)
     # By sign, not by comparison: where a compiled step keeps the mask for its backward pass, a CPU stores and loads
     # bytes that are numbers at the speed of memory, but truth values one by one (torch 2.13: 20 times as slowly).
     kept = ((bits >> 1) - (round(p * 2**31) - 2**30) >> 31).to(torch.int8) + 1
@@ -77,23 +77,23 @@ def dropout(
     return drop(x, torch.stack([named, _mix(named ^ SECOND)]), p)
 
 
-def _stream(first: Tensor, second: Tensor, counters: Tensor) -> Tensor:
+def _random_bits(first: Tensor, second: Tensor, counters: Tensor) -> Tensor:
     """32 random bits for each counter of each stream. A stream has two words, its key and that mixed once more: with
     one alone, streams would be shifts of one another.
 
     In place, where ``_mix`` is not: uncompiled, new memory for each step would cost as much as the arithmetic.
     """
     bits = counters + first
-    bits ^= _shift(bits, 16)
+    bits ^= _shift_right(bits, 16)
     bits *= MULTIPLY_1
     bits += second
-    bits ^= _shift(bits, 15)
+    bits ^= _shift_right(bits, 15)
     bits *= MULTIPLY_2
-    bits ^= _shift(bits, 16)
+    bits ^= _shift_right(bits, 16)
     return bits
 
 
-def _columns(count: int, device: torch.device) -> Tensor:
+def _count_up(count: int, device: torch.device) -> Tensor:
     """int32 0, 1, … count − 1."""
     if device.type == "cpu" and count <= len(COLUMNS):
         return COLUMNS[:count]
@@ -102,24 +102,24 @@ def _columns(count: int, device: torch.device) -> Tensor:
 
 def _mix(bits: Tensor) -> Tensor:
     """lowbias32: a bijection of 32-bit integers in which every input bit flips every output bit half the time."""
-    bits = (bits ^ _shift(bits, 16)) * MULTIPLY_1
-    bits = (bits ^ _shift(bits, 15)) * MULTIPLY_2
-    return bits ^ _shift(bits, 16)
+    bits = (bits ^ _shift_right(bits, 16)) * MULTIPLY_1
+    bits = (bits ^ _shift_right(bits, 15)) * MULTIPLY_2
+    return bits ^ _shift_right(bits, 16)
 
 
-def _shift(bits: Tensor, by: int) -> Tensor:
+def _shift_right(bits: Tensor, by: int) -> Tensor:
     """Logical right shift of int32."""
     bits = bits >> by
     bits &= (1 << (32 - by)) - 1
     return bits
 
 
-def _fold(keys: int, word: int) -> int:
+def _fold_int(keys: int, word: int) -> int:
     """``fold`` of Python integers."""
-    return _mix_int(keys ^ _mixed(word))
+    return _mix_int(keys ^ _mix_word(word))
 
 
-def _mixed(word: int) -> int:
+def _mix_word(word: int) -> int:
     """A word of any size as 32 mixed bits, signed."""
     return _mix_int(word * WEYL + WEYL)
 

@@ -14,25 +14,25 @@ from electra.kernels.attention.twin import Direction
 from electra.kernels.gelu.operation import gelu
 from electra.kernels.random import drop
 from electra.model.config import ClassicConfig, ModernConfig
-from electra.model.initial import dense
-from electra.model.twins import Twinned
+from electra.model.initial import build_dense
+from electra.model.twins import KernelModule
 
-SITES = 3  # places of dropout in a layer: attention weights, attention output, feed-forward part
+SITES_PER_LAYER = 3  # places of dropout in a layer: attention weights, attention output, feed-forward part
 
 Rotation = tuple[Float[Tensor, "rows 1 length half"], Float[Tensor, "rows 1 length half"]]
 
 
-class ClassicLayer(Twinned):
+class ClassicLayer(KernelModule):
     """x ← LayerNorm(x + Attention(x)); x ← LayerNorm(x + FFN(x)), with GELU (erf) and biases (BERT)."""
 
     def __init__(self, config: ClassicConfig, direction: Direction = "both"):
         super().__init__()
         hidden, inner, std = config.hidden_size, config.intermediate_size, config.init_std
-        self.qkv = dense(hidden, 3 * hidden, std)
-        self.output = dense(hidden, hidden, std)
+        self.qkv = build_dense(hidden, 3 * hidden, std)
+        self.output = build_dense(hidden, hidden, std)
         self.attention_norm = nn.LayerNorm(hidden, config.norm_eps)
-        self.up = dense(hidden, inner, std)
-        self.down = dense(inner, hidden, std)
+        self.up = build_dense(hidden, inner, std)
+        self.down = build_dense(inner, hidden, std)
         self.norm = nn.LayerNorm(hidden, config.norm_eps)
         self.heads, self.direction = config.heads, direction
         self.dropout, self.attention_dropout = config.dropout, config.attention_dropout
@@ -43,14 +43,14 @@ class ClassicLayer(Twinned):
         documents: Int[Tensor, "rows length"],
         streams: Int[Tensor, "3 2 rows"] | None,
     ) -> Float[Tensor, "rows length dim"]:
-        weights, output, inner = sites(streams)
-        q, k, v = split(self.qkv(x), self.heads)
+        weights, output, inner = unbind_streams(streams)
+        q, k, v = split_heads(self.qkv(x), self.heads)
         seen = attention(q, k, v, documents, None, weights, self.attention_dropout, self.direction, self.kernels)
-        x = self.attention_norm(x + drop(self.output(join(seen)), output, self.dropout))
+        x = self.attention_norm(x + drop(self.output(join_heads(seen)), output, self.dropout))
         return self.norm(x + drop(self.down(gelu(self.up.product(x), self.up.bias, self.kernels)), inner, self.dropout))
 
 
-class ModernLayer(Twinned):
+class ModernLayer(KernelModule):
     """x ← x + Attention(LayerNorm(x)); x ← x + GeGLU(LayerNorm(x)), rotary positions, no biases (ModernBERT).
 
     The first layer has no norm before its attention: the embeddings end in one.
@@ -61,11 +61,11 @@ class ModernLayer(Twinned):
         hidden, inner, std = config.hidden_size, config.intermediate_size, config.init_std
         last = std / (2 * config.layers) ** 0.5  # of what is added to the residual stream, as transformers starts it
         self.attention_norm = nn.LayerNorm(hidden, config.norm_eps, bias=False) if index else nn.Identity()
-        self.qkv = dense(hidden, 3 * hidden, std, bias=False)
-        self.output = dense(hidden, hidden, last, bias=False)
+        self.qkv = build_dense(hidden, 3 * hidden, std, bias=False)
+        self.output = build_dense(hidden, hidden, last, bias=False)
         self.norm = nn.LayerNorm(hidden, config.norm_eps, bias=False)
-        self.up = dense(hidden, 2 * inner, std, bias=False)
-        self.down = dense(inner, hidden, last, bias=False)
+        self.up = build_dense(hidden, 2 * inner, std, bias=False)
+        self.down = build_dense(inner, hidden, last, bias=False)
         self.heads, self.window, self.direction = config.heads, config.window(index), direction
         self.dropout, self.attention_dropout = config.dropout, config.attention_dropout
 
@@ -76,32 +76,32 @@ class ModernLayer(Twinned):
         documents: Int[Tensor, "rows length"],
         streams: Int[Tensor, "3 2 rows"] | None,
     ) -> Float[Tensor, "rows length dim"]:
-        weights, output, middle = sites(streams)
-        q, k, v = split(self.qkv(self.attention_norm(x)), self.heads)
+        weights, output, middle = unbind_streams(streams)
+        q, k, v = split_heads(self.qkv(self.attention_norm(x)), self.heads)
         q, k = rotate(q, rotation), rotate(k, rotation)
         seen = attention(q, k, v, documents, self.window, weights, self.attention_dropout, self.direction, self.kernels)
-        x = x + drop(self.output(join(seen)), output, self.attention_dropout)
+        x = x + drop(self.output(join_heads(seen)), output, self.attention_dropout)
         inner, gate = self.up(self.norm(x)).chunk(2, dim=2)
         return x + self.down(drop(F.gelu(inner) * gate, middle, self.dropout))
 
 
-def sites(streams: Int[Tensor, "3 2 rows"] | None) -> tuple[Tensor, ...] | tuple[None, None, None]:
+def unbind_streams(streams: Int[Tensor, "3 2 rows"] | None) -> tuple[Tensor, ...] | tuple[None, None, None]:
     """The streams of a layer's places of dropout; none of them where nothing is dropped."""
     return (None, None, None) if streams is None else streams.unbind(0)
 
 
-def split(qkv: Float[Tensor, "rows length triple"], heads: int) -> tuple[Tensor, Tensor, Tensor]:
+def split_heads(qkv: Float[Tensor, "rows length triple"], heads: int) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values, each [rows, heads, length, dim / heads], from one product."""
     q, k, v = qkv.unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
     return q, k, v
 
 
-def join(x: Float[Tensor, "rows heads length dim"]) -> Float[Tensor, "rows length joined"]:
+def join_heads(x: Float[Tensor, "rows heads length dim"]) -> Float[Tensor, "rows length joined"]:
     """The heads of each position side by side."""
     return x.transpose(1, 2).flatten(2)
 
 
-def rotation(positions: Int[Tensor, "rows length"], size: int, theta: float) -> Rotation:
+def rotary_cos_sin(positions: Int[Tensor, "rows length"], size: int, theta: float) -> Rotation:
     """cos and sin, float32, of position · theta^(−2i / size) for each pair i of a head (RoFormer, section 3.2.2)."""
     exponents = torch.arange(0, size, 2, dtype=torch.float32, device=positions.device) / size
     angles = positions[:, None, :, None].float() * (1.0 / theta**exponents)

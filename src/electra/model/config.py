@@ -29,7 +29,7 @@ class ClassicConfig:
     init_std: float = 0.02
 
     def __post_init__(self) -> None:
-        heads_divide(self.hidden_size, self.heads, 1)
+        check_heads(self.hidden_size, self.heads, 1)
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class ModernConfig:
     init_std: float = 0.02
 
     def __post_init__(self) -> None:
-        heads_divide(self.hidden_size, self.heads, 2)
+        check_heads(self.hidden_size, self.heads, 2)
 
     @property
     def embedding_size(self) -> int:
@@ -76,7 +76,7 @@ class ModernConfig:
 EncoderConfig = ClassicConfig | ModernConfig
 
 
-def heads_divide(hidden_size: int, heads: int, multiple: int) -> None:
+def check_heads(hidden_size: int, heads: int, multiple: int) -> None:
     """Raises ``UserError`` unless every head gets the same size, a multiple of ``multiple``."""
     if hidden_size % (heads * multiple):
         even = " of an even size" if multiple == 2 else ""

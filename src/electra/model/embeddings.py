@@ -8,12 +8,12 @@ from torch.nn import functional as F
 from electra.errors import UserError
 from electra.kernels.random import dropout
 from electra.model.config import ClassicConfig, EncoderConfig, ModernConfig
-from electra.model.initial import table
+from electra.model.initial import build_table
 
-SITE = 0  # of the dropout; the layers' sites follow
+EMBEDDING_SITE = 0  # of the dropout; the layers' sites follow
 
 
-class Added(nn.Module):
+class DeltaEmbedding(nn.Module):
     """A look-up table: stopped(E) + Δ, where E is another module's ``weight``, and Δ begins with 0."""
 
     def __init__(self, base: nn.Embedding):
@@ -40,9 +40,11 @@ class ClassicEmbeddings(nn.Module):
 
     def __init__(self, config: ClassicConfig):
         super().__init__()
-        self.tokens: nn.Embedding | Added = table(config.vocab_size, config.embedding_size, config.init_std)
-        self.positions = table(config.max_positions, config.embedding_size, config.init_std)
-        self.segments = table(config.segments, config.embedding_size, config.init_std)
+        self.tokens: nn.Embedding | DeltaEmbedding = build_table(
+            config.vocab_size, config.embedding_size, config.init_std
+        )
+        self.positions = build_table(config.max_positions, config.embedding_size, config.init_std)
+        self.segments = build_table(config.segments, config.embedding_size, config.init_std)
         self.norm = nn.LayerNorm(config.embedding_size, config.norm_eps)
         self.dropout = config.dropout
 
@@ -54,7 +56,7 @@ class ClassicEmbeddings(nn.Module):
         keys: Int[Tensor, " rows"] | None,
     ) -> Float[Tensor, "rows length embedding"]:
         summed = self.tokens(ids) + self.positions(positions) + self.segments(segments)
-        return dropout(self.norm(summed), keys, SITE, self.dropout)
+        return dropout(self.norm(summed), keys, EMBEDDING_SITE, self.dropout)
 
 
 class ModernEmbeddings(nn.Module):
@@ -62,7 +64,9 @@ class ModernEmbeddings(nn.Module):
 
     def __init__(self, config: ModernConfig):
         super().__init__()
-        self.tokens: nn.Embedding | Added = table(config.vocab_size, config.embedding_size, config.init_std)
+        self.tokens: nn.Embedding | DeltaEmbedding = build_table(
+            config.vocab_size, config.embedding_size, config.init_std
+        )
         self.norm = nn.LayerNorm(config.embedding_size, config.norm_eps, bias=False)
         self.dropout = config.dropout
 
@@ -73,7 +77,7 @@ class ModernEmbeddings(nn.Module):
         segments: Int[Tensor, "rows length"],
         keys: Int[Tensor, " rows"] | None,
     ) -> Float[Tensor, "rows length embedding"]:
-        return dropout(self.norm(self.tokens(ids)), keys, SITE, self.dropout)
+        return dropout(self.norm(self.tokens(ids)), keys, EMBEDDING_SITE, self.dropout)
 
 
 Embeddings = ClassicEmbeddings | ModernEmbeddings
@@ -84,7 +88,7 @@ def build_embeddings(config: EncoderConfig) -> Embeddings:
     return ClassicEmbeddings(config) if isinstance(config, ClassicConfig) else ModernEmbeddings(config)
 
 
-class Shared(nn.Module):
+class SharedEmbeddings(nn.Module):
     """One set of tables, read by the generator and the discriminator (ELECTRA, section 3.2).
 
     Raises:
@@ -93,11 +97,11 @@ class Shared(nn.Module):
 
     def __init__(self, config: EncoderConfig, generator: EncoderConfig | None = None):
         super().__init__()
-        same_width(config, generator or config)
+        check_same_width(config, generator or config)
         self.generator = self.discriminator = build_embeddings(config)
 
 
-class Disentangled(nn.Module):
+class DisentangledEmbeddings(nn.Module):
     """The discriminator's token table is the generator's, which its loss does not move, and what it adds to it
     (gradient-disentangled embedding sharing: DeBERTaV3, section 3.3). All else of the embeddings is each tower's own.
 
@@ -107,14 +111,14 @@ class Disentangled(nn.Module):
 
     def __init__(self, config: EncoderConfig, generator: EncoderConfig | None = None):
         super().__init__()
-        same_width(config, generator or config)
+        check_same_width(config, generator or config)
         self.generator = build_embeddings(generator or config)
         self.discriminator = build_embeddings(config)
         assert isinstance(self.generator.tokens, nn.Embedding)
-        self.discriminator.tokens = Added(self.generator.tokens)
+        self.discriminator.tokens = DeltaEmbedding(self.generator.tokens)
 
 
-class Own(nn.Module):
+class OwnEmbeddings(nn.Module):
     """A set of tables for each tower, each as wide as its tower asks."""
 
     def __init__(self, config: EncoderConfig, generator: EncoderConfig | None = None):
@@ -123,7 +127,7 @@ class Own(nn.Module):
         self.discriminator = build_embeddings(config)
 
 
-def same_width(config: EncoderConfig, generator: EncoderConfig) -> None:
+def check_same_width(config: EncoderConfig, generator: EncoderConfig) -> None:
     """Raise ``UserError`` unless one table can serve both towers."""
     if generator.embedding_size != config.embedding_size:
         raise UserError(

@@ -10,20 +10,20 @@ from torch.utils.checkpoint import checkpoint
 
 from electra.errors import UserError
 from electra.kernels.attention.twin import Direction
-from electra.kernels.random import streams
+from electra.kernels.random import derive_streams
 from electra.kernels.vocabulary.twin import Prediction
-from electra.model.blocks import SITES, ClassicLayer, ModernLayer, rotation
+from electra.model.blocks import SITES_PER_LAYER, ClassicLayer, ModernLayer, rotary_cos_sin
 from electra.model.config import ClassicConfig, EncoderConfig, ModernConfig, generator_config
-from electra.model.embeddings import SITE, Added, Embeddings
-from electra.model.heads import DetectionHead, Head, TokenHead, detection_head
-from electra.model.initial import glorot
+from electra.model.embeddings import EMBEDDING_SITE, DeltaEmbedding, Embeddings
+from electra.model.heads import DetectionHead, Head, TokenHead, build_detection_head
+from electra.model.initial import build_glorot
 
 __all__ = ["ClassicConfig", "Encoder", "EncoderConfig", "ModernConfig", "Tower", "build_encoder", "generator_config"]
 
 States = Float[Tensor, "rows length hidden"]
 
 
-class Layered(nn.Module):
+class LayeredEncoder(nn.Module):
     """What encoders have in common: with ``recomputes`` a layer keeps its input alone for the backward pass, which then
     computes the rest again."""
 
@@ -39,15 +39,15 @@ class Layered(nn.Module):
         return layer(*given)
 
 
-class ClassicEncoder(Layered):
+class ClassicEncoder(LayeredEncoder):
     """Post-norm layers, after a projection where the embeddings have another width (BERT, ELECTRA)."""
 
     def __init__(self, config: ClassicConfig, direction: Direction = "both"):
         super().__init__()
         same = config.embedding_size == config.hidden_size
-        self.project = nn.Identity() if same else glorot(config.embedding_size, config.hidden_size)
+        self.project = nn.Identity() if same else build_glorot(config.embedding_size, config.hidden_size)
         self.layers = nn.ModuleList(ClassicLayer(config, direction) for _ in range(config.layers))
-        self.register_buffer("sites", sites(config.layers), persistent=False)
+        self.register_buffer("sites", dropout_sites(config.layers), persistent=False)
 
     def forward(
         self,
@@ -58,20 +58,20 @@ class ClassicEncoder(Layered):
     ) -> list[States]:
         """The states after each layer. ``positions`` are in the embeddings already."""
         states = [self.project(embedded)]
-        of_layer = by_layer(keys, self.sites)
+        of_layer = streams_by_layer(keys, self.sites)
         for index, layer in enumerate(self.layers):
             states.append(self.through(layer, states[-1], documents, of_layer[index]))
         return states[1:]
 
 
-class ModernEncoder(Layered):
+class ModernEncoder(LayeredEncoder):
     """Pre-norm layers, most of them local, and a norm after the last (ModernBERT)."""
 
     def __init__(self, config: ModernConfig, direction: Direction = "both"):
         super().__init__()
         self.layers = nn.ModuleList(ModernLayer(config, index, direction) for index in range(config.layers))
         self.norm = nn.LayerNorm(config.hidden_size, config.norm_eps, bias=False)
-        self.register_buffer("sites", sites(config.layers), persistent=False)
+        self.register_buffer("sites", dropout_sites(config.layers), persistent=False)
         self.head_size = config.hidden_size // config.heads
         self.global_theta, self.local_theta = config.global_theta, config.local_theta
 
@@ -83,9 +83,9 @@ class ModernEncoder(Layered):
         keys: Int[Tensor, " rows"] | None,
     ) -> list[States]:
         """The states after each layer, the last ones normed. ``positions`` start anew with each document."""
-        wide = rotation(positions, self.head_size, self.global_theta)
-        near = rotation(positions, self.head_size, self.local_theta)
-        states, of_layer = [embedded], by_layer(keys, self.sites)
+        wide = rotary_cos_sin(positions, self.head_size, self.global_theta)
+        near = rotary_cos_sin(positions, self.head_size, self.local_theta)
+        states, of_layer = [embedded], streams_by_layer(keys, self.sites)
         for index, layer in enumerate(self.layers):
             turned = wide if layer.window is None else near
             states.append(self.through(layer, states[-1], turned, documents, of_layer[index]))
@@ -95,13 +95,13 @@ class ModernEncoder(Layered):
 Encoder = ClassicEncoder | ModernEncoder
 
 
-def layer_by_layer(module: nn.Module) -> None:
+def compile_layer_by_layer(module: nn.Module) -> None:
     """Have the compiler take the encoders in a module layer by layer, and layers that are alike once.
 
     ELECTRA-Small's 24 then take a minute on two CPU cores, where one graph of all of them took eight (docs/log.md).
     """
     for part in module.modules():
-        if isinstance(part, Layered) and "forward" not in vars(part):
+        if isinstance(part, LayeredEncoder) and "forward" not in vars(part):
             part.forward = torch.compiler.disable(part.forward, recursive=False)
 
 
@@ -110,19 +110,19 @@ def build_encoder(config: EncoderConfig, direction: Direction = "both") -> Encod
     return ClassicEncoder(config, direction) if isinstance(config, ClassicConfig) else ModernEncoder(config, direction)
 
 
-def sites(layers: int) -> Int[Tensor, " sites"]:
+def dropout_sites(layers: int) -> Int[Tensor, " sites"]:
     """int32: the places of dropout in layers; the embeddings' comes before. A buffer, for it must be read: Inductor
     gets an arange that is hashed wrong (see ``kernels.random``)."""
-    return torch.arange(SITE + 1, SITE + 1 + SITES * layers, dtype=torch.int32)
+    return torch.arange(EMBEDDING_SITE + 1, EMBEDDING_SITE + 1 + SITES_PER_LAYER * layers, dtype=torch.int32)
 
 
-def by_layer(
+def streams_by_layer(
     keys: Int[Tensor, " rows"] | None, sites: Int[Tensor, " sites"]
 ) -> Sequence[Int[Tensor, "3 2 rows"] | None]:
     """Each layer's streams of random numbers, where there are keys."""
     if keys is None:
-        return [None] * (len(sites) // SITES)
-    return streams(keys, sites).unflatten(0, (-1, SITES)).unbind(0)
+        return [None] * (len(sites) // SITES_PER_LAYER)
+    return derive_streams(keys, sites).unflatten(0, (-1, SITES_PER_LAYER)).unbind(0)
 
 
 class Tower(nn.Module):
@@ -146,7 +146,7 @@ class Tower(nn.Module):
     @classmethod
     def detection(cls, config: EncoderConfig, embeddings: Embeddings) -> "Tower":
         """A fresh tower that says whether the token at a position was replaced."""
-        return cls(config, embeddings, detection_head(config))
+        return cls(config, embeddings, build_detection_head(config))
 
     def share_layers(self, other: "Tower", count: int) -> None:
         """Make the first ``count`` layers, and the way to them from the embeddings, the ones of another tower.
@@ -166,7 +166,7 @@ class Tower(nn.Module):
     def values(self) -> dict[str, Tensor]:
         """What the tower computes with, by name: its parameters, and a table that adds to another's as it is."""
         found: dict[str, Tensor] = dict(self.named_parameters())
-        if isinstance(self.embeddings.tokens, Added):
+        if isinstance(self.embeddings.tokens, DeltaEmbedding):
             del found["embeddings.tokens.delta"]
             found["embeddings.tokens.weight"] = self.embeddings.tokens.weight
         return found
@@ -176,7 +176,7 @@ class Tower(nn.Module):
         """Compute with ``values`` (those of ``values()``, or some of them) from now on."""
         parameters = dict(self.named_parameters())
         for name, value in values.items():
-            if name == "embeddings.tokens.weight" and isinstance(self.embeddings.tokens, Added):
+            if name == "embeddings.tokens.weight" and isinstance(self.embeddings.tokens, DeltaEmbedding):
                 self.embeddings.tokens.become(value)
             else:
                 parameters[name].copy_(value)

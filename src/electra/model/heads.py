@@ -5,13 +5,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from electra.kernels.vocabulary.twin import Logits, Prediction, Written
+from electra.kernels.vocabulary.twin import LogitsProduct, Prediction, WrittenLogits
 from electra.model.config import ClassicConfig, EncoderConfig, ModernConfig
-from electra.model.initial import dense, glorot
-from electra.model.twins import Twinned
+from electra.model.initial import build_dense, build_glorot
+from electra.model.twins import KernelModule
 
 
-class TokenHead(Twinned):
+class TokenHead(KernelModule):
     """LayerNorm(GELU(dense(h))) · tableᵀ + bias. The table is the tower's token embeddings, given at each call.
 
     ``towers``: how many towers' states stand side by side in h. By a GPU's kernels its predictions never
@@ -21,7 +21,7 @@ class TokenHead(Twinned):
     def __init__(self, config: EncoderConfig, towers: int = 1):
         super().__init__()
         classic, size = isinstance(config, ClassicConfig), config.embedding_size
-        self.dense = dense(towers * config.hidden_size, size, head_std(config), bias=classic)
+        self.dense = build_dense(towers * config.hidden_size, size, head_std(config), bias=classic)
         self.norm = nn.LayerNorm(size, config.norm_eps, bias=classic)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
 
@@ -33,30 +33,30 @@ class TokenHead(Twinned):
         self, hidden: Float[Tensor, "picked hidden"], table: Float[Tensor, "vocab embedding"]
     ) -> Float[Tensor, "picked vocab"]:
         """Logits, float32 whatever the factors of the products are rounded to."""
-        return Logits.apply(*self.factors(hidden, table)) + self.bias
+        return LogitsProduct.apply(*self.factors(hidden, table)) + self.bias
 
     def factors(self, hidden: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
         """What is multiplied for the logits, in the number type of products."""
-        number = products(hidden.device)
+        number = product_dtype(hidden.device)
         return self.transform(hidden).to(number), table.to(number)
 
     def predict(self, hidden: Float[Tensor, "picked hidden"], table: Float[Tensor, "vocab embedding"]) -> Prediction:
         """The distribution that the logits stand for."""
         if self.kernels != "cuda":
-            return Written(self(hidden, table))
-        from electra.kernels.vocabulary.triton import Product
+            return WrittenLogits(self(hidden, table))
+        from electra.kernels.vocabulary.triton import FusedLogits
 
-        return Product(*self.factors(hidden, table), self.bias)
+        return FusedLogits(*self.factors(hidden, table), self.bias)
 
 
-def exact(layer: nn.Linear, x: Float[Tensor, "*shape inputs"]) -> Float[Tensor, "*shape outputs"]:
+def linear_float32(layer: nn.Linear, x: Float[Tensor, "*shape inputs"]) -> Float[Tensor, "*shape outputs"]:
     """What a linear layer makes of x, in float32 whatever autocast says: for what answers are ranked by. Rounded to
     bfloat16, many of them were equal."""
     with torch.autocast(x.device.type, enabled=False):
         return F.linear(x.float(), layer.weight, layer.bias)
 
 
-def products(device: torch.device) -> torch.dtype:
+def product_dtype(device: torch.device) -> torch.dtype:
     """The number type in which autocast computes products now; the parameters' own, without it."""
     on = torch.is_autocast_enabled(device.type)
     return torch.get_autocast_dtype(device.type) if on else torch.get_default_dtype()
@@ -67,11 +67,11 @@ class ClassicDetectionHead(nn.Module):
 
     def __init__(self, config: ClassicConfig):
         super().__init__()
-        self.dense = dense(config.hidden_size, config.hidden_size, config.init_std)
-        self.classifier = glorot(config.hidden_size, 1)
+        self.dense = build_dense(config.hidden_size, config.hidden_size, config.init_std)
+        self.classifier = build_glorot(config.hidden_size, 1)
 
     def forward(self, hidden: Float[Tensor, "*shape hidden"]) -> Float[Tensor, "*shape"]:
-        return exact(self.classifier, F.gelu(self.dense(hidden))).squeeze(-1)
+        return linear_float32(self.classifier, F.gelu(self.dense(hidden))).squeeze(-1)
 
 
 class ModernDetectionHead(nn.Module):
@@ -79,13 +79,13 @@ class ModernDetectionHead(nn.Module):
 
     def __init__(self, config: ModernConfig):
         super().__init__()
-        self.dense = dense(config.hidden_size, config.hidden_size, head_std(config), bias=False)
+        self.dense = build_dense(config.hidden_size, config.hidden_size, head_std(config), bias=False)
         self.norm = nn.LayerNorm(config.hidden_size, config.norm_eps, bias=False)
-        self.classifier = dense(config.hidden_size, 2, config.hidden_size**-0.5)
+        self.classifier = build_dense(config.hidden_size, 2, config.hidden_size**-0.5)
 
     def labels(self, hidden: Float[Tensor, "*shape hidden"]) -> Float[Tensor, "*shape 2"]:
         """The logits of original and replaced, in this order."""
-        return exact(self.classifier, self.norm(F.gelu(self.dense(hidden))))
+        return linear_float32(self.classifier, self.norm(F.gelu(self.dense(hidden))))
 
     def forward(self, hidden: Float[Tensor, "*shape hidden"]) -> Float[Tensor, "*shape"]:
         original, replaced = self.labels(hidden).unbind(-1)
@@ -96,7 +96,7 @@ DetectionHead = ClassicDetectionHead | ModernDetectionHead
 Head = TokenHead | DetectionHead
 
 
-def detection_head(config: EncoderConfig) -> DetectionHead:
+def build_detection_head(config: EncoderConfig) -> DetectionHead:
     """A fresh detection head of the config's kind."""
     return ClassicDetectionHead(config) if isinstance(config, ClassicConfig) else ModernDetectionHead(config)
 

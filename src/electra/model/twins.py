@@ -5,14 +5,14 @@ from torch import nn
 from electra.kernels import Kernels
 
 
-class Twinned(nn.Module):
+class KernelModule(nn.Module):
     """``kernels``: whose run in place of the readable twin, if any. The values are the same within rounding."""
 
     kernels: Kernels = ""
 
 
-def fuse(module: nn.Module, kernels: Kernels) -> None:
+def set_kernels(module: nn.Module, kernels: Kernels) -> None:
     """Say to the parts of a module whose kernels run. One that has none for that device keeps its twin."""
     for part in module.modules():
-        if isinstance(part, Twinned):
+        if isinstance(part, KernelModule):
             part.kernels = kernels

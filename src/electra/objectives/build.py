@@ -14,12 +14,12 @@ from torch import Tensor
 
 from electra.errors import UserError
 from electra.model.config import ClassicConfig, EncoderConfig, generator_config
-from electra.model.embeddings import Disentangled, Own, Shared, build_embeddings
+from electra.model.embeddings import DisentangledEmbeddings, OwnEmbeddings, SharedEmbeddings, build_embeddings
 from electra.model.encoder import Tower
 from electra.objectives.contrast import SequenceContrast
 from electra.objectives.copying import AllTokens, Correction
 from electra.objectives.corrupt import Generate
-from electra.objectives.generators import Fixed, Generator, MaskedGenerator, TwoTowers
+from electra.objectives.generators import FixedDistribution, Generator, MaskedGenerator, TwoTowers
 from electra.objectives.masking import Mask, WholeWords, WithReplacement
 from electra.objectives.pretrainer import Pretrainer
 from electra.objectives.terms import Detection, NoiseContrast, Recovery, Reinforce, Term
@@ -27,11 +27,11 @@ from electra.objectives.terms import Detection, NoiseContrast, Recovery, Reinfor
 Sharing = Literal["shared", "own", "disentangled"]
 Filling = Literal["masked", "two-tower", "uniform", "unigram"]
 Positions = Literal["all", "chosen"]
-SHARING = {"shared": Shared, "own": Own, "disentangled": Disentangled}
+SHARING = {"shared": SharedEmbeddings, "own": OwnEmbeddings, "disentangled": DisentangledEmbeddings}
 
 
 @dataclass(frozen=True)
-class Corpus:
+class CorpusFacts:
     """What an objective may ask of the data. ``begins``: the tokens that begin a word; ``frequencies``: how often each
     comes; both over the vocabulary, and computed when asked for."""
 
@@ -54,11 +54,11 @@ class Masked:
         """(share of the steps, objective) in turn; each begins with the weights of the one before."""
         return ((1.0, self),)  # type: ignore[return-value]
 
-    def mask(self, corpus: Corpus) -> Mask:
+    def mask(self, corpus: CorpusFacts) -> Mask:
         """The module that chooses."""
         numbers = corpus.mask_id, self.mask_rate, self.replace_rate, self.mask_rate_end
         if self.choose == "whole-words":
-            return WholeWords(asked(corpus.begins, "where words begin"), *numbers)
+            return WholeWords(require_fact(corpus.begins, "where words begin"), *numbers)
         return (WithReplacement if self.choose == "with-replacement" else Mask)(*numbers)
 
 
@@ -73,9 +73,9 @@ class Mlm(Masked):
     width: float = 1.0
     depth: float = 1.0
 
-    def build(self, encoder: EncoderConfig, corpus: Corpus, seed: int) -> Pretrainer:
+    def build(self, encoder: EncoderConfig, corpus: CorpusFacts, seed: int) -> Pretrainer:
         """A pre-trainer with fresh weights."""
-        encoder = alone(generator_config(encoder, self.width, self.depth), encoder)
+        encoder = narrow_embeddings(generator_config(encoder, self.width, self.depth), encoder)
         return Pretrainer(
             self.mask(corpus), Tower.token(encoder, build_embeddings(encoder)), {"generator": Recovery()}, seed
         )
@@ -99,7 +99,7 @@ class Generated(Masked):
     shared_layers: int = 0  # the lowest layers of both towers that are one; all of them: everything is tied
     clip: Literal["together", "apart"] = "together"  # gradients by the norm of all, or each tower's by its own
 
-    def build(self, encoder: EncoderConfig, corpus: Corpus, seed: int) -> Pretrainer:
+    def build(self, encoder: EncoderConfig, corpus: CorpusFacts, seed: int) -> Pretrainer:
         """A pre-trainer with fresh weights. Raises ``UserError`` for towers that cannot share what they should."""
         if self.generator_frozen and (self.embeddings == "shared" or self.shared_layers):
             raise UserError("a frozen generator cannot share what learns: embeddings own, and shared_layers 0")
@@ -122,18 +122,20 @@ class Generated(Masked):
         """The generator's config."""
         small = generator_config(encoder, self.generator_width, self.generator_depth)
         if self.embeddings == "own":
-            small = alone(small, encoder)
+            small = narrow_embeddings(small, encoder)
         return small if self.generator_dropout else replace(small, dropout=0.0, attention_dropout=0.0)
 
-    def filler(self, small: EncoderConfig, vocab: int, embeddings, kept: Tower, corpus: Corpus) -> Generator:
+    def filler(self, small: EncoderConfig, vocab: int, embeddings, kept: Tower, corpus: CorpusFacts) -> Generator:
         """The generator."""
         if self.generator == "two-tower":
             return TwoTowers(small, embeddings, Recovery(self.generator_weight, "words"))
         recovery = Recovery(self.generator_weight)
         if self.generator == "uniform":
-            return Fixed(torch.zeros(vocab), recovery)
+            return FixedDistribution(torch.zeros(vocab), recovery)
         if self.generator == "unigram":
-            return Fixed(asked(corpus.frequencies, "how often each token comes").clamp(min=1e-9).log(), recovery)
+            return FixedDistribution(
+                require_fact(corpus.frequencies, "how often each token comes").clamp(min=1e-9).log(), recovery
+            )
         tower = Tower.token(small, embeddings)
         if self.shared_layers:
             tower.share_layers(kept, self.shared_layers)
@@ -230,7 +232,7 @@ class TwoStage(Electra):
     @property
     def stages(self) -> "Stages":
         """See ``Masked``."""
-        return after(self.first, self, self.generator_width, self.generator_depth)
+        return begin_with_mlm(self.first, self, self.generator_width, self.generator_depth)
 
 
 @dataclass(frozen=True)
@@ -257,7 +259,7 @@ class WarmedElectra(Electra):
     @property
     def stages(self) -> "Stages":
         """See ``Masked``."""
-        return after(self.first, self, 1.0, 1.0)
+        return begin_with_mlm(self.first, self, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -327,24 +329,24 @@ Objective = (
     | DebertaV3 | CocoLm | FastElectra | Decoupled
 )  # fmt: skip
 Stages = tuple[tuple[float, Objective], ...]
-KINDS: dict[str, type] = {each.kind: each for each in get_args(Objective)}
+OBJECTIVE_KINDS: dict[str, type] = {each.kind: each for each in get_args(Objective)}
 
 
-def after(first: float, objective: Generated, width: float, depth: float) -> Stages:
+def begin_with_mlm(first: float, objective: Generated, width: float, depth: float) -> Stages:
     """Masked language modelling for a share of the steps, then ``objective``."""
     chosen = {field.name: getattr(objective, field.name) for field in fields(Masked)}
     before = Mlm(**chosen, width=width, depth=depth)
     return ((first, before), (1 - first, objective)) if first else ((1.0, objective),)  # type: ignore[return-value]
 
 
-def alone(small: EncoderConfig, encoder: EncoderConfig) -> EncoderConfig:
+def narrow_embeddings(small: EncoderConfig, encoder: EncoderConfig) -> EncoderConfig:
     """A generator's config with tables of its own: as wide as its layers where those are narrower (original code)."""
     if isinstance(small, ClassicConfig) and small.hidden_size < encoder.hidden_size:
         return replace(small, embedding_size=small.hidden_size)
     return small
 
 
-def asked(found: Callable[[], Tensor] | None, what: str) -> Tensor:
+def require_fact(found: Callable[[], Tensor] | None, what: str) -> Tensor:
     """What the corpus says. Raises ``UserError`` if it does not."""
     if found is None:
         raise UserError(f"this objective asks {what}, which only prepared data says")

@@ -16,25 +16,25 @@ from electra.kernels.random import fold, uniform
 from electra.model.config import EncoderConfig
 from electra.model.encoder import Tower
 from electra.objectives.metrics import ratio
-from electra.objectives.terms import Result, Term
+from electra.objectives.terms import Term, TermResult
 from electra.objectives.view import CROP, CROPPED, View
 
-KEPT = 0.9  # of a text's tokens are in its crop (COCO-LM, appendix)
+CROP_SHARE = 0.9  # of a text's tokens are in its crop (COCO-LM, appendix)
 
 
 class SequenceContrast(Term):
     """−log(exp(cos(s, s⁺) / τ) / Σ exp(cos(s, ·) / τ)) over all rows and crops of the micro-batch but s itself, where s
     is the state of a row's first token, [CLS], and s⁺ that of the crop; and the same with the two exchanged.
 
-    The crop is of the row's first text as it was before the corruption: see ``crop``.
+    The crop is of the row's first text as it was before the corruption: see ``crop_rows``.
     """
 
     def __init__(self, weight: float = 1.0, temperature: float = 1.0):
         super().__init__(weight, "rows")
         self.temperature = temperature
 
-    def forward(self, tower: Tower, hidden: Float[Tensor, "rows length dim"], view: View) -> Result:
-        cropped = tower.hidden(*crop(view), view.dropout_keys(CROPPED))
+    def forward(self, tower: Tower, hidden: Float[Tensor, "rows length dim"], view: View) -> TermResult:
+        cropped = tower.hidden(*crop_rows(view), view.dropout_keys(CROPPED))
         both = F.normalize(torch.cat([hidden[:, 0], cropped[:, 0]]).float(), dim=1)
         rows = len(hidden)
         others = torch.eye(2 * rows, dtype=torch.bool, device=both.device)
@@ -42,7 +42,7 @@ class SequenceContrast(Term):
         partner = torch.arange(2 * rows, device=both.device).roll(rows)
         losses = F.cross_entropy(scores, partner, reduction="sum") / 2
         right = (scores.argmax(1) == partner).sum() / 2
-        return Result(losses, torch.stack([losses.detach(), right, torch.full_like(right, rows)]))
+        return TermResult(losses, torch.stack([losses.detach(), right, torch.full_like(right, rows)]))
 
     def figures(self, statistics: Float[Tensor, " 3"]) -> dict[str, float]:
         """loss (nats), and how often a row's crop is the nearest of all."""
@@ -51,7 +51,7 @@ class SequenceContrast(Term):
 
     def flops(self, config: EncoderConfig, length: int, slots: int) -> int:
         """See ``Term``: the encoder reads everything once more."""
-        return flops.encoder(config, length)
+        return flops.encoder_flops(config, length)
 
 
 class Cropped(NamedTuple):
@@ -63,13 +63,13 @@ class Cropped(NamedTuple):
     documents: Int[Tensor, "rows length"]
 
 
-def crop(view: View) -> Cropped:
-    """A text of its own in each row: the first token, and next to it a stretch, at random, of ``KEPT`` of the others of
-    the row's first text, not corrupted. Its positions count from 0, as any text's do."""
+def crop_rows(view: View) -> Cropped:
+    """A text of its own in each row: the first token, and next to it a stretch, at random, of ``CROP_SHARE`` of the
+    others of the row's first text, not corrupted. Its positions count from 0, as any text's do."""
     batch = view.batch
     documents = batch.documents
     inner = ((documents == documents[:, :1]) & (documents > 0)).sum(1, keepdim=True) - 1
-    kept = (inner * KEPT).ceil().long()
+    kept = (inner * CROP_SHARE).ceil().long()
     start = (uniform(fold(view.keys, CROP), 1) * (inner - kept + 1)).long() + 1
     at = torch.arange(documents.shape[1], device=documents.device).expand_as(documents)
     here = ((at <= kept) & (documents[:, :1] > 0)).long()

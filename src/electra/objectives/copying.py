@@ -8,10 +8,10 @@ from torch.nn import functional as F
 from electra import flops
 from electra.model.config import EncoderConfig
 from electra.model.encoder import Tower
-from electra.model.heads import TokenHead, exact
+from electra.model.heads import TokenHead, linear_float32
 from electra.objectives.metrics import ratio
-from electra.objectives.terms import Result, Term
-from electra.objectives.view import View, gather
+from electra.objectives.terms import Term, TermResult
+from electra.objectives.view import View, gather_positions
 
 
 def copy_losses(
@@ -22,7 +22,7 @@ def copy_losses(
     return -torch.where(same, torch.logaddexp(F.logsigmoid(gate), generated), generated)
 
 
-def statistics(losses: Tensor, same: Tensor, gate: Tensor, counted: Tensor) -> Tensor:
+def copy_statistics(losses: Tensor, same: Tensor, gate: Tensor, counted: Tensor) -> Tensor:
     """Summed loss, positions, changed positions, the gate's sum where the input is the original, and elsewhere."""
     kept, changed = same * counted, ~same * counted
     return torch.stack(
@@ -31,7 +31,7 @@ def statistics(losses: Tensor, same: Tensor, gate: Tensor, counted: Tensor) -> T
     ).detach()  # fmt: skip
 
 
-def figures(found: Float[Tensor, " 5"]) -> dict[str, float]:
+def copy_figures(found: Float[Tensor, " 5"]) -> dict[str, float]:
     """loss (nats), and how much is copied on average where it should be, and where it should not."""
     loss, count, changed, kept_gate, changed_gate = found.tolist()
     return {
@@ -51,20 +51,20 @@ class AllTokens(Term):
         super().__init__(weight, "all")
         self.gate = nn.Linear(hidden, 1)
 
-    def forward(self, tower: Tower, hidden: Float[Tensor, "rows length dim"], view: View) -> Result:
+    def forward(self, tower: Tower, hidden: Float[Tensor, "rows length dim"], view: View) -> TermResult:
         states, original = hidden.flatten(0, 1), view.original.flatten()
-        gate, same = exact(self.gate, states).squeeze(1), (view.ids == view.original).flatten()
+        gate, same = linear_float32(self.gate, states).squeeze(1), (view.ids == view.original).flatten()
         losses = copy_losses(tower.predict(states).score(original).losses, gate, same)
         counted = (view.batch.documents > 0).flatten().float()
-        return Result((losses * counted).sum(), statistics(losses, same, gate, counted))
+        return TermResult((losses * counted).sum(), copy_statistics(losses, same, gate, counted))
 
     def figures(self, statistics: Float[Tensor, " 5"]) -> dict[str, float]:
-        """See ``figures``."""
-        return figures(statistics)
+        """See ``copy_figures``."""
+        return copy_figures(statistics)
 
     def flops(self, config: EncoderConfig, length: int, slots: int) -> int:
         """See ``Term``."""
-        return flops.token_head(config, length)
+        return flops.token_head_flops(config, length)
 
 
 class Correction(Term):
@@ -78,19 +78,19 @@ class Correction(Term):
         super().__init__(weight, "chosen")
         self.head = TokenHead(config)
 
-    def forward(self, tower: Tower, hidden: Float[Tensor, "rows length dim"], view: View) -> Result:
-        states, original = gather(hidden, view.chosen), view.targets()
+    def forward(self, tower: Tower, hidden: Float[Tensor, "rows length dim"], view: View) -> TermResult:
+        states, original = gather_positions(hidden, view.chosen), view.targets()
         gate = -tower.detection_logits(states.detach()).detach()
         same = view.ids.gather(1, view.chosen).flatten() == original
         prediction = self.head.predict(states, tower.embeddings.tokens.weight)
         losses = copy_losses(prediction.score(original).losses, gate, same)
         counted = view.valid.flatten().float()
-        return Result((losses * counted).sum(), statistics(losses, same, gate, counted))
+        return TermResult((losses * counted).sum(), copy_statistics(losses, same, gate, counted))
 
     def figures(self, statistics: Float[Tensor, " 5"]) -> dict[str, float]:
-        """See ``figures``."""
-        return figures(statistics)
+        """See ``copy_figures``."""
+        return copy_figures(statistics)
 
     def flops(self, config: EncoderConfig, length: int, slots: int) -> int:
         """See ``Term``."""
-        return flops.token_head(config, slots)
+        return flops.token_head_flops(config, slots)

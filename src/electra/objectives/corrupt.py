@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from electra.dataset.batches import Batch
 from electra.kernels.random import fold
-from electra.kernels.vocabulary.twin import Draw
-from electra.objectives.generators import Generator, Guess
+from electra.kernels.vocabulary.twin import Sampling
+from electra.objectives.generators import Generator, GeneratorOutput
 from electra.objectives.masking import Counts, Mask
-from electra.objectives.terms import Result
+from electra.objectives.terms import TermResult
 from electra.objectives.view import END, SAMPLE, Proposal, View
 
 CERTAIN = 1e-6  # −log q(original) of a generator that leaves nothing for the other tokens, in float32
@@ -56,7 +56,7 @@ class Generate(nn.Module):
 
     def forward(
         self, batch: Batch, keys: Int[Tensor, " rows"], dropout: bool, progress: Float[Tensor, ""] = END
-    ) -> tuple[View, dict[str, Result]]:
+    ) -> tuple[View, dict[str, TermResult]]:
         masked, _ = self.mask(batch, keys, dropout and not self.frozen, progress)
         with torch.no_grad() if self.frozen else contextlib.nullcontext():
             guess = self.generator(masked)
@@ -67,19 +67,19 @@ class Generate(nn.Module):
             ids = self.mask.write(batch.ids, masked.chosen, masked.valid, score.samples.view_as(masked.chosen))
             view = replace(masked, ids=ids, dropout=dropout)
             if self.scored:
-                view = replace(view, proposal=Proposal(log_q(guess, view, draw), guess.states))
+                view = replace(view, proposal=Proposal(proposal_log_q(guess, view, draw), guess.states))
         return view, {"generator": result}
 
-    def draw(self, masked: View, progress: Float[Tensor, ""]) -> Draw:
+    def draw(self, masked: View, progress: Float[Tensor, ""]) -> Sampling:
         """How a token is drawn for each chosen slot."""
         temperature: float | Tensor = self.temperature
         if self.temperature_end:
             temperature = self.temperature * (self.temperature_end / self.temperature) ** progress
         slot_keys = fold(fold(masked.keys, SAMPLE)[:, None], self.mask.names(masked.chosen))
-        return Draw(slot_keys.flatten(), temperature, self.never_original)
+        return Sampling(slot_keys.flatten(), temperature, self.never_original)
 
 
-def log_q(guess: Guess, view: View, draw: Draw) -> Float[Tensor, "rows length"]:
+def proposal_log_q(guess: GeneratorOutput, view: View, draw: Sampling) -> Float[Tensor, "rows length"]:
     """What ``Proposal`` says of it: of every position where the generator speaks of all, else of the chosen ones.
 
     It is the logarithm of what was drawn from: at the draw's temperature, and where the original is never drawn, of the

@@ -1,7 +1,7 @@
 """What fills the chosen positions: a small masked language model, two towers, or a fixed distribution.
 
-A generator is a module called with the masked view. It gives a ``Guess`` at the chosen slots and has the term that it
-learns by. Its own parameters are its own; what it reads may be the encoder's too.
+A generator is a module called with the masked view. It gives a ``GeneratorOutput`` at the chosen slots and has the
+term that it learns by. Its own parameters are its own; what it reads may be the encoder's too.
 """
 
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from electra import flops
-from electra.kernels.vocabulary.twin import Prediction, Score, Written
+from electra.kernels.vocabulary.twin import Prediction, Score, WrittenLogits
 from electra.model.config import EncoderConfig
 from electra.model.embeddings import Embeddings
 from electra.model.encoder import Encoder, Tower, build_encoder
 from electra.model.heads import TokenHead
-from electra.objectives.terms import Recovery, Result
-from electra.objectives.view import GENERATOR, RIGHT, View, gather, read
+from electra.objectives.terms import Recovery, TermResult
+from electra.objectives.view import GENERATOR, RIGHT, View, gather_positions, read_view
 
 
 @dataclass(frozen=True)
-class Guess:
+class GeneratorOutput:
     """A distribution over the vocabulary for each of the ``chosen`` slots, and ``everywhere``, for each position, where
     the generator says something of all. ``states``: what those at the chosen slots come from."""
 
@@ -37,17 +37,17 @@ class MaskedGenerator(nn.Module):
         super().__init__()
         self.tower, self.term = tower, term
 
-    def forward(self, masked: View) -> Guess:
-        states = gather(read(self.tower, masked, GENERATOR), masked.chosen)
-        return Guess(self.tower.predict(states), states)
+    def forward(self, masked: View) -> GeneratorOutput:
+        states = gather_positions(read_view(self.tower, masked, GENERATOR), masked.chosen)
+        return GeneratorOutput(self.tower.predict(states), states)
 
-    def result(self, guess: Guess, masked: View, score: Score) -> Result:
+    def result(self, guess: GeneratorOutput, masked: View, score: Score) -> TermResult:
         """The loss of its term; ``score`` is that of the chosen slots."""
         return self.term.at_chosen(score, masked)
 
     def flops(self, length: int, slots: int) -> int:
         """A forward pass of a row."""
-        return flops.encoder(self.tower.config, length) + flops.token_head(self.tower.config, slots)
+        return flops.encoder_flops(self.tower.config, length) + flops.token_head_flops(self.tower.config, slots)
 
 
 class TwoTowers(nn.Module):
@@ -64,7 +64,7 @@ class TwoTowers(nn.Module):
         self.right: Encoder = build_encoder(config, "right")
         self.head = TokenHead(config, towers=2)
 
-    def forward(self, masked: View) -> Guess:
+    def forward(self, masked: View) -> GeneratorOutput:
         batch = masked.batch
         sides = []
         for encoder, purpose, by in ((self.left, GENERATOR, 1), (self.right, RIGHT, -1)):
@@ -76,9 +76,9 @@ class TwoTowers(nn.Module):
         everywhere = self.head.predict(states.flatten(0, 1), self.embeddings.tokens.weight)
         rows, length = masked.ids.shape
         slots = torch.arange(rows, device=states.device)[:, None] * length + masked.chosen
-        return Guess(everywhere.at(slots.flatten()), gather(states, masked.chosen), everywhere)
+        return GeneratorOutput(everywhere.at(slots.flatten()), gather_positions(states, masked.chosen), everywhere)
 
-    def result(self, guess: Guess, masked: View, score: Score) -> Result:
+    def result(self, guess: GeneratorOutput, masked: View, score: Score) -> TermResult:
         """The loss of its term: over every token, not only the chosen ones."""
         assert guess.everywhere is not None
         return self.term.everywhere(guess.everywhere.score(masked.original.flatten()), masked, score.samples)
@@ -86,10 +86,10 @@ class TwoTowers(nn.Module):
     def flops(self, length: int, slots: int) -> int:
         """A forward pass of a row."""
         head = 2 * length * self.config.embedding_size * (2 * self.config.hidden_size + self.config.vocab_size)
-        return 2 * flops.encoder(self.config, length) + head
+        return 2 * flops.encoder_flops(self.config, length) + head
 
 
-class Fixed(nn.Module):
+class FixedDistribution(nn.Module):
     """The same distribution everywhere, which learns nothing: uniform, or the corpus's frequencies (ELECTRA, 3.3)."""
 
     def __init__(self, logits: Float[Tensor, " vocab"], term: Recovery):
@@ -98,11 +98,11 @@ class Fixed(nn.Module):
         self.logits: Tensor
         self.register_buffer("logits", logits.float(), persistent=False)
 
-    def forward(self, masked: View) -> Guess:
+    def forward(self, masked: View) -> GeneratorOutput:
         logits = self.logits.expand(masked.chosen.numel(), -1)
-        return Guess(Written(logits), logits[:, :0])
+        return GeneratorOutput(WrittenLogits(logits), logits[:, :0])
 
-    def result(self, guess: Guess, masked: View, score: Score) -> Result:
+    def result(self, guess: GeneratorOutput, masked: View, score: Score) -> TermResult:
         """The loss that it has, which moves nothing."""
         return self.term.at_chosen(score, masked)
 
@@ -111,4 +111,4 @@ class Fixed(nn.Module):
         return 0
 
 
-Generator = MaskedGenerator | TwoTowers | Fixed
+Generator = MaskedGenerator | TwoTowers | FixedDistribution

@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-Line = Mapping[str, float]
+LogLine = Mapping[str, float]
 
 FEW, SPAN = 3, 200  # lines, and the steps that a judgement of skill takes
 BEGINNING = 100  # steps in which no skill is asked for
@@ -27,19 +27,19 @@ class Verdict(NamedTuple):
     message: str
 
 
-def verdicts(lines: Sequence[Mapping]) -> list[Verdict]:
+def judge_lines(lines: Sequence[Mapping]) -> list[Verdict]:
     """What the last of a run's lines (of metrics.jsonl, in their order) say is wrong; mostly nothing."""
     logged = [line for line in lines if line["split"] == "train"]
     stage = [line for line in logged if line["phase"] == logged[-1]["phase"]]
-    found = unreached(stage[-FEW:]) if len(stage) >= FEW else []
+    found = judge_reach(stage[-FEW:]) if len(stage) >= FEW else []
     count = max(FEW, sum(line["step"] > stage[-1]["step"] - SPAN for line in stage))
     before, window = stage[:-count], stage[-count:]
-    if not before or before[-1]["step"] < BEGINNING or rising([before[-1], *window]):
+    if not before or before[-1]["step"] < BEGINNING or is_rate_rising([before[-1], *window]):
         return found
-    return found + (strong(window) or collapsed(window))
+    return found + (judge_generator(window) or judge_discriminator(window))
 
 
-def unreached(window: Sequence[Line]) -> list[Verdict]:
+def judge_reach(window: Sequence[LogLine]) -> list[Verdict]:
     """Towers of which tensors got no gradient in any of the lines."""
     names = [name for name in window[-1] if name.startswith("unreached/")]
     return [
@@ -53,13 +53,13 @@ def unreached(window: Sequence[Line]) -> list[Verdict]:
     ]
 
 
-def rising(lines: Sequence[Line]) -> bool:
+def is_rate_rising(lines: Sequence[LogLine]) -> bool:
     """Whether a learning rate rises anywhere in the lines."""
     rates = [[value for name, value in line.items() if name.startswith("learning_rate/")] for line in lines]
     return any(sum(there) < sum(here) for there, here in itertools.pairwise(rates))
 
 
-def strong(window: Sequence[Line]) -> list[Verdict]:
+def judge_generator(window: Sequence[LogLine]) -> list[Verdict]:
     """A generator that leaves the discriminator little to find."""
     if "discriminator/skill" not in window[-1] or "generator/accuracy" not in window[-1]:
         return []
@@ -78,7 +78,7 @@ def strong(window: Sequence[Line]) -> list[Verdict]:
     return [Verdict("generator too strong", f"{seen}. Try {tries}")]
 
 
-def collapsed(window: Sequence[Line]) -> list[Verdict]:
+def judge_discriminator(window: Sequence[LogLine]) -> list[Verdict]:
     """A discriminator that says the same of every token."""
     if "discriminator/skill" not in window[-1]:
         return []

@@ -16,14 +16,14 @@ Choice = tuple[Int[Tensor, "rows slots"], Bool[Tensor, "rows slots"]]  # positio
 Counts = dict[str, Int[Tensor, ""]]  # by what a term may count, how many
 
 
-def slots(length: int, rate: float) -> int:
+def count_slots(length: int, rate: float) -> int:
     """The most positions that can be chosen in a row of ``length`` tokens, as the original counts."""
     return max(1, int((rate + 0.005) * length))
 
 
-def chosen_counts(batch: Batch, rate: float | Float[Tensor, ""]) -> Int[Tensor, " rows"]:
+def count_chosen(batch: Batch, rate: float | Float[Tensor, ""]) -> Int[Tensor, " rows"]:
     """How many positions are chosen in each row: max(1, min(room, round_half_even(rate · n))) of its n tokens, where
-    the room is that of ``slots``.
+    the room is that of ``count_slots``.
 
     Never more than there are tokens that may be chosen, so a row of special tokens alone has none.
     """
@@ -45,7 +45,7 @@ class Mask(nn.Module):
 
     def slots(self, length: int) -> int:
         """The most positions that are chosen in a row."""
-        return slots(length, max(self.rate, self.rate_end))
+        return count_slots(length, max(self.rate, self.rate_end))
 
     def rate_at(self, progress: Float[Tensor, ""], device: torch.device) -> Float[Tensor, ""]:
         """The share of a row's tokens that is chosen at a progress, float64."""
@@ -56,7 +56,7 @@ class Mask(nn.Module):
 
     def wanted(self, batch: Batch, progress: Float[Tensor, ""]) -> Int[Tensor, " rows"]:
         """How many positions are to be chosen in each row."""
-        return chosen_counts(batch, self.rate_at(progress, batch.ids.device))
+        return count_chosen(batch, self.rate_at(progress, batch.ids.device))
 
     def choose(self, batch: Batch, keys: Int[Tensor, " rows"], progress: Float[Tensor, ""]) -> Choice:
         """The chosen positions, every set of as many equally likely."""

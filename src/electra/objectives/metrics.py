@@ -41,20 +41,20 @@ def detection_figures(statistics: Float[Tensor, " statistics"]) -> dict[str, flo
     return {
         "loss": mean,
         "replaced_rate": rate,
-        "skill": 1 - ratio(mean, entropy(rate)),
-        "auc": auc(replaced, others),
+        "skill": 1 - ratio(mean, binary_entropy(rate)),
+        "auc": histogram_auc(replaced, others),
         "precision": ratio(right, guessed),
         "recall": ratio(right, positives),
     }
 
 
-def auc(replaced: Float[Tensor, " bins"], others: Float[Tensor, " bins"]) -> float:
+def histogram_auc(replaced: Float[Tensor, " bins"], others: Float[Tensor, " bins"]) -> float:
     """P(a replaced position scores above another one), ties counting half, from histograms over rising scores."""
     below = others.cumsum(0) - others
     return ratio(float((replaced * (below + others / 2)).sum()), float(replaced.sum() * others.sum()))
 
 
-def entropy(rate: float) -> float:
+def binary_entropy(rate: float) -> float:
     """H(rate) in nats: the loss of a detector that always answers with the rate."""
     return -sum(p * math.log(p) for p in (rate, 1 - rate) if p > 0)
 

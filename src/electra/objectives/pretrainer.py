@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from electra import flops
 from electra.dataset.batches import Batch
 from electra.errors import UserError
-from electra.kernels.random import fold, key
+from electra.kernels.random import fold, make_key
 from electra.model.encoder import Tower
 from electra.objectives.corrupt import Generate
 from electra.objectives.generators import MaskedGenerator
 from electra.objectives.masking import Counts, Mask
-from electra.objectives.terms import Result, Term
-from electra.objectives.view import ENCODER, END, read
+from electra.objectives.terms import Term, TermResult
+from electra.objectives.view import ENCODER, END, read_view
 
 
 class Pretrainer(nn.Module):
@@ -96,7 +96,7 @@ class Pretrainer(nn.Module):
         sources = before.parts() | {self.kept: before.encoder}
         for name, tower in self.parts().items():
             source = sources.get(name)
-            if source is not None and same_shape(source, tower):
+            if source is not None and have_same_shape(source, tower):
                 heads = type(source.head) is type(tower.head)
                 values = source.values().items()
                 tower.take({key: value for key, value in values if heads or not key.startswith("head.")})
@@ -108,11 +108,11 @@ class Pretrainer(nn.Module):
         config, slots = self.encoder.config, self.corrupt.slots(length)
         asked = sum(term.flops(config, length, slots) for term in self.terms.values())
         corrupted = self.corrupt.flops(length) if isinstance(self.corrupt, Generate) else 0
-        return corrupted + 3 * (flops.encoder(config, length) + asked)
+        return corrupted + 3 * (flops.encoder_flops(config, length) + asked)
 
     def counts(self, batch: Batch, progress: Float[Tensor, ""] = END) -> Counts:
         """For each term, how many positions of ``batch`` it will count: known before the forward pass."""
-        counts = self.corrupt.counts(batch, row_keys(self.seed, batch), progress)
+        counts = self.corrupt.counts(batch, derive_row_keys(self.seed, batch), progress)
         return {name: counts[term.on] for name, term in self.all_terms.items()}
 
     def forward(
@@ -126,7 +126,7 @@ class Pretrainer(nn.Module):
 
         ``divisors`` hold the counts of the whole step, so that the losses of its micro-batches and ranks add up.
         """
-        results = self.results(batch, row_keys(self.seed, batch), dropout, progress)
+        results = self.results(batch, derive_row_keys(self.seed, batch), dropout, progress)
         terms = self.all_terms
         loss = torch.stack(
             [terms[name].weight * result.total / divisors[name] for name, result in results.items()]
@@ -135,10 +135,10 @@ class Pretrainer(nn.Module):
 
     def results(
         self, batch: Batch, keys: Int[Tensor, " rows"], dropout: bool, progress: Float[Tensor, ""] = END
-    ) -> dict[str, Result]:
+    ) -> dict[str, TermResult]:
         """Each term's summed loss and statistics; ``keys`` are the rows' random ones."""
         view, results = self.corrupt(batch, keys, dropout, progress)
-        hidden = read(self.encoder, view, ENCODER)
+        hidden = read_view(self.encoder, view, ENCODER)
         return results | {name: term(self.encoder, hidden, view) for name, term in self.terms.items()}
 
     def figures(self, statistics: Mapping[str, Tensor]) -> dict[str, float]:
@@ -155,13 +155,13 @@ class Pretrainer(nn.Module):
         return {name: value for name, value in figures.items() if not math.isnan(value)}
 
 
-def same_shape(one: Tower, other: Tower) -> bool:
+def have_same_shape(one: Tower, other: Tower) -> bool:
     """Whether two towers' encoders compute the same with the same weights, dropout aside."""
     plain = [replace(tower.config, dropout=0.0, attention_dropout=0.0) for tower in (one, other)]
     return plain[0] == plain[1]
 
 
-def row_keys(seed: int, batch: Batch) -> Tensor:
+def derive_row_keys(seed: int, batch: Batch) -> Tensor:
     """int32 [rows]: the random key of each row, a hash of the seed and the row's address."""
     epoch, block, row = batch.address.unbind(1)
-    return fold(fold(fold(torch.full_like(row, key(seed)), epoch), block), row)
+    return fold(fold(fold(torch.full_like(row, make_key(seed)), epoch), block), row)

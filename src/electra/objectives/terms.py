@@ -16,14 +16,14 @@ from electra import flops
 from electra.kernels.vocabulary.twin import Score
 from electra.model.config import EncoderConfig
 from electra.model.encoder import Tower
-from electra.model.heads import exact
+from electra.model.heads import linear_float32
 from electra.objectives.metrics import detection_figures, detection_statistics, ratio
-from electra.objectives.view import View, gather
+from electra.objectives.view import View, gather_positions
 
 Counted = Literal["chosen", "words", "all", "rows"]
 
 
-class Result(NamedTuple):
+class TermResult(NamedTuple):
     """One term on one micro-batch: ``total`` float32 [], the sum of its losses in nats; ``statistics`` float [n]."""
 
     total: Tensor
@@ -58,21 +58,21 @@ class Recovery(Term):
     def __init__(self, weight: float = 1.0, on: Counted = "chosen"):
         super().__init__(weight, on)
 
-    def forward(self, tower: Tower, hidden: Float[Tensor, "rows length dim"], view: View) -> Result:
+    def forward(self, tower: Tower, hidden: Float[Tensor, "rows length dim"], view: View) -> TermResult:
         # At the chosen slots only: 15 % of the positions cost 15 % of the vocabulary product.
-        return self.at_chosen(tower.predict(gather(hidden, view.chosen)).score(view.targets()), view)
+        return self.at_chosen(tower.predict(gather_positions(hidden, view.chosen)).score(view.targets()), view)
 
-    def at_chosen(self, score: Score, view: View) -> Result:
+    def at_chosen(self, score: Score, view: View) -> TermResult:
         """The losses at the chosen slots."""
         return self.summed(score, view.targets(), view.valid.flatten(), view, score.samples)
 
-    def everywhere(self, score: Score, view: View, samples: Int[Tensor, " picked"] | None) -> Result:
+    def everywhere(self, score: Score, view: View, samples: Int[Tensor, " picked"] | None) -> TermResult:
         """The losses at all positions; those that are no padding or special token count. ``samples``: at the slots."""
         return self.summed(score, view.original.flatten(), view.batch.choosable.flatten(), view, samples)
 
     def summed(
         self, score: Score, targets: Tensor, counted: Tensor, view: View, samples: Int[Tensor, " picked"] | None
-    ) -> Result:
+    ) -> TermResult:
         counted = counted.to(score.losses.dtype)
         total = (score.losses * counted).sum()
         right = ((score.likeliest == targets) * counted).sum()
@@ -80,7 +80,7 @@ class Recovery(Term):
         if samples is not None:
             sampled = ((samples == view.targets()) & view.valid.flatten()).sum().to(right.dtype)
             drawn = view.valid.sum().to(right.dtype)
-        return Result(total, torch.stack([total.detach(), counted.sum(), right, drawn, sampled]))
+        return TermResult(total, torch.stack([total.detach(), counted.sum(), right, drawn, sampled]))
 
     def figures(self, statistics: Float[Tensor, " 5"]) -> dict[str, float]:
         """loss (nats), accuracy, sampled_accuracy."""
@@ -89,7 +89,7 @@ class Recovery(Term):
 
     def flops(self, config: EncoderConfig, length: int, slots: int) -> int:
         """See ``Term``."""
-        return flops.token_head(config, slots)
+        return flops.token_head_flops(config, slots)
 
 
 class Detection(Term):
@@ -103,10 +103,10 @@ class Detection(Term):
     def __init__(self, weight: float = 50.0, on: Counted = "all"):  # ELECTRA, section 3.1 and table 6
         super().__init__(weight, on)
 
-    def forward(self, tower: Tower, hidden: Float[Tensor, "rows length dim"], view: View) -> Result:
+    def forward(self, tower: Tower, hidden: Float[Tensor, "rows length dim"], view: View) -> TermResult:
         logits, labels, counted = self.logits(tower, hidden, view), self.labels(view), self.counted(view)
         each = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
-        return Result((each * counted).sum(), detection_statistics(each.detach(), logits.detach(), labels, counted))
+        return TermResult((each * counted).sum(), detection_statistics(each.detach(), logits.detach(), labels, counted))
 
     def labels(self, view: View) -> Float[Tensor, "rows length"]:
         """1.0 where the token is another than the original."""
@@ -130,7 +130,7 @@ class Detection(Term):
 
     def flops(self, config: EncoderConfig, length: int, slots: int) -> int:
         """See ``Term``."""
-        return flops.detection_head(config, length)
+        return flops.detection_head_flops(config, length)
 
 
 class NoiseContrast(Detection):
@@ -169,18 +169,18 @@ class Reinforce(Term):
         super().__init__(weight, "chosen")
         self.baseline = nn.Linear(hidden, 1)
 
-    def forward(self, tower: Tower, hidden: Float[Tensor, "rows length dim"], view: View) -> Result:
+    def forward(self, tower: Tower, hidden: Float[Tensor, "rows length dim"], view: View) -> TermResult:
         assert view.proposal is not None, "the corruption does not say how likely its tokens were"
         labels = (view.ids != view.original).float().gather(1, view.chosen)
         with torch.no_grad():
-            logits = tower.detection_logits(gather(hidden, view.chosen)).view_as(labels)
+            logits = tower.detection_logits(gather_positions(hidden, view.chosen)).view_as(labels)
             reward = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
-        expected = exact(self.baseline, view.proposal.states.detach()).view_as(reward)
+        expected = linear_float32(self.baseline, view.proposal.states.detach()).view_as(reward)
         log_q = view.proposal.log_q.gather(1, view.chosen)
         policy = -(reward - expected.detach()) * log_q
         error = (expected - reward) ** 2
         sums = [(each * view.valid).sum() for each in (policy + error, reward, error)]
-        return Result(sums[0], torch.stack([view.valid.sum().float(), sums[1], sums[2].detach()]))
+        return TermResult(sums[0], torch.stack([view.valid.sum().float(), sums[1], sums[2].detach()]))
 
     def figures(self, statistics: Float[Tensor, " 3"]) -> dict[str, float]:
         """reward (nats), and the baseline's mean squared error."""
@@ -189,4 +189,4 @@ class Reinforce(Term):
 
     def flops(self, config: EncoderConfig, length: int, slots: int) -> int:
         """See ``Term``; a third, as nothing goes backward through the head."""
-        return flops.detection_head(config, slots) // 3
+        return flops.detection_head_flops(config, slots) // 3

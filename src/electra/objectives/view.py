@@ -61,12 +61,14 @@ class View:
         return there.scatter_add(1, self.chosen, torch.where(self.valid, values.float(), 0.0))
 
 
-def read(tower: Tower, view: View, purpose: int) -> Tensor:
+def read_view(tower: Tower, view: View, purpose: int) -> Tensor:
     """The tower's last hidden states [rows, length, hidden] of what the view shows."""
     batch = view.batch
     return tower.hidden(view.ids, batch.positions, batch.segments, batch.documents, view.dropout_keys(purpose))
 
 
-def gather(hidden: Float[Tensor, "rows length dim"], at: Int[Tensor, "rows slots"]) -> Float[Tensor, "picked dim"]:
+def gather_positions(
+    hidden: Float[Tensor, "rows length dim"], at: Int[Tensor, "rows slots"]
+) -> Float[Tensor, "picked dim"]:
     """The hidden states at the given positions of each row, rows one after another."""
     return hidden.gather(1, at[:, :, None].expand(-1, -1, hidden.shape[2])).flatten(0, 1)

@@ -16,7 +16,7 @@ Unit = Literal["FLOPs", "minutes"]
 
 
 @dataclass(frozen=True)
-class Result:
+class EncoderResult:
     """What came of one encoder. ``budget``: what its training was given; 0 for random weights, which had none.
 
     ``cost``: flops, tokens, tokens_per_second and seconds that were spent. ``own``: the objective's held-out figures.
@@ -50,24 +50,24 @@ class Comparison:
     objectives: tuple[str, ...]
     budgets: tuple[float, ...]
     unit: Unit
-    results: Sequence[Result]
+    results: Sequence[EncoderResult]
 
     @property
     def scores(self) -> list[str]:
         """The names of the scores."""
         return list(dict.fromkeys(name for result in self.results for name in result.scores))
 
-    def of(self, objective: str, budget: float) -> list[Result]:
+    def of(self, objective: str, budget: float) -> list[EncoderResult]:
         """The results of an objective at a budget; random weights are the same at each."""
         wanted = (objective, 0.0 if objective == RANDOM else budget)
         return [result for result in self.results if (result.objective, result.budget) == wanted]
 
     def spread(self, objective: str, budget: float, score: str) -> Spread | None:
         """A score over seeds, if it is there."""
-        return over_seeds([result.scores[score] for result in self.of(objective, budget) if score in result.scores])
+        return compute_spread([result.scores[score] for result in self.of(objective, budget) if score in result.scores])
 
 
-def over_seeds(values: Sequence[float]) -> Spread | None:
+def compute_spread(values: Sequence[float]) -> Spread | None:
     """Mean and standard deviation, if there are values."""
     if not values:
         return None
@@ -80,7 +80,7 @@ def differ(one: Spread, other: Spread) -> bool:
     return apart and min(one.seeds, other.seeds) > 1
 
 
-def overtaken(challenger: Sequence[Spread | None], reference: Sequence[Spread | None]) -> int | None:
+def find_overtaking(challenger: Sequence[Spread | None], reference: Sequence[Spread | None]) -> int | None:
     """The first of rising budgets from which on the challenger is better at each by more than the spread."""
     ahead = [
         bool(one and other and one.mean > other.mean and differ(one, other))
@@ -89,11 +89,11 @@ def overtaken(challenger: Sequence[Spread | None], reference: Sequence[Spread | 
     return next((index for index in range(len(ahead)) if all(ahead[index:])), None)
 
 
-def label(budget: float, unit: Unit) -> str:
+def format_budget(budget: float, unit: Unit) -> str:
     """A budget as people write it: 3e13 FLOPs, 8 minutes."""
-    return f"{written(budget)} {unit}"
+    return f"{format_number(budget)} {unit}"
 
 
-def written(number: float, digits: int = 6) -> str:
+def format_number(number: float, digits: int = 6) -> str:
     """3e13 in place of 3e+13."""
     return re.sub(r"e\+0*", "e", f"{number:.{digits}g}")

@@ -5,36 +5,36 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from electra.report.compare import RANDOM, Comparison, Spread, label, written
+from electra.report.compare import RANDOM, Comparison, Spread, format_budget, format_number
 
 Line = Sequence[tuple[float, Spread | None]]  # points from left to right
 
 
-def against_budget(found: Comparison, path: Path) -> None:
+def draw_against_budget(found: Comparison, path: Path) -> None:
     """A panel for each score, in it a line with its band for each objective."""
     lines = {
         score: {name: [(each, found.spread(name, each, score)) for each in found.budgets] for name in found.objectives}
         for score in found.scores
     }
     what = "training FLOPs" if found.unit == "FLOPs" else "minutes of training"
-    panels(found, lines, what, {each: written(each) for each in found.budgets}, path)
+    draw_panels(found, lines, what, {each: format_number(each) for each in found.budgets}, path)
 
 
-def against_size(found: Comparison, sizes: Sequence[float], path: Path) -> None:
+def draw_against_size(found: Comparison, sizes: Sequence[float], path: Path) -> None:
     """A panel for each score, in it a line over the generator's sizes; each is one of the comparison's objectives, at
     its one budget.
     """
     (budget,) = found.budgets
     named = list(zip(sizes, found.objectives, strict=True))
     lines = {
-        score: {label(budget, found.unit): [(size, found.spread(name, budget, score)) for size, name in named]}
+        score: {format_budget(budget, found.unit): [(size, found.spread(name, budget, score)) for size, name in named]}
         for score in found.scores
     }
     ticks = {size: str(Fraction(size).limit_denominator(64)) for size in sizes}
-    panels(found, lines, "the generator's width over the discriminator's", ticks, path)
+    draw_panels(found, lines, "the generator's width over the discriminator's", ticks, path)
 
 
-def panels(
+def draw_panels(
     found: Comparison, lines: Mapping[str, Mapping[str, Line]], what: str, ticks: Mapping[float, str], path: Path
 ) -> None:
     """One picture of ``lines`` (score → name → line) with the level of random weights; x, ``what`` it is, logarithmic.
@@ -52,7 +52,7 @@ def panels(
         axes.set_xticks(list(ticks), list(ticks.values()))
         axes.minorticks_off()
         for name, line in named.items():
-            draw(axes, line, name)
+            draw_line(axes, line, name)
         if level := found.spread(RANDOM, 0.0, score):
             axes.axhline(level.mean, color="gray", linewidth=1, linestyle="--", label=RANDOM)
             axes.axhspan(level.mean - level.deviation, level.mean + level.deviation, color="gray", alpha=0.15, lw=0)
@@ -62,7 +62,7 @@ def panels(
     figure.savefig(path, dpi=110, format="png")
 
 
-def draw(axes: Any, line: Line, name: str) -> None:
+def draw_line(axes: Any, line: Line, name: str) -> None:
     """Means as points that are joined, each with its spread, and the band between."""
     points = [(x, spread.mean, spread.deviation) for x, spread in line if spread]
     if points:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from electra.files import whole
+from electra.files import write_whole
 
 FILE = "curves.png"
 PANELS = [  # title, figures
@@ -22,7 +22,7 @@ PANELS = [  # title, figures
 ]
 
 
-def draw(lines: Sequence[Mapping[str, float]], folder: Path) -> None:
+def draw_curves(lines: Sequence[Mapping[str, float]], folder: Path) -> None:
     """``folder/curves.png`` from the lines of a metrics.jsonl: the training figures, and the held-out ones as dots.
 
     A training node may lack matplotlib. The run is complete without the picture, so its absence is only said.
@@ -49,5 +49,5 @@ def draw(lines: Sequence[Mapping[str, float]], folder: Path) -> None:
         axes.set_xlabel("tokens", fontsize=8)
         axes.legend(fontsize=7)
         axes.grid(alpha=0.3)
-    with whole(folder / FILE) as file:
+    with write_whole(folder / FILE) as file:
         figure.savefig(file, dpi=110, format="png")

@@ -10,7 +10,9 @@ SIGN = b"electra, lengths of documents, format 1"  # by which a picture of ours 
 ROWS = (128, 512)  # lengths of rows that are drawn in
 
 
-def draw(counts: Mapping[str, Int[np.ndarray, " bins"]], edges: Float[np.ndarray, " edges"], path: Path) -> None:
+def draw_lengths(
+    counts: Mapping[str, Int[np.ndarray, " bins"]], edges: Float[np.ndarray, " edges"], path: Path
+) -> None:
     """Documents and their tokens by length; ``counts``: split → documents in each bin, ``edges``: of the bins."""
     from matplotlib.figure import Figure
 

@@ -33,12 +33,14 @@ FOOT = """
 """
 
 
-def page(texts: Sequence[Sequence[tuple[str, float]]]) -> str:
+def render_page(texts: Sequence[Sequence[tuple[str, float]]]) -> str:
     """The page of texts, each of them tokens with P(replaced). Word pieces are joined, each in its own colour."""
-    return HEAD + "\n".join(f'<p dir="auto">{"".join(map(span, text)).lstrip(" ")}</p>' for text in texts) + FOOT
+    return (
+        HEAD + "\n".join(f'<p dir="auto">{"".join(map(render_token, text)).lstrip(" ")}</p>' for text in texts) + FOOT
+    )
 
 
-def span(token: tuple[str, float]) -> str:
+def render_token(token: tuple[str, float]) -> str:
     """A token with what stands between it and the one before."""
     written, replaced = token
     word = written.removeprefix(CONTINUES)

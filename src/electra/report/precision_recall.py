@@ -28,7 +28,7 @@ class Curve(Protocol):
     def chance(self) -> float: ...
 
 
-def draw(curves: Mapping[str, Curve], path: Path) -> None:
+def draw_precision_recall(curves: Mapping[str, Curve], path: Path) -> None:
     """One picture of all curves by name, each with its level of chance as a dotted line."""
     from matplotlib.figure import Figure
 

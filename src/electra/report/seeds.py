@@ -4,22 +4,22 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from electra.report.tables import table
+from electra.report.tables import format_table
 
 Runs = Mapping[str, Mapping[str, Mapping[str, float]]]  # run → split → metric → value
 
 
-def summary(runs: Runs) -> dict[str, dict[str, Any]]:
+def summarize_seeds(runs: Runs) -> dict[str, dict[str, Any]]:
     """``split/metric`` → its median, mean, spread (standard deviation), best and values by run."""
     first = next(iter(runs.values()))
     return {
-        f"{split}/{metric}": figures_of({name: run[split][metric] for name, run in runs.items()})
+        f"{split}/{metric}": summarize_values({name: run[split][metric] for name, run in runs.items()})
         for split, figures in first.items()
         for metric in figures
     }
 
 
-def figures_of(values: Mapping[str, float]) -> dict[str, Any]:
+def summarize_values(values: Mapping[str, float]) -> dict[str, Any]:
     """What is said of one figure over runs."""
     numbers = list(values.values())
     return {
@@ -31,11 +31,11 @@ def figures_of(values: Mapping[str, float]) -> dict[str, Any]:
     }
 
 
-def described(title: str, found: Mapping[str, Mapping[str, Any]], failed: Sequence[str]) -> str:
+def format_summary(title: str, found: Mapping[str, Mapping[str, Any]], failed: Sequence[str]) -> str:
     """A table of the figures, and a line for the runs that failed."""
     rows = [
         [name, each["median"], f"{each['mean']:.3f} ± {each['spread']:.3f}", each["best"]]
         for name, each in found.items()
     ]
-    said = table([title, "median", "mean ± spread", "best"], rows)
+    said = format_table([title, "median", "mean ± spread", "best"], rows)
     return said + (f"\nlearned nothing (one prediction for all): {', '.join(failed)}" if failed else "")

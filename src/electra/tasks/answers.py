@@ -16,34 +16,34 @@ DIFFERENCE = "score_null_minus_best"  # of a prediction: how much likelier it is
 N_BEST = 20  # texts of a question
 
 
-def normalized(text: str) -> str:
+def normalize_answer(text: str) -> str:
     """A text as SQuAD's scripts compare it: lower case, no ASCII punctuation, no articles, single spaces."""
     return " ".join(ARTICLES.sub(" ", text.lower().translate(PUNCTUATION)).split())
 
 
-def exact(text: str, gold: str) -> float:
+def exact_match(text: str, gold: str) -> float:
     """1 if both are the same once normalized, else 0."""
-    return float(normalized(text) == normalized(gold))
+    return float(normalize_answer(text) == normalize_answer(gold))
 
 
-def f1(text: str, gold: str, of_nothing: float) -> float:
+def word_f1(text: str, gold: str, of_nothing: float) -> float:
     """The harmonic mean of precision and recall of the words, as often as they occur.
 
     ``of_nothing``: what it is if neither has a word: 1 in SQuAD 2.0's script, 0 in 1.1's, which is MRQA's too.
     """
-    found, wanted = normalized(text).split(), normalized(gold).split()
+    found, wanted = normalize_answer(text).split(), normalize_answer(gold).split()
     if not found and not wanted:
         return of_nothing
     same = (Counter(found) & Counter(wanted)).total()
     return 2 * same / (len(found) + len(wanted))
 
 
-def scores(text: str, golds: Sequence[str], of_nothing: float) -> tuple[float, float]:
+def score_answer(text: str, golds: Sequence[str], of_nothing: float) -> tuple[float, float]:
     """(exact, F1) against the gold answer that is nearest, for each of the two."""
-    return max(exact(text, gold) for gold in golds), max(f1(text, gold, of_nothing) for gold in golds)
+    return max(exact_match(text, gold) for gold in golds), max(word_f1(text, gold, of_nothing) for gold in golds)
 
 
-def best_threshold(
+def find_best_threshold(
     kept: Float[np.ndarray, " questions"],
     dropped: Float[np.ndarray, " questions"],
     differences: Float[np.ndarray, " questions"],
@@ -64,23 +64,24 @@ def best_threshold(
     return float(totals[best] / len(levels)), float(threshold)
 
 
-def with_threshold(
+def score_with_threshold(
     kept: Float[np.ndarray, "questions 2"],
     answerable: Sequence[bool],
     differences: Float[np.ndarray, " questions"],
 ) -> dict[str, float]:
     """SQuAD 2.0's figures. ``kept``: (exact, F1) of each answer, were it given.
 
-    ``f1`` and ``exact`` are those at ``threshold``, where F1 is best; ``best_exact`` has a threshold of its own.
+    ``word_f1`` and ``exact_match`` are those at ``threshold``, where F1 is best; ``best_exact`` has a threshold of
+    its own.
     """
     dropped = 1.0 - np.array(answerable, dtype=np.float64)
-    best_exact, _ = best_threshold(kept[:, 0], dropped, differences)
-    best_f1, threshold = best_threshold(kept[:, 1], dropped, differences)
+    best_exact, _ = find_best_threshold(kept[:, 0], dropped, differences)
+    best_f1, threshold = find_best_threshold(kept[:, 1], dropped, differences)
     found = float(np.where(differences > threshold, dropped, kept[:, 0]).mean())
     return {"f1": best_f1, "exact": found, "best_f1": best_f1, "best_exact": best_exact, "threshold": threshold}
 
 
-def submission(predictions: Sequence[Mapping[str, Any]], threshold: float) -> dict[str, str]:
+def select_answers(predictions: Sequence[Mapping[str, Any]], threshold: float) -> dict[str, str]:
     """SQuAD's prediction file: question id → text, empty where the difference is above the threshold.
 
     Predictions of a task in which every question has an answer have no difference, and all of them are given.
@@ -88,7 +89,7 @@ def submission(predictions: Sequence[Mapping[str, Any]], threshold: float) -> di
     return {each["id"]: "" if each.get(DIFFERENCE, threshold) > threshold else each["text"] for each in predictions}
 
 
-def located(context: str, text: str, start: int, end: int) -> tuple[int, int] | None:
+def locate_answer(context: str, text: str, start: int, end: int) -> tuple[int, int] | None:
     """Where in its context an answer stands that is said to be at [start, end); None: nowhere.
 
     There, but for case and white space; else its occurrence nearest to ``start``, white space being as it may.
@@ -103,7 +104,7 @@ def located(context: str, text: str, start: int, end: int) -> tuple[int, int] | 
     return min(found, key=lambda span: abs(span[0] - start), default=None)
 
 
-def n_best(context: str, scored: Sequence[tuple[float, int, int]]) -> list[dict[str, Any]]:
+def rank_answers(context: str, scored: Sequence[tuple[float, int, int]]) -> list[dict[str, Any]]:
     """The best texts, at most ``N_BEST``, with their scores and, among them, probabilities.
 
     ``scored``: (score, start, end) of spans of the context in characters.

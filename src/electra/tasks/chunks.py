@@ -14,12 +14,12 @@ TAG = re.compile(r"O|[BIESLUM](-.+)?")  # M: the I of BMES
 STARTS, ENDS = "BSU", "ESLU"
 
 
-def marked(labels: Iterable[str]) -> bool:
+def are_span_tags(labels: Iterable[str]) -> bool:
     """Whether tags mark spans, rather than say something of each word for itself."""
     return all(TAG.fullmatch(label) for label in labels)
 
 
-def spans(tags: Tags) -> set[Span]:
+def decode_spans(tags: Tags) -> set[Span]:
     """The spans of one sentence. A prefix without a type has the type ``""``."""
     found: set[Span] = set()
     first, before = 0, "O"
@@ -33,31 +33,31 @@ def spans(tags: Tags) -> set[Span]:
     return found
 
 
-def f1(gold: Iterable[Tags], found: Iterable[Tags]) -> dict[str, float]:
+def score_spans(gold: Iterable[Tags], found: Iterable[Tags]) -> dict[str, float]:
     """f1, precision and recall over the spans of all sentences, each 0 where nothing is divided by nothing.
 
     A found span is right if its words and its type are those of a gold one.
     """
-    return figures(of_all(gold), of_all(found))
+    return compare_spans(collect_spans(gold), collect_spans(found))
 
 
-def by_type(gold: Iterable[Tags], found: Iterable[Tags]) -> dict[str, dict[str, float]]:
-    """The same of each type, and ``spans``: how many gold has of it."""
-    wanted, said = of_all(gold), of_all(found)
+def score_spans_by_type(gold: Iterable[Tags], found: Iterable[Tags]) -> dict[str, dict[str, float]]:
+    """The same of each type, and ``decode_spans``: how many gold has of it."""
+    wanted, said = collect_spans(gold), collect_spans(found)
     return {
-        each: figures(*({span for span in some if span[3] == each} for some in (wanted, said)))
+        each: compare_spans(*({span for span in some if span[3] == each} for some in (wanted, said)))
         | {"spans": sum(span[3] == each for span in wanted)}
         for each in sorted({span[3] for span in wanted | said})
     }
 
 
-def of_all(sentences: Iterable[Tags]) -> set[tuple[int, int, int, str]]:
+def collect_spans(sentences: Iterable[Tags]) -> set[tuple[int, int, int, str]]:
     """(sentence, first, after the last, type) of all spans."""
-    return {(number, *span) for number, tags in enumerate(sentences) for span in spans(tags)}
+    return {(number, *span) for number, tags in enumerate(sentences) for span in decode_spans(tags)}
 
 
-def figures(gold: set[tuple[int, int, int, str]], found: set[tuple[int, int, int, str]]) -> dict[str, float]:
-    """See ``f1``."""
+def compare_spans(gold: set[tuple[int, int, int, str]], found: set[tuple[int, int, int, str]]) -> dict[str, float]:
+    """See ``score_spans``."""
     right = len(gold & found)
     return {
         "f1": 2 * right / max(len(gold) + len(found), 1),

@@ -75,6 +75,6 @@ METRICS: dict[str, Callable[[Values, Values], float]] = {
 }
 
 
-def judge(names: Sequence[str], gold: Values, found: Values) -> dict[str, float]:
+def compute_metrics(names: Sequence[str], gold: Values, found: Values) -> dict[str, float]:
     """The figures by name."""
     return {name: METRICS[name](gold, found) for name in names}

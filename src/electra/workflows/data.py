@@ -11,16 +11,16 @@ from jaxtyping import Int
 
 from electra import files
 from electra import tokenization as vocabularies
-from electra.corpus.figures import overview
-from electra.corpus.preview import show
+from electra.corpus.figures import print_data_overview
+from electra.corpus.preview import print_first_rows
 from electra.dataset.layout import Layout, Packed, Paper
 from electra.dataset.shards import Shards, Split
-from electra.errors import UserError, plain_name, visible
+from electra.errors import UserError, escape_controls, require_plain_name
 from electra.progress import Progress
 from electra.report import lengths
 
 LAYOUTS: dict[str, Layout] = {"paper": Paper(), "packed": Packed()}
-EDGES = 2.0 ** np.arange(0, 31, 0.25)  # tokens
+LENGTH_EDGES = 2.0 ** np.arange(0, 31, 0.25)  # tokens
 
 
 @dataclass(frozen=True)
@@ -51,34 +51,34 @@ def data(config: DataConfig) -> dict[str, Any]:
     splits = {split: Shards.open(folder, split) for split in get_args(Split)}
     train = splits["train"]
     if config.histogram:
-        plain_name(config.histogram, "--histogram")
+        require_plain_name(config.histogram, "--histogram")
         files.refuse_foreign_file(folder / config.histogram, lengths.SIGN)
-    overview(config.data, train.manifest)
+    print_data_overview(config.data, train.manifest)
     for shards in splits.values():
         size = sum(shard.header.size for shard in shards.files)
         print(f"{shards.split}: {len(shards.files)} shards, {size / 1e6:,.1f} MB, fingerprint {shards.fingerprint}")
     if config.verify:
         for shards in splits.values():
-            verify(shards)
-    counts = {split: document_lengths(shards) for split, shards in splits.items()}
-    fits(counts["train"])
+            verify_checksums(shards)
+    counts = {split: count_document_lengths(shards) for split, shards in splits.items()}
+    print_length_shares(counts["train"])
     if config.histogram:
         try:
-            with files.whole(folder / config.histogram) as file:
-                lengths.draw(counts, EDGES, file)
+            with files.write_whole(folder / config.histogram) as file:
+                lengths.draw_lengths(counts, LENGTH_EDGES, file)
         except OSError as error:
             raise UserError(f"{folder / config.histogram}: {error.strerror}; --histogram '' draws none") from error
         print(f"{folder / config.histogram}: how long documents are")
-    tokenizer = vocabularies.load(folder / "tokenizer")
-    for text in itertools.islice(decoded(train, tokenizer), config.samples):
+    tokenizer = vocabularies.load_tokenizer(folder / "tokenizer")
+    for text in itertools.islice(decode_documents(train, tokenizer), config.samples):
         print(f"\na document, decoded:\n  {text}")
     if config.rows:
         print(f"\nrows of {config.length}, {config.layout}:")
-        show(train, LAYOUTS[config.layout], config.length, config.rows, tokenizer)
+        print_first_rows(train, LAYOUTS[config.layout], config.length, config.rows, tokenizer)
     return dict(train.manifest)
 
 
-def verify(shards: Shards) -> None:
+def verify_checksums(shards: Shards) -> None:
     """Raises ``UserError`` naming the files whose checksums do not hold."""
     size = sum(shard.header.size for shard in shards.files)
     with Progress(f"verifying {shards.split}", size / 1e6, "MB") as progress:
@@ -88,28 +88,28 @@ def verify(shards: Shards) -> None:
     print(f"{shards.split}: the checksums of all {len(shards.files)} shards hold")
 
 
-def document_lengths(shards: Shards) -> Int[np.ndarray, " bins"]:
-    """How many documents there are of each length, in the bins of ``EDGES``."""
-    total = np.zeros(len(EDGES) - 1, dtype=np.int64)
+def count_document_lengths(shards: Shards) -> Int[np.ndarray, " bins"]:
+    """How many documents there are of each length, in the bins of ``LENGTH_EDGES``."""
+    total = np.zeros(len(LENGTH_EDGES) - 1, dtype=np.int64)
     for shard in shards.files:
-        total += np.histogram(np.diff(shard.units[shard.documents].astype(np.int64)), EDGES)[0]
+        total += np.histogram(np.diff(shard.units[shard.documents].astype(np.int64)), LENGTH_EDGES)[0]
     return total
 
 
-def fits(count: Int[np.ndarray, " bins"]) -> None:
+def print_length_shares(count: Int[np.ndarray, " bins"]) -> None:
     """Say which documents fit into a row."""
     said = [
-        f"{count[: np.searchsorted(EDGES, length)].sum() / max(count.sum(), 1):.0%} within {length}"
+        f"{count[: np.searchsorted(LENGTH_EDGES, length)].sum() / max(count.sum(), 1):.0%} within {length}"
         for length in lengths.ROWS
     ]
-    longest = EDGES[np.flatnonzero(count)[-1] + 1] if count.any() else 0
+    longest = LENGTH_EDGES[np.flatnonzero(count)[-1] + 1] if count.any() else 0
     print(f"documents: {', '.join(said)} tokens; the longest has fewer than {longest:,.0f}")
 
 
-def decoded(shards: Shards, tokenizer: vocabularies.Tokenizer) -> Iterator[str]:
+def decode_documents(shards: Shards, tokenizer: vocabularies.Tokenizer) -> Iterator[str]:
     """The documents as text, from the first shard on."""
     for shard in shards.files:
         for first, last in itertools.pairwise(shard.documents.tolist()):
             edges = shard.units[first : last + 1].tolist()
             lines = (shard.tokens[start:stop].tolist() for start, stop in itertools.pairwise(edges))
-            yield "\n  ".join(visible(tokenizer.backend.decode(line)) for line in lines)
+            yield "\n  ".join(escape_controls(tokenizer.backend.decode(line)) for line in lines)

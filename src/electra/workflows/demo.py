@@ -17,36 +17,39 @@ from electra import files, fingerprints, recipes
 from electra import tokenization as word_pieces
 from electra.corpus import builtin
 from electra.corpus.documents import Skipped
-from electra.corpus.prepare import write
+from electra.corpus.prepare import prepare_documents
 from electra.dataset.shards import Shards, Split
 from electra.engine.optim import AdamW, Muon
 from electra.engine.parallel import Parallel
 from electra.engine.telemetry import read_metrics
-from electra.errors import UserError, told_as
+from electra.errors import UserError, convert_errors
 from electra.interchange import encoders, huggingface
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
 from electra.objectives.build import Mlm
-from electra.report.tables import table
-from electra.tasks.datasets.packages import Task, bag_of_words, build
+from electra.report.tables import format_table
+from electra.tasks.datasets.packages import PackageTask, build_package_task, score_bag_of_words
 from electra.tasks.finetuning.problem import FineTuning
-from electra.tasks.frozen.classify import classify
+from electra.tasks.frozen.classify import classify_texts
 from electra.workflows.evaluate import EvaluateConfig, evaluate
 from electra.workflows.export import ExportConfig, export
-from electra.workflows.inspect import InspectConfig, inspect, look
+from electra.workflows.inspect import InspectConfig, inspect, score_word_pieces
 from electra.workflows.pretrain import PretrainConfig, pretrain
 
-FEW, MANY, TESTED = 30, 80, 40  # texts a class
+FEW_TEXTS, MANY_TEXTS, TEST_TEXTS = 30, 80, 40  # texts a class
 OPTIMIZER = Muon(learning_rate=0.005, rest=AdamW(learning_rate=5e-3, beta2=0.98))
 ALL_LAYERS = FineTuning(length=96, layers="all", pooling="mean", dropout=0.0, layer_decay=1.0, optimizer=OPTIMIZER)
-TUNING = {FEW: replace(ALL_LAYERS, epochs=4), MANY: replace(ALL_LAYERS, epochs=2)}  # by measurement: docs/log.md
+TUNING = {
+    FEW_TEXTS: replace(ALL_LAYERS, epochs=4),
+    MANY_TEXTS: replace(ALL_LAYERS, epochs=2),
+}  # by measurement: docs/log.md
 SENTENCES = (
     "Returns the number of samples to draw from the array.",
     "Returns the number of the to draw samples the array.",
     "If the file does not exist, an error is raised.",
     "If the file does not weight, an error is an.",
 )
-LOADED_BY_OTHERS = """
+LOAD_WITH_AUTO_CLASSES = """
 import json, sys
 from transformers import AutoModelForMaskedLM, AutoModelForTokenClassification, AutoTokenizer, logging
 logging.set_verbosity_error()
@@ -60,7 +63,7 @@ print(json.dumps((found[:, 1] - found[:, 0]).sigmoid().tolist()))
 """
 
 AUC = "discriminator/auc"
-LONGER = (
+CLOSING_WORDS = (
     "The encoder learned by masked language modelling for four fifths of the steps, then to detect. The AUC was\n"
     "{first:.3f} when it was first measured and {end:.3f} at the end. The published Small reads 16 billion tokens,\n"
     "this run {tokens:,}; `electra demo --minutes 60 --out runs/hour` shows what an hour changes, in AUC and\n"
@@ -90,47 +93,47 @@ class DemoConfig:
 def demo(config: DemoConfig) -> Path:
     """The folder with everything. Raises ``UserError`` as the verbs do that it calls."""
     began, out = time.monotonic(), Path(config.out)
-    begin(out)
-    heading("the corpus: docstrings of the installed packages")
-    task = corpus(config, out)
-    heading(f"pre-training for {config.minutes:g} minutes")
-    run = pretrain(recipe(out, out / "electra", hours=config.minutes / 60))
+    claim_demo_folder(out)
+    print_heading("the corpus: docstrings of the installed packages")
+    task = prepare_corpus(config, out)
+    print_heading(f"pre-training for {config.minutes:g} minutes")
+    run = pretrain(demo_pretraining(out, out / "electra", hours=config.minutes / 60))
     if not (run / "final").is_dir():
         return out  # stopped by a signal; the same command goes on
     runs = {"ELECTRA": run / "final" / "discriminator"}
     if config.compare == "mlm":
-        heading("the same encoder by masked language modelling, with equal operations")
-        runs["MLM"] = masked_language_model(out, run) / "final" / "generator"
+        print_heading("the same encoder by masked language modelling, with equal operations")
+        runs["MLM"] = pretrain_mlm(out, run) / "final" / "generator"
         if not runs["MLM"].is_dir():
             return out
-    heading("held-out text")
+    print_heading("held-out text")
     figures = evaluate(EvaluateConfig(models=(str(run),)))[str(run)]
-    heading(f"fine-tuning: which of {len(task.names)} packages is a docstring from?")
-    scores = fine_tuned(task, runs, config.seeds)
-    print(scores_table(scores))
-    heading("folders for Hugging Face, loaded in another process")
-    exported(run, out / "hub")
-    heading("which tokens look replaced")
+    print_heading(f"fine-tuning: which of {len(task.names)} packages is a docstring from?")
+    scores = score_encoders(task, runs, config.seeds)
+    print(format_demo_scores(scores))
+    print_heading("folders for Hugging Face, loaded in another process")
+    export_towers(run, out / "hub")
+    print_heading("which tokens look replaced")
     inspect(InspectConfig(run=str(run), texts=SENTENCES))
-    heading(f"done in {(time.monotonic() - began) / 60:.1f} minutes")
-    with files.whole(out / "summary.json") as file:
+    print_heading(f"done in {(time.monotonic() - began) / 60:.1f} minutes")
+    with files.write_whole(out / "summary.json") as file:
         file.write_text(json.dumps({"held_out": figures, "macro_f1": scores}, indent=1))
-    print(closing(out, run, figures, scores))
+    print(format_summary(out, run, figures, scores))
     return out
 
 
-def begin(out: Path) -> None:
+def claim_demo_folder(out: Path) -> None:
     """Make the folder the demo's. Raises ``UserError`` if it holds anything else."""
-    with told_as(str(out), OSError):
-        files.claim(out, "demo")
+    with convert_errors(str(out), OSError):
+        files.claim_folder(out, "demo")
 
 
-def heading(text: str) -> None:
+def print_heading(text: str) -> None:
     """What comes next."""
     print(f"\n== {text}", flush=True)
 
 
-def corpus(config: DemoConfig, out: Path) -> Task:
+def prepare_corpus(config: DemoConfig, out: Path) -> PackageTask:
     """Collect the corpus, prepare it as ``out/data`` and give the labelled task in it; what is there is taken, whatever
     packages are installed now.
 
@@ -139,37 +142,37 @@ def corpus(config: DemoConfig, out: Path) -> Task:
     """
     labelled, note = out / "packages.json", out / "corpus.json"
     if (out / "data").is_dir():
-        refuse_another(note, config, out, labelled)
+        refuse_changed_corpus(note, config, out, labelled)
         print(f"{out / 'data'}: taken as it is")
-        return Task(**json.loads(labelled.read_text()))
+        return PackageTask(**json.loads(labelled.read_text()))
     skipped = Skipped()
-    documents = list(builtin.collect(skipped))
-    task = build(documents, most_test=TESTED)
-    train = (document.text for document in documents if not builtin.held_out(document))
-    with files.whole(labelled) as file:
+    documents = list(builtin.collect_docstrings(skipped))
+    task = build_package_task(documents, most_test=TEST_TEXTS)
+    train = (document.text for document in documents if not builtin.is_in_held_out_file(document))
+    with files.write_whole(labelled) as file:
         file.write_text(json.dumps(asdict(task)))
-    found = word_pieces.train(train, config.vocab_size)
-    write(documents, found, str(out / "data"), builtin.held_out, skipped)
-    with files.whole(note) as file:
-        file.write_text(json.dumps(made_from(config, out, labelled)))
+    found = word_pieces.train_tokenizer(train, config.vocab_size)
+    prepare_documents(documents, found, str(out / "data"), builtin.is_in_held_out_file, skipped)
+    with files.write_whole(note) as file:
+        file.write_text(json.dumps(fingerprint_corpus(config, out, labelled)))
     return task
 
 
-def made_from(config: DemoConfig, out: Path, labelled: Path) -> dict[str, Any]:
+def fingerprint_corpus(config: DemoConfig, out: Path, labelled: Path) -> dict[str, Any]:
     """What decides the corpus, and hashes of what it is."""
     data = [Shards.open(out / "data", split).fingerprint for split in get_args(Split)]
-    return {"vocab_size": config.vocab_size, "data": data, "task": fingerprints.of_files([labelled])}
+    return {"vocab_size": config.vocab_size, "data": data, "task": fingerprints.hash_files([labelled])}
 
 
-def refuse_another(note: Path, config: DemoConfig, out: Path, labelled: Path) -> None:
+def refuse_changed_corpus(note: Path, config: DemoConfig, out: Path, labelled: Path) -> None:
     """Raise ``UserError`` unless the corpus in ``out`` is the one that ``note`` tells of, with this vocabulary."""
     if not (note.is_file() and labelled.is_file()):
         raise UserError(
             f"{out}: begun by an earlier version, or stopped while its corpus was made; choose another --out"
         )
-    with told_as(f"{note}: damaged; choose another --out", ValueError):
+    with convert_errors(f"{note}: damaged; choose another --out", ValueError):
         begun = json.loads(note.read_text(encoding="utf-8"))
-    now = made_from(config, out, labelled)
+    now = fingerprint_corpus(config, out, labelled)
     if begun["vocab_size"] != config.vocab_size:
         was = f"its vocabulary was made with --vocab-size {begun['vocab_size']}, not {config.vocab_size}"
         raise UserError(f"{out}: {was}; choose another --out")
@@ -177,26 +180,26 @@ def refuse_another(note: Path, config: DemoConfig, out: Path, labelled: Path) ->
         raise UserError(f"{out}: its {' and '.join(differing)} changed since they were made; choose another --out")
 
 
-def recipe(out: Path, run: Path, **changes: Any) -> PretrainConfig:
+def demo_pretraining(out: Path, run: Path, **changes: Any) -> PretrainConfig:
     """Preset modern-tiny on the demo's data."""
-    preset = configs.load(PretrainConfig(), recipes.path("modern-tiny"))
+    preset = configs.load_config(PretrainConfig(), recipes.find_preset("modern-tiny"))
     engine = replace(preset.engine, evaluate_every=100, save_every=200)
     return replace(preset, data=str(out / "data"), out=str(run), engine=engine, **changes)
 
 
-def masked_language_model(out: Path, run: Path) -> Path:
+def pretrain_mlm(out: Path, run: Path) -> Path:
     """The same encoder pre-trained by MLM, with the operations that the ELECTRA run took."""
     spent = read_metrics(run / "metrics.jsonl")[-1]["flops"]
-    asked = recipe(out, out / "mlm", objective=Mlm(mask_rate=0.3, replace_rate=1.0))
+    asked = demo_pretraining(out, out / "mlm", objective=Mlm(mask_rate=0.3, replace_rate=1.0))
     return pretrain(replace(asked, flops=spent))
 
 
-def fine_tuned(task: Task, runs: Mapping[str, Path], seeds: int) -> dict[str, dict[str, list[float]]]:
+def score_encoders(task: PackageTask, runs: Mapping[str, Path], seeds: int) -> dict[str, dict[str, list[float]]]:
     """Macro-F1 by encoder, by labelled texts a class, and by seed; random weights and a bag of words beside."""
     from sklearn.metrics import f1_score
 
-    towers = {name: huggingface.load(folder) for name, folder in runs.items()}
-    tokenizer = word_pieces.load(next(iter(runs.values())))
+    towers = {name: huggingface.load_tower(folder) for name, folder in runs.items()}
+    tokenizer = word_pieces.load_tokenizer(next(iter(runs.values())))
     shape = next(iter(towers.values())).config
     scores: dict[str, dict[str, list[float]]] = {}
     for per_class, tuning in TUNING.items():
@@ -205,47 +208,53 @@ def fine_tuned(task: Task, runs: Mapping[str, Path], seeds: int) -> dict[str, di
             torch.manual_seed(seed)
             fresh = Tower.detection(shape, build_embeddings(shape))
             for name, tower in {**towers, "random weights": fresh}.items():
-                found = classify(tower, tokenizer, texts, labels, task.test_texts, tuning, seed)
+                found = classify_texts(tower, tokenizer, texts, labels, task.test_texts, tuning, seed)
                 score = float(f1_score(task.test_labels, found, average="macro"))
                 scores.setdefault(name, {}).setdefault(str(per_class), []).append(score)
                 print(f"{name}, {per_class} a class, seed {seed}: macro-F1 {score:.3f}", flush=True)
-            score = bag_of_words(texts, labels, task.test_texts, task.test_labels)
+            score = score_bag_of_words(texts, labels, task.test_texts, task.test_labels)
             scores.setdefault("bag of words", {}).setdefault(str(per_class), []).append(score)
     return scores
 
 
-def scores_table(scores: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
+def format_demo_scores(scores: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
     """Mean ± standard deviation over the seeds."""
     header = ["macro-F1", *(f"{per_class} a class" for per_class in TUNING)]
-    return table(header, [[name, *(spread(each) for each in row.values())] for name, row in scores.items()])
+    return format_table(
+        header, [[name, *(format_mean_deviation(each) for each in row.values())] for name, row in scores.items()]
+    )
 
 
-def spread(values: Sequence[float]) -> str:
+def format_mean_deviation(values: Sequence[float]) -> str:
     """Mean ± standard deviation."""
     return f"{statistics.mean(values):.3f} ± {statistics.stdev(values) if len(values) > 1 else 0:.3f}"
 
 
-def exported(run: Path, hub: Path) -> None:
+def export_towers(run: Path, hub: Path) -> None:
     """Write the folders, and let transformers load them in a fresh process: it must say what we say."""
     names = ("discriminator", "generator")
-    if not all((hub / name).is_dir() and same(run / "final" / name, hub / name) for name in names):
-        files.remove_whole(hub, "export")
+    if not all((hub / name).is_dir() and is_same_model(run / "final" / name, hub / name) for name in names):
+        files.remove_folder(hub, "export")
         export(ExportConfig(run=str(run), out=str(hub)))
-    command = [sys.executable, "-c", LOADED_BY_OTHERS, str(hub), SENTENCES[1]]
+    command = [sys.executable, "-c", LOAD_WITH_AUTO_CLASSES, str(hub), SENTENCES[1]]
     theirs = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
     folder = hub / "discriminator"
-    ours = look(huggingface.load(folder), word_pieces.load(folder), SENTENCES[1], Parallel.local_device())
+    ours = score_word_pieces(
+        huggingface.load_tower(folder), word_pieces.load_tokenizer(folder), SENTENCES[1], Parallel.local_device()
+    )
     distance = max(abs(seen.replaced - other) for seen, other in zip(ours, theirs, strict=True))
     assert distance < 1e-4, f"transformers reads {hub} otherwise: probabilities differ by {distance:.1e}"
     print(f"AutoTokenizer and AutoModel load {hub}; probabilities differ from ours by at most {distance:.1e}")
 
 
-def same(one: Path, other: Path) -> bool:
+def is_same_model(one: Path, other: Path) -> bool:
     """Whether two folders hold the same model."""
-    return encoders.fingerprint(one) == encoders.fingerprint(other)
+    return encoders.fingerprint_encoder(one) == encoders.fingerprint_encoder(other)
 
 
-def closing(out: Path, run: Path, figures: Mapping[str, float], scores: Mapping[str, Mapping[str, list[float]]]) -> str:
+def format_summary(
+    out: Path, run: Path, figures: Mapping[str, float], scores: Mapping[str, Mapping[str, list[float]]]
+) -> str:
     """What was measured, where everything lies, and what a longer run changes."""
     detecting = [line for line in read_metrics(run / "metrics.jsonl") if line["split"] == "held-out" and AUC in line]
     first, last = detecting[0], detecting[-1]
@@ -265,9 +274,9 @@ def closing(out: Path, run: Path, figures: Mapping[str, float], scores: Mapping[
     ]
     return "\n\n".join(
         [
-            table(["pre-training", "value"], measured),
-            scores_table(scores),
+            format_table(["pre-training", "value"], measured),
+            format_demo_scores(scores),
             "\n".join(f"{path!s:<32} {what}" for path, what in lies),
-            LONGER.format(first=first[AUC], end=last[AUC], tokens=last["tokens"]),
+            CLOSING_WORDS.format(first=first[AUC], end=last[AUC], tokens=last["tokens"]),
         ]
     )

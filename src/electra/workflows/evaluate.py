@@ -7,25 +7,25 @@ from pathlib import Path
 from typing import Literal
 
 from electra import files
-from electra.engine.parallel import Parallel, flushing, start_threads
-from electra.errors import UserError, told_as
-from electra.files import whole
+from electra.engine.parallel import Parallel, flush_denormals, start_threads
+from electra.errors import UserError, convert_errors
+from electra.files import write_whole
 from electra.interchange import encoders
 from electra.progress import print_warnings
 from electra.report import precision_recall
-from electra.report.tables import table
-from electra.tasks.datasets.catalogue import Asked, problems
+from electra.report.tables import format_table
+from electra.tasks.datasets.catalogue import TaskChoice, load_problems
 from electra.tasks.datasets.samples import Task
 from electra.tasks.finetuning.sequences import Sequences
 from electra.tasks.frozen import minimal_pairs, retrieval, sentence_scores
-from electra.tasks.frozen.held_out import held_out, identity_auc
-from electra.tasks.frozen.probes import probe
-from electra.tasks.frozen.similarity import similarity
+from electra.tasks.frozen.held_out import evaluate_held_out, measure_identity_auc
+from electra.tasks.frozen.probes import probe_layers
+from electra.tasks.frozen.similarity import measure_similarity
 from electra.workflows.trained import Trained
 
-LENGTH = 128  # tokens read of a labelled text
+TEXT_LENGTH = 128  # tokens read of a labelled text
 
-Found = Mapping[str, float]
+ModelScores = Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class EvaluateConfig:
     probe: a linear model of each frozen layer. similarity: STS-B by the cosine of each layer's means."""
     data: str = ""
     """See above."""
-    on: Asked = field(default_factory=Asked)
+    on: TaskChoice = field(default_factory=TaskChoice)
     rows: int = 512
     """Rows of held-out text to read."""
     length: int = 0
@@ -60,7 +60,7 @@ class EvaluateConfig:
     """Print JSON instead of a table."""
 
 
-def evaluate(config: EvaluateConfig) -> dict[str, Found]:
+def evaluate(config: EvaluateConfig) -> dict[str, ModelScores]:
     """Model → its figures by name.
 
     Raises:
@@ -69,60 +69,62 @@ def evaluate(config: EvaluateConfig) -> dict[str, Found]:
     if not config.models:
         raise UserError("which model? electra evaluate FOLDER … --task held-out")
     start_threads()
-    with flushing():
-        found = TASKS[config.task](config)
+    with flush_denormals():
+        found = EVALUATIONS[config.task](config)
     if config.json:
         print(json.dumps(found))
     else:
         names = list(dict.fromkeys(name for figures in found.values() for name in figures))
-        rows = [[name, *(said(figures.get(name)) for figures in found.values())] for name in names]
-        print(table([config.task, *found], rows))
+        rows = [[name, *(format_figure(figures.get(name)) for figures in found.values())] for name in names]
+        print(format_table([config.task, *found], rows))
     return found
 
 
-def said(value: float | None) -> str:
+def format_figure(value: float | None) -> str:
     """A figure in a table."""
     return "" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
-def on_held_out(config: EvaluateConfig) -> dict[str, Found]:
+def evaluate_held_out_text(config: EvaluateConfig) -> dict[str, ModelScores]:
     """The objective's own figures."""
-    found: dict[str, Found] = {}
+    found: dict[str, ModelScores] = {}
     for model in config.models:
         run = Trained.open(Path(model), config.data, config.length)
         rows = run.rows("held-out")
-        figures = held_out(run.pretrainer, rows, config.rows, run.batch_rows, Parallel.alone())
+        figures = evaluate_held_out(run.pretrainer, rows, config.rows, run.batch_rows, Parallel.alone())
         if "discriminator" in run.pretrainer.parts():
-            figures["discriminator/identity_auc"] = identity_auc(
+            figures["discriminator/identity_auc"] = measure_identity_auc(
                 run.pretrainer, run.rows("train"), rows, config.rows, run.batch_rows, Parallel.local_device()
             )
         found[model] = figures
     return found
 
 
-def on_replaced(config: EvaluateConfig) -> dict[str, Found]:
+def evaluate_replaced_tokens(config: EvaluateConfig) -> dict[str, ModelScores]:
     """Precision and recall of replaced tokens, drawn."""
     files.refuse_foreign_file(Path(config.picture), precision_recall.SIGN)
     curves = {}
     for model in config.models:
         run = Trained.open(Path(model), config.data, config.length)
         rows = run.rows("held-out")
-        curves[model] = retrieval.retrieval(run.pretrainer, rows, config.rows, run.batch_rows, Parallel.local_device())
-    with told_as(config.picture, OSError, ValueError), whole(Path(config.picture)) as file:
-        precision_recall.draw(curves, file)
+        curves[model] = retrieval.measure_retrieval(
+            run.pretrainer, rows, config.rows, run.batch_rows, Parallel.local_device()
+        )
+    with convert_errors(config.picture, OSError, ValueError), write_whole(Path(config.picture)) as file:
+        precision_recall.draw_precision_recall(curves, file)
     if not config.json:
         print(f"{config.picture}: the curves")
     return {model: curve.figures() for model, curve in curves.items()}
 
 
-def on_minimal_pairs(config: EvaluateConfig) -> dict[str, Found]:
+def evaluate_on_minimal_pairs(config: EvaluateConfig) -> dict[str, ModelScores]:
     """How often the better sentence gets the better score, by phenomenon."""
     if not config.data:
         raise UserError("--data is missing: a folder of .jsonl with sentence_good and sentence_bad, such as BLiMP's")
-    found: dict[str, Found] = {}
+    found: dict[str, ModelScores] = {}
     for model in config.models:
-        scorer = sentence_scores.load(Path(model), Parallel.local_device(), config.within_word)
-        result = minimal_pairs.evaluate(Path(config.data), scorer, config.limit)
+        scorer = sentence_scores.load_scorer(Path(model), Parallel.local_device(), config.within_word)
+        result = minimal_pairs.evaluate_pairs(Path(config.data), scorer, config.limit)
         print_warnings(result["notes"])
         phenomena = {name: each["accuracy"] for name, each in result["phenomena"].items()}
         found[model] = phenomena | {name: result[name] for name in ("accuracy", "ties", "pairs", "seconds")}
@@ -131,21 +133,29 @@ def on_minimal_pairs(config: EvaluateConfig) -> dict[str, Found]:
     return found
 
 
-def on_probe(config: EvaluateConfig) -> dict[str, Found]:
+def evaluate_by_probe(config: EvaluateConfig) -> dict[str, ModelScores]:
     """A linear model of each frozen layer."""
-    task = labelled(config)
+    task = load_labelled_task(config)
     return {
-        model: probe(*encoders.load(Path(model)), task, config.length or LENGTH, Parallel.local_device(), config.limit)
+        model: probe_layers(
+            *encoders.load_encoder(Path(model)),
+            task,
+            config.length or TEXT_LENGTH,
+            Parallel.local_device(),
+            config.limit,
+        )
         for model in config.models
     }
 
 
-def on_similarity(config: EvaluateConfig) -> dict[str, Found]:
+def evaluate_by_similarity(config: EvaluateConfig) -> dict[str, ModelScores]:
     """Spearman's correlation of the layers' cosines with scores."""
-    task = labelled(config)
-    found: dict[str, Found] = {}
+    task = load_labelled_task(config)
+    found: dict[str, ModelScores] = {}
     for model in config.models:
-        layers = similarity(*encoders.load(Path(model)), task, config.length or LENGTH, Parallel.local_device())
+        layers = measure_similarity(
+            *encoders.load_encoder(Path(model)), task, config.length or TEXT_LENGTH, Parallel.local_device()
+        )
         best = max(layers, key=layers.__getitem__)
         found[model] = {f"layer {layer}": value for layer, value in layers.items()} | {
             "best": layers[best], "best_layer": best,
@@ -153,9 +163,9 @@ def on_similarity(config: EvaluateConfig) -> dict[str, Found]:
     return found
 
 
-def labelled(config: EvaluateConfig) -> Task:
+def load_labelled_task(config: EvaluateConfig) -> Task:
     """The one labelled task that is asked for."""
-    found, told = problems(config.on)
+    found, told = load_problems(config.on)
     print_warnings(told)
     if len(found) != 1 or not isinstance(found[0], Sequences):
         raise UserError(
@@ -164,10 +174,10 @@ def labelled(config: EvaluateConfig) -> Task:
     return found[0].task
 
 
-TASKS: dict[str, Callable[[EvaluateConfig], dict[str, Found]]] = {
-    "held-out": on_held_out,
-    "replaced": on_replaced,
-    "minimal-pairs": on_minimal_pairs,
-    "probe": on_probe,
-    "similarity": on_similarity,
+EVALUATIONS: dict[str, Callable[[EvaluateConfig], dict[str, ModelScores]]] = {
+    "held-out": evaluate_held_out_text,
+    "replaced": evaluate_replaced_tokens,
+    "minimal-pairs": evaluate_on_minimal_pairs,
+    "probe": evaluate_by_probe,
+    "similarity": evaluate_by_similarity,
 }

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from electra import files
-from electra.errors import UserError, told_as
+from electra.errors import UserError, convert_errors
 from electra.interchange import huggingface
 
 
@@ -38,11 +38,11 @@ def export(config: ExportConfig) -> Path:
         raise UserError(f"{taken[0]}: is there already; choose another --out")
     if not files.is_vacant(out):
         raise UserError(f"{out}: holds something already; choose another --out")
-    with told_as(str(out), OSError), files.whole_folder(out, "export") as folder:
+    with convert_errors(str(out), OSError), files.write_whole_folder(out, "export") as folder:
         for part in parts:
-            tower, readme = huggingface.load(part), part / "README.md"
-            card, objective = readme.read_text() if readme.exists() else None, huggingface.objective(part)
-            huggingface.save(folder / part.name, tower, part, card, objective)
+            tower, readme = huggingface.load_tower(part), part / "README.md"
+            card, objective = readme.read_text() if readme.exists() else None, huggingface.read_objective(part)
+            huggingface.save_tower(folder / part.name, tower, part, card, objective)
     for part in parts:
         print(f"{out / part.name}: {part.name}")
     return out

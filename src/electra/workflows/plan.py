@@ -12,17 +12,17 @@ import torch
 from electra import config as configs
 from electra import recipes
 from electra.engine.compiling import Compile
-from electra.engine.parallel import Parallel, Precision, chosen
+from electra.engine.parallel import Parallel, Precision, resolve_precision
 from electra.engine.train import Loop
 from electra.errors import UserError
-from electra.report.tables import table
-from electra.workflows.bench.bench import WARM_UP, BenchConfig, our_loop
-from electra.workflows.bench.machine import fresh_peak, memory, peak_memory, timed
-from electra.workflows.bench.parts import optimizer
+from electra.report.tables import format_table
+from electra.workflows.bench.bench import WARM_UP_STEPS, BenchConfig, build_bench_loop
+from electra.workflows.bench.machine import device_memory, peak_memory, reset_peak_memory, time_call
+from electra.workflows.bench.parts import time_optimizer
 from electra.workflows.pretrain import Phase, PretrainConfig
 
-AT_ONCE, AT_ONCE_ON_GPU = 1024, 32_768  # tokens of the smaller of two measured micro-batches, about
-SPARE = 0.9  # share of the machine's memory that a run may take
+MICRO_TOKENS, MICRO_TOKENS_ON_GPU = 1024, 32_768  # tokens of the smaller of two measured micro-batches, about
+MEMORY_SHARE = 0.9  # share of the machine's memory that a run may take
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class PlanConfig:
 
 
 @dataclass(frozen=True)
-class Planned:
+class PhasePlan:
     """A phase: rows × length a step, and what a step costs. Memory in bytes, times in seconds.
 
     ``micro_rows`` were measured, ``most_rows`` fit by ``row_memory`` for each row more.
@@ -84,24 +84,24 @@ def plan(config: PlanConfig) -> dict[str, Any]:
     Raises:
         UserError: no such preset, numbers that make no plan, or a micro-batch that does not fit into memory.
     """
-    recipe = checked(config)
+    recipe = load_plan_recipe(config)
     device = Parallel.alone().device
     share = config.tokens / sum(each.steps * each.rows * each.length for each in recipe.phases) if config.tokens else 1
     phases = [replace(each, steps=max(1, round(each.steps * share))) for each in recipe.phases]
-    planned = [measured(config, recipe, each, device) for each in phases]
+    planned = [plan_phase(config, recipe, each, device) for each in phases]
     hours = sum(each.hours for each in planned)
     figures = {
-        "preset": config.preset, "precision": chosen(config.precision, device), "hours": hours,
+        "preset": config.preset, "precision": resolve_precision(config.precision, device), "hours": hours,
         "tokens": sum(each.tokens for each in planned), "cost": hours * config.price if config.price else None,
-        "memory": memory(device), "phases": [asdict(each) for each in planned],
+        "memory": device_memory(device), "phases": [asdict(each) for each in planned],
     }  # fmt: skip
-    print(json.dumps(figures) if config.json else told(figures, planned), flush=True)
+    print(json.dumps(figures) if config.json else format_plan(figures, planned), flush=True)
     return figures
 
 
-def checked(config: PlanConfig) -> PretrainConfig:
+def load_plan_recipe(config: PlanConfig) -> PretrainConfig:
     """The preset. Raises ``UserError`` as ``plan``."""
-    recipe = configs.load(PretrainConfig(), recipes.path(config.preset))
+    recipe = configs.load_config(PretrainConfig(), recipes.find_preset(config.preset))
     for name, least in (("tokens", 0), ("price", 0), ("micro_rows", 0), ("steps", 1)):
         if getattr(config, name) < least:
             raise UserError(f"--{name.replace('_', '-')} {getattr(config, name):g}: at least {least}")
@@ -110,51 +110,51 @@ def checked(config: PlanConfig) -> PretrainConfig:
     )  # fmt: skip
 
 
-def measured(config: PlanConfig, recipe: PretrainConfig, phase: Phase, device: torch.device) -> Planned:
+def plan_phase(config: PlanConfig, recipe: PretrainConfig, phase: Phase, device: torch.device) -> PhasePlan:
     """A phase's plan. Its micro-batches divide its rows."""
-    at_once = AT_ONCE_ON_GPU if device.type == "cuda" else AT_ONCE
+    at_once = MICRO_TOKENS_ON_GPU if device.type == "cuda" else MICRO_TOKENS
     wanted = config.micro_rows or max(1, at_once // phase.length)
-    small = divisor(phase.rows, wanted)
-    large = divisor(phase.rows, 2 * small)
+    small = largest_divisor(phase.rows, wanted)
+    large = largest_divisor(phase.rows, 2 * small)
     seconds, memories, moving = [], [], 0.0
     for rows in dict.fromkeys((small, large)):
-        say(f"{phase.rows} × {phase.length}: {config.steps} steps of {rows} rows")
+        print_progress(f"{phase.rows} × {phase.length}: {config.steps} steps of {rows} rows")
         try:
-            loop = our_loop(BenchConfig(config.preset, rows, phase.length, precision=config.precision,
+            loop = build_bench_loop(BenchConfig(config.preset, rows, phase.length, precision=config.precision,
                                         compile=config.compile), recipe)  # fmt: skip
-            lap, peak = steps_of(loop, config.steps)
+            lap, peak = measure_step(loop, config.steps)
         except torch.OutOfMemoryError as error:
             raise UserError(f"--micro-rows {rows}: of {phase.length} tokens do not fit into memory") from error
         seconds.append(lap)
         memories.append(peak)
-        moving = optimizer(loop, config.steps)
+        moving = time_optimizer(loop, config.steps)
         del loop
     parts = phase.rows // large
     whole = parts * max(seconds[-1] - moving, 0.0) + moving
     row = max(0.0, memories[-1] - memories[0]) / (large - small) if large > small else 0.0
     most = phase.rows
     if row:
-        room = SPARE * memory(device) - (memories[0] - small * row)
-        most = divisor(phase.rows, max(small, int(room / row)))
-    return Planned(
+        room = MEMORY_SHARE * device_memory(device) - (memories[0] - small * row)
+        most = largest_divisor(phase.rows, max(small, int(room / row)))
+    return PhasePlan(
         phase.steps, phase.rows, phase.length, large, whole, phase.rows * phase.length / whole, memories[-1], row, most
     )
 
 
-def steps_of(loop: Loop, count: int) -> tuple[float, int]:
+def measure_step(loop: Loop, count: int) -> tuple[float, int]:
     """Seconds of a step, median, and the most memory that is held meanwhile, once everything is compiled."""
-    for _ in range(WARM_UP):
+    for _ in range(WARM_UP_STEPS):
         loop.step()
-    fresh_peak()
-    return statistics.median(timed(loop.step) for _ in range(count)), peak_memory()
+    reset_peak_memory()
+    return statistics.median(time_call(loop.step) for _ in range(count)), peak_memory()
 
 
-def divisor(rows: int, most: int) -> int:
+def largest_divisor(rows: int, most: int) -> int:
     """The largest number of rows up to ``most`` that divides a step's."""
     return next(each for each in range(min(rows, most), 0, -1) if rows % each == 0)
 
 
-def told(figures: dict[str, Any], planned: Sequence[Planned]) -> str:
+def format_plan(figures: dict[str, Any], planned: Sequence[PhasePlan]) -> str:
     """The figures for a person."""
     rows = [
         [f"{each.rows} × {each.length}", each.steps, each.tokens, round(each.tokens_per_second), each.hours,
@@ -164,11 +164,12 @@ def told(figures: dict[str, Any], planned: Sequence[Planned]) -> str:
     heads = ("a step", "steps", "tokens", "tokens/s", "hours", "micro-batch", "its memory", "largest that fits")
     cost = "" if figures["cost"] is None else f", at a cost of {figures['cost']:,.2f}"
     return (
-        f"{table(heads, rows)}\n\n{figures['preset']} in {figures['precision']}: {figures['tokens']:.3g} tokens take "
+        f"{format_table(heads, rows)}\n\n{figures['preset']} in {figures['precision']}: "
+        f"{figures['tokens']:.3g} tokens take "
         f"{figures['hours']:,.1f} hours on this machine{cost}; it has {figures['memory'] / 1e9:.0f} GB"
     )
 
 
-def say(line: str) -> None:
+def print_progress(line: str) -> None:
     """Progress, apart from the result."""
     print(line, file=sys.stderr, flush=True)

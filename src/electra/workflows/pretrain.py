@@ -18,27 +18,27 @@ from electra.dataset import vocabulary as vocabularies
 from electra.dataset.batches import Rows
 from electra.dataset.layout import Packed, Paper
 from electra.dataset.shards import Shards
-from electra.dataset.tokens import nearest
+from electra.dataset.tokens import choose_token_store
 from electra.engine import checkpoint
-from electra.engine.optim import AdamW, GoogleAdam, Linear, Muon, OptimizerConfig, Schedule, parameters_of
+from electra.engine.optim import AdamW, GoogleAdam, LinearDecay, Muon, OptimizerConfig, Schedule, collect_parameters
 from electra.engine.parallel import Parallel
-from electra.engine.telemetry import RunFolder, Silent, environment, read_metrics
-from electra.engine.train import Engine, Stage, State, can_run, scaled, train
-from electra.errors import UserError, told_as
-from electra.files import whole
+from electra.engine.telemetry import MetricsRecorder, SilentRecorder, describe_environment, read_metrics
+from electra.engine.train import Engine, Stage, State, check_engine, scale_stages, train_stages
+from electra.errors import UserError, convert_errors
+from electra.files import write_whole
 from electra.interchange import encoders, huggingface
-from electra.interchange.encoders import Ours
+from electra.interchange.encoders import TowerReader
 from electra.model.config import ClassicConfig, EncoderConfig
-from electra.objectives.build import Corpus, Electra, Objective
-from electra.objectives.health import verdicts
+from electra.objectives.build import CorpusFacts, Electra, Objective
+from electra.objectives.health import judge_lines
 from electra.objectives.pretrainer import Pretrainer
 from electra.report import curves
 from electra.tasks.datasets import labelled
 from electra.tasks.datasets.labelled import Columns
-from electra.tasks.frozen.held_out import held_out
+from electra.tasks.frozen.held_out import evaluate_held_out
 from electra.tasks.frozen.probes import Probe
 
-RUN = "run of pretrain"  # what the folder says that it holds
+PRETRAINING_RUN = "run of pretrain"  # what the folder says that it holds
 REST = "objective.safetensors"  # in final/: what an objective learned besides its towers
 VERIFIED = 1 << 31  # bytes of a split up to which its checksums are compared at every start: a few seconds
 PATHS = ("data", "out", "init", "probe")  # settings that name a file or folder
@@ -80,7 +80,7 @@ class PretrainConfig:
     objective: Objective = field(default_factory=Electra)
     layout: Paper | Packed = field(default_factory=Paper)
     optimizer: OptimizerConfig = field(default_factory=AdamW)
-    schedule: Schedule = field(default_factory=Linear)
+    schedule: Schedule = field(default_factory=LinearDecay)
     phases: tuple[Phase, ...] = (Phase(),)
     engine: Engine = field(default_factory=Engine)
     compat: Literal["none", "google"] = "none"
@@ -111,60 +111,60 @@ def pretrain(config: PretrainConfig) -> Path:
         UserError: bad data, a run folder of another config, a loss that is not finite, a full disk.
     """
     parallel = Parallel.start()
-    say = print if parallel.first else silent
+    say = print if parallel.first else print_nothing
     train_shards, held_shards = open_data(config)
-    asked, config = config, compatible(config)
-    probe = probe_of(config) if config.probe and parallel.first else None
-    pretrainers = build(config, train_shards, say)
+    asked, config = config, apply_compat(config)
+    probe = load_probe(config) if config.probe and parallel.first else None
+    pretrainers = build_pretrainers(config, train_shards, say)
     for pretrainer in pretrainers:
-        can_run(config.engine, pretrainer, parallel)
-    out = open_run(asked, origins(asked, train_shards.fingerprint), parallel)
-    tokens = nearest(train_shards, parallel.device)
+        check_engine(config.engine, pretrainer, parallel)
+    out = open_run(asked, hash_origins(asked, train_shards.fingerprint), parallel)
+    tokens = choose_token_store(train_shards, parallel.device)
     rows = {p.length: Rows(train_shards, config.layout, p.length, config.seed, tokens) for p in config.phases}
     length = config.phases[-1].length
     held_rows = Rows(held_shards, config.layout, length, config.seed)
 
     def evaluate(pretrainer: Any) -> dict[str, float]:
-        figures = held_out(
+        figures = evaluate_held_out(
             pretrainer, held_rows, config.held_out_rows, max(1, 4096 // length), parallel, config.engine.precision
         )
-        return figures | (probe.figures(Ours(pretrainer.encoder), parallel.device) if probe else {})
+        return figures | (probe.figures(TowerReader(pretrainer.encoder), parallel.device) if probe else {})
 
-    stages, schedule = stages_of(config, pretrainers, rows)
-    say(describe(stages, out))
-    begun = checkpoint.latest(out / "checkpoints")
-    step = checkpoint.step_of(begun) if begun else 0
-    recorder = RunFolder(out, SHOWN, step, watch=verdicts) if parallel.first else Silent()
-    state = train(
+    stages, schedule = plan_stages(config, pretrainers, rows)
+    say(describe_run(stages, out))
+    begun = checkpoint.latest_checkpoint(out / "checkpoints")
+    step = checkpoint.step_of_checkpoint(begun) if begun else 0
+    recorder = MetricsRecorder(out, SHOWN, step, watch=judge_lines) if parallel.first else SilentRecorder()
+    state = train_stages(
         stages, config.optimizer, schedule, config.engine, parallel,
         out / "checkpoints", recorder, evaluate, config.hours * 3600,
     )  # fmt: skip
     if parallel.first:
-        finish(config, out, pretrainers[-1], state, anew=state.step > step)
+        finish_run(config, out, pretrainers[-1], state, anew=state.step > step)
     parallel.wait()
     return out
 
 
-def compatible(config: PretrainConfig) -> PretrainConfig:
+def apply_compat(config: PretrainConfig) -> PretrainConfig:
     """The config with what its ``compat`` bundles. Raises ``UserError`` for an optimizer that the original has not."""
     if config.compat == "none":
         return config
     optimizer, schedule = config.optimizer, config.schedule
-    if isinstance(optimizer, Muon) or not isinstance(schedule, Linear):
+    if isinstance(optimizer, Muon) or not isinstance(schedule, LinearDecay):
         raise UserError(f"compat google: the original has no {optimizer.kind} with {schedule.kind}; adamw and linear")
     numbers = {key: value for key, value in asdict(optimizer).items() if key != "kind"}
     objective = replace(config.objective, choose="with-replacement")
     return replace(config, optimizer=GoogleAdam(**numbers), objective=objective)
 
 
-def probe_of(config: PretrainConfig) -> Probe:
-    """The labelled file as a probe reads it. Raises ``UserError`` as ``labelled.load`` and ``Probe``."""
-    task = labelled.load(Path(config.probe).stem, {"train": Path(config.probe)}, config.probe_columns)
-    found = tokenizer.load(Path(config.data) / "tokenizer")
+def load_probe(config: PretrainConfig) -> Probe:
+    """The labelled file as a probe reads it. Raises ``UserError`` as ``labelled.load_labelled`` and ``Probe``."""
+    task = labelled.load_labelled(Path(config.probe).stem, {"train": Path(config.probe)}, config.probe_columns)
+    found = tokenizer.load_tokenizer(Path(config.data) / "tokenizer")
     return Probe(task, found, min(PROBE_LENGTH, config.encoder.max_positions), PROBED)
 
 
-def silent(*words: object) -> None:
+def print_nothing(*words: object) -> None:
     """What the processes say that are not the first."""
 
 
@@ -180,7 +180,7 @@ def open_data(config: PretrainConfig) -> tuple[Shards, Shards]:
     return splits
 
 
-def origins(config: PretrainConfig, data: str) -> dict[str, str]:
+def hash_origins(config: PretrainConfig, data: str) -> dict[str, str]:
     """What a run comes from besides its config, as hashes of contents: ``data``, the weights it starts with, and the
     file that it is probed on.
 
@@ -189,17 +189,17 @@ def origins(config: PretrainConfig, data: str) -> dict[str, str]:
     """
     found = {"data": data}
     if config.init:
-        folders = huggingface.tower_folders(Path(config.init))
-        found["init"] = fingerprints.of_values(map(encoders.fingerprint, folders))
+        folders = huggingface.find_tower_folders(Path(config.init))
+        found["init"] = fingerprints.hash_values(map(encoders.fingerprint_encoder, folders))
     if config.probe:
-        with told_as(config.probe, OSError):
-            found["probe"] = fingerprints.of_files([Path(config.probe)])
+        with convert_errors(config.probe, OSError):
+            found["probe"] = fingerprints.hash_files([Path(config.probe)])
     return found
 
 
-def refuse_another_origin(out: Path, config: PretrainConfig, origin: Mapping[str, str]) -> None:
+def refuse_other_contents(out: Path, config: PretrainConfig, origin: Mapping[str, str]) -> None:
     """Raise ``UserError`` if the run in ``out`` was begun on other contents than those of ``origin``."""
-    begun = configs.read(out / "environment.json")
+    begun = configs.read_config_file(out / "environment.json")
     for name, what in OF.items():
         if begun.get(name) != origin.get(name):
             there = getattr(config, name)
@@ -216,29 +216,31 @@ def open_run(config: PretrainConfig, origin: Mapping[str, str], parallel: Parall
     out, wanted = Path(config.out), json.loads(json.dumps(asdict(config)))
     path = out / "config.json"
     if path.exists():
-        begun = json.loads(json.dumps(asdict(configs.load(PretrainConfig(), path))))  # keys that came later: defaults
-        differing = sorted(differences(without_paths(begun), without_paths(wanted)))
+        begun = json.loads(
+            json.dumps(asdict(configs.load_config(PretrainConfig(), path)))
+        )  # keys that came later: defaults
+        differing = sorted(list_differences(without_paths(begun), without_paths(wanted)))
         if differing:
             raise UserError(
                 f"{path}: this folder holds a run of another config: {'; '.join(differing)}; choose another --out"
             )
-        refuse_another_origin(out, config, origin)
-        if parallel.first and not files.holds(out):  # of version 0.1
-            files.mark(out, RUN)
+        refuse_other_contents(out, config, origin)
+        if parallel.first and not files.read_kind(out):  # of version 0.1
+            files.mark_folder(out, PRETRAINING_RUN)
     else:
-        with told_as(str(out), OSError):
-            files.refuse_taken(out, RUN)
+        with convert_errors(str(out), OSError):
+            files.refuse_taken_folder(out, PRETRAINING_RUN)
             if parallel.first:
-                begin(out, {"environment.json": dict(origin) | environment(), "config.json": wanted})
+                begin_run(out, {"environment.json": dict(origin) | describe_environment(), "config.json": wanted})
     parallel.wait()
     return out
 
 
-def begin(out: Path, contents: Mapping[str, object]) -> None:
+def begin_run(out: Path, contents: Mapping[str, object]) -> None:
     """Make the folder ours and write JSON files into it."""
-    files.claim(out, RUN)
+    files.claim_folder(out, PRETRAINING_RUN)
     for name, content in contents.items():
-        with whole(out / name) as file:
+        with write_whole(out / name) as file:
             file.write_text(json.dumps(content, indent=1))
 
 
@@ -247,16 +249,16 @@ def without_paths(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in config.items() if name not in PATHS}
 
 
-def differences(there: object, wanted: object, key: str = "") -> Iterator[str]:
+def list_differences(there: object, wanted: object, key: str = "") -> Iterator[str]:
     """``key: old → new`` for each leaf in which two nested values differ."""
     if isinstance(there, dict) and isinstance(wanted, dict):
         for name in there.keys() | wanted.keys():
-            yield from differences(there.get(name), wanted.get(name), f"{key}.{name}".lstrip("."))
+            yield from list_differences(there.get(name), wanted.get(name), f"{key}.{name}".lstrip("."))
     elif there != wanted:
         yield f"{key}: {there} there, {wanted} now"
 
 
-def build(config: PretrainConfig, shards: Shards, say: Callable[[str], None]) -> list[Pretrainer]:
+def build_pretrainers(config: PretrainConfig, shards: Shards, say: Callable[[str], None]) -> list[Pretrainer]:
     """A pre-trainer for each stage of the objective, the first with fresh weights or those of ``config.init``; their
     vocabulary is the data's."""
     encoder, length = config.encoder, max(phase.length for phase in config.phases)
@@ -266,55 +268,55 @@ def build(config: PretrainConfig, shards: Shards, say: Callable[[str], None]) ->
         say(f"vocabulary: {shards.vocab_size:,} word pieces, the data's (the config has {encoder.vocab_size:,})")
         encoder = replace(encoder, vocab_size=shards.vocab_size)
     torch.manual_seed(config.seed)
-    found = [objective.build(encoder, corpus_of(shards), config.seed) for _, objective in config.objective.stages]
+    found = [objective.build(encoder, describe_corpus(shards), config.seed) for _, objective in config.objective.stages]
     if config.init:
-        for line in begin_from(Path(config.init), found[0], shards):
+        for line in load_initial_weights(Path(config.init), found[0], shards):
             say(line)
     elif found[0].untrained:
         raise UserError("objective: its generator learns nothing and nobody trained it: bring one with --init FOLDER")
     return found
 
 
-def corpus_of(shards: Shards) -> Corpus:
+def describe_corpus(shards: Shards) -> CorpusFacts:
     """What an objective may ask of the data."""
-    words = lambda: vocabularies.begins(tokenizer.load(shards.folder / "tokenizer"))  # noqa: E731
-    return Corpus(shards.mask_id, words, lambda: vocabularies.frequencies(shards))
+    words = lambda: vocabularies.find_word_beginnings(tokenizer.load_tokenizer(shards.folder / "tokenizer"))  # noqa: E731
+    return CorpusFacts(shards.mask_id, words, lambda: vocabularies.count_token_frequencies(shards))
 
 
-def begin_from(folder: Path, pretrainer: Pretrainer, shards: Shards) -> list[str]:
+def load_initial_weights(folder: Path, pretrainer: Pretrainer, shards: Shards) -> list[str]:
     """Give the pre-trainer the weights in ``folder``; returns what to tell of it.
 
     Raises:
-        UserError: as ``huggingface.initialise``; or the folder's word pieces are not the data's.
+        UserError: as ``huggingface.initialise_towers``; or the folder's word pieces are not the data's.
     """
-    here, lines = vocabulary(shards.folder / "tokenizer"), []
-    for each in huggingface.tower_folders(folder):
+    here, lines = load_word_pieces(shards.folder / "tokenizer"), []
+    for each in huggingface.find_tower_folders(folder):
         if not any((each / name).exists() for name in ("tokenizer.json", "vocab.txt")):
             lines.append(f"{each}: no tokenizer there; its word pieces are taken to be those of {shards.folder}")
             continue
-        there = vocabulary(each)
+        there = load_word_pieces(each)
         if there != here:
             differing = len(there.items() ^ here.items())
             raise UserError(
                 f"{each}: {differing:,} word pieces or their ids are not those of {shards.folder}; "
                 f"prepare the data with --tokenizer {each}"
             )
-    return [*lines, *huggingface.initialise(pretrainer.parts(), folder)]
+    return [*lines, *huggingface.initialise_towers(pretrainer.parts(), folder)]
 
 
-def vocabulary(folder: Path) -> dict[str, int]:
+def load_word_pieces(folder: Path) -> dict[str, int]:
     """Word piece → id of the tokenizer in a folder."""
-    return tokenizer.load(folder).backend.get_vocab(with_added_tokens=True)
+    return tokenizer.load_tokenizer(folder).backend.get_vocab(with_added_tokens=True)
 
 
-def stages_of(
+def plan_stages(
     config: PretrainConfig, pretrainers: Sequence[Pretrainer], rows: Mapping[int, Rows]
 ) -> tuple[list[Stage], Schedule]:
     """The phases as the engine takes them, rescaled to ``config.tokens`` or ``config.flops`` if one is given."""
     stages: list[Stage] = []
-    for phase, steps, number, goes_on in cut(config):
+    for phase, steps, number, goes_on in split_phases(config):
         pretrainer = pretrainers[number]
-        parameters = parameters_of(pretrainer, pretrainer.towers(), pretrainer.rates, pretrainer.apart)
+        parameters = collect_parameters(pretrainer, pretrainer.towers(), pretrainer.rates, pretrainer.apart)
         tokens, work = phase.rows * phase.length, phase.rows * pretrainer.flops(phase.length)
         stage = Stage(
             pretrainer, parameters, rows[phase.length], steps, phase.rows, tokens, work, fresh=not goes_on
@@ -335,10 +337,10 @@ def stages_of(
         raise UserError("tokens, flops and hours each say how long to train: give one of them")
     by_tokens = config.tokens / sum(stage.steps * stage.tokens for stage in stages)
     by_flops = config.flops / sum(stage.steps * stage.flops for stage in stages)
-    return scaled(stages, config.schedule, by_tokens or by_flops or 1.0)
+    return scale_stages(stages, config.schedule, by_tokens or by_flops or 1.0)
 
 
-def cut(config: PretrainConfig) -> Iterator[tuple[Phase, int, int, bool]]:
+def split_phases(config: PretrainConfig) -> Iterator[tuple[Phase, int, int, bool]]:
     """(phase, steps, number of the objective's stage, goes on) of each stretch with one phase and one such stage."""
     total = sum(phase.steps for phase in config.phases)
     shares = itertools.accumulate(share for share, _ in config.objective.stages)
@@ -354,7 +356,7 @@ def cut(config: PretrainConfig) -> Iterator[tuple[Phase, int, int, bool]]:
             begin, left, goes_on = begin + steps, left - steps, True
 
 
-def describe(stages: Sequence[Stage], out: Path) -> str:
+def describe_run(stages: Sequence[Stage], out: Path) -> str:
     """One line: what is trained, on how much."""
     pretrainer: Any = stages[-1].module
     sizes = {name: sum(p.numel() for p in part.parameters()) / 1e6 for name, part in pretrainer.parts().items()}
@@ -364,13 +366,13 @@ def describe(stages: Sequence[Stage], out: Path) -> str:
     return f"{out}: {towers}; {steps:,} steps, {tokens:.3g} tokens, {work:.3g} floating-point operations"
 
 
-def finish(config: PretrainConfig, out: Path, pretrainer: Pretrainer, state: State, anew: bool) -> None:
+def finish_run(config: PretrainConfig, out: Path, pretrainer: Pretrainer, state: State, anew: bool) -> None:
     """Curves as PNG and, when every step is done, ``final/`` with a folder for each tower.
 
     ``anew``: steps were made since the folders that may be there.
     """
     lines = read_metrics(out / "metrics.jsonl")
-    curves.draw(lines, out)
+    curves.draw_curves(lines, out)
     if not state.finished:
         print(f"stopped at step {state.step:,}; the same command goes on from there")
         return
@@ -378,14 +380,16 @@ def finish(config: PretrainConfig, out: Path, pretrainer: Pretrainer, state: Sta
     for name, tower in pretrainer.parts().items():
         if not anew and (out / "final" / name).is_dir():
             continue
-        text = card(name, config, figures)
-        huggingface.save(out / "final" / name, tower, Path(config.data) / "tokenizer", text, config.objective.kind)
+        text = format_model_card(name, config, figures)
+        huggingface.save_tower(
+            out / "final" / name, tower, Path(config.data) / "tokenizer", text, config.objective.kind
+        )
     if rest := pretrainer.rest():
-        with whole(out / "final" / REST) as file:
+        with write_whole(out / "final" / REST) as file:
             save_file({name: value.cpu().contiguous() for name, value in rest.items()}, file)
 
 
-def card(name: str, config: PretrainConfig, figures: Mapping[str, object]) -> str:
+def format_model_card(name: str, config: PretrainConfig, figures: Mapping[str, object]) -> str:
     """The model card: what it is, how it was trained, what was measured. It is for others: of files and folders it has
     the last names alone."""
     named = {each: Path(getattr(config, each)).name for each in PATHS}

@@ -11,15 +11,15 @@ from electra import config as configs
 from electra import tokenization as tokenizer
 from electra.dataset.batches import Rows
 from electra.dataset.shards import Shards, Split
-from electra.errors import UserError, told_as
+from electra.errors import UserError, convert_errors
 from electra.interchange import huggingface
 from electra.objectives.build import Electra, Mlm
 from electra.objectives.corrupt import Generate
 from electra.objectives.generators import MaskedGenerator
 from electra.objectives.pretrainer import Pretrainer
-from electra.workflows.pretrain import REST, PretrainConfig, compatible, corpus_of
+from electra.workflows.pretrain import REST, PretrainConfig, apply_compat, describe_corpus
 
-AT_ONCE = 4096  # tokens
+BATCH_TOKENS = 4096  # tokens
 
 
 @dataclass(frozen=True)
@@ -38,59 +38,59 @@ class Trained:
         Raises:
             UserError: no exported towers, no data, or data of another tokenizer.
         """
-        config = recipe(run)
+        config = load_run_config(run)
         if not (data or config.data):
             raise UserError(f"{run} does not say which data it was trained on: give --data FOLDER")
         shards = Shards.open(Path(data or config.data), "held-out")
         inside = run / "final" if (run / "final").is_dir() else run
-        pretrainer = read(inside, config, shards)
+        pretrainer = load_pretrainer(inside, config, shards)
         return cls(config, pretrainer, shards.folder, length or config.phases[-1].length)
 
     @property
     def batch_rows(self) -> int:
-        return max(1, AT_ONCE // self.length)
+        return max(1, BATCH_TOKENS // self.length)
 
     def rows(self, split: Split) -> Rows:
         """A split's rows, laid out as in training."""
         return Rows(Shards.open(self.data, split), self.config.layout, self.length, self.config.seed)
 
 
-def recipe(run: Path) -> PretrainConfig:
+def load_run_config(run: Path) -> PretrainConfig:
     """The config of a run folder; the defaults, with the objective that its towers allow, for exported towers alone."""
     path = run / "config.json"
     if path.exists() and not (run / "model.safetensors").exists():
-        return compatible(configs.load(PretrainConfig(), path))
+        return apply_compat(configs.load_config(PretrainConfig(), path))
     return PretrainConfig(objective=Electra(embeddings="own") if (run / "discriminator").is_dir() else Mlm())
 
 
-def read(folder: Path, config: PretrainConfig, shards: Shards) -> Pretrainer:
+def load_pretrainer(folder: Path, config: PretrainConfig, shards: Shards) -> Pretrainer:
     """The pre-trainer of exported towers. Raises ``UserError`` as ``Trained.open``."""
     _, objective = config.objective.stages[-1]
-    fresh = objective.build(config.encoder, corpus_of(shards), seed=0)
+    fresh = objective.build(config.encoder, describe_corpus(shards), seed=0)
     missing = [name for name in fresh.parts() if not (folder / name).is_dir()]
     if missing:
         raise UserError(
             f"{folder}: no {' or '.join(missing)} here; the held-out figures need it, to corrupt text as in training"
         )
     for name in fresh.parts():
-        if tokenizer.load(folder / name).fingerprint != shards.tokenizer:
+        if tokenizer.load_tokenizer(folder / name).fingerprint != shards.tokenizer:
             raise UserError(f"{shards.folder}: prepared with another tokenizer than that of {folder / name}")
-    parts = {name: huggingface.load(folder / name) for name in fresh.parts()}
-    found = objective.build(parts[fresh.kept].config, corpus_of(shards), seed=0)
+    parts = {name: huggingface.load_tower(folder / name) for name in fresh.parts()}
+    found = objective.build(parts[fresh.kept].config, describe_corpus(shards), seed=0)
     found.encoder.take(parts[found.kept].values())
     if isinstance(found.corrupt, Generate) and isinstance(found.corrupt.generator, MaskedGenerator):
         found.corrupt.generator.tower = parts["generator"]
-    fill(found, folder / REST)
+    load_rest(found, folder / REST)
     return found
 
 
 @torch.no_grad()
-def fill(pretrainer: Pretrainer, path: Path) -> None:
+def load_rest(pretrainer: Pretrainer, path: Path) -> None:
     """Give what is in no tower its values. Raises ``UserError`` for a file that is missing, damaged or another's."""
     rest = pretrainer.rest()
     if not rest:
         return
-    with told_as(str(path), OSError, SafetensorError):
+    with convert_errors(str(path), OSError, SafetensorError):
         values = load_file(path)
     if values.keys() != rest.keys():
         raise UserError(f"{path}: holds {', '.join(sorted(values)[:3])}, not {', '.join(sorted(rest)[:3])}")

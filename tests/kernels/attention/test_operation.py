@@ -12,8 +12,8 @@ pytest.importorskip("triton", reason="Triton is for Linux")
 from electra.kernels import Kernels, cpu
 from electra.kernels.attention import operation as attention_fused
 from electra.kernels.attention.operation import attention
-from electra.kernels.attention.twin import Direction, explicit_attention, visible
-from electra.kernels.random import fold, streams
+from electra.kernels.attention.twin import Direction, explicit_attention, visibility_mask
+from electra.kernels.random import derive_streams, fold
 
 pytestmark = pytest.mark.compiled  # the hook that checks shapes would change the kernels' source
 
@@ -40,7 +40,9 @@ def given(
 
 def words(rows: int, device: torch.device) -> Tensor:
     """A stream of random numbers for each row."""
-    return streams(fold(torch.arange(rows, dtype=torch.int32), 4), torch.tensor([9], dtype=torch.int32))[0].to(device)
+    return derive_streams(fold(torch.arange(rows, dtype=torch.int32), 4), torch.tensor([9], dtype=torch.int32))[0].to(
+        device
+    )
 
 
 def both(leaves: list[Tensor], run) -> list[Tensor]:
@@ -60,7 +62,7 @@ def test_values_and_gradients_are_those_of_float64(
 ) -> None:
     can(kernels, number)
     leaves, documents = given(shape, WHERE[kernels], number)
-    seen = visible(documents, window)[:, None]
+    seen = visibility_mask(documents, window)[:, None]
     ours = both(leaves, lambda *qkv: attention(*qkv, documents, window, None, 0.0, "both", kernels))
     exact = both(
         [leaf.double() for leaf in leaves], lambda *qkv: F.scaled_dot_product_attention(*qkv, attn_mask=seen)
@@ -82,7 +84,7 @@ def test_what_is_dropped_and_seen_is_what_the_twin_drops_and_sees(
     leaves, documents = given(shape, WHERE[kernels])
     stream, window = words(shape[0], WHERE[kernels]), 40
     ours = both(leaves, lambda *qkv: attention(*qkv, documents, window, stream, p, direction, kernels))
-    seen = visible(documents, window, direction)
+    seen = visibility_mask(documents, window, direction)
     theirs = both(leaves, lambda *qkv: explicit_attention(*qkv, seen, stream, p))
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
@@ -143,10 +145,10 @@ def test_a_cpu_with_narrower_vectors_computes_the_same() -> None:
     leaves, documents = given((2, 2, 150, 20), CPU)
     run = lambda *qkv: attention(*qkv, documents, 40, words(2, CPU), 0.1, "both", "cpu")  # noqa: E731
     wide = both(leaves, run)
-    cpu.library.cache_clear()
+    cpu.load_library.cache_clear()
     with torch._inductor.config.patch({"cpp.simdlen": 256}):
         narrow = both(leaves, run)
-    cpu.library.cache_clear()
+    cpu.load_library.cache_clear()
     for one, other in zip(wide, narrow, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
@@ -160,5 +162,5 @@ def test_heads_of_an_odd_width_keep_the_twin() -> None:
 
 def can(kernels: Kernels, number: torch.dtype) -> None:
     """Skip where this CPU has no products as its kernel wants them."""
-    if kernels == "cpu" and not cpu.supports(number):
+    if kernels == "cpu" and not cpu.supports_dtype(number):
         pytest.skip(f"no kernels for {number} on this CPU")

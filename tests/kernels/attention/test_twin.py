@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from electra.kernels.attention.operation import KEPT_LENGTH, attention
-from electra.kernels.attention.twin import explicit_attention, visible
-from electra.kernels.random import drop, fold, streams
+from electra.kernels.attention.twin import explicit_attention, visibility_mask
+from electra.kernels.random import derive_streams, drop, fold
 
 ROWS, HEADS, LENGTH, DIM = 3, 2, 20, 8
 
@@ -27,7 +27,7 @@ def inputs(dtype: torch.dtype = torch.float32) -> list[Tensor]:
 
 
 def stream() -> Tensor:
-    return streams(fold(torch.arange(ROWS, dtype=torch.int32), 4), torch.tensor([9], dtype=torch.int32))[0]
+    return derive_streams(fold(torch.arange(ROWS, dtype=torch.int32), 4), torch.tensor([9], dtype=torch.int32))[0]
 
 
 def twin(q: Tensor, k: Tensor, v: Tensor, documents: Tensor, window: int | None, dropped: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ def test_equals_its_twin_in_values_and_gradients(
 @pytest.mark.parametrize("window", [None, 6])
 def test_where_nothing_is_dropped_it_is_the_explicit_product(window: int | None) -> None:
     q, k, v = inputs()
-    explicit = explicit_attention(q, k, v, visible(documents(), window), None, 0.0)
+    explicit = explicit_attention(q, k, v, visibility_mask(documents(), window), None, 0.0)
     for given, p in ((None, 0.1), (stream(), 0.0)):
         torch.testing.assert_close(attention(q, k, v, documents(), window, given, p), explicit, rtol=1e-5, atol=1e-6)
 
@@ -85,7 +85,7 @@ def test_long_rows_drop_at_their_addresses_too() -> None:
     whole, history = [], torch.get_rng_state()
     for way in (
         lambda *qkv: attention(*qkv, documents, 40, stream(), 0.3),
-        lambda *qkv: explicit_attention(*qkv, visible(documents, 40), stream(), 0.3),
+        lambda *qkv: explicit_attention(*qkv, visibility_mask(documents, 40), stream(), 0.3),
     ):
         out = way(*leaves)
         whole.append([out, *torch.autograd.grad(out.square().sum(), leaves)])
@@ -112,7 +112,7 @@ def test_window_is_modernberts() -> None:
     at = torch.arange(LENGTH)
     for window in (2, 6, 128):
         expected = sliding_window_bidirectional_overlay(window // 2)(0, 0, at[:, None], at[None, :])
-        assert torch.equal(visible(torch.ones(1, LENGTH, dtype=torch.int64), window)[0], expected)
+        assert torch.equal(visibility_mask(torch.ones(1, LENGTH, dtype=torch.int64), window)[0], expected)
 
 
 def test_rows_are_independent_of_their_micro_batch() -> None:

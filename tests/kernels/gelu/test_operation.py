@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from electra.kernels import cpu
-from electra.kernels.gelu.operation import activate, gelu
+from electra.kernels.gelu.operation import apply_gelu, gelu
 
 pytestmark = pytest.mark.compiled  # needs the compiler, and the hook that checks shapes cannot be traced
 
@@ -72,10 +72,10 @@ def test_compiled_and_eager_agree_and_trace_without_breaks() -> None:
 def test_the_operation_is_what_pytorch_asks_of_one() -> None:
     can(torch.float32)
     x, bias, _ = given(SHAPES[1], torch.float32)
-    torch.library.opcheck(activate, (x.requires_grad_(), bias.requires_grad_()))
+    torch.library.opcheck(apply_gelu, (x.requires_grad_(), bias.requires_grad_()))
 
 
 def can(number: torch.dtype) -> None:
     """Skip where this CPU has no kernels."""
-    if not cpu.supports(number):
+    if not cpu.supports_dtype(number):
         pytest.skip(f"no kernels for {number} on this CPU")

@@ -7,7 +7,7 @@ pytest.importorskip("triton", reason="Triton is for Linux")
 
 from electra.kernels.random import fold
 from electra.kernels.vocabulary import triton as fused
-from electra.kernels.vocabulary.twin import Draw, Score, Written, sample
+from electra.kernels.vocabulary.twin import Sampling, Score, WrittenLogits, sample_tokens
 
 pytestmark = pytest.mark.compiled  # the hook that checks shapes would change the kernels' source
 
@@ -38,7 +38,7 @@ def test_losses_and_gradients_are_those_of_float64(shape: tuple[int, int, int], 
     *leaves, targets = given(*shape, number)
     ours, theirs = ([leaf.clone().requires_grad_() for leaf in leaves] for _ in range(2))
     weights = torch.rand(shape[0], device=DEVICE) - 0.3
-    score = fused.Product(*ours).score(targets)
+    score = fused.FusedLogits(*ours).score(targets)
     logits = exact(*theirs)
     losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
     torch.testing.assert_close(score.losses.double(), losses, rtol=1e-5, atol=1e-5)
@@ -53,12 +53,12 @@ def test_losses_and_gradients_are_those_of_float64(shape: tuple[int, int, int], 
 
 def test_gradients_in_pieces_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     states, table, bias, targets = given(150, 24, 300, torch.float32)
-    score = fused.Product(states, table, bias.requires_grad_()).score(targets)
+    score = fused.FusedLogits(states, table, bias.requires_grad_()).score(targets)
     log_sums = score.losses.detach() + exact(states, table, bias.detach()).gather(1, targets[:, None])[:, 0].float()
     weights = torch.rand(150, device=DEVICE)
-    whole = fused.gradients(states, table, bias.detach(), targets, log_sums, weights)
-    monkeypatch.setattr(fused, "CHUNK", 1)
-    pieces = fused.gradients(states, table, bias.detach(), targets, log_sums, weights)
+    whole = fused.vocabulary_gradients(states, table, bias.detach(), targets, log_sums, weights)
+    monkeypatch.setattr(fused, "CHUNK_BYTES", 1)
+    pieces = fused.vocabulary_gradients(states, table, bias.detach(), targets, log_sums, weights)
     for one, other in zip(whole, pieces, strict=True):
         torch.testing.assert_close(one, other)
 
@@ -69,12 +69,12 @@ def test_gradients_in_pieces_are_those_of_the_whole(monkeypatch: pytest.MonkeyPa
 def test_samples_are_those_of_the_twin(shape: tuple[int, int, int], temperature: float, never: bool) -> None:
     """The same numbers draw the same tokens."""
     states, table, bias, targets = given(*shape, torch.float32)
-    draw = Draw(keys(shape[0]), temperature, never)
-    score = fused.Product(states, table, bias).score(targets, draw)
+    draw = Sampling(keys(shape[0]), temperature, never)
+    score = fused.FusedLogits(states, table, bias).score(targets, draw)
     logits = exact(states, table, bias).float()
     if never:
         logits = logits.scatter(1, targets[:, None], float("-inf"))
-    expected = sample(logits, draw.keys, temperature)
+    expected = sample_tokens(logits, draw.keys, temperature)
     assert (score.samples != expected).sum() <= 1  # a number that falls on the border of two tokens, up to rounding
     assert not never or not (score.samples == targets).any()
 
@@ -83,7 +83,7 @@ def test_a_whole_tile_may_be_forbidden() -> None:
     """The target alone in the last tile: its tile has no mass, and nothing becomes NaN."""
     states, table, bias, _ = given(40, 16, fused.TILE + 1, torch.float32)
     targets = torch.full((40,), fused.TILE, device=DEVICE)
-    score = fused.Product(states, table, bias).score(targets, Draw(keys(40), never=True))
+    score = fused.FusedLogits(states, table, bias).score(targets, Sampling(keys(40), never=True))
     assert score.losses.isfinite().all() and bool((score.samples < fused.TILE).all())
 
 
@@ -92,7 +92,7 @@ def test_compiled_and_eager_agree_and_trace_without_breaks() -> None:
     draw = keys(67)
 
     def step(states: torch.Tensor, table: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        score = fused.Product(states, table, bias).score(targets, Draw(draw))
+        score = fused.FusedLogits(states, table, bias).score(targets, Sampling(draw))
         return score.losses.sum(), score.samples
 
     found = []
@@ -108,21 +108,21 @@ def test_compiled_and_eager_agree_and_trace_without_breaks() -> None:
 def test_the_operations_are_what_pytorch_asks_of_one() -> None:
     states, table, bias, targets = given(20, 16, 140, torch.float32)
     leaves = [each.requires_grad_() for each in (states, table, bias)]
-    torch.library.opcheck(fused.tiles, (*leaves, targets, torch.tensor(1.0, device=DEVICE), False, False))
-    torch.library.opcheck(fused.inside, (*(each.detach() for each in leaves), targets // fused.TILE))
+    torch.library.opcheck(fused.score_tiles, (*leaves, targets, torch.tensor(1.0, device=DEVICE), False, False))
+    torch.library.opcheck(fused.tile_logits, (*(each.detach() for each in leaves), targets // fused.TILE))
 
 
 def test_a_position_of_the_twin() -> None:
     states, table, bias, targets = given(30, 8, 50, torch.float32)
     some = torch.tensor([3, 3, 17], device=DEVICE)
-    one: Score = fused.Product(states, table, bias).at(some).score(targets[some])
-    other = Written(exact(states, table, bias).float()).at(some).score(targets[some])
+    one: Score = fused.FusedLogits(states, table, bias).at(some).score(targets[some])
+    other = WrittenLogits(exact(states, table, bias).float()).at(some).score(targets[some])
     torch.testing.assert_close(one.losses, other.losses)
 
 
 @pytest.mark.parametrize("temperature", [0.5, torch.tensor(3.0, device=DEVICE)])
 def test_cooled_of_the_twin(temperature: float | torch.Tensor) -> None:
     states, table, bias, targets = given(30, 8, 150, torch.float32)
-    one = fused.Product(states, table, bias).cooled(temperature).score(targets)
-    other = Written(exact(states, table, bias).float()).cooled(temperature).score(targets)
+    one = fused.FusedLogits(states, table, bias).cooled(temperature).score(targets)
+    other = WrittenLogits(exact(states, table, bias).float()).cooled(temperature).score(targets)
     torch.testing.assert_close(one.losses, other.losses)

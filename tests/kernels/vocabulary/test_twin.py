@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from electra.kernels.random import fold, uniform
-from electra.kernels.vocabulary.twin import _invert, cross_entropy, sample
+from electra.kernels.vocabulary.twin import _invert_distribution, cross_entropy, sample_tokens
 
 DRAWS = 200_000
 
@@ -19,7 +19,7 @@ def keys(count: int, purpose: int = 1) -> torch.Tensor:
 def draw(row: torch.Tensor, temperature: float = 1.0, draws: int = DRAWS) -> torch.Tensor:
     """How often each token came."""
     parts = keys(draws).split(4096)
-    samples = torch.cat([sample(row.expand(len(part), -1), part, temperature) for part in parts])
+    samples = torch.cat([sample_tokens(row.expand(len(part), -1), part, temperature) for part in parts])
     assert samples.dtype == torch.int64
     return torch.bincount(samples, minlength=len(row))
 
@@ -59,7 +59,7 @@ def test_peaked_distribution_and_its_tail() -> None:
 
 
 def test_a_vocabulary_of_one() -> None:
-    assert sample(torch.zeros(5, 1), keys(5)).tolist() == [0] * 5
+    assert sample_tokens(torch.zeros(5, 1), keys(5)).tolist() == [0] * 5
 
 
 def test_large_vocabulary() -> None:
@@ -83,12 +83,13 @@ def test_large_logits_do_not_overflow() -> None:
 def test_a_sample_depends_on_its_key_alone() -> None:
     logits = torch.randn(40, 77)
     assert torch.equal(
-        sample(logits, keys(40)), torch.cat([sample(logits[i : i + 8], keys(40)[i : i + 8]) for i in range(0, 40, 8)])
+        sample_tokens(logits, keys(40)),
+        torch.cat([sample_tokens(logits[i : i + 8], keys(40)[i : i + 8]) for i in range(0, 40, 8)]),
     )
 
 
 def test_neighbouring_positions_draw_independently() -> None:
-    samples = sample(torch.zeros(40_000, 8), keys(40_000))
+    samples = sample_tokens(torch.zeros(40_000, 8), keys(40_000))
     pairs = torch.bincount(samples[:-1] * 8 + samples[1:], minlength=64)
     assert_follows(pairs, torch.full((64,), 1 / 64))
 
@@ -110,7 +111,7 @@ def test_running_sums_are_of_whole_numbers() -> None:
     """A GPU's running sums of floats depend on the order in which its threads come, and are refused where a run is to
     repeat bit for bit."""
     with Running() as running:
-        sample(torch.randn(20, 1003), keys(20))
+        sample_tokens(torch.randn(20, 1003), keys(20))
     assert running.found == [torch.int64, torch.int64]
 
 
@@ -119,10 +120,10 @@ def test_a_gpu_draws_the_same_again_and_what_a_cpu_draws() -> None:
     logits = 3 * torch.randn(2000, 30522, generator=torch.Generator().manual_seed(5))
     torch.use_deterministic_algorithms(True)
     try:
-        found = sample(logits.cuda(), keys(2000).cuda()).cpu()
+        found = sample_tokens(logits.cuda(), keys(2000).cuda()).cpu()
     finally:
         torch.use_deterministic_algorithms(False)
-    assert (found != sample(logits, keys(2000))).sum() <= 2  # a number that falls on the border of two tokens
+    assert (found != sample_tokens(logits, keys(2000))).sum() <= 2  # a number that falls on the border of two tokens
 
 
 def test_samples_are_those_of_running_sums_of_floats() -> None:
@@ -130,7 +131,7 @@ def test_samples_are_those_of_running_sums_of_floats() -> None:
     weights[:, ::7] = 0.0
     numbers = uniform(keys(5000), 1)[:, 0].double()
     sums = weights.cumsum(1)
-    found = _invert(weights, numbers)
+    found = _invert_distribution(weights, numbers)
     assert torch.equal(found, (sums <= numbers[:, None] * sums[:, -1:]).sum(1))
     assert weights.gather(1, found[:, None]).all()
 
@@ -139,13 +140,13 @@ def test_of_what_are_no_numbers_a_token_of_the_vocabulary_is_drawn() -> None:
     """The gradient says what is wrong; an index beyond the table would stop a GPU without a word of where."""
     logits = torch.randn(6, 300)
     logits[0], logits[1, 290], logits[2], logits[3, 4] = torch.nan, torch.nan, -torch.inf, torch.inf
-    samples = sample(logits, keys(6))
+    samples = sample_tokens(logits, keys(6))
     assert bool(((samples >= 0) & (samples < 300)).all())
 
 
 def test_rounded_logits_are_refused() -> None:
     with pytest.raises(ValueError, match="float32"):
-        sample(torch.zeros(2, 5, dtype=torch.bfloat16), keys(2))
+        sample_tokens(torch.zeros(2, 5, dtype=torch.bfloat16), keys(2))
 
 
 def test_cross_entropy_equals_pytorch_values_and_gradients() -> None:
@@ -164,7 +165,7 @@ def test_compiled_and_eager_agree() -> None:
     logits, targets = torch.randn(20, 1003, requires_grad=True), torch.randint(1003, (20,))
 
     def both(logits: torch.Tensor, keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return cross_entropy(logits, targets), sample(logits.detach(), keys)
+        return cross_entropy(logits, targets), sample_tokens(logits.detach(), keys)
 
     loss, samples = torch.compile(both)(logits, keys(20))
     expected, expected_samples = both(logits, keys(20))

@@ -9,7 +9,7 @@ import pytest
 from pyarrow import parquet
 
 from electra.errors import UserError
-from electra.tasks.datasets.columns import load
+from electra.tasks.datasets.columns import load_tagging
 from electra.tasks.finetuning.tagging import Sentence, Tagging
 
 CONLL = "EU NNP B-ORG\nrejects VBZ O\n\n# # O\nin IN O\nU.S. NNP B-LOC\n"
@@ -27,17 +27,17 @@ def rows(sentences: Sequence[Sentence]) -> list[dict]:
 
 
 def read(path: Path, word: str = "", tag: str = "", **more: Path) -> tuple[Tagging, list[str]]:
-    return load("mine", {"train": path, "dev": path, **more}, word, tag)
+    return load_tagging("mine", {"train": path, "dev": path, **more}, word, tag)
 
 
 @pytest.mark.parametrize(("file", "counts"), [("train.txt", 8936), ("test.txt", 2012)])
 def test_conll_2000_has_as_many_sentences_as_published(shared: Path, file: str, counts: int) -> None:
     folder = shared / "data" / "conll2000"
-    task, told = load("chunks", {"train": folder / "train.txt", "dev": folder / file}, "", "")
+    task, told = load_tagging("chunks", {"train": folder / "train.txt", "dev": folder / file}, "", "")
     assert len(task.sentences["dev"]) == counts and len(task.labels) == 22 and task.metrics[0] == "f1"
     assert sum(len(each.words) for each in task.sentences["dev"]) == {8936: 211727, 2012: 47377}[counts]
     assert [line.split(": ")[-1] for line in told] == {8936: [], 2012: ["I-LST (2 words)"]}[counts]
-    tags, _ = load("pos", {"train": folder / "train.txt", "dev": folder / file}, "1", "2")
+    tags, _ = load_tagging("pos", {"train": folder / "train.txt", "dev": folder / file}, "1", "2")
     assert tags.metrics == ("accuracy",) and "NN" in tags.labels
 
 
@@ -113,7 +113,7 @@ def test_a_test_file_needs_no_tags(tmp_path: Path) -> None:
 
 def test_tags_that_train_lacks_are_told(tmp_path: Path) -> None:
     dev = written(tmp_path, "dev.txt", "a DT B-MISC\nb NN I-MISC\nc NN I-MISC\n")
-    _, told = load("mine", {"train": written(tmp_path, "train.txt", CONLL), "dev": dev}, "", "")
+    _, told = load_tagging("mine", {"train": written(tmp_path, "train.txt", CONLL), "dev": dev}, "", "")
     assert len(told) == 1 and told[0].startswith(f"{dev}: tags that ")
     assert told[0].endswith("never predicted: B-MISC (1 words), I-MISC (2 words)")
 
@@ -163,4 +163,4 @@ def test_files_that_cannot_be_are_named(tmp_path: Path) -> None:
 def test_other_columns_in_dev_than_in_train_are_named(tmp_path: Path) -> None:
     files = {"train": written(tmp_path, "train.txt", CONLL), "dev": written(tmp_path, "dev.txt", "a X\n")}
     with pytest.raises(UserError, match=r"dev.txt, line 1: 2 columns, and 3 in .*train.txt, line 1"):
-        load("mine", files, "", "")
+        load_tagging("mine", files, "", "")

@@ -14,7 +14,7 @@ from electra.tasks.datasets.samples import Sample
     [("cola", (8551, 1043)), ("sst-2", (67349, 872)), ("mrpc", (3668, 408)), ("sts-b", (5749, 1500))],
 )
 def test_every_row_of_the_real_files_is_read(shared: Path, name: str, counts: tuple[int, int]) -> None:
-    task, told = glue.load(name, shared / "data" / "glue" / glue.TASKS[name].folder)
+    task, told = glue.load_glue(name, shared / "data" / "glue" / glue.GLUE_TASKS[name].folder)
     assert (len(task.splits["train"]), len(task.splits["dev"])) == counts
     assert told == []
     assert task.evaluated == ["dev"]
@@ -37,7 +37,7 @@ def mnli(folder: Path) -> None:
 
 def test_mnli_has_five_files_and_the_diagnostic_set(tmp_path: Path) -> None:
     mnli(tmp_path)
-    task, told = glue.load("mnli", tmp_path)
+    task, told = glue.load_glue("mnli", tmp_path)
     assert task.splits["train"] == [Sample('He said "yes', "No", 2), Sample('He said "yes', "No", 0)]
     assert task.evaluated == ["dev", "dev-mismatched"]
     assert task.splits["diagnostic"] == [Sample("a", "b", None)]
@@ -57,18 +57,18 @@ def test_damage_is_named_by_file_line_and_column(tmp_path: Path, content: str, s
     (tmp_path / "train.tsv").write_text(content)
     (tmp_path / "dev.tsv").write_text("sentence\tlabel\na\t1\n")
     with pytest.raises(UserError, match=said):
-        glue.load("sst-2", tmp_path)
+        glue.load_glue("sst-2", tmp_path)
 
 
 def test_quotes_and_byte_order_marks_are_text_and_nothing(tmp_path: Path) -> None:
     rows = 'Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\r\n1\t1\t2\t"a\tb" said\r\n0\t1\t2\tc"\t"d\r\n'
     for name in ("train", "dev"):
         (tmp_path / f"{name}.tsv").write_bytes(("\ufeff" + rows).encode())
-    task, _ = glue.load("mrpc", tmp_path)
+    task, _ = glue.load_glue("mrpc", tmp_path)
     assert task.splits["dev"] == [Sample('"a', 'b" said', 1), Sample('c"', '"d', 0)]
     assert task.symmetric and "test" not in task.splits
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"train.tsv: no such file; GLUE's CoLA has train.tsv, dev.tsv, test.tsv"):
-        glue.load("cola", tmp_path)
+        glue.load_glue("cola", tmp_path)

@@ -47,7 +47,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_classes_are_ours_whatever_their_order_there(home: Path) -> None:
-    task, told = glue_hub.load("mnli", f"hub:{home}")
+    task, told = glue_hub.load_glue_from_hub("mnli", f"hub:{home}")
     assert task.splits["train"] == [Sample("a", "x", 1), Sample("b", "y", 2), Sample("c", "z", 0)]
     assert task.labels == ("contradiction", "entailment", "neutral")
     assert set(task.splits) == {"train", "dev", "dev-mismatched", "test", "test-mismatched", "diagnostic"}
@@ -56,10 +56,13 @@ def test_classes_are_ours_whatever_their_order_there(home: Path) -> None:
 
 
 def test_single_sentences_and_scores(home: Path) -> None:
-    assert glue_hub.load("cola", f"hub:{home}")[0].splits["dev"] == [Sample("good", None, 1), Sample("bad", None, 0)]
-    assert glue_hub.load("sts-b", f"hub:{home}")[0].splits["train"] == [Sample("a", "b", 3.5)]
+    assert glue_hub.load_glue_from_hub("cola", f"hub:{home}")[0].splits["dev"] == [
+        Sample("good", None, 1),
+        Sample("bad", None, 0),
+    ]
+    assert glue_hub.load_glue_from_hub("sts-b", f"hub:{home}")[0].splits["train"] == [Sample("a", "b", 3.5)]
 
 
 def test_what_is_not_there_is_said(home: Path) -> None:
     with pytest.raises(UserError, match=r"rte: datasets cannot load this: .*rte"):
-        glue_hub.load("rte", f"hub:{home}")
+        glue_hub.load_glue_from_hub("rte", f"hub:{home}")

@@ -8,7 +8,7 @@ import pytest
 from pyarrow import parquet
 
 from electra.errors import UserError
-from electra.tasks.datasets.labelled import Columns, load
+from electra.tasks.datasets.labelled import Columns, load_labelled
 from electra.tasks.datasets.samples import Sample
 
 ROWS = [{"text": 'He said "no", and\nleft', "label": "good"}, {"text": "b\tc", "label": "bad"}]
@@ -29,7 +29,7 @@ def written(folder: Path, name: str, rows: list[dict]) -> Path:
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
 def test_every_format_gives_the_same_task(tmp_path: Path, ending: str) -> None:
     files = {split: written(tmp_path, f"{split}.{ending}", ROWS) for split in ("train", "dev")}
-    task = load("mine", files, Columns())
+    task = load_labelled("mine", files, Columns())
     assert task.kind == "class" and task.labels == ("bad", "good") and task.outputs == 2
     assert task.splits["dev"] == [Sample(ROWS[0]["text"], None, 1), Sample("b\tc", None, 0)]
 
@@ -37,22 +37,22 @@ def test_every_format_gives_the_same_task(tmp_path: Path, ending: str) -> None:
 def test_a_tsv_has_no_quotes(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text('one\ttwo\ty\n"a\tb"\t1\nc\td\t2\n')
     path = tmp_path / "a.tsv"
-    task = load("mine", {"train": path, "dev": path}, Columns("one", "two", "y"))
+    task = load_labelled("mine", {"train": path, "dev": path}, Columns("one", "two", "y"))
     assert task.splits["train"][0] == Sample('"a', 'b"', 0)
 
 
 def test_scores_and_several_labels(tmp_path: Path) -> None:
     scores = written(tmp_path, "s.jsonl", [{"text": "a", "label": 1.5}, {"text": "b", "label": 2}])
-    task = load("mine", {"train": scores, "dev": scores}, Columns())
+    task = load_labelled("mine", {"train": scores, "dev": scores}, Columns())
     assert task.kind == "score" and [sample.label for sample in task.splits["dev"]] == [1.5, 2.0]
     many = written(tmp_path, "m.csv", [{"text": "a", "label": "x, y"}, {"text": "b", "label": ""}])
-    task = load("mine", {"train": many, "dev": many}, Columns(), "labels")
+    task = load_labelled("mine", {"train": many, "dev": many}, Columns(), "labels")
     assert task.labels == ("x", "y") and [sample.label for sample in task.splits["dev"]] == [(1.0, 1.0), (0.0, 0.0)]
 
 
 def test_a_test_file_needs_no_labels(tmp_path: Path) -> None:
     train, test = written(tmp_path, "t.jsonl", ROWS), written(tmp_path, "p.jsonl", [{"text": "z"}])
-    task = load("mine", {"train": train, "dev": train, "test": test}, Columns())
+    task = load_labelled("mine", {"train": train, "dev": train, "test": test}, Columns())
     assert task.splits["test"] == [Sample("z", None, None)] and task.evaluated == ["dev"]
 
 
@@ -71,7 +71,7 @@ def test_a_test_file_needs_no_labels(tmp_path: Path) -> None:
 def test_mistakes_are_named(tmp_path: Path, dev: list[dict], columns: Columns, said: str) -> None:
     files = {"train": written(tmp_path, "train.jsonl", ROWS), "dev": written(tmp_path, "dev.jsonl", dev)}
     with pytest.raises(UserError, match=said):
-        load("mine", files, columns)
+        load_labelled("mine", files, columns)
 
 
 def test_files_that_cannot_be_are_named(tmp_path: Path) -> None:
@@ -91,4 +91,4 @@ def test_files_that_cannot_be_are_named(tmp_path: Path) -> None:
         ("one.csv", "one.csv: all rows have the label 'x'"),
     ]:
         with pytest.raises(UserError, match=said):
-            load("mine", {"train": tmp_path / name, "dev": good}, Columns())
+            load_labelled("mine", {"train": tmp_path / name, "dev": good}, Columns())

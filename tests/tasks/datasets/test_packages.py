@@ -4,11 +4,11 @@ import random
 
 import pytest
 
-from electra.corpus.copies import words_of
+from electra.corpus.copies import split_words
 from electra.corpus.documents import Document
 from electra.errors import UserError
 from electra.tasks.datasets import packages
-from electra.tasks.datasets.packages import Unnamed, bag_of_words, build
+from electra.tasks.datasets.packages import NameRemover, build_package_task, score_bag_of_words
 
 NAMES = ["torch", "numpy", "sklearn", "_pytest"]
 
@@ -29,7 +29,7 @@ def corpus(per_file: int = 4, files: int = 60) -> list[Document]:
 
 
 def test_names_are_taken_out() -> None:
-    unnamed = Unnamed(NAMES)
+    unnamed = NameRemover(NAMES)
     given = "PyTorch and TORCHSCRIPT: torch.nn, np.array, Numpy's scikit-learn; pytest_plugin; input of knowledge"
     expected = "package and package: package.nn, package.array, package's package; package_plugin; input of knowledge"
     assert unnamed(given) == expected
@@ -37,19 +37,19 @@ def test_names_are_taken_out() -> None:
 
 def test_the_task_is_balanced_and_its_sides_share_no_file() -> None:
     documents = corpus()
-    task = build(documents, most_train=50, most_test=20)
+    task = build_package_task(documents, most_train=50, most_test=20)
     assert task.names == sorted(NAMES)
     for labels in (task.train_labels, task.test_labels):
         assert {labels.count(label) for label in range(4)} == {labels.count(0)}
     assert task.train_labels.count(0) == 50 and 5 < task.test_labels.count(0) <= 20
     assert not set(task.train_texts) & set(task.test_texts)
-    every = " ".join(words_of(" ".join(task.train_texts + task.test_texts)))
+    every = " ".join(split_words(" ".join(task.train_texts + task.test_texts)))
     assert not any(name.strip("_") in every for name in NAMES)
-    assert build(reversed(documents), 50, 20) == task
+    assert build_package_task(reversed(documents), 50, 20) == task
 
 
 def test_a_subset_has_so_many_of_each_class() -> None:
-    task = build(corpus(), most_train=50, most_test=20)
+    task = build_package_task(corpus(), most_train=50, most_test=20)
     texts, labels = task.subset(7, seed=3)
     assert [labels.count(label) for label in range(4)] == [7] * 4
     assert all(
@@ -62,16 +62,16 @@ def test_a_subset_has_so_many_of_each_class() -> None:
 def test_copies_that_differ_in_names_alone_are_dropped() -> None:
     text = "The {} of this is the same in all packages, one word after the other, to the very end of it."
     documents = corpus() + [Document(text.format(name), f"{name}/m{n}.py", 99) for name in NAMES for n in range(30)]
-    task = build(documents, most_train=1000, most_test=1000)
+    task = build_package_task(documents, most_train=1000, most_test=1000)
     assert sum("to the very end of it" in text for text in task.train_texts + task.test_texts) <= 1
 
 
 def test_too_few_packages_are_refused() -> None:
     with pytest.raises(UserError, match="needs two installed packages"):
-        build([document for document in corpus() if document.source.startswith("torch")])
+        build_package_task([document for document in corpus() if document.source.startswith("torch")])
 
 
 def test_the_baseline_tells_packages_by_their_words() -> None:
-    task = build(corpus(), most_train=100, most_test=20)
-    assert bag_of_words(task.train_texts, task.train_labels, task.test_texts, task.test_labels) > 0.9
+    task = build_package_task(corpus(), most_train=100, most_test=20)
+    assert score_bag_of_words(task.train_texts, task.train_labels, task.test_texts, task.test_labels) > 0.9
     assert packages.CLASSES == 10

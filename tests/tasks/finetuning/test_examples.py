@@ -5,28 +5,28 @@ import pytest
 import torch
 
 from electra import tokenization as word_pieces
-from electra.tasks.finetuning.examples import MULTIPLE, Example, Labelled, Place, encode
+from electra.tasks.finetuning.examples import MULTIPLE, Example, ExamplePlace, ExampleSource, encode_texts
 
 
 def targets(examples, length):
     return {"labels": torch.tensor([example.target for example in examples])}, len(examples)
 
 
-def source(lengths: list[int], rows: int = 4, seed: int = 1) -> Labelled:
+def source(lengths: list[int], rows: int = 4, seed: int = 1) -> ExampleSource:
     examples = [Example([7] * length, [0] * length, number, number) for number, length in enumerate(lengths)]
-    return Labelled(examples, targets, pad=0, rows=rows, seed=seed)
+    return ExampleSource(examples, targets, pad=0, rows=rows, seed=seed)
 
 
 def test_every_example_comes_once_an_epoch_and_stopping_changes_nothing() -> None:
     some = source(list(range(1, 11)))
-    at_once, end = some.take(Place(), 25)
-    first, middle = some.take(Place(), 7)
+    at_once, end = some.take(ExamplePlace(), 25)
+    first, middle = some.take(ExamplePlace(), 7)
     second, last = some.take(middle, 18)
-    assert [ref[:2] for ref in first + second] == [ref[:2] for ref in at_once] and last == end == Place(2, 5)
+    assert [ref[:2] for ref in first + second] == [ref[:2] for ref in at_once] and last == end == ExamplePlace(2, 5)
     for epoch in range(2):
         assert sorted(ref[:2] for ref in at_once[10 * epoch : 10 * epoch + 10]) == [(epoch, n) for n in range(10)]
     assert [ref.number for ref in at_once[:10]] != [ref.number for ref in at_once[10:20]]
-    assert [ref[:2] for ref in source(list(range(1, 11)), seed=2).take(Place(), 10)[0]] != [
+    assert [ref[:2] for ref in source(list(range(1, 11)), seed=2).take(ExamplePlace(), 10)[0]] != [
         ref[:2] for ref in at_once[:10]
     ]
 
@@ -34,12 +34,12 @@ def test_every_example_comes_once_an_epoch_and_stopping_changes_nothing() -> Non
 def test_a_batch_holds_like_lengths_and_little_padding() -> None:
     lengths = np.random.default_rng(0).integers(5, 120, 4000).tolist()
     some = source(lengths, rows=32)
-    place, padded, text = Place(), 0, 0
+    place, padded, text = ExamplePlace(), 0, 0
     for _ in range(125):
         refs, place = some.take(place, 32)
         batch = some.batch(refs)
         padded, text = padded + batch.ids.numel(), text + int((batch.documents > 0).sum())
-    assert place == Place(1) and text == sum(lengths)
+    assert place == ExamplePlace(1) and text == sum(lengths)
     assert padded < 1.12 * text, "at random it is 1.9 times"
 
 
@@ -61,7 +61,7 @@ def test_a_batch_is_what_its_examples_say() -> None:
 
 def test_a_step_has_one_length_however_it_is_shared_out() -> None:
     some = source([3, 30, 9, 12])
-    refs, _ = some.take(Place(), 4)
+    refs, _ = some.take(ExamplePlace(), 4)
     assert {some.batch([ref]).ids.shape[1] for ref in refs} == {32}
 
 
@@ -73,11 +73,13 @@ def test_by_length_has_every_example_once() -> None:
 
 @pytest.fixture(scope="module")
 def tokenizer() -> word_pieces.Tokenizer:
-    return word_pieces.train(["one two three four five six"] * 3, 60)
+    return word_pieces.train_tokenizer(["one two three four five six"] * 3, 60)
 
 
 def test_the_longer_of_two_texts_loses_more(tokenizer: word_pieces.Tokenizer) -> None:
-    (ids, segments), (alone, _) = encode([("one two", "three four five six"), ("one [SEP] two", None)], tokenizer, 8)
+    (ids, segments), (alone, _) = encode_texts(
+        [("one two", "three four five six"), ("one [SEP] two", None)], tokenizer, 8
+    )
     cls, sep = tokenizer.ids["cls"], tokenizer.ids["sep"]
     words = {word: tokenizer.backend.token_to_id(word) for word in ("one", "two", "three", "four", "five")}
     assert ids == [cls, words["one"], words["two"], sep, words["three"], words["four"], words["five"], sep]

@@ -8,29 +8,29 @@ import torch
 import transformers
 from torch import Tensor
 
-from electra.interchange.encoders import Inputs, Ours, Whole
+from electra.interchange.encoders import Inputs, TowerReader, WholeModelReader
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
 from electra.tasks.finetuning import heads, spans
-from electra.tasks.finetuning.examples import Batch
+from electra.tasks.finetuning.examples import ExampleBatch
 from electra.tasks.finetuning.problem import FineTuning
 from finetuning import CLASSIC, MODERN
 
 ROWS, LENGTH, WIDTH = 200, 4, 32
 HEADS = {
     f"{name}, {head}, {shape.kind}": (make, FineTuning(head=head), shape)
-    for name, make in (("text", heads.of_text), ("tokens", heads.of_tokens))
+    for name, make in (("text", heads.build_text_logits), ("tokens", heads.build_token_logits))
     for head in ("paper", "transformers")
     for shape in (CLASSIC, MODERN)
-} | {"text, all layers": (heads.of_text, FineTuning(layers="all"), replace(CLASSIC, embedding_size=WIDTH))}
+} | {"text, all layers": (heads.build_text_logits, FineTuning(layers="all"), replace(CLASSIC, embedding_size=WIDTH))}
 
 
-def batch() -> Batch:
+def batch() -> ExampleBatch:
     at = torch.arange(LENGTH).expand(ROWS, -1)
     window = [spans.Window(1, torch.arange(4).view(2, 2).numpy(), (1, 3), 1, 2)] * ROWS
-    targets = spans.targets(window, LENGTH)
+    targets = spans.stack_targets(window, LENGTH)
     address = torch.zeros(ROWS, 2, dtype=torch.int32)
-    return Batch(at, at, 0 * at, torch.ones_like(at), address, targets, torch.tensor(ROWS))
+    return ExampleBatch(at, at, 0 * at, torch.ones_like(at), address, targets, torch.tensor(ROWS))
 
 
 def near() -> Tensor:
@@ -50,7 +50,7 @@ def assert_told_apart(logits: Tensor) -> None:
 def test_texts_that_are_alike_are_told_apart(name: str) -> None:
     make, tuning, shape = HEADS[name]
     torch.manual_seed(0)
-    reader = Ours(Tower.detection(shape, build_embeddings(shape)))
+    reader = TowerReader(Tower.detection(shape, build_embeddings(shape)))
     head = make(reader, tuning, 3)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         assert_told_apart(head([near()] * 3, batch(), None))
@@ -71,7 +71,7 @@ def test_texts_that_are_alike_to_a_model_of_transformers_are_told_apart() -> Non
         num_labels=1,
     )  # fmt: skip
     torch.manual_seed(0)
-    reader = Whole(transformers.BertForSequenceClassification(config))
+    reader = WholeModelReader(transformers.BertForSequenceClassification(config))
     ids = torch.arange(ROWS)[:, None].expand(-1, LENGTH)
     given = Inputs(ids, 0 * ids, 0 * ids, torch.ones_like(ids))
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):

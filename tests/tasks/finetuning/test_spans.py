@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from electra.interchange.encoders import Ours
+from electra.interchange.encoders import TowerReader
 from electra.model.config import ClassicConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
 from electra.tasks.finetuning import heads, spans
-from electra.tasks.finetuning.examples import Batch
+from electra.tasks.finetuning.examples import ExampleBatch
 from electra.tasks.finetuning.problem import FineTuning, Head
 
 WIDTH, LENGTH = 16, 72
@@ -28,7 +28,7 @@ SHAPES = [(4, 60, (4, 64), 10, 12), (5, 50, (20, 40), 0, 0), (10, 3, (10, 11), 1
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 900), st.integers(1, 500))
 def test_windows_cover_a_context_and_share_it_out(count: int, room: int) -> None:
-    found = spans.windows(count, room)
+    found = spans.cut_context(count, room)
     assert found[0][0] == 0 and found[-1][1] == count
     assert all(last - first <= room for first, last, _, _ in found)
     for before, after in pairwise(found):
@@ -42,7 +42,7 @@ def test_windows_cover_a_context_and_share_it_out(count: int, room: int) -> None
             assert score(first, last) == max(score(a, b) for a, b, _, _ in found if a <= token < b)
 
 
-def batch() -> Batch:
+def batch() -> ExampleBatch:
     """The rows of ``SHAPES``, with padding in all but the first."""
     found = [spans.Window(first, torch.arange(2 * tokens).view(tokens, 2).numpy(), own, start, end)
              for first, tokens, own, start, end in SHAPES]  # fmt: skip
@@ -50,7 +50,7 @@ def batch() -> Batch:
     zeros = torch.zeros(len(SHAPES), LENGTH, dtype=torch.int64)
     documents = (torch.arange(LENGTH) < text).long()
     count = torch.tensor(len(found))
-    return Batch(zeros, zeros, zeros, documents, zeros[:, :2].int(), spans.targets(found, LENGTH), count)
+    return ExampleBatch(zeros, zeros, zeros, documents, zeros[:, :2].int(), spans.stack_targets(found, LENGTH), count)
 
 
 def conditioned(answerability: bool = True) -> spans.ConditionedSpans:
@@ -63,8 +63,8 @@ def conditioned(answerability: bool = True) -> spans.ConditionedSpans:
 
 def plain() -> spans.PlainSpans:
     torch.manual_seed(0)
-    reader = Ours(Tower.detection(CONFIG, build_embeddings(CONFIG)))
-    head = spans.PlainSpans(heads.of_tokens(reader, FineTuning(head="transformers"), 2, "qa_outputs"))
+    reader = TowerReader(Tower.detection(CONFIG, build_embeddings(CONFIG)))
+    head = spans.PlainSpans(heads.build_token_logits(reader, FineTuning(head="transformers"), 2, "qa_outputs"))
     for value in head.parameters():
         torch.nn.init.normal_(value)
     return head
@@ -124,7 +124,8 @@ def test_conditioned_scores_and_loss_by_hand() -> None:
     assert place == max(best, key=lambda each: best[each])
     assert found.scores[0] == pytest.approx(float(best[place] + F.logsigmoid(logit)), abs=1e-5)
     assert found.null == pytest.approx(-float(logit), abs=1e-5) and found.rival == 0
-    one = Batch(**{name: getattr(given, name)[:1] for name in ("ids", "positions", "segments", "documents", "address")},
+    one = ExampleBatch(**{name: getattr(given, name)[:1] for name in
+                        ("ids", "positions", "segments", "documents", "address")},
                 targets={name: value[:1] for name, value in given.targets.items()}, count=torch.tensor(1))  # fmt: skip
     expected = -best[start, end] / 2 - 0.5 * F.logsigmoid(logit)
     torch.testing.assert_close(head.loss([hidden[:1]], one, None), expected)

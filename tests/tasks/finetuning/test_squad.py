@@ -12,15 +12,15 @@ import torch
 
 from electra import tokenization as word_pieces
 from electra.errors import UserError
-from electra.interchange.encoders import Ours
+from electra.interchange.encoders import TowerReader
 from electra.model.config import ClassicConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
 from electra.tasks import answers
 from electra.tasks.finetuning import squad
-from electra.tasks.finetuning.examples import Labelled
+from electra.tasks.finetuning.examples import ExampleSource
 from electra.tasks.finetuning.problem import FineTuned, FineTuning, Problem
-from electra.tasks.finetuning.spans import Found
+from electra.tasks.finetuning.spans import FoundSpans
 
 CPU = torch.device("cpu")
 CONTEXT = "The café—opened in 1889, by “Ana” Bo\u0308ll—sold  tea. In 1889 rain fell."
@@ -49,14 +49,14 @@ GOOD = (CONTEXT, [question("g", "1889", CONTEXT.index("1889"))])
 
 @pytest.fixture(scope="module")
 def bert(shared: Path) -> word_pieces.Tokenizer:
-    return word_pieces.load(shared / "data" / "vocab" / "bert-base-uncased-vocab.txt")
+    return word_pieces.load_tokenizer(shared / "data" / "vocab" / "bert-base-uncased-vocab.txt")
 
 
 @pytest.fixture(scope="module")
 def published(shared: Path) -> squad.Squad:
     """The first 300 questions of SQuAD 1.1's dev set, as train and as dev."""
     file = shared / "data" / "squad" / "dev-v1.1.json.gz"
-    found, told = squad.load({"train": file, "dev": file})
+    found, told = squad.load_squad({"train": file, "dev": file})
     assert told == [f"{file}: 10,570 questions, and 87,599 as published: incomplete or another"]
     return squad.Squad({split: some[:300] for split, some in found.questions.items()})
 
@@ -67,7 +67,7 @@ def test_every_answer_is_found_again_in_tokens(
 ) -> None:
     assert isinstance(published, Problem)
     found = published.examples("train", bert, length)
-    pieces = squad.tokens([each.context for each in published.questions["train"]], bert)
+    pieces = squad.tokenize_contexts([each.context for each in published.questions["train"]], bert)
     seen: dict[int, bool] = {}
     for example in found:
         window, asked = example.target, published.questions["train"][example.of]
@@ -88,7 +88,9 @@ def test_every_answer_is_found_again_in_tokens(
 def test_every_token_of_a_context_is_read_and_owned_once(published: squad.Squad, bert: word_pieces.Tokenizer) -> None:
     found = published.examples("dev", bert, 128)
     assert len(found) > 300
-    counts = [len(squad.tokens([each.context], bert)[each.context][0]) for each in published.questions["dev"]]
+    counts = [
+        len(squad.tokenize_contexts([each.context], bert)[each.context][0]) for each in published.questions["dev"]
+    ]
     owned = [0] * 300
     for example in found:
         owned[example.of] += example.target.own[1] - example.target.own[0]
@@ -110,7 +112,7 @@ def test_answers_are_read_back_and_the_windows_of_a_question_are_one(
         window = example.target
         held = window.start > 0
         start, end = (window.start, window.end) if held else (window.first, window.first)
-        said.append(Found(np.array([start]), np.array([end]), np.array([2.0 if held else 1.0]), 0.0, 0.0))
+        said.append(FoundSpans(np.array([start]), np.array([end]), np.array([2.0 if held else 1.0]), 0.0, 0.0))
     predictions = published.predictions("dev", found, said)
     said = published.judge("dev", predictions)
     assert said["f1"] > said["exact"] > 0.97, "all but answers that begin or end within a word piece"
@@ -122,7 +124,7 @@ def test_answers_are_read_back_and_the_windows_of_a_question_are_one(
 def test_offsets_are_corrected_and_told(tmp_path: Path) -> None:
     wrong = [question("a", "1889", 50), question("b", "sold tea", 3), question("c", "café", CONTEXT.index("café"))]
     train = write(tmp_path / "train.json.gz", (CONTEXT, wrong))
-    found, told = squad.load({"train": train, "dev": write(tmp_path / "dev.json", GOOD)})
+    found, told = squad.load_squad({"train": train, "dev": write(tmp_path / "dev.json", GOOD)})
     places = [CONTEXT[start:end] for each in found.questions["train"] for _, start, end in each.answers]
     assert places == ["1889", "sold  tea", "café"]
     assert found.questions["train"][0].answers[0][1] == CONTEXT.rindex("1889")
@@ -137,7 +139,7 @@ def test_mrqa_is_read(tmp_path: Path) -> None:
              "detected_answers": [{"text": "1889", "char_spans": spans}]}  # fmt: skip
     file = mrqa(tmp_path / "train.jsonl.gz", {"context": CONTEXT, "qas": [asked]})
     bare = mrqa(tmp_path / "t.jsonl.gz", {"context": CONTEXT, "qas": [{"qid": "a", "question": "?"}]})
-    found, told = squad.load({"train": file, "dev": file, "test": bare})
+    found, told = squad.load_squad({"train": file, "dev": file, "test": bare})
     assert told == [] and found.splits == ("train", "dev", "test") and found.evaluated == ("dev",)
     assert found.questions["train"][0].answers == (("1889", first, first + 4), ("1889", second, second + 4))
     assert found.questions["dev"][0].golds == ("1889", "in 1889")
@@ -166,7 +168,7 @@ def edited(tmp_path: Path, **changes: Any) -> Path:
 def test_damage_is_named_by_its_place(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
     file = edited(tmp_path, **changes)
     with pytest.raises(UserError, match=re.escape(said)) as error:
-        squad.load({"train": file, "dev": write(tmp_path / "dev.json", GOOD)})
+        squad.load_squad({"train": file, "dev": write(tmp_path / "dev.json", GOOD)})
     assert "\n" not in str(error.value)
 
 
@@ -197,7 +199,7 @@ def test_damage_is_named_by_its_place(tmp_path: Path, changes: dict[str, Any], s
 def test_files_of_another_kind_are_named(tmp_path: Path, name: str, content: str, said: str) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=said):
-        squad.load({"train": tmp_path / name, "dev": tmp_path / name})
+        squad.load_squad({"train": tmp_path / name, "dev": tmp_path / name})
 
 
 WORDS = [f"w{number}" for number in range(12)]
@@ -218,7 +220,7 @@ def small(folder: Path, unanswerable: bool) -> squad.Squad:
             asked.append(question(name, answer, start, f"after {word}"))
         paragraphs.append((" ".join(words), asked))
     file = write(folder / "small.json", *paragraphs, version="own")
-    return squad.load({"train": file, "dev": file})[0]
+    return squad.load_squad({"train": file, "dev": file})[0]
 
 
 @pytest.mark.parametrize("unanswerable", [False, True], ids=["1.1", "2.0"])
@@ -226,16 +228,16 @@ def small(folder: Path, unanswerable: bool) -> squad.Squad:
 def test_eight_questions_are_learned(tmp_path: Path, head: Any, unanswerable: bool) -> None:
     problem = small(tmp_path, unanswerable)
     assert problem.unanswerable == unanswerable
-    tokenizer = word_pieces.train([" ".join([*WORDS, "after", "x"])] * 3, 60)
+    tokenizer = word_pieces.train_tokenizer([" ".join([*WORDS, "after", "x"])] * 3, 60)
     config = ClassicConfig(
         vocab_size=tokenizer.size, hidden_size=32, layers=2, heads=2, intermediate_size=64, embedding_size=16,
         max_positions=40, dropout=0.0, attention_dropout=0.0,
     )  # fmt: skip
     torch.manual_seed(0)
-    reader = Ours(Tower.detection(config, build_embeddings(config)))
+    reader = TowerReader(Tower.detection(config, build_embeddings(config)))
     net = FineTuned(reader, problem.head(reader, FineTuning(head=head, dropout=0.0)), seed=0)
     length = 24 if unanswerable else 40  # windows, of which those without an answer are learned too, or one
-    source, dev = (Labelled(problem.examples(split, tokenizer, length), problem.targets, 0, 8, seed=0)
+    source, dev = (ExampleSource(problem.examples(split, tokenizer, length), problem.targets, 0, 8, seed=0)
                    for split in ("train", "dev"))  # fmt: skip
     assert len(source.examples) == len(dev.examples) == (24 if unanswerable else 8)
     everything = source.batch(source.by_length(64)[0])
@@ -252,14 +254,14 @@ def test_eight_questions_are_learned(tmp_path: Path, head: Any, unanswerable: bo
     said = problem.judge("dev", predictions)
     assert (said["exact"], said["f1"]) == (1.0, 1.0)
     assert set(said) == {"exact", "f1"} | ({"best_exact", "best_f1", "threshold"} if unanswerable else set())
-    given = answers.submission(predictions, said.get("threshold", 0.0))
+    given = answers.select_answers(predictions, said.get("threshold", 0.0))
     assert given == {each.id: each.golds[0] if each.golds else "" for each in problem.questions["dev"]}
     assert json.loads(json.dumps(predictions)) == predictions
 
 
 def test_a_length_without_room_is_refused(tmp_path: Path) -> None:
     problem = small(tmp_path, False)
-    tokenizer = word_pieces.train([" ".join([*WORDS, "after", "x"])] * 3, 60)
+    tokenizer = word_pieces.train_tokenizer([" ".join([*WORDS, "after", "x"])] * 3, 60)
     with pytest.raises(UserError, match="length 4: .* need 5 tokens"):
         problem.examples("train", tokenizer, 4)
     with pytest.raises(UserError, match="length 5: no window holds a whole answer of train"):
@@ -269,11 +271,11 @@ def test_a_length_without_room_is_refused(tmp_path: Path) -> None:
 
 def test_a_context_without_tokens_has_an_answer_of_nothing(tmp_path: Path) -> None:
     file = write(tmp_path / "x.json", GOOD, (" ", [question("a", None)]), version="v2.0")
-    problem, _ = squad.load({"train": file, "dev": file})
-    tokenizer = word_pieces.train([CONTEXT] * 3, 200)
+    problem, _ = squad.load_squad({"train": file, "dev": file})
+    tokenizer = word_pieces.train_tokenizer([CONTEXT] * 3, 200)
     examples = problem.examples("dev", tokenizer, 32)
-    reader = Ours(Tower.detection(config := ClassicConfig(vocab_size=tokenizer.size), build_embeddings(config)))
+    reader = TowerReader(Tower.detection(config := ClassicConfig(vocab_size=tokenizer.size), build_embeddings(config)))
     net = FineTuned(reader, problem.head(reader, FineTuning(head="transformers")), seed=0)
-    found = net.answers(Labelled(examples, problem.targets, tokenizer.ids["pad"], 8, seed=0), CPU)
+    found = net.answers(ExampleSource(examples, problem.targets, tokenizer.ids["pad"], 8, seed=0), CPU)
     last = problem.predictions("dev", examples, found)[-1]
     assert (last["text"], last["n_best"], last["score_null_minus_best"]) == ("", [], 0.0)

@@ -10,14 +10,14 @@ from tokenizers import pre_tokenizers
 
 from electra import tokenization as vocabularies
 from electra.errors import UserError
-from electra.interchange.encoders import Ours
+from electra.interchange.encoders import TowerReader
 from electra.model.config import ClassicConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
-from electra.tasks.datasets.columns import load
-from electra.tasks.finetuning.examples import Example, Labelled
+from electra.tasks.datasets.columns import load_tagging
+from electra.tasks.finetuning.examples import Example, ExampleSource
 from electra.tasks.finetuning.problem import FineTuned, FineTuning
-from electra.tasks.finetuning.tagging import NOTHING, Owned, Sentence, Tagging, pieces, windows
+from electra.tasks.finetuning.tagging import NO_LABEL, Sentence, Tagging, WordTargets, cut_sentence, encode_words
 from electra.tokenization import Tokenizer
 
 CPU = torch.device("cpu")
@@ -31,8 +31,8 @@ WORDS = ["fox", "dog's", "👩\u200d👩\u200d👧", "e\u0301\u0301", "中文", 
 def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
     if request.param == "bert":
         folder = request.getfixturevalue("shared") / "data" / "vocab"
-        return vocabularies.load(folder / "bert-base-uncased-vocab.txt")
-    return vocabularies.train(TEXTS, 400, kind=request.param)
+        return vocabularies.load_tokenizer(folder / "bert-base-uncased-vocab.txt")
+    return vocabularies.train_tokenizer(TEXTS, 400, kind=request.param)
 
 
 def problem(*sentences: Sentence, **more: list[Sentence]) -> Tagging:
@@ -40,32 +40,32 @@ def problem(*sentences: Sentence, **more: list[Sentence]) -> Tagging:
 
 
 def test_every_word_has_the_pieces_that_it_has_alone(tokenizer: Tokenizer) -> None:
-    (together,) = pieces([Sentence(tuple(WORDS))], tokenizer)
-    assert together == [pieces([Sentence((word,))], tokenizer)[0][0] for word in WORDS]
-    assert all(together) and together == pieces([Sentence(()), Sentence(tuple(WORDS))], tokenizer)[1]
+    (together,) = encode_words([Sentence(tuple(WORDS))], tokenizer)
+    assert together == [encode_words([Sentence((word,))], tokenizer)[0][0] for word in WORDS]
+    assert all(together) and together == encode_words([Sentence(()), Sentence(tuple(WORDS))], tokenizer)[1]
     special = {tokenizer.ids["cls"], tokenizer.ids["sep"]}
     assert not special & set(together[WORDS.index("[CLS]")]), "what is written like a special token is text"
 
 
 def test_a_word_of_which_nothing_is_left_is_unknown() -> None:
-    tokenizer = vocabularies.train(TEXTS, 400)
-    assert pieces([Sentence(("\x07", "fox", "\u00a0"))], tokenizer)[0][::2] == [[tokenizer.ids["unk"]]] * 2
+    tokenizer = vocabularies.train_tokenizer(TEXTS, 400)
+    assert encode_words([Sentence(("\x07", "fox", "\u00a0"))], tokenizer)[0][::2] == [[tokenizer.ids["unk"]]] * 2
 
 
 def test_a_byte_level_vocabulary_sees_a_space_before_every_word() -> None:
-    ours = vocabularies.train(TEXTS, 400, kind="byte-bpe")
-    theirs = vocabularies.from_json(ours.backend.to_str(), ours.special)
+    ours = vocabularies.train_tokenizer(TEXTS, 400, kind="byte-bpe")
+    theirs = vocabularies.parse_tokenizer(ours.backend.to_str(), ours.special)
     theirs.backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # as RoBERTa and ModernBERT
     sentences = [Sentence(("the", "fox", "dog"))]
-    assert pieces(sentences, theirs) == pieces(sentences, ours)
-    assert [piece for word in pieces(sentences, theirs)[0] for piece in word] == ours.encode(["the fox dog"])[0]
+    assert encode_words(sentences, theirs) == encode_words(sentences, ours)
+    assert [piece for word in encode_words(sentences, theirs)[0] for piece in word] == ours.encode(["the fox dog"])[0]
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=60), st.integers(1, 40))
 def test_each_word_is_predicted_once_where_the_nearest_cut_is_farthest(sizes: list[int], room: int) -> None:
     sizes = [min(size, room) for size in sizes]
     before = [sum(sizes[:word]) for word in range(len(sizes) + 1)]
-    found = windows(before, room)
+    found = cut_sentence(before, room)
     assert sorted(word for _, _, owned in found for word in owned) == list(range(len(sizes)))
     if sum(sizes) <= room:
         assert found == [(0, len(sizes), list(range(len(sizes))))]
@@ -82,7 +82,7 @@ def test_each_word_is_predicted_once_where_the_nearest_cut_is_farthest(sizes: li
 
 
 def test_words_of_a_long_sentence_have_context_on_both_sides() -> None:
-    for first, last, owned in windows(range(1001), 126):
+    for first, last, owned in cut_sentence(range(1001), 126):
         assert min(owned) - first >= 31 or first == 0
         assert last - 1 - max(owned) >= 31 or last == 1000
 
@@ -97,7 +97,7 @@ LISTS = st.lists(
 def test_windows_have_every_word_once_at_its_first_piece(tokenizer: Tokenizer, lists: list, length: int) -> None:
     sentences = [Sentence(tuple(words), tuple("XY"[len(word) % 2] for word in words)) for words in lists]
     task = problem(Sentence(("a", "b"), ("X", "Y")), dev=sentences)
-    examples, wanted = task.examples("dev", tokenizer, length), pieces(sentences, tokenizer)
+    examples, wanted = task.examples("dev", tokenizer, length), encode_words(sentences, tokenizer)
     seen, answers = [], []
     for example in examples:
         ids, target, answer = example.ids, example.target, [0] * 40
@@ -112,7 +112,7 @@ def test_windows_have_every_word_once_at_its_first_piece(tokenizer: Tokenizer, l
     assert sorted(seen) == [(of, word) for of, words in enumerate(lists) for word in range(len(words))]
     targets, count = task.targets(examples, 40)
     assert targets["labels"].shape == (len(examples), 40) and targets["labels"].dtype == torch.int64
-    assert count == len(seen) == int((targets["labels"] != NOTHING).sum())
+    assert count == len(seen) == int((targets["labels"] != NO_LABEL).sum())
     said = task.predictions("dev", examples, answers)
     assert said == [list(sentence.tags or ()) for sentence in sentences]
     assert task.judge("dev", said) == {"accuracy": float(bool(seen))}
@@ -120,10 +120,10 @@ def test_windows_have_every_word_once_at_its_first_piece(tokenizer: Tokenizer, l
 
 def test_a_tag_that_train_lacks_is_no_target_and_wrong() -> None:
     task = problem(Sentence(("a", "b"), ("B-X", "O")), dev=[Sentence(("a", "b"), ("B-Y", "O"))])
-    (example,) = task.examples("dev", vocabularies.train(TEXTS, 400), 8)
-    assert example.target == Owned((1, 2), (-1, 1), (0, 1))
+    (example,) = task.examples("dev", vocabularies.train_tokenizer(TEXTS, 400), 8)
+    assert example.target == WordTargets((1, 2), (-1, 1), (0, 1))
     targets, count = task.targets([example], 4)
-    assert targets["labels"].tolist() == [[NOTHING, NOTHING, 1, NOTHING]] and count == 1
+    assert targets["labels"].tolist() == [[NO_LABEL, NO_LABEL, 1, NO_LABEL]] and count == 1
     said = task.predictions("dev", [example], [[0, 0, 1, 0]])
     assert task.judge("dev", said) == {"f1": 0.0, "precision": 0.0, "recall": 0.0, "accuracy": 0.5}
 
@@ -131,16 +131,16 @@ def test_a_tag_that_train_lacks_is_no_target_and_wrong() -> None:
 def test_words_without_a_prediction_and_lengths_without_room_are_refused() -> None:
     task = problem(Sentence(("a", "b"), ("X", "Y")))
     with pytest.raises(AssertionError, match="a word that no window predicts"):
-        task.predictions("train", [Example([1, 2], [0, 0], Owned((1,), (0,), (0,)))], [[0, 0]])
+        task.predictions("train", [Example([1, 2], [0, 0], WordTargets((1,), (0,), (0,)))], [[0, 0]])
     with pytest.raises(UserError, match=r"length 2: \[CLS\], a word and \[SEP\] need 3 tokens"):
-        task.examples("train", vocabularies.train(TEXTS, 400), 2)
+        task.examples("train", vocabularies.train_tokenizer(TEXTS, 400), 2)
 
 
-def tiny(tokenizer: Tokenizer) -> Ours:
+def tiny(tokenizer: Tokenizer) -> TowerReader:
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "layers": 2, "heads": 2, "intermediate_size": 64, "embedding_size": 16}
     config = ClassicConfig(vocab_size=tokenizer.size, **sizes)
-    return Ours(Tower.detection(config, build_embeddings(config)))
+    return TowerReader(Tower.detection(config, build_embeddings(config)))
 
 
 def fitted(task: Tagging, tokenizer: Tokenizer, length: int, steps: int) -> dict[str, float]:
@@ -148,7 +148,7 @@ def fitted(task: Tagging, tokenizer: Tokenizer, length: int, steps: int) -> dict
     reader = tiny(tokenizer)
     net = FineTuned(reader, task.head(reader, FineTuning()), seed=0)
     examples = task.examples("train", tokenizer, length)
-    source = Labelled(examples, task.targets, tokenizer.ids["pad"], len(examples), 0)
+    source = ExampleSource(examples, task.targets, tokenizer.ids["pad"], len(examples), 0)
     batch = source.batch(source.together([(0, number) for number in range(len(examples))]))
     adam = torch.optim.Adam(net.parameters(), lr=3e-3)
     for _ in range(steps):
@@ -166,13 +166,13 @@ def test_a_small_model_learns_sentences_by_heart_also_in_windows(length: int) ->
     words, tags = zip(*(pair.split("/") for pair in pairs.split(" ")), strict=True)
     turned = [Sentence(words[at:] + words[:at], tags[at:] + tags[:at]) for at in (0, 3, 4, 5, 6, 9, 10, 11)]
     task = problem(*turned)
-    assert fitted(task, vocabularies.train(TEXTS, 400), length, 60)["f1"] == 1.0
+    assert fitted(task, vocabularies.train_tokenizer(TEXTS, 400), length, 60)["f1"] == 1.0
 
 
 def test_the_loss_is_that_of_first_pieces_alone() -> None:
-    tokenizer = vocabularies.train(TEXTS, 400)
+    tokenizer = vocabularies.train_tokenizer(TEXTS, 400)
     task = problem(Sentence(("foxdog", "sees", "catfox"), ("X", "Y", "X")))
-    source = Labelled(task.examples("train", tokenizer, 128), task.targets, tokenizer.ids["pad"], 1, 0)
+    source = ExampleSource(task.examples("train", tokenizer, 128), task.targets, tokenizer.ids["pad"], 1, 0)
     batch = source.batch(source.together([(0, 0)]))
     head = task.head(tiny(tokenizer), FineTuning())
     states = torch.randn(*batch.ids.shape, 32)
@@ -186,8 +186,8 @@ def test_the_loss_is_that_of_first_pieces_alone() -> None:
 @pytest.mark.parametrize("length", [128, 16])
 def test_no_word_of_conll_2000_is_lost(shared: Path, length: int) -> None:
     file = shared / "data" / "conll2000" / "test.txt"
-    task, _ = load("chunks", {"train": file, "dev": file}, "", "")
+    task, _ = load_tagging("chunks", {"train": file, "dev": file}, "", "")
     vocabulary = shared / "data" / "vocab" / "bert-base-uncased-vocab.txt"
-    examples = task.examples("dev", vocabularies.load(vocabulary), length)
+    examples = task.examples("dev", vocabularies.load_tokenizer(vocabulary), length)
     assert sum(len(example.target.words) for example in examples) == 47377
     assert (len(examples) == 2012) == (length == 128)

@@ -12,7 +12,7 @@ from electra.model.config import ClassicConfig, ModernConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import EncoderConfig, Tower
 from electra.tasks.finetuning.problem import FineTuning
-from electra.tasks.frozen.classify import classify
+from electra.tasks.frozen.classify import classify_texts
 
 CLASSIC = ClassicConfig(
     vocab_size=200, hidden_size=32, layers=2, heads=2, intermediate_size=64, embedding_size=16, max_positions=32
@@ -36,7 +36,7 @@ def texts(count: int, seed: int) -> tuple[list[str], list[int]]:
 
 @pytest.fixture(scope="module")
 def tokenizer() -> word_pieces.Tokenizer:
-    return word_pieces.train(texts(400, 0)[0], 200)
+    return word_pieces.train_tokenizer(texts(400, 0)[0], 200)
 
 
 def tower(config: EncoderConfig) -> Tower:
@@ -55,7 +55,7 @@ def test_order_is_learned(tokenizer: word_pieces.Tokenizer, config: EncoderConfi
     )  # fmt: skip
     start = tower(config)
     before = {name: value.clone() for name, value in start.state_dict().items()}
-    found = classify(start, tokenizer, train, labels, test, tuning, seed=1)
+    found = classify_texts(start, tokenizer, train, labels, test, tuning, seed=1)
     assert sum(a == b for a, b in zip(found, truth, strict=True)) > 75, "half of them are right by chance"
     assert all(torch.equal(value, before[name]) for name, value in start.state_dict().items())
 
@@ -65,5 +65,5 @@ def test_the_same_seed_gives_the_same_answers(tokenizer: word_pieces.Tokenizer) 
     test, _ = texts(50, 2)
     short = FineTuning(epochs=2, length=32)
     dropping = tower(replace(CLASSIC, dropout=0.2))
-    one, two = (classify(dropping, tokenizer, train, labels, test, short, seed=1) for _ in range(2))
+    one, two = (classify_texts(dropping, tokenizer, train, labels, test, short, seed=1) for _ in range(2))
     assert one == two

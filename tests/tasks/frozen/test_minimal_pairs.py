@@ -12,8 +12,8 @@ import pytest
 
 from electra.errors import UserError
 from electra.tasks.frozen import minimal_pairs
-from electra.tasks.frozen.minimal_pairs import Pair, evaluate, read, table
-from electra.tasks.frozen.sentence_scores import Scores, Unreadable
+from electra.tasks.frozen.minimal_pairs import MinimalPair, evaluate_pairs, read_pairs, tabulate_pairs
+from electra.tasks.frozen.sentence_scores import SentenceScores, UnreadableSentence
 
 GOOD, BAD = "The cats annoy Tim.", "The cats annoys Tim."
 
@@ -27,14 +27,14 @@ class Length:
         self.longest = longest
         self.calls: list[int] = []
 
-    def read(self, sentences: Sequence[str]) -> Scores:
+    def read(self, sentences: Sequence[str]) -> SentenceScores:
         """See ``Scorer``."""
         self.calls.append(len(sentences))
         for index, text in enumerate(sentences):
             if len(text) > self.longest:
-                raise Unreadable(index, f"{len(text)} tokens")
+                raise UnreadableSentence(index, f"{len(text)} tokens")
         lengths = np.array([len(text) for text in sentences])
-        return Scores(-lengths.astype(np.float64), lengths.astype(np.int64), len(sentences))
+        return SentenceScores(-lengths.astype(np.float64), lengths.astype(np.int64), len(sentences))
 
     def scores(self, sentences: Sequence[str]) -> np.ndarray:
         """See ``Scorer``."""
@@ -55,15 +55,15 @@ def test_files_of_both_kinds_and_both_names_are_read(tmp_path: Path) -> None:
     write(tmp_path / "deep" / "a.jsonl.gz", {"good": "ein Häuschen", "bad": "eine\u2028Häuschen", "field": "syntax"})
     write(tmp_path / "c.jsonl", {"good": "a", "bad": "b"})
     write(tmp_path / "README.txt", "no pairs")
-    pairs, notes = read(tmp_path)
+    pairs, notes = read_pairs(tmp_path)
     assert notes == []
     assert pairs == [
-        Pair(GOOD, BAD, "agreement_1", "agreement", f"{tmp_path / 'b.jsonl'}, line 1"),
-        Pair(GOOD, BAD, "b", "argument_structure", f"{tmp_path / 'b.jsonl'}, line 3"),
-        Pair("a", "b", "c", "c", f"{tmp_path / 'c.jsonl'}, line 1"),
-        Pair("ein Häuschen", "eine\u2028Häuschen", "a", "syntax", f"{tmp_path / 'deep' / 'a.jsonl.gz'}, line 1"),
+        MinimalPair(GOOD, BAD, "agreement_1", "agreement", f"{tmp_path / 'b.jsonl'}, line 1"),
+        MinimalPair(GOOD, BAD, "b", "argument_structure", f"{tmp_path / 'b.jsonl'}, line 3"),
+        MinimalPair("a", "b", "c", "c", f"{tmp_path / 'c.jsonl'}, line 1"),
+        MinimalPair("ein Häuschen", "eine\u2028Häuschen", "a", "syntax", f"{tmp_path / 'deep' / 'a.jsonl.gz'}, line 1"),
     ]
-    assert read(tmp_path / "b.jsonl")[0] == pairs[:2]
+    assert read_pairs(tmp_path / "b.jsonl")[0] == pairs[:2]
 
 
 @pytest.mark.parametrize(
@@ -80,25 +80,25 @@ def test_files_of_both_kinds_and_both_names_are_read(tmp_path: Path) -> None:
 def test_a_line_that_is_no_pair_is_named(line: dict | str, said: str, tmp_path: Path) -> None:
     write(tmp_path / "x.jsonl", {"good": "a", "bad": "b"}, line)
     with pytest.raises(UserError, match=said):
-        read(tmp_path)
+        read_pairs(tmp_path)
 
 
 def test_folders_and_files_that_hold_nothing_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no \.jsonl or \.jsonl\.gz file here; a line of one has sentence_good"):
-        read(tmp_path)
+        read_pairs(tmp_path)
     write(tmp_path / "x.jsonl", "")
     with pytest.raises(UserError, match="no pairs in 1 file$"):
-        read(tmp_path)
+        read_pairs(tmp_path)
     (tmp_path / "x.jsonl.gz").write_bytes(b"no gzip")
     with pytest.raises(UserError, match=r"x\.jsonl\.gz: Not a gzipped file"):
-        read(tmp_path)
+        read_pairs(tmp_path)
     (tmp_path / "x.jsonl.gz").write_bytes(gzip.compress(b"{}" * 100)[:-12])
     with pytest.raises(UserError, match=r"x\.jsonl\.gz: "):
-        read(tmp_path)
+        read_pairs(tmp_path)
     (tmp_path / "x.jsonl.gz").unlink()
     (tmp_path / "x.jsonl").write_bytes(b'{"good": "\xff"}')
     with pytest.raises(UserError, match=r"x\.jsonl: 'utf-8' codec can't decode byte 0xff"):
-        read(tmp_path)
+        read_pairs(tmp_path)
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def folder(tmp_path: Path) -> Path:
 def test_figures(chunk: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(minimal_pairs, "CHUNK", chunk)
     scorer = Length()
-    found = evaluate(folder, scorer)
+    found = evaluate_pairs(folder, scorer)
     assert {key: found[key] for key in ("score", "accuracy", "pairs", "ties", "rows", "tokens", "notes")} == {
         "score": "brevity", "accuracy": 4 / 6, "pairs": 6, "ties": 1, "rows": 12, "tokens": 19, "notes": [],
     }  # fmt: skip
@@ -129,13 +129,13 @@ def test_figures(chunk: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert [part["accuracy"] for part in found["paradigms"].values()] == [1 / 3, 1.0, 1.0]
     assert list(found["paradigms"]) == ["one", "three", "two"]
     assert max(scorer.calls) <= 2 * chunk
-    assert table(found) == [("P", 5, 1, "60.0"), ("Q", 1, 0, "100.0"), ("all", 6, 1, "66.7")]
-    assert table(found, "paradigms")[0] == ("one", 3, 1, "33.3")
+    assert tabulate_pairs(found) == [("P", 5, 1, "60.0"), ("Q", 1, 0, "100.0"), ("all", 6, 1, "66.7")]
+    assert tabulate_pairs(found, "paradigms")[0] == ("one", 3, 1, "33.3")
     json.dumps(found)
 
 
 def test_a_limit_takes_the_first_of_each_paradigm(folder: Path) -> None:
-    found = evaluate(folder, Length(), limit=1)
+    found = evaluate_pairs(folder, Length(), limit=1)
     assert found["pairs"] == 3 and found["accuracy"] == 1.0
 
 
@@ -143,18 +143,18 @@ def test_a_sentence_that_cannot_be_read_is_named_by_its_line(tmp_path: Path, mon
     monkeypatch.setattr(minimal_pairs, "CHUNK", 2)
     write(tmp_path / "x.jsonl", *[{"good": "a", "bad": "b"}] * 3, {"good": "a", "bad": "b" * 50})
     with pytest.raises(UserError, match=re.escape(f"{tmp_path / 'x.jsonl'}, line 4: 50 tokens")):
-        evaluate(tmp_path, Length(longest=40))
+        evaluate_pairs(tmp_path, Length(longest=40))
 
 
 def test_the_whole_of_blimp(shared: Path, tmp_path: Path) -> None:
     with tarfile.open(shared / "data" / "blimp.tar.xz") as archive:
         archive.extractall(tmp_path, filter="data")
-    pairs, notes = read(tmp_path)
+    pairs, notes = read_pairs(tmp_path)
     assert len(pairs) == 67_000 and notes == []
     assert len({pair.paradigm for pair in pairs}) == 67
     assert len({pair.phenomenon for pair in pairs}) == 12
-    found = evaluate(tmp_path, Length(), limit=3)
+    found = evaluate_pairs(tmp_path, Length(), limit=3)
     assert found["pairs"] == 201 and found["phenomena"]["argument_structure"]["pairs"] == 27
     first = next(tmp_path.rglob("*.jsonl"))
     first.write_text("".join(first.read_text().splitlines(keepends=True)[:-1]))
-    assert "66,999 pairs, not 67,000: incomplete" in read(tmp_path)[1][0]
+    assert "66,999 pairs, not 67,000: incomplete" in read_pairs(tmp_path)[1][0]

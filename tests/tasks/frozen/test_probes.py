@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 from electra import tokenization as word_pieces
 from electra.errors import UserError
-from electra.interchange.encoders import Inputs, Ours
+from electra.interchange.encoders import Inputs, TowerReader
 from electra.model.config import ClassicConfig, ModernConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import EncoderConfig, Tower
 from electra.tasks.datasets.samples import Kind, Sample, Task
 from electra.tasks.frozen import linear
-from electra.tasks.frozen.linear import WAYS, fit, fitted
-from electra.tasks.frozen.probes import Probe, batches, features, held_out, probe
+from electra.tasks.frozen.linear import CRITERIA, fit_linear, fit_with_best_strength
+from electra.tasks.frozen.probes import Probe, batch_texts, choose_held_out, extract_features, probe_layers
 from electra.tasks.metrics import METRICS
 
 CLASSIC = ClassicConfig(
@@ -43,12 +43,12 @@ def texts(count: int, seed: int) -> list[str]:
 
 @pytest.fixture(scope="module")
 def tokenizer() -> word_pieces.Tokenizer:
-    return word_pieces.train(texts(400, 0), 200)
+    return word_pieces.train_tokenizer(texts(400, 0), 200)
 
 
-def reader(config: EncoderConfig) -> Ours:
+def reader(config: EncoderConfig) -> TowerReader:
     torch.manual_seed(0)
-    return Ours(Tower.detection(config, build_embeddings(config)))
+    return TowerReader(Tower.detection(config, build_embeddings(config)))
 
 
 def odd(tokenizer: word_pieces.Tokenizer, text: str) -> int:
@@ -90,7 +90,7 @@ def planted(tokenizer: word_pieces.Tokenizer) -> Planted:
 
 
 def test_the_layer_that_knows_is_found(tokenizer: word_pieces.Tokenizer) -> None:
-    found = probe(planted(tokenizer), tokenizer, of_parity(tokenizer, train=300, dev=200), LENGTH, CPU)
+    found = probe_layers(planted(tokenizer), tokenizer, of_parity(tokenizer, train=300, dev=200), LENGTH, CPU)
     assert found["best_layer"] == 2 and found["best"] == found["layer 2"] == 1.0
     assert all(found[f"layer {layer}"] < 0.65 for layer in (0, 1, 3)) and found["all layers"] > 0.95
     assert 0.4 < found["majority"] < 0.65
@@ -98,7 +98,7 @@ def test_the_layer_that_knows_is_found(tokenizer: word_pieces.Tokenizer) -> None
 
 def test_figures_are_those_of_the_probe_and_repeat_themselves(tokenizer: word_pieces.Tokenizer) -> None:
     task, tower = of_parity(tokenizer, train=120, dev=80), reader(CLASSIC)
-    found, made = probe(tower, tokenizer, task, LENGTH, CPU), Probe(task, tokenizer, LENGTH)
+    found, made = probe_layers(tower, tokenizer, task, LENGTH, CPU), Probe(task, tokenizer, LENGTH)
     assert made.figures(tower, CPU) == made.figures(tower, CPU) == {
         "probe/best": found["best"],
         "probe/best_layer": found["best_layer"],
@@ -106,7 +106,7 @@ def test_figures_are_those_of_the_probe_and_repeat_themselves(tokenizer: word_pi
         "probe/majority": found["majority"],
     }  # fmt: skip
     turned = replace(task, splits={split: list(samples)[::-1] for split, samples in task.splits.items()})
-    assert probe(tower, tokenizer, turned, LENGTH, CPU) == found
+    assert probe_layers(tower, tokenizer, turned, LENGTH, CPU) == found
 
 
 @pytest.mark.parametrize("config", [CLASSIC, MODERN], ids=["classic", "modern"])
@@ -115,10 +115,10 @@ def test_features_are_the_means_of_each_text_read_alone(
 ) -> None:
     tower = reader(config)
     asked: list[tuple[str, str | None]] = [(text, None) for text in texts(90, 1)] + [("w1 w2", "w3")]
-    found = features(tower, batches(asked, tokenizer, LENGTH), CPU)
+    found = extract_features(tower, batch_texts(asked, tokenizer, LENGTH), CPU)
     assert [layer.shape for layer in found] == [(91, size) for size in tower.sizes]
     for number in (0, 50, 90):
-        (alone,) = batches([asked[number]], tokenizer, LENGTH)
+        (alone,) = batch_texts([asked[number]], tokenizer, LENGTH)
         with torch.no_grad():
             read = tower.read(alone.inputs, None)
         length = int(alone.documents.sum())
@@ -140,15 +140,15 @@ def test_a_fit_is_scikit_learns(strength: float) -> None:
     scaled = StandardScaler().fit_transform(x.astype(np.float64))
     inverse = 1 / (strength * len(x))
 
-    ours = fit(x, np.eye(3)[scores.argmax(1)], WAYS["class"], strength)(x)
+    ours = fit_linear(x, np.eye(3)[scores.argmax(1)], CRITERIA["class"], strength)(x)
     theirs = LogisticRegression(C=inverse, tol=1e-9, max_iter=5000).fit(scaled, scores.argmax(1))
     np.testing.assert_allclose(softmax(ours, axis=1), theirs.predict_proba(scaled), atol=1e-5)
 
-    ours = fit(x, scores, WAYS["score"], strength)(x)
+    ours = fit_linear(x, scores, CRITERIA["score"], strength)(x)
     ridge = Ridge(alpha=strength * len(x)).fit(scaled, scores)
     np.testing.assert_allclose(ours, ridge.predict(scaled), atol=1e-5)
 
-    ours = fit(x, (scores > 0.5).astype(float), WAYS["labels"], strength)(x)
+    ours = fit_linear(x, (scores > 0.5).astype(float), CRITERIA["labels"], strength)(x)
     for label in range(3):
         each = LogisticRegression(C=inverse, tol=1e-9, max_iter=5000).fit(scaled, scores[:, label] > 0.5)
         np.testing.assert_allclose(expit(ours[:, label]), each.predict_proba(scaled)[:, 1], atol=1e-5)
@@ -159,7 +159,7 @@ def test_the_whole_fit_does_as_well_as_scikit_learn(noise: float) -> None:
     x, scores = random_data(4, noise)
     gold, train = scores.argmax(1), 600
     held = np.arange(train) % 5 == 0
-    found = fitted(x[:train], np.eye(4)[gold[:train]], held, WAYS["class"])(x[train:]).argmax(1)
+    found = fit_with_best_strength(x[:train], np.eye(4)[gold[:train]], held, CRITERIA["class"])(x[train:]).argmax(1)
     scaler = StandardScaler().fit(x[:train])
     theirs = LogisticRegression(max_iter=5000).fit(scaler.transform(x[:train]), gold[:train])
     ours = (found == gold[train:]).mean()
@@ -171,15 +171,15 @@ def test_dev_judges_and_does_nothing_else(tokenizer: word_pieces.Tokenizer, monk
     other = [replace(sample, label=1 - sample.label) for sample in task.splits["dev"]]
     fits: list[tuple[float, bytes]] = []
 
-    def noted(x: np.ndarray, y: np.ndarray, way: linear.Way, strength: float) -> linear.Linear:
-        found = fit(x, y, way, strength)
+    def noted(x: np.ndarray, y: np.ndarray, way: linear.Criterion, strength: float) -> linear.LinearModel:
+        found = fit_linear(x, y, way, strength)
         fits.append((strength, found.weights.tobytes()))
         return found
 
-    monkeypatch.setattr(linear, "fit", noted)
-    one = probe(planted(tokenizer), tokenizer, task, LENGTH, CPU)
+    monkeypatch.setattr(linear, "fit_linear", noted)
+    one = probe_layers(planted(tokenizer), tokenizer, task, LENGTH, CPU)
     first, fits = fits, []
-    two = probe(planted(tokenizer), tokenizer, replace(task, splits=task.splits | {"dev": other}), LENGTH, CPU)
+    two = probe_layers(planted(tokenizer), tokenizer, replace(task, splits=task.splits | {"dev": other}), LENGTH, CPU)
     assert first == fits and len(fits) == 5 * (len(linear.STRENGTHS) + 1), "four layers, and all of them"
     assert two["layer 2"] == 0.0 and all(two[name] == pytest.approx(1 - one[name]) for name in one if "layer " in name)
 
@@ -187,10 +187,10 @@ def test_dev_judges_and_does_nothing_else(tokenizer: word_pieces.Tokenizer, monk
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.sampled_from([f"text {n}" for n in range(40)]), min_size=1, max_size=100))
 def test_equal_texts_are_on_one_side(drawn: list[str]) -> None:
-    out = held_out([Sample(text) for text in drawn], "tag")
+    out = choose_held_out([Sample(text) for text in drawn], "tag")
     sides = [{text for text, held in zip(drawn, out, strict=True) if held is np.bool_(side)} for side in (True, False)]
     assert not sides[0] & sides[1] and len(sides[0]) == len(set(drawn)) // 5
-    assert (held_out([Sample(text) for text in drawn[::-1]], "tag") == out[::-1]).all()
+    assert (choose_held_out([Sample(text) for text in drawn[::-1]], "tag") == out[::-1]).all()
 
 
 def test_without_dev_a_fifth_of_train_judges(tokenizer: word_pieces.Tokenizer) -> None:
@@ -198,7 +198,7 @@ def test_without_dev_a_fifth_of_train_judges(tokenizer: word_pieces.Tokenizer) -
     assert len(set(task.splits["train"])) == 500
     made = Probe(task, tokenizer, LENGTH)
     assert len(made.gold) == 100 and len(made.targets) == 400 and made.held.sum() == 80
-    assert probe(planted(tokenizer), tokenizer, task, LENGTH, CPU)["best"] == 1.0
+    assert probe_layers(planted(tokenizer), tokenizer, task, LENGTH, CPU)["best"] == 1.0
     unlabelled = replace(task, splits=task.splits | {"dev": [Sample("w1")]})
     assert len(Probe(unlabelled, tokenizer, LENGTH).gold) == 100
 
@@ -239,7 +239,7 @@ def test_training_goes_on_as_if_nobody_had_looked(
 def test_a_diverged_encoder_tells_nothing(tokenizer: word_pieces.Tokenizer) -> None:
     dead = reader(CLASSIC)
     nn.init.constant_(dead.encoder.layers[0].up.weight, float("nan"))
-    found = probe(dead, tokenizer, of_parity(tokenizer, train=120, dev=80), LENGTH, CPU)
+    found = probe_layers(dead, tokenizer, of_parity(tokenizer, train=120, dev=80), LENGTH, CPU)
     assert found["layer 1"] == found["layer 2"] == found["majority"]
 
 
@@ -254,8 +254,8 @@ def test_scores_and_labels_are_read(tokenizer: word_pieces.Tokenizer, kind: Kind
 
     labels, metric = ((), "spearman") if kind == "score" else (("one", "two"), "micro-f1")
     task = Task("counts", kind, labels, (metric,), {"train": samples(500, 1), "dev": samples(200, 2)})
-    found = probe(reader(MODERN), tokenizer, task, LENGTH, CPU)
-    assert WAYS[kind].metric == metric and found["best"] > 0.8
+    found = probe_layers(reader(MODERN), tokenizer, task, LENGTH, CPU)
+    assert CRITERIA[kind].metric == metric and found["best"] > 0.8
     assert found["majority"] == 0.0 if kind == "score" else 0.2 < found["majority"] < 0.5
 
 

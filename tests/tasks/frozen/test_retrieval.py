@@ -15,10 +15,10 @@ from electra.dataset.shards import Shards
 from electra.engine.parallel import Parallel
 from electra.errors import UserError
 from electra.model.config import ClassicConfig
-from electra.objectives.build import Corpus, Electra, Mlm
+from electra.objectives.build import CorpusFacts, Electra, Mlm
 from electra.objectives.pretrainer import Pretrainer
-from electra.tasks.frozen.held_out import held_out
-from electra.tasks.frozen.retrieval import curve, retrieval, scored
+from electra.tasks.frozen.held_out import evaluate_held_out
+from electra.tasks.frozen.retrieval import compute_retrieval, measure_retrieval, score_tokens
 
 CPU = torch.device("cpu")
 CONFIG = ClassicConfig(
@@ -33,7 +33,7 @@ def rows(prepared: Path) -> Rows:
 
 def fresh(objective: Electra | Mlm) -> Pretrainer:
     torch.manual_seed(0)
-    return objective.build(CONFIG, Corpus(4), seed=1)
+    return objective.build(CONFIG, CorpusFacts(4), seed=1)
 
 
 @settings(max_examples=300, deadline=None)
@@ -41,7 +41,7 @@ def fresh(objective: Electra | Mlm) -> Pretrainer:
 def test_the_curve_is_scikit_learns_with_its_ties(drawn: list[tuple[int, bool]]) -> None:
     scores, labels = np.array([score / 3 for score, _ in drawn]), np.array([label for _, label in drawn])
     labels[0] = True
-    found = curve(scores, labels)
+    found = compute_retrieval(scores, labels)
     precision, recall, thresholds = precision_recall_curve(labels, scores)
     np.testing.assert_allclose(found.precision, precision)
     np.testing.assert_allclose(found.recall, recall)
@@ -52,9 +52,9 @@ def test_the_curve_is_scikit_learns_with_its_ties(drawn: list[tuple[int, bool]])
 
 def test_recall_at_a_precision_is_the_most_that_can_be_had() -> None:
     scores = np.array([6.0, 5.0, 4.0, 3.0, 2.0, 1.0])
-    found = curve(scores, np.array([True, False, True, True, False, True]))
+    found = compute_retrieval(scores, np.array([True, False, True, True, False, True]))
     assert [found.recall_at(each) for each in (0.5, 0.7, 0.9)] == [1.0, 0.75, 0.25]
-    wrong = curve(scores, np.array([False, False, False, False, False, True]))
+    wrong = compute_retrieval(scores, np.array([False, False, False, False, False, True]))
     assert wrong.recall_at(0.9) == 0.0
     assert wrong.figures() == pytest.approx(
         {
@@ -69,12 +69,12 @@ def test_recall_at_a_precision_is_the_most_that_can_be_had() -> None:
 @pytest.mark.parametrize("on", ["all", "chosen"])
 def test_it_reads_what_the_held_out_figures_count(rows: Rows, on: str) -> None:
     pretrainer = fresh(Electra(generator_width=0.5, detection_on=on))
-    scores, labels = scored(pretrainer, rows, 60, 8, CPU)
-    figures = held_out(pretrainer, rows, 60, 8, Parallel.alone())
+    scores, labels = score_tokens(pretrainer, rows, 60, 8, CPU)
+    figures = evaluate_held_out(pretrainer, rows, 60, 8, Parallel.alone())
     assert labels.mean() == pytest.approx(figures["discriminator/replaced_rate"])
     if on == "all":  # a fresh generator's samples are never right: the chosen positions are all replaced
         assert roc_auc_score(labels, scores) == pytest.approx(figures["discriminator/auc"], abs=0.01), "bins are coarse"
-    one, two = (retrieval(pretrainer, rows, 60, size, CPU) for size in (8, 13))
+    one, two = (measure_retrieval(pretrainer, rows, 60, size, CPU) for size in (8, 13))
     assert one.average == pytest.approx(two.average, rel=1e-4) and one.chance == two.chance == labels.mean()
 
 
@@ -87,10 +87,10 @@ def test_a_detector_that_knows_finds_all(rows: Rows, monkeypatch: pytest.MonkeyP
     hidden = pretrainer.encoder.hidden
     monkeypatch.setattr(pretrainer.encoder, "hidden", lambda read, *rest: (ids.append(read), hidden(read, *rest))[1])
     monkeypatch.setattr(pretrainer.encoder, "detection_logits", lambda states: (ids[-1] == 999).double())
-    found = retrieval(pretrainer, rows, 60, 8, CPU)
+    found = measure_retrieval(pretrainer, rows, 60, 8, CPU)
     assert found.average > 0.99 and found.recall_at(0.9) > 0.99
 
 
 def test_what_detects_nothing_is_told(rows: Rows) -> None:
     with pytest.raises(UserError, match="it detects nothing"):
-        retrieval(fresh(Mlm()), rows, 8, 8, CPU)
+        measure_retrieval(fresh(Mlm()), rows, 8, 8, CPU)

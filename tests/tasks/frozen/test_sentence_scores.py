@@ -18,14 +18,14 @@ from electra.model.encoder import Tower
 from electra.tasks.frozen.sentence_scores import (
     PseudoLogLikelihood,
     ReplacedTokens,
-    Unreadable,
-    groups,
-    load,
-    masked,
-    scorer,
+    UnreadableSentence,
+    choose_scorer,
+    group_sentences,
+    load_scorer,
+    mask_each_token,
 )
-from electra.tasks.frozen.texts import rows
-from electra.tokenization import Tokenizer, train
+from electra.tasks.frozen.texts import pad_texts
+from electra.tokenization import Tokenizer, train_tokenizer
 
 CPU = torch.device("cpu")
 SIZES = {"vocab_size": 160, "hidden_size": 32, "layers": 2, "heads": 2, "intermediate_size": 64, "max_positions": 40}
@@ -46,7 +46,7 @@ SENTENCES = [
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    return train(TEXTS * 3, SIZES["vocab_size"])
+    return train_tokenizer(TEXTS * 3, SIZES["vocab_size"])
 
 
 def tower(config: ClassicConfig | ModernConfig, kind: str = "token") -> Tower:
@@ -69,7 +69,7 @@ def one_by_one(model: Tower, tokenizer: Tokenizer, text: str, within_word: bool 
         for other in range(place, len(ids) if within_word else place + 1):
             if words[other] == words[place]:
                 ids[other] = mask
-        states = model.hidden(*rows([ids], tokenizer))
+        states = model.hidden(*pad_texts([ids], tokenizer))
         total += model.token_logits(states[:, place + 1])[0].double().log_softmax(0)[token].item()
     return total
 
@@ -92,10 +92,10 @@ def test_within_word_hides_the_rest_of_the_word_alone(tokenizer: Tokenizer) -> N
     text = ["cats", "runningdogs ran"]
     whole, within = (PseudoLogLikelihood(model, tokenizer, choice).scores(text) for choice in (False, True))
     assert whole[0] == within[0] and abs(whole[1] - within[1]) > 1e-3
-    (group,) = groups(["runningdogs ran"], tokenizer, 30, words=True)
+    (group,) = group_sentences(["runningdogs ran"], tokenizer, 30, words=True)
     words = group.words[0].tolist()
     assert len(words) > len(set(words)) == 2
-    found, at, row_of = masked(group, tokenizer.ids["mask"])
+    found, at, row_of = mask_each_token(group, tokenizer.ids["mask"])
     hidden = (found[row_of] == tokenizer.ids["mask"])[:, 1:-1]
     for place, row in enumerate(hidden.tolist()):
         assert row == [other >= place and words[other] == words[place] for other in range(len(words))]
@@ -109,7 +109,7 @@ def test_replaced_token_score_is_its_definition(config, batch, tokenizer: Tokeni
     wanted = []
     for ids in tokenizer.encode(SENTENCES):
         with torch.no_grad():
-            logits = model.detection_logits(model.hidden(*rows([ids], tokenizer)))[0, 1:-1]
+            logits = model.detection_logits(model.hidden(*pad_texts([ids], tokenizer)))[0, 1:-1]
         wanted.append(F.logsigmoid(-logits.double()).sum().item())
     found = ReplacedTokens(model, tokenizer, batch).read(SENTENCES)
     assert found.sums == pytest.approx(wanted, abs=1e-4)
@@ -120,17 +120,17 @@ def test_replaced_token_score_is_its_definition(config, batch, tokenizer: Tokeni
 def test_an_encoder_of_electric_is_scored_by_its_energies(tokenizer: Tokenizer, tmp_path: Path) -> None:
     model = tower(CONFIGS[0].values[0], "detection")
     tokenizer.save(tmp_path / "tokenizer")
-    huggingface.save(tmp_path / "model", model, tmp_path / "tokenizer", None, "electric")
+    huggingface.save_tower(tmp_path / "model", model, tmp_path / "tokenizer", None, "electric")
     with torch.no_grad():
-        states = [model.hidden(*rows([ids], tokenizer)) for ids in tokenizer.encode(TEXTS)]
+        states = [model.hidden(*pad_texts([ids], tokenizer)) for ids in tokenizer.encode(TEXTS)]
         read = [model.detection_logits(each)[0, 1:-1] for each in states]
-    found = load(tmp_path / "model", CPU)
+    found = load_scorer(tmp_path / "model", CPU)
     assert found.name == "minus energy"
     assert found.scores(TEXTS) == pytest.approx([-float(logits.double().sum()) for logits in read], abs=1e-4)
-    huggingface.save(tmp_path / "model", model, tmp_path / "tokenizer", None, "electra")
-    assert load(tmp_path / "model", CPU).name == "replaced-token score"
+    huggingface.save_tower(tmp_path / "model", model, tmp_path / "tokenizer", None, "electra")
+    assert load_scorer(tmp_path / "model", CPU).name == "replaced-token score"
     with pytest.raises(UserError, match="within-word"):
-        load(tmp_path / "model", CPU, within_word=True)
+        load_scorer(tmp_path / "model", CPU, within_word=True)
 
 
 def test_what_sentences_share_is_read_once(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +155,7 @@ def test_long_sentences_go_a_few_at_a_time(tokenizer: Tokenizer, monkeypatch: py
     scorer = PseudoLogLikelihood(tower(CONFIGS[0].values[0]), tokenizer)
     at_once = scorer.scores(SENTENCES)
     monkeypatch.setattr("electra.tasks.frozen.sentence_scores.HELD", 1)
-    assert all(len(group.at) == 1 for group in groups(SENTENCES, tokenizer, 38, words=False))
+    assert all(len(group.at) == 1 for group in group_sentences(SENTENCES, tokenizer, 38, words=False))
     assert scorer.scores(SENTENCES) == pytest.approx(at_once, abs=1e-5)
 
 
@@ -165,21 +165,21 @@ def test_no_sentences_have_no_scores(tokenizer: Tokenizer) -> None:
 
 def test_the_head_says_which_score_it_is(tokenizer: Tokenizer) -> None:
     config = CONFIGS[0].values[0]
-    assert scorer(tower(config), tokenizer, within_word=True).name == "pseudo-log-likelihood, within-word"
+    assert choose_scorer(tower(config), tokenizer, within_word=True).name == "pseudo-log-likelihood, within-word"
     detector = tower(config, "detection")
-    assert scorer(detector, tokenizer).name == "replaced-token score"
+    assert choose_scorer(detector, tokenizer).name == "replaced-token score"
     with pytest.raises(UserError, match=r"within-word .* discriminator"):
-        scorer(detector, tokenizer, within_word=True)
+        choose_scorer(detector, tokenizer, within_word=True)
 
 
 @pytest.mark.parametrize("kind", ["token", "detection"])
 def test_a_sentence_that_cannot_be_read_is_named(kind: str, tokenizer: Tokenizer) -> None:
-    reads = scorer(tower(CONFIGS[0].values[0], kind), tokenizer)
+    reads = choose_scorer(tower(CONFIGS[0].values[0], kind), tokenizer)
     reads.scores(["cats " * 38])
-    with pytest.raises(Unreadable, match=r"39 tokens, but the model reads 38: 'cats cats") as caught:
+    with pytest.raises(UnreadableSentence, match=r"39 tokens, but the model reads 38: 'cats cats") as caught:
         reads.scores(["cats", "cats " * 39])
     assert caught.value.index == 1
-    with pytest.raises(Unreadable, match=r"no token: '\\u200b'"):
+    with pytest.raises(UnreadableSentence, match=r"no token: '\\u200b'"):
         reads.scores(["\u200b"])
 
 
@@ -196,8 +196,8 @@ def by_minicons(folder: Path, texts: list[str], metric: str) -> Float64[np.ndarr
 def test_minicons_agrees(config, within_word, metric, tokenizer: Tokenizer, tmp_path: Path) -> None:
     texts = [text for text in SENTENCES if "[MASK]" not in text]  # theirs reads it as the token
     tokenizer.save(tmp_path / "tokenizer")
-    huggingface.save(tmp_path / "model", tower(config), tmp_path / "tokenizer", None)
-    found = load(tmp_path / "model", CPU, within_word).scores(texts)
+    huggingface.save_tower(tmp_path / "model", tower(config), tmp_path / "tokenizer", None)
+    found = load_scorer(tmp_path / "model", CPU, within_word).scores(texts)
     assert found == pytest.approx(by_minicons(tmp_path / "model", texts, metric), abs=1e-3)
 
 
@@ -221,9 +221,9 @@ def test_a_masked_model_of_transformers_is_scored_too(bert: BertConfig, tokenize
         row[0, place + 1] = special["mask"]
         with torch.no_grad():
             wanted += model(row).logits[0, place + 1].log_softmax(0)[token].item()
-    reads = load(tmp_path, CPU)
+    reads = load_scorer(tmp_path, CPU)
     assert reads.scores(["the cats annoy tim"]) == pytest.approx([wanted], abs=1e-4)
-    with pytest.raises(Unreadable, match="39 tokens, but the model reads 38"):
+    with pytest.raises(UnreadableSentence, match="39 tokens, but the model reads 38"):
         reads.scores(["cats " * 39])
 
 
@@ -231,4 +231,4 @@ def test_a_model_without_a_head_for_tokens_is_refused(bert: BertConfig, tokenize
     tokenizer.save(tmp_path)
     BertModel(bert).save_pretrained(tmp_path)
     with pytest.raises(UserError, match=r"no masked language model: its weights lack cls\.predictions"):
-        load(tmp_path, CPU)
+        load_scorer(tmp_path, CPU)

@@ -9,13 +9,13 @@ from scipy import stats
 
 from electra import tokenization as word_pieces
 from electra.errors import UserError
-from electra.interchange.encoders import Inputs, Ours
+from electra.interchange.encoders import Inputs, TowerReader
 from electra.model.config import ClassicConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
 from electra.tasks.datasets.samples import Sample, Task
-from electra.tasks.finetuning.examples import encode
-from electra.tasks.frozen.similarity import cosine, similarity
+from electra.tasks.finetuning.examples import encode_texts
+from electra.tasks.frozen.similarity import cosine_similarity, measure_similarity
 
 CPU = torch.device("cpu")
 CONFIG = ClassicConfig(
@@ -30,13 +30,13 @@ def sentences(count: int, seed: int) -> list[str]:
 
 @pytest.fixture(scope="module")
 def tokenizer() -> word_pieces.Tokenizer:
-    return word_pieces.train(sentences(300, 0), 200)
+    return word_pieces.train_tokenizer(sentences(300, 0), 200)
 
 
 @pytest.fixture(scope="module")
-def reader() -> Ours:
+def reader() -> TowerReader:
     torch.manual_seed(0)
-    return Ours(Tower.detection(CONFIG, build_embeddings(CONFIG)))
+    return TowerReader(Tower.detection(CONFIG, build_embeddings(CONFIG)))
 
 
 def of_pairs(count: int) -> Task:
@@ -51,13 +51,13 @@ def of_pairs(count: int) -> Task:
     return Task("pairs", "score", (), ("spearman",), {"dev": samples})
 
 
-def test_it_is_what_a_loop_computes(tokenizer: word_pieces.Tokenizer, reader: Ours) -> None:
+def test_it_is_what_a_loop_computes(tokenizer: word_pieces.Tokenizer, reader: TowerReader) -> None:
     task = of_pairs(40)
     cosines: list[list[float]] = [[] for _ in reader.sizes]
     for sample in task.splits["dev"]:
         vectors = []
         for text in (sample.text, sample.pair):
-            ((ids, segments),) = encode([(text, None)], tokenizer, 16)
+            ((ids, segments),) = encode_texts([(text, None)], tokenizer, 16)
             row = torch.tensor([ids])
             with torch.no_grad():
                 positions = torch.arange(len(ids))[None]
@@ -67,24 +67,24 @@ def test_it_is_what_a_loop_computes(tokenizer: word_pieces.Tokenizer, reader: Ou
             found.append(float(torch.cosine_similarity(one, two, dim=0)))
     gold = [sample.label for sample in task.splits["dev"]]
     wanted = {layer: stats.spearmanr(gold, found)[0] for layer, found in enumerate(cosines)}
-    found = similarity(reader, tokenizer, task, 16, CPU)
+    found = measure_similarity(reader, tokenizer, task, 16, CPU)
     assert found == pytest.approx(wanted, abs=2e-3), "equal texts' cosines are 1 but for rounding"
     assert found[0] > 0.2, "words in common show in the embeddings"
-    assert similarity(reader, tokenizer, task, 16, CPU, layers=(1,)) == {1: found[1]}
+    assert measure_similarity(reader, tokenizer, task, 16, CPU, layers=(1,)) == {1: found[1]}
 
 
 def test_nothing_is_like_nothing() -> None:
     one, two = np.array([[3.0, 4.0], [0.0, 0.0], [1.0, 0.0]]), np.array([[6.0, 8.0], [1.0, 0.0], [0.0, 2.0]])
-    assert cosine(one, two).tolist() == [1.0, 0.0, 0.0]
+    assert cosine_similarity(one, two).tolist() == [1.0, 0.0, 0.0]
 
 
-def test_what_cannot_be_asked_is_told(tokenizer: word_pieces.Tokenizer, reader: Ours) -> None:
+def test_what_cannot_be_asked_is_told(tokenizer: word_pieces.Tokenizer, reader: TowerReader) -> None:
     task = of_pairs(5)
     with pytest.raises(UserError, match="layer 3: this encoder has 0"):
-        similarity(reader, tokenizer, task, 16, CPU, layers=(1, 3))
+        measure_similarity(reader, tokenizer, task, 16, CPU, layers=(1, 3))
     alone = Task("alone", "score", (), ("spearman",), {"dev": [Sample("w1", label=1.0)]})
     classes = Task("classes", "class", ("a", "b"), ("accuracy",), {"dev": [Sample("w1", "w2", 1)]})
     train = Task("train", "score", (), ("spearman",), {"train": task.splits["dev"]})
     for wrong in (alone, classes, train):
         with pytest.raises(UserError, match=f"{wrong.name}: similarity needs a dev split of pairs"):
-            similarity(reader, tokenizer, wrong, 16, CPU)
+            measure_similarity(reader, tokenizer, wrong, 16, CPU)

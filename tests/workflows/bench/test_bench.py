@@ -10,16 +10,16 @@ import torch
 
 from compositions import batch, build, objective
 from electra import cli
-from electra.dataset.layout import SHORTEST
+from electra.dataset.layout import SHORTEST_PIECE
 from electra.engine.parallel import Parallel
 from electra.errors import UserError
-from electra.objectives.masking import chosen_counts
-from electra.objectives.pretrainer import row_keys
-from electra.workflows.bench.apart import Apart
-from electra.workflows.bench.bench import OURS, BenchConfig, bench, checked
-from electra.workflows.bench.bench import our_loop as loop_of
-from electra.workflows.bench.parts import of
-from electra.workflows.bench.steps import CLS, FIRST_WORD, PAD, SEP, RandomRows, Theirs
+from electra.objectives.masking import count_chosen
+from electra.objectives.pretrainer import derive_row_keys
+from electra.workflows.bench.apart import SeparateProcess
+from electra.workflows.bench.bench import OURS, BenchConfig, bench, load_bench_recipe
+from electra.workflows.bench.bench import build_bench_loop as loop_of
+from electra.workflows.bench.parts import split_step
+from electra.workflows.bench.steps import CLS, FIRST_WORD, PAD, SEP, RandomRows, TransformersStep
 
 SMALL = BenchConfig(preset="tiny", rows=2, length=16, steps=2, compile="never", precision="float32", threads=1)
 
@@ -74,7 +74,7 @@ def test_rows_of_prepared_data_and_how_fast_they_are_read(prepared, capsys):
 def test_the_parts_of_a_step_are_done_and_move_nothing(kind):
     pretrainer, names = build(objective(kind, "classic")), []
     before = [value.detach().clone() for value in pretrainer.parameters()]
-    for name, part in of(pretrainer, batch()):
+    for name, part in split_step(pretrainer, batch()):
         result = part()
         assert result.isfinite().all()
         if result.requires_grad:
@@ -101,14 +101,14 @@ def test_the_command_prints_one_json_object(preset, capsys):
 def test_theirs_is_the_same_work():
     """The same weights, rows, masked positions and samples give the same loss, and gradients, without dropout."""
     config = replace(SMALL, rows=16, length=32, against="transformers")
-    recipe = checked(config)
+    recipe = load_bench_recipe(config)
     loop = loop_of(config, recipe)
     ours, stage = loop.module, loop.stages[0]
-    theirs = Theirs(ours, recipe, stage, Parallel.alone().device).eval()
+    theirs = TransformersStep(ours, recipe, stage, Parallel.alone().device).eval()
     batch = stage.source.batch(range(16)).to(Parallel.alone().device)
     assert (batch.documents == 0).any(), "no padding"
 
-    keys = row_keys(recipe.seed, batch)
+    keys = derive_row_keys(recipe.seed, batch)
     masked, _ = ours.corrupt.mask(batch, keys, False)
     filled, _ = ours.corrupt(batch, keys, False)
     divisors = {name: count.float() for name, count in ours.counts(batch).items()}
@@ -129,9 +129,9 @@ def test_theirs_is_the_same_work():
 
 
 def test_their_step_draws_samples_and_moves_the_weights():
-    recipe = checked(SMALL)
+    recipe = load_bench_recipe(SMALL)
     loop = loop_of(SMALL, recipe)
-    theirs = Theirs(loop.module, recipe, loop.stages[0], Parallel.alone().device)
+    theirs = TransformersStep(loop.module, recipe, loop.stages[0], Parallel.alone().device)
     before = [part.detach().clone() for part in theirs.parameters()]
     for precision in ("float32", "bfloat16"):
         theirs.step(precision)
@@ -148,7 +148,7 @@ def test_random_rows_are_the_papers_layout():
     assert refs == list(range(200))
     assert rows.take(place, 2)[0] == [200, 201]
     lengths = batch.documents.sum(1)
-    assert lengths.min() >= SHORTEST
+    assert lengths.min() >= SHORTEST_PIECE
     assert 0.02 < (lengths < 32).float().mean() < 0.2
     assert (batch.ids[:, 0] == CLS).all()
     assert ((batch.ids == SEP).sum(1) == 2).all()
@@ -156,7 +156,7 @@ def test_random_rows_are_the_papers_layout():
     assert ((batch.ids == PAD) == (batch.documents == 0)).all()
     assert (batch.choosable == (batch.ids >= FIRST_WORD)).all()
     assert batch.segments.sum(1).min() >= 2
-    assert chosen_counts(batch, 0.15).min() >= 1
+    assert count_chosen(batch, 0.15).min() >= 1
     assert all(torch.equal(one, again.tensors()[name]) for name, one in batch.tensors().items())
 
 
@@ -178,7 +178,7 @@ def test_mistakes(change, message):
 
 
 def test_work_in_another_process_is_done_and_its_failure_is_told():
-    apart = Apart(partial(partial, math.sqrt))
+    apart = SeparateProcess(partial(partial, math.sqrt))
     apart.do(4.0)
     with pytest.raises(RuntimeError, match="beside this one ended"):
         apart.do(-1.0)

@@ -20,8 +20,8 @@ from electra.tasks.finetuning.problem import FineTuning
 from electra.workflows.compare import runs as compare_runs
 from electra.workflows.compare import tasks as compare_tasks
 from electra.workflows.compare.compare import compare
-from electra.workflows.compare.objectives import contenders, parsed, preset
-from electra.workflows.compare.plan import CompareConfig, planned
+from electra.workflows.compare.objectives import load_base_config, parse_objective, parse_objectives
+from electra.workflows.compare.plan import CompareConfig, plan_comparison
 
 SETTINGS = """
 encoder: {hidden_size: 32, layers: 2, heads: 2, intermediate_size: 64, embedding_size: 16, max_positions: 64}
@@ -105,7 +105,7 @@ def test_all_is_there(out: Path, asked: CompareConfig) -> None:
     assert all("generator/accuracy" in each["own"] for each in mlm)
     for name in ("scores.png", "generator_size.png"):
         assert (out / name).read_bytes()[:4] == b"\x89PNG"
-    assert configs.load(CompareConfig(), out / "config.json") == asked
+    assert configs.load_config(CompareConfig(), out / "config.json") == asked
     assert json.loads((out / "environment.json").read_text())["packages"]["torch"]
     run = json.loads((out / "runs" / "electra" / "5e8-flops" / "seed-2" / "config.json").read_text())
     assert run["seed"] == 2 and run["flops"] == 5e8 and run["objective"]["generator_width"] == 0.5
@@ -245,7 +245,7 @@ def test_mistakes_are_told_before_anything_is_made(asked: CompareConfig, tmp_pat
 
 def test_time_may_be_what_is_equal(asked: CompareConfig, tmp_path: Path) -> None:
     minutes = replace(asked, out=str(tmp_path), equal="time", budgets=(90.0, 15.0), seeds=1, generator_sizes=())
-    plan = planned(minutes)
+    plan = plan_comparison(minutes)
     found = [(each.folder.relative_to(tmp_path), each.config.hours, each.config.flops) for each in plan.encoders[1:]]
     assert plan.unit == "minutes" and found == [
         (Path(f"runs/{name}/{budget}-minutes/seed-1"), budget / 60, 0.0)
@@ -256,17 +256,17 @@ def test_time_may_be_what_is_equal(asked: CompareConfig, tmp_path: Path) -> None
 
 def test_objectives_differ_in_one_idea(asked: CompareConfig) -> None:
     """What two kinds share is the preset's; what a kind sets for itself, and what is said of it, is not."""
-    base = preset("tiny", asked.settings, asked.data)
+    base = load_base_config("tiny", asked.settings, asked.data)
     assert base.objective == Electra(generator_width=0.5, mask_rate=0.25)
     told = ("electra", "electra-15", "mlm", "held-back: electra generator_rate=0.3  never_original=true")
-    same, chosen, mlm, held = contenders(base, told)
+    same, chosen, mlm, held = parse_objectives(base, told)
     assert same.config == base and held.name == "held-back"
     assert chosen.config.objective == Electra15(generator_width=0.5, mask_rate=0.25)
     assert chosen.config.objective.detection_on == "chosen"
     assert mlm.config == replace(base, objective=Mlm(mask_rate=0.25))
     assert held.config.objective == replace(base.objective, generator_rate=0.3, never_original=True)
-    assert parsed(base, "mlm  mask_rate=4e-1").config.objective == Mlm(mask_rate=0.4)
-    assert parsed(base, "mlm  mask_rate=4e-1").name == "mlm mask_rate=4e-1"
+    assert parse_objective(base, "mlm  mask_rate=4e-1").config.objective == Mlm(mask_rate=0.4)
+    assert parse_objective(base, "mlm  mask_rate=4e-1").name == "mlm mask_rate=4e-1"
     assert [same.sized(width).name for width in (0.5, 1.0)] == ["electra", "electra, generator 1"]
 
 
@@ -278,8 +278,8 @@ def test_the_built_in_task_has_few_and_many_labels(tmp_path: Path, monkeypatch: 
         for file in range(60)
         for index in range(2)
     ]
-    monkeypatch.setattr("electra.corpus.builtin.collect", lambda: documents)
-    found, _ = compare_tasks.read((compare_tasks.BUILT_IN,), (), Columns(), TUNING, tmp_path)
+    monkeypatch.setattr("electra.corpus.builtin.collect_docstrings", lambda: documents)
+    found, _ = compare_tasks.read_tasks((compare_tasks.BUILT_IN,), (), Columns(), TUNING, tmp_path)
     assert [task.name for task, _ in found] == ["packages", "packages-30", "packages-80"]
     (every, none), *some = found
     assert none is None and len(every.splits["train"]) > len(some[-1][0].splits["train"])
@@ -288,16 +288,16 @@ def test_the_built_in_task_has_few_and_many_labels(tmp_path: Path, monkeypatch: 
         assert tuning != TUNING and task.labels == ("numpy", "sklearn", "torch")
         assert {labels.count(label) for label in range(3)} == {int(task.name.split("-")[1])}
         assert task.evaluated == ["dev"] and task.splits["dev"] == found[0][0].splits["dev"]
-    monkeypatch.setattr("electra.corpus.builtin.collect", lambda: pytest.fail("was kept"))
-    assert compare_tasks.read((compare_tasks.BUILT_IN,), (), Columns(), TUNING, tmp_path)[0] == found
+    monkeypatch.setattr("electra.corpus.builtin.collect_docstrings", lambda: pytest.fail("was kept"))
+    assert compare_tasks.read_tasks((compare_tasks.BUILT_IN,), (), Columns(), TUNING, tmp_path)[0] == found
 
 
 def test_two_files_are_train_and_dev_and_one_is_cut(asked: CompareConfig, folder: Path) -> None:
     one = str(folder / "mine.csv")
-    ((cut, tuning),), _ = compare_tasks.read((one,), (), asked.columns, TUNING, folder)
+    ((cut, tuning),), _ = compare_tasks.read_tasks((one,), (), asked.columns, TUNING, folder)
     assert len(cut.splits["train"]) + len(cut.splits["dev"]) == 192 and 30 < len(cut.splits["dev"]) < 45
     assert not set(cut.splits["train"]) & set(cut.splits["dev"]) and tuning == TUNING
-    ((both, none),), _ = compare_tasks.read((), (f"{one}:{one}",), asked.columns, TUNING, folder)
+    ((both, none),), _ = compare_tasks.read_tasks((), (f"{one}:{one}",), asked.columns, TUNING, folder)
     assert len(both.splits["dev"]) == 192 and none is None, "probed alone"
     with pytest.raises(UserError, match="another task called mine"):
-        compare_tasks.read((one,), (f"{one}:{one}",), asked.columns, TUNING, folder)
+        compare_tasks.read_tasks((one,), (f"{one}:{one}",), asked.columns, TUNING, folder)

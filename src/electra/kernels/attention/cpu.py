@@ -8,7 +8,7 @@ from torch import Tensor
 from electra.kernels import cpu
 
 
-class Asked(ctypes.Structure):
+class AttentionArguments(ctypes.Structure):
     """What the kernels are told beside the tensors, in the order of ``cpu.cpp``."""
 
     _fields_ = [
@@ -23,9 +23,9 @@ def forward(
     reach: int, back: bool, ahead: bool,
 ) -> None:  # fmt: skip
     """Fill ``out`` and ``sums``: see ``operation.attend``."""
-    told = asked(q, drops, reach, back, ahead)
-    cpu.call(
-        "attention_forward", q.dtype, told, q, k, v, out, sums, documents, words, strides(q, k, v, out)
+    told = pack_arguments(q, drops, reach, back, ahead)
+    cpu.call_kernel(
+        "attention_forward", q.dtype, told, q, k, v, out, sums, documents, words, pack_strides(q, k, v, out)
     )  # fmt: skip
 
 
@@ -33,25 +33,25 @@ def backward(
     q: Tensor, k: Tensor, v: Tensor, out: Tensor, slopes: Tensor, sums: Tensor, documents: Tensor, words: Tensor,
     of_q: Tensor, of_k: Tensor, of_v: Tensor, drops: float, reach: int, back: bool, ahead: bool,
 ) -> None:  # fmt: skip
-    """Fill the gradients of queries, keys and values: see ``operation.gradients``."""
-    told = asked(q, drops, reach, back, ahead)
-    cpu.call(
+    """Fill the gradients of queries, keys and values: see ``operation.gelu_gradients``."""
+    told = pack_arguments(q, drops, reach, back, ahead)
+    cpu.call_kernel(
         "attention_backward", q.dtype, told, q, k, v, out, slopes, sums, documents, words, of_q, of_k, of_v,
-        strides(q, k, v, out, slopes, of_q, of_k, of_v),
+        pack_strides(q, k, v, out, slopes, of_q, of_k, of_v),
     )  # fmt: skip
 
 
-def asked(q: Tensor, drops: float, reach: int, back: bool, ahead: bool) -> ctypes.Array:
+def pack_arguments(q: Tensor, drops: float, reach: int, back: bool, ahead: bool) -> ctypes.Array:
     """The shapes, and what a position sees; as something that is given by its address."""
     rows, heads, length, dim = q.shape
-    told = Asked(
+    told = AttentionArguments(
         rows, heads, length, dim, torch.get_num_threads(), length if reach < 0 else min(reach, length), back, ahead,
         drops > 0, round(drops * 2**31) - 2**30, dim**-0.5, 1 / (1 - drops),
     )  # fmt: skip
-    return (Asked * 1)(told)
+    return (AttentionArguments * 1)(told)
 
 
-def strides(*tensors: Tensor) -> ctypes.Array:
+def pack_strides(*tensors: Tensor) -> ctypes.Array:
     """Of rows, heads and positions of each."""
     steps = [step for tensor in tensors for step in tensor.stride()[:3]]
     assert all(step % 2 == 0 for step in steps), "pairs of bfloat16 are moved as one number"

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from electra.kernels import Kernels
-from electra.kernels.attention.twin import Direction, explicit_attention, visible
+from electra.kernels.attention.twin import Direction, explicit_attention, visibility_mask
 
 MODULES = {"cpu": "cpu", "cuda": "triton"}
 KEPT_LENGTH = 256  # the longest row whose probabilities are kept for the backward pass; longer ones' are made again
@@ -47,7 +47,7 @@ def attention(
     """
     if kernels == "cuda" or (kernels == "cpu" and q.shape[3] % 2 == 0):
         return fused_attention(q, k, v, documents, window, stream, p, direction, kernels)
-    seen = visible(documents, window, direction)
+    seen = visibility_mask(documents, window, direction)
     if stream is None or p == 0.0:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None])
     if torch.is_grad_enabled() and q.shape[2] > KEPT_LENGTH:
@@ -80,12 +80,12 @@ def fused_attention(
     return attend(q, k, v, documents.int().contiguous(), words.contiguous(), drops, reach, *sides, kernels)[0]
 
 
-def module(kernels: str) -> ModuleType:
+def import_kernels(kernels: str) -> ModuleType:
     """The module that has them: imported when it is wanted, for not every machine has Triton."""
     return import_module(f"electra.kernels.attention.{MODULES[kernels]}")
 
 
-def like(q: Tensor) -> Tensor:
+def empty_result(q: Tensor) -> Tensor:
     """Room for a result of q's shape, the heads of a position side by side: what comes next wants it so."""
     rows, heads, length, dim = q.shape
     return q.new_empty((rows, length, heads, dim)).transpose(1, 2)
@@ -101,41 +101,41 @@ def attend(
     ``words``: the stream of each row. ``reach``: how far a position sees, −1 as far as its document goes; ``back`` and
     ``ahead``: whether it sees that side.
     """
-    out, sums = like(q), q.new_empty(q.shape[:3], dtype=torch.float32)
-    module(kernels).forward(q, k, v, out, sums, documents, words, drops, reach, back, ahead)
+    out, sums = empty_result(q), q.new_empty(q.shape[:3], dtype=torch.float32)
+    import_kernels(kernels).forward(q, k, v, out, sums, documents, words, drops, reach, back, ahead)
     return out, sums
 
 
 @attend.register_fake
 def _(q, k, v, documents, words, drops, reach, back, ahead, kernels):
-    return like(q), q.new_empty(q.shape[:3], dtype=torch.float32)
+    return empty_result(q), q.new_empty(q.shape[:3], dtype=torch.float32)
 
 
 @torch.library.custom_op("electra::attention_gradients", mutates_args=())
-def gradients(
+def attend_gradients(
     q: Tensor, k: Tensor, v: Tensor, documents: Tensor, words: Tensor, out: Tensor, sums: Tensor, slopes: Tensor,
     drops: float, reach: int, back: bool, ahead: bool, kernels: str,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """The gradients of the queries, keys and values; ``slopes``: that of what was read."""
-    found = like(q), like(q), like(q)
-    module(kernels).backward(q, k, v, out, slopes, sums, documents, words, *found, drops, reach, back, ahead)
+    found = empty_result(q), empty_result(q), empty_result(q)
+    import_kernels(kernels).backward(q, k, v, out, slopes, sums, documents, words, *found, drops, reach, back, ahead)
     return found
 
 
-@gradients.register_fake
+@attend_gradients.register_fake
 def _(q, k, v, documents, words, out, sums, slopes, drops, reach, back, ahead, kernels):
-    return like(q), like(q), like(q)
+    return empty_result(q), empty_result(q), empty_result(q)
 
 
-def _keep(ctx, inputs, output) -> None:
+def _save_for_attention(ctx, inputs, output) -> None:
     ctx.save_for_backward(*inputs[:5], *output)
     ctx.asked = inputs[5:]
     ctx.mark_non_differentiable(output[1])
 
 
-def _backward(ctx, slopes, _):
+def _attend_backward(ctx, slopes, _):
     slopes = slopes if slopes.stride(3) == 1 else slopes.contiguous()
-    return *gradients(*ctx.saved_tensors, slopes, *ctx.asked), *(None,) * 7
+    return *attend_gradients(*ctx.saved_tensors, slopes, *ctx.asked), *(None,) * 7
 
 
-attend.register_autograd(_backward, setup_context=_keep)
+attend.register_autograd(_attend_backward, setup_context=_save_for_attention)

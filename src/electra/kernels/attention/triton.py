@@ -81,7 +81,7 @@ def _scores(q, k, i, j, documents, length, scale, reach: tl.constexpr, back: tl.
 
 
 @triton.jit
-def _shift(bits, by: tl.constexpr):
+def _xor_shift(bits, by: tl.constexpr):
     """bits ^ (bits >> by), the shift a logical one."""
     return bits ^ (bits >> by)
 
@@ -92,8 +92,8 @@ def _kept(words, row, rows, head, i, j, length, threshold):
     counters = ((head * length + i[:, None]) * length + j[None, :]).to(tl.uint32, bitcast=True)
     first = tl.load(words + row).to(tl.uint32, bitcast=True)
     second = tl.load(words + rows + row).to(tl.uint32, bitcast=True)
-    bits = _shift(counters + first, 16) * 0x7FEB352D + second
-    bits = _shift(_shift(bits, 15) * 0x846CA68B, 16).to(tl.int32, bitcast=True)
+    bits = _xor_shift(counters + first, 16) * 0x7FEB352D + second
+    bits = _xor_shift(_xor_shift(bits, 15) * 0x846CA68B, 16).to(tl.int32, bitcast=True)
     return (bits >> 1) >= threshold
 
 
@@ -195,11 +195,11 @@ def forward(
     reach: int, back: bool, ahead: bool,
 ) -> None:  # fmt: skip
     """Fill ``out`` and ``sums``: see ``operation.attend``."""
-    numbers, compiled_for = sizes(q, drops)
+    numbers, compiled_for = launch_arguments(q, drops)
     grid = (q.shape[0] * q.shape[1], triton.cdiv(q.shape[2], BLOCK))
     with torch.cuda.device_of(q):  # Triton launches on the current device, wherever the tensors are
         _forward[grid](
-            q, k, v, out, sums, documents, words, *strides(q, k, v, out), *numbers, **compiled_for, reach=reach,
+            q, k, v, out, sums, documents, words, *outer_strides(q, k, v, out), *numbers, **compiled_for, reach=reach,
             back=back, ahead=ahead,
         )  # fmt: skip
 
@@ -208,23 +208,23 @@ def backward(
     q: Tensor, k: Tensor, v: Tensor, out: Tensor, slopes: Tensor, sums: Tensor, documents: Tensor, words: Tensor,
     of_q: Tensor, of_k: Tensor, of_v: Tensor, drops: float, reach: int, back: bool, ahead: bool,
 ) -> None:  # fmt: skip
-    """Fill the gradients of queries, keys and values: see ``operation.gradients``."""
+    """Fill the gradients of queries, keys and values: see ``operation.gelu_gradients``."""
     shared = (out.float() * slopes).sum(3).contiguous()  # Σ_j p_ij ∂p_ij, dropout or not
-    numbers, compiled_for = sizes(q, drops)
+    numbers, compiled_for = launch_arguments(q, drops)
     grid = (q.shape[0] * q.shape[1], triton.cdiv(q.shape[2], BLOCK))
     sides = {"reach": reach, "back": back, "ahead": ahead}
-    given = *strides(q, k, v, slopes, of_q), *numbers
+    given = *outer_strides(q, k, v, slopes, of_q), *numbers
     with torch.cuda.device_of(q):
         _of_queries[grid](q, k, v, slopes, sums, shared, of_q, documents, words, *given, **compiled_for, **sides)
         _of_keys[grid](q, k, v, slopes, sums, shared, of_k, of_v, documents, words, *given, **compiled_for, **sides)
 
 
-def strides(*tensors: Tensor) -> list[tuple[int, ...]]:
+def outer_strides(*tensors: Tensor) -> list[tuple[int, ...]]:
     """Of rows, heads and positions of each."""
     return [each.stride()[:3] for each in tensors]
 
 
-def sizes(q: Tensor, drops: float) -> tuple[list[int | float], dict[str, int | bool]]:
+def launch_arguments(q: Tensor, drops: float) -> tuple[list[int | float], dict[str, int | bool]]:
     """What the kernels are told of shapes and dropout, and what they are compiled for."""
     rows, heads, length, dim = q.shape
     numbers: list[int | float] = [

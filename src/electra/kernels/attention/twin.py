@@ -11,7 +11,7 @@ from electra.kernels.random import drop
 Direction = Literal["both", "left", "right"]  # to which side a position sees
 
 
-def visible(
+def visibility_mask(
     documents: Int[Tensor, "rows length"], window: int | None, direction: Direction = "both"
 ) -> Bool[Tensor, "rows length length"]:
     """Whether position i (second axis) sees position j (third axis)."""

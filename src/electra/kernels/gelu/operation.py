@@ -16,43 +16,43 @@ def gelu(
 ) -> Float[Tensor, "*shape size"]:
     """GELU(x + bias), with erf, in x's dtype (Hendrycks and Gimpel 2016)."""
     if kernels == "cpu" and len(bias) % VECTOR == 0:
-        return activate(x.contiguous(), bias)
+        return apply_gelu(x.contiguous(), bias)
     return F.gelu(x + bias.to(x.dtype))
 
 
 @torch.library.custom_op("electra::gelu", mutates_args=())
-def activate(x: Tensor, bias: Tensor) -> Tensor:
+def apply_gelu(x: Tensor, bias: Tensor) -> Tensor:
     """The kernel: ``x`` contiguous, float32 or bfloat16; ``bias`` float32."""
     out = torch.empty_like(x)
-    cpu.call("gelu_forward", x.dtype, x, bias, out, x.numel() // len(bias), len(bias), torch.get_num_threads())
+    cpu.call_kernel("gelu_forward", x.dtype, x, bias, out, x.numel() // len(bias), len(bias), torch.get_num_threads())
     return out
 
 
-@activate.register_fake
+@apply_gelu.register_fake
 def _(x, bias):
     return torch.empty_like(x)
 
 
 @torch.library.custom_op("electra::gelu_gradients", mutates_args=())
-def gradients(x: Tensor, bias: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
+def gelu_gradients(x: Tensor, bias: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
     """Those of ``x`` and ``bias``; ``slopes``: that of the result."""
     of_x, of_bias = torch.empty_like(x), torch.empty_like(bias)
     shape = x.numel() // len(bias), len(bias), torch.get_num_threads()
-    cpu.call("gelu_backward", x.dtype, x, bias, slopes, of_x, of_bias, *shape)
+    cpu.call_kernel("gelu_backward", x.dtype, x, bias, slopes, of_x, of_bias, *shape)
     return of_x, of_bias
 
 
-@gradients.register_fake
+@gelu_gradients.register_fake
 def _(x, bias, slopes):
     return torch.empty_like(x), torch.empty_like(bias)
 
 
-def _keep(ctx, inputs, output) -> None:
+def _save_for_gelu(ctx, inputs, output) -> None:
     ctx.save_for_backward(*inputs)
 
 
-def _backward(ctx, slopes):
-    return gradients(*ctx.saved_tensors, slopes.contiguous())
+def _gelu_backward(ctx, slopes):
+    return gelu_gradients(*ctx.saved_tensors, slopes.contiguous())
 
 
-activate.register_autograd(_backward, setup_context=_keep)
+apply_gelu.register_autograd(_gelu_backward, setup_context=_save_for_gelu)

@@ -1,12 +1,12 @@
 """The vocabulary head in one pass, for a GPU: linear + cross-entropy + exact sampling; the logits are never stored.
 
-The twin is ``twin.Written``, which writes them out: 30,522 float32 numbers a position, read and written several
+The twin is ``twin.WrittenLogits``, which writes them out: 30,522 float32 numbers a position, read and written several
 times. Here a program holds a tile of them, positions × ``TILE`` tokens, and leaves behind what one number of each says:
 the logarithm of its mass, its largest logit, the right token's. A sample inverts the distribution in the two levels of
-``twin.sample``, whose blocks are the tiles: a tile by its mass, then a token in that tile, whose logits are
-computed again. The backward pass writes the gradient of the logits for a ``CHUNK`` of memory at a time, in the type
-of the states, and leaves the two products with it to the library that is made for them. No sum depends on the order in
-which programs run.
+``twin.sample_tokens``, whose blocks are the tiles: a tile by its mass, then a token in that tile, whose logits are
+computed again. The backward pass writes the gradient of the logits for a ``CHUNK_BYTES`` of memory at a time, in
+the type of the states, and leaves the two products with it to the library that is made for them. No sum depends on
+the order in which programs run.
 
 The operations are custom ones of PyTorch, so that torch.compile takes them as they are. Triton's interpreter runs them
 on a CPU (TRITON_INTERPRET=1), for tests.
@@ -21,16 +21,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from electra.kernels.random import uniform
-from electra.kernels.vocabulary.twin import BLOCK as TILE
-from electra.kernels.vocabulary.twin import Draw, Score, Temperature, pick_block, pick_inside
+from electra.kernels.vocabulary.twin import BLOCK_TOKENS as TILE
+from electra.kernels.vocabulary.twin import Sampling, Score, Temperature, pick_block, pick_in_block
 
 POSITIONS = 64  # positions of a tile; a multiple of 16, as matrix units want
 WARPS = 8  # with 4 a tile does not fit into a Hopper GPU's registers
-CHUNK = 1 << 27  # bytes of the logits' gradient that are there at a time
+CHUNK_BYTES = 1 << 27  # bytes of the logits' gradient that are there at a time
 
 
 @dataclass(frozen=True)
-class Product:
+class FusedLogits:
     """The logits ``states`` · ``table``ᵀ + ``bias``, which are never there as a whole. States and table are of one
     type, float32 or bfloat16; the sums are float32."""
 
@@ -38,32 +38,32 @@ class Product:
     table: Float[Tensor, "vocab dim"]
     bias: Float[Tensor, " vocab"]
 
-    def score(self, targets: Int[Tensor, " picked"], draw: Draw | None = None) -> Score:
+    def score(self, targets: Int[Tensor, " picked"], draw: Sampling | None = None) -> Score:
         """See ``Prediction``."""
         heat = 1.0 if draw is None else draw.temperature
         temperature = heat if isinstance(heat, Tensor) else torch.full((), heat, device=self.states.device)
         apart = draw is not None and (isinstance(heat, Tensor) or heat != 1.0 or draw.never)
         never = draw is not None and draw.never
         given = (self.states.contiguous(), self.table.contiguous(), self.bias.contiguous())
-        losses, _, likeliest, masses = tiles(*given, targets, temperature.float(), apart, never)
+        losses, _, likeliest, masses = score_tiles(*given, targets, temperature.float(), apart, never)
         if draw is None:
             return Score(losses, likeliest)
         with torch.no_grad():
             numbers = uniform(draw.keys, 3).double()
             block = pick_block((masses - masses.amax(1, keepdim=True)).exp(), numbers)
             tokens = block[:, None] * TILE + torch.arange(TILE, device=block.device)
-            logits = inside(*given, block) / temperature
+            logits = tile_logits(*given, block) / temperature
             if never:
                 logits = logits.masked_fill(tokens == targets[:, None], float("-inf"))
-            return Score(losses, likeliest, block * TILE + pick_inside(logits, numbers))
+            return Score(losses, likeliest, block * TILE + pick_in_block(logits, numbers))
 
-    def at(self, positions: Int[Tensor, " some"]) -> "Product":
+    def at(self, positions: Int[Tensor, " some"]) -> "FusedLogits":
         """See ``Prediction``."""
-        return Product(self.states[positions], self.table, self.bias)
+        return FusedLogits(self.states[positions], self.table, self.bias)
 
-    def cooled(self, temperature: Temperature) -> "Product":
+    def cooled(self, temperature: Temperature) -> "FusedLogits":
         """See ``Prediction``. It is the states that are divided, so in bfloat16 they are rounded once more."""
-        return Product(self.states / temperature, self.table, self.bias / temperature)
+        return FusedLogits(self.states / temperature, self.table, self.bias / temperature)
 
 
 @triton.jit
@@ -93,7 +93,7 @@ def _log_sum(logits):
 
 
 @triton.jit
-def _tiles(states, table, bias, targets, heat, masses, drawn, best, best_at, right, picked, vocabulary, tiles,
+def _score_tiles(states, table, bias, targets, heat, masses, drawn, best, best_at, right, picked, vocabulary, tiles,
            dim: tl.constexpr, step: tl.constexpr, positions: tl.constexpr, tile_size: tl.constexpr,
            apart: tl.constexpr, never: tl.constexpr, upcast: tl.constexpr):  # fmt: skip
     """What each tile leaves behind."""
@@ -117,7 +117,7 @@ def _tiles(states, table, bias, targets, heat, masses, drawn, best, best_at, rig
 
 
 @triton.jit
-def _inside(states, table, bias, blocks, out, vocabulary, dim: tl.constexpr, step: tl.constexpr,
+def _tile_logits(states, table, bias, blocks, out, vocabulary, dim: tl.constexpr, step: tl.constexpr,
             tile_size: tl.constexpr):  # fmt: skip
     """The logits of one tile for one position."""
     row = tl.program_id(0).to(tl.int64)
@@ -135,7 +135,7 @@ def _inside(states, table, bias, blocks, out, vocabulary, dim: tl.constexpr, ste
 
 
 @triton.jit
-def _gradient(states, table, bias, targets, log_sums, weights, out, columns, picked, vocabulary, width,
+def _logit_gradients(states, table, bias, targets, log_sums, weights, out, columns, picked, vocabulary, width,
               dim: tl.constexpr, step: tl.constexpr, positions: tl.constexpr, tile_size: tl.constexpr,
               upcast: tl.constexpr):  # fmt: skip
     """(softmax − 1[target]) · weight, and its sums over the positions of a program. 0 beyond the vocabulary: a CPU's
@@ -155,20 +155,20 @@ def _gradient(states, table, bias, targets, log_sums, weights, out, columns, pic
     tl.store(columns + tl.program_id(0) * width + tokens, tl.sum(slopes, 0))
 
 
-def sizes(states: Tensor) -> dict[str, int | bool]:
+def compile_constants(states: Tensor) -> dict[str, int | bool]:
     """What the kernels are compiled for."""
     dim = states.shape[1]
     step = 64 if states.dtype == torch.bfloat16 else 32
     return {"dim": dim, "step": step, "tile_size": TILE, "num_warps": WARPS}
 
 
-def matrix_sizes(states: Tensor) -> dict[str, int | bool]:
+def matrix_constants(states: Tensor) -> dict[str, int | bool]:
     """The same of those with a product of matrices."""
-    return sizes(states) | {"positions": POSITIONS, "upcast": not states.is_cuda}
+    return compile_constants(states) | {"positions": POSITIONS, "upcast": not states.is_cuda}
 
 
 @torch.library.custom_op("electra::vocabulary_tiles", mutates_args=())
-def tiles(
+def score_tiles(
     states: Tensor, table: Tensor, bias: Tensor, targets: Tensor, temperature: Tensor, apart: bool, never: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """For each position the loss of its target, the log-sum-exp of its logits (float32), its likeliest token (int64),
@@ -183,16 +183,16 @@ def tiles(
     best_at = states.new_empty((picked, count), dtype=torch.int32)
     right = states.new_empty(picked, dtype=torch.float32)
     with torch.cuda.device_of(states):  # Triton launches on the current device, wherever the tensors are
-        _tiles[(triton.cdiv(picked, POSITIONS), count)](
+        _score_tiles[(triton.cdiv(picked, POSITIONS), count)](
             states, table, bias, targets, temperature, masses, drawn, best, best_at, right, picked, vocabulary, count,
-            apart=apart, never=never, **matrix_sizes(states),
+            apart=apart, never=never, **matrix_constants(states),
         )  # fmt: skip
     log_sums = masses.logsumexp(1)
     likeliest = best_at.gather(1, best.argmax(1, keepdim=True)).squeeze(1).long()
     return log_sums - right, log_sums, likeliest, drawn if apart else masses
 
 
-@tiles.register_fake
+@score_tiles.register_fake
 def _(states, table, bias, targets, temperature, apart, never):
     picked, count = states.shape[0], triton.cdiv(table.shape[0], TILE)
     numbers = states.new_empty(picked, dtype=torch.float32)
@@ -202,14 +202,14 @@ def _(states, table, bias, targets, temperature, apart, never):
 
 
 @torch.library.custom_op("electra::vocabulary_gradients", mutates_args=())
-def gradients(
+def vocabulary_gradients(
     states: Tensor, table: Tensor, bias: Tensor, targets: Tensor, log_sums: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of Σ weight · loss in the states, the table and the bias."""
     picked, vocabulary = states.shape[0], table.shape[0]
     count = triton.cdiv(vocabulary, TILE)
     width = count * TILE  # lines that begin where the products' loads want them to
-    chunk = max(POSITIONS, CHUNK // (width * states.element_size()) // POSITIONS * POSITIONS)
+    chunk = max(POSITIONS, CHUNK_BYTES // (width * states.element_size()) // POSITIONS * POSITIONS)
     slopes = states.new_empty((min(chunk, picked), width))
     of_states = torch.empty_like(states)
     of_table, of_bias = torch.zeros_like(table, dtype=torch.float32), torch.zeros_like(bias, dtype=torch.float32)
@@ -219,8 +219,8 @@ def gradients(
         columns = states.new_empty((blocks, width), dtype=torch.float32)
         given = (each[start : start + chunk] for each in (targets, log_sums, weights))
         with torch.cuda.device_of(states):
-            _gradient[(blocks, count)](
-                part, table, bias, *given, slopes, columns, len(part), vocabulary, width, **matrix_sizes(states)
+            _logit_gradients[(blocks, count)](
+                part, table, bias, *given, slopes, columns, len(part), vocabulary, width, **matrix_constants(states)
             )
         found = slopes[: len(part), :vocabulary]
         torch.mm(found, table, out=of_states[start : start + chunk])
@@ -229,33 +229,33 @@ def gradients(
     return of_states, of_table.to(table.dtype), of_bias.to(bias.dtype)
 
 
-@gradients.register_fake
+@vocabulary_gradients.register_fake
 def _(states, table, bias, targets, log_sums, weights):
     return torch.empty_like(states), torch.empty_like(table), torch.empty_like(bias)
 
 
-def _keep(ctx, inputs, output) -> None:
+def _save_for_vocabulary(ctx, inputs, output) -> None:
     states, table, bias, targets, *_ = inputs
     ctx.save_for_backward(states, table, bias, targets, output[1])
     ctx.mark_non_differentiable(output[1], output[2], output[3])
 
 
-def _backward(ctx, weights, *_):
-    return *gradients(*ctx.saved_tensors, weights.contiguous()), None, None, None, None
+def _vocabulary_backward(ctx, weights, *_):
+    return *vocabulary_gradients(*ctx.saved_tensors, weights.contiguous()), None, None, None, None
 
 
-tiles.register_autograd(_backward, setup_context=_keep)
+score_tiles.register_autograd(_vocabulary_backward, setup_context=_save_for_vocabulary)
 
 
 @torch.library.custom_op("electra::vocabulary_inside", mutates_args=())
-def inside(states: Tensor, table: Tensor, bias: Tensor, blocks: Tensor) -> Tensor:
+def tile_logits(states: Tensor, table: Tensor, bias: Tensor, blocks: Tensor) -> Tensor:
     """float32 [picked, TILE]: the logits of one tile for each position; −∞ beyond the vocabulary."""
     out = states.new_empty((states.shape[0], TILE), dtype=torch.float32)
     with torch.cuda.device_of(states):
-        _inside[(states.shape[0],)](states, table, bias, blocks, out, table.shape[0], **sizes(states))
+        _tile_logits[(states.shape[0],)](states, table, bias, blocks, out, table.shape[0], **compile_constants(states))
     return out
 
 
-@inside.register_fake
+@tile_logits.register_fake
 def _(states, table, bias, blocks):
     return states.new_empty((states.shape[0], TILE), dtype=torch.float32)

@@ -20,11 +20,11 @@ from electra.kernels.random import STEPS, uniform
 Temperature = float | Float[Tensor, ""]
 
 UNITS = 2.0**48  # of the largest weight: less than the last of a number's 46 bits, and 32,768 of them fit into 63
-BLOCK = 128  # tokens; the kernel for a GPU has the same, so that both draw the same tokens
+BLOCK_TOKENS = 128  # tokens; the kernel for a GPU has the same, so that both draw the same tokens
 
 
 @dataclass(frozen=True)
-class Draw:
+class Sampling:
     """How a token is drawn for each position: from softmax(logits / ``temperature``), by the random number that
     ``keys`` int32 [picked] name; ``never`` the target."""
 
@@ -47,7 +47,7 @@ class Score:
 class Prediction(Protocol):
     """A distribution over the vocabulary for each of some positions."""
 
-    def score(self, targets: Int[Tensor, " picked"], draw: Draw | None = None) -> Score:
+    def score(self, targets: Int[Tensor, " picked"], draw: Sampling | None = None) -> Score:
         """What it says of the ``targets``, int64, and what is drawn from it."""
 
     def at(self, positions: Int[Tensor, " some"]) -> "Prediction":
@@ -58,29 +58,29 @@ class Prediction(Protocol):
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenLogits:
     """Float32 ``logits`` [picked, vocab] as they are."""
 
     logits: Float[Tensor, "picked vocab"]
 
-    def score(self, targets: Int[Tensor, " picked"], draw: Draw | None = None) -> Score:
+    def score(self, targets: Int[Tensor, " picked"], draw: Sampling | None = None) -> Score:
         """See ``Prediction``."""
         logits, samples = self.logits.detach(), None
         if draw is not None:
             allowed = logits.scatter(1, targets[:, None], float("-inf")) if draw.never else logits
-            samples = sample(allowed, draw.keys, draw.temperature)
+            samples = sample_tokens(allowed, draw.keys, draw.temperature)
         return Score(cross_entropy(self.logits, targets), logits.argmax(1), samples)
 
-    def at(self, positions: Int[Tensor, " some"]) -> "Written":
+    def at(self, positions: Int[Tensor, " some"]) -> "WrittenLogits":
         """See ``Prediction``."""
-        return Written(self.logits[positions])
+        return WrittenLogits(self.logits[positions])
 
-    def cooled(self, temperature: Temperature) -> "Written":
+    def cooled(self, temperature: Temperature) -> "WrittenLogits":
         """See ``Prediction``."""
-        return Written(cool(self.logits, temperature))
+        return WrittenLogits(apply_temperature(self.logits, temperature))
 
 
-class Logits(torch.autograd.Function):
+class LogitsProduct(torch.autograd.Function):
     """states · tableᵀ: factors of one number type, float32 sums, which are not rounded to it; gradients in that type.
 
     So both twins have it. A product under autocast would round the sums too: of bfloat16's 8 bits, so that many tokens
@@ -114,7 +114,7 @@ def cross_entropy(logits: Float[Tensor, "picked vocab"], targets: Int[Tensor, " 
 
 
 @torch.no_grad()
-def sample(
+def sample_tokens(
     logits: Float[Tensor, "picked vocab"], keys: Int[Tensor, " picked"], temperature: Temperature = 1.0
 ) -> Int[Tensor, " picked"]:
     """One token for each position, int64, from softmax(logits / temperature); no gradient passes.
@@ -126,32 +126,34 @@ def sample(
     """
     if logits.dtype != torch.float32:
         raise ValueError(f"sampling needs float32 logits, got {logits.dtype}: rounded ones change the distribution")
-    logits = cool(logits, temperature)
+    logits = apply_temperature(logits, temperature)
     vocabulary = logits.shape[1]
     numbers = uniform(keys, 3).double()
     block = pick_block(_block_masses(logits), numbers)
 
-    at = block[:, None] * BLOCK + torch.arange(BLOCK, device=logits.device)
+    at = block[:, None] * BLOCK_TOKENS + torch.arange(BLOCK_TOKENS, device=logits.device)
     inside = logits.gather(1, at.clamp(max=vocabulary - 1)).masked_fill(at >= vocabulary, float("-inf"))
-    return block * BLOCK + pick_inside(inside, numbers)
+    return block * BLOCK_TOKENS + pick_in_block(inside, numbers)
 
 
-def cool(logits: Float[Tensor, "picked vocab"], temperature: Temperature) -> Float[Tensor, "picked vocab"]:
+def apply_temperature(logits: Float[Tensor, "picked vocab"], temperature: Temperature) -> Float[Tensor, "picked vocab"]:
     """Logits divided by a temperature; themselves where it is always 1."""
     return logits / temperature if isinstance(temperature, Tensor) or temperature != 1.0 else logits
 
 
 def pick_block(masses: Float[Tensor, "picked blocks"], numbers: Float[Tensor, "picked 3"]) -> Int[Tensor, " picked"]:
     """A block by its mass, by the first two of three uniform numbers, float64."""
-    return _invert(masses.double(), (numbers[:, 0] - 0.5 / STEPS) + numbers[:, 1] / STEPS)
+    return _invert_distribution(masses.double(), (numbers[:, 0] - 0.5 / STEPS) + numbers[:, 1] / STEPS)
 
 
-def pick_inside(logits: Float[Tensor, "picked width"], numbers: Float[Tensor, "picked 3"]) -> Int[Tensor, " picked"]:
+def pick_in_block(logits: Float[Tensor, "picked width"], numbers: Float[Tensor, "picked 3"]) -> Int[Tensor, " picked"]:
     """A token of a block by the softmax of its logits, by the third number."""
-    return _invert((logits - logits.amax(1, keepdim=True)).double().exp(), numbers[:, 2])
+    return _invert_distribution((logits - logits.amax(1, keepdim=True)).double().exp(), numbers[:, 2])
 
 
-def _invert(weights: Float[Tensor, "picked choices"], numbers: Float[Tensor, " picked"]) -> Int[Tensor, " picked"]:
+def _invert_distribution(
+    weights: Float[Tensor, "picked choices"], numbers: Float[Tensor, " picked"]
+) -> Int[Tensor, " picked"]:
     """The first choice at which the running sum of ``weights`` passes the share ``numbers`` of the whole; float64.
 
     The sums are of whole numbers, in units of 2⁻⁴⁸ of the largest weight: exact in any order, so that every device sums
@@ -166,10 +168,10 @@ def _invert(weights: Float[Tensor, "picked choices"], numbers: Float[Tensor, " p
 
 def _block_masses(logits: Float[Tensor, "picked vocab"]) -> Float[Tensor, "picked blocks"]:
     """For each block of tokens Σ exp(logit − largest logit of the position); the last may be shorter."""
-    blocks = logits.shape[1] // BLOCK
-    whole = blocks * BLOCK
+    blocks = logits.shape[1] // BLOCK_TOKENS
+    whole = blocks * BLOCK_TOKENS
     shifted = logits - logits.amax(1, keepdim=True)
-    masses = shifted[:, :whole].unflatten(1, (blocks, BLOCK)).exp().sum(2)
+    masses = shifted[:, :whole].unflatten(1, (blocks, BLOCK_TOKENS)).exp().sum(2)
     if whole == logits.shape[1]:
         return masses
     return torch.cat([masses, shifted[:, whole:].exp().sum(1, keepdim=True)], dim=1)

@@ -5,19 +5,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from electra.config import suggestion
-from electra.errors import UserError, plain_name
+from electra.config import suggest_closest
+from electra.errors import UserError, require_plain_name
 from electra.tasks.datasets import columns, glue, glue_hub, labelled
 from electra.tasks.datasets.labelled import Columns
 from electra.tasks.finetuning import squad
 from electra.tasks.finetuning.problem import Problem
 from electra.tasks.finetuning.sequences import Sequences
 
-ALL = "glue"
+ALL_OF_GLUE = "glue"
 
 
 @dataclass(frozen=True)
-class Asked:
+class TaskChoice:
     """A task as a person names it."""
 
     task: str = ""
@@ -44,7 +44,7 @@ class Asked:
     """… and of the tags (default the last, or tags)."""
 
 
-def problems(asked: Asked) -> tuple[list[Problem], list[str]]:
+def load_problems(asked: TaskChoice) -> tuple[list[Problem], list[str]]:
     """The tasks, read, and a line for each thing about their files that is not as it should be.
 
     Raises:
@@ -54,7 +54,7 @@ def problems(asked: Asked) -> tuple[list[Problem], list[str]]:
     if name and (asked.train or asked.dev):
         raise UserError("--task and --train: a task of GLUE's, or your own")
     if name:
-        return of_glue(name, asked.data)
+        return load_glue_tasks(name, asked.data)
     if not (asked.train and asked.dev):
         raise UserError("which task? --task cola --data glue/CoLA, or --train my.csv --dev more.csv")
     given = {"train": asked.train, "dev": asked.dev, "test": asked.test}
@@ -62,43 +62,48 @@ def problems(asked: Asked) -> tuple[list[Problem], list[str]]:
     missing = next((file for file in files.values() if not file.is_file()), None)
     if missing:
         raise UserError(f"{missing}: no such file")
-    return own(asked, files)
+    return load_own_task(asked, files)
 
 
-def own(asked: Asked, files: Mapping[str, Path]) -> tuple[list[Problem], list[str]]:
+def load_own_task(asked: TaskChoice, files: Mapping[str, Path]) -> tuple[list[Problem], list[str]]:
     """A task from a file for each split."""
-    name = plain_name(asked.name, "--name") if asked.name else named_after(files["train"])
+    name = require_plain_name(asked.name, "--name") if asked.name else name_after_file(files["train"])
     answers = asked.kind == "auto" and files["train"].name.endswith((".json", ".json.gz"))
     if asked.kind == "answers" or answers:
-        found, told = squad.load(files)
+        found, told = squad.load_squad(files)
         return [found], told
     if asked.kind == "tags":
-        tagging, told = columns.load(name, files, asked.word, asked.tag)
+        tagging, told = columns.load_tagging(name, files, asked.word, asked.tag)
         return [tagging], told
-    return [Sequences(labelled.load(name, files, asked.columns, asked.kind))], []
+    return [Sequences(labelled.load_labelled(name, files, asked.columns, asked.kind))], []
 
 
-def named_after(file: Path) -> str:
+def name_after_file(file: Path) -> str:
     """What a task is called after its file. Raises ``UserError`` for a name that cannot be a folder's."""
-    return plain_name(file.name.split(".")[0], f"--name is missing; {file} gives")
+    return require_plain_name(file.name.split(".")[0], f"--name is missing; {file} gives")
 
 
-def of_glue(name: str, data: str) -> tuple[list[Problem], list[str]]:
+def load_glue_tasks(name: str, data: str) -> tuple[list[Problem], list[str]]:
     """One task of GLUE, or all that are there."""
     if not data:
         raise UserError(f"--data is missing: the folder of {name}'s files, or hub:")
     folder, hub = Path(data), data.startswith(glue_hub.HUB)
-    if name != ALL and name not in glue.TASKS:
-        raise UserError(f"--task {name}{suggestion(name, [*glue.TASKS, ALL])}: {', '.join(glue.TASKS)}, {ALL}")
+    if name != ALL_OF_GLUE and name not in glue.GLUE_TASKS:
+        raise UserError(
+            f"--task {name}{suggest_closest(name, [*glue.GLUE_TASKS, ALL_OF_GLUE])}: "
+            f"{', '.join(glue.GLUE_TASKS)}, {ALL_OF_GLUE}"
+        )
     if hub:
-        found = [glue_hub.load(each, data) for each in (glue.TASKS if name == ALL else [name])]
-    elif name == ALL:
-        there = [each for each, spec in glue.TASKS.items() if (folder / spec.folder).is_dir()]
+        found = [
+            glue_hub.load_glue_from_hub(each, data) for each in (glue.GLUE_TASKS if name == ALL_OF_GLUE else [name])
+        ]
+    elif name == ALL_OF_GLUE:
+        there = [each for each, spec in glue.GLUE_TASKS.items() if (folder / spec.folder).is_dir()]
         if not there:
-            wanted = ", ".join(spec.folder for spec in glue.TASKS.values())
+            wanted = ", ".join(spec.folder for spec in glue.GLUE_TASKS.values())
             raise UserError(f"{folder}: none of {wanted} is in this folder")
-        found = [glue.load(each, folder / glue.TASKS[each].folder) for each in there]
+        found = [glue.load_glue(each, folder / glue.GLUE_TASKS[each].folder) for each in there]
     else:
-        inside = folder / glue.TASKS[name].folder
-        found = [glue.load(name, inside if inside.is_dir() else folder)]
+        inside = folder / glue.GLUE_TASKS[name].folder
+        found = [glue.load_glue(name, inside if inside.is_dir() else folder)]
     return [Sequences(task) for task, _ in found], [line for _, told in found for line in told]

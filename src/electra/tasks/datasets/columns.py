@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from electra.errors import UserError, told_as
-from electra.tasks.datasets.labelled import records, value
+from electra.errors import UserError, convert_errors
+from electra.tasks.datasets.labelled import get_field_text, read_records
 from electra.tasks.finetuning.tagging import Sentence, Tagging
 
 NUMBER = re.compile(r"-?\d+")
@@ -18,7 +18,7 @@ NO_WORD = re.compile(r"\d+[-.]\d+\t")  # CoNLL-U: a stretch of several words, or
 
 
 @dataclass(frozen=True)
-class Shape:
+class ColumnLayout:
     """Which of ``width`` columns are words and tags, counted from 0, and ``where`` that was seen."""
 
     word: int
@@ -27,7 +27,7 @@ class Shape:
     where: str
 
 
-def load(name: str, files: Mapping[str, Path], word: str, tag: str) -> tuple[Tagging, list[str]]:
+def load_tagging(name: str, files: Mapping[str, Path], word: str, tag: str) -> tuple[Tagging, list[str]]:
     """The task in a file for each split, and a line for what its files have that is not as it should be.
 
     ``word``, ``tag``: columns by number, 1 being the first and -1 the last (default 1 and -1), or by name (default
@@ -38,24 +38,24 @@ def load(name: str, files: Mapping[str, Path], word: str, tag: str) -> tuple[Tag
         UserError: a file that cannot be read or has no word, a column that is not there, rows of unlike width, words
             and tags of unlike number, one tag only in train.
     """
-    shape: Shape | None = None
+    shape: ColumnLayout | None = None
     sentences: dict[str, list[Sentence]] = {}
     for split, path in {"train": files["train"], **files}.items():
         bare = split == "test"
         if is_table(path, word, tag):
-            sentences[split] = list(from_table(path, word or "words", tag or "tags", bare))
+            sentences[split] = list(read_table_sentences(path, word or "words", tag or "tags", bare))
         else:
-            shape = shape or shape_of(path, word or "1", tag or "-1")
-            sentences[split] = list(from_columns(path, shape, bare))
+            shape = shape or detect_columns(path, word or "1", tag or "-1")
+            sentences[split] = list(read_column_sentences(path, shape, bare))
         if not any(sentence.words for sentence in sentences[split]):
             raise UserError(f"{path}: no words")
     found = Tagging(name, sentences)
     if len(found.labels) < 2:
         raise UserError(f"{files['train']}: all words have the tag {found.labels[0]!r}; there is nothing to tell apart")
-    return found, list(told(found, files))
+    return found, list(note_tags(found, files))
 
 
-def told(found: Tagging, files: Mapping[str, Path]) -> Iterator[str]:
+def note_tags(found: Tagging, files: Mapping[str, Path]) -> Iterator[str]:
     """What a person should know of the tags."""
     if all(NUMBER.fullmatch(label) for label in found.labels):
         yield f"{files['train']}: tags are numbers without names, so words are judged, not spans"
@@ -73,18 +73,18 @@ def is_table(path: Path, word: str, tag: str) -> bool:
         return path.suffix in (".csv", ".jsonl", ".parquet")
     if any(asked and not NUMBER.fullmatch(asked) for asked in (word, tag)):
         return True
-    return {word or "words", tag or "tags"} <= set(text(path).split("\n")[0].rstrip("\r").split("\t"))
+    return {word or "words", tag or "tags"} <= set(read_utf8(path).split("\n")[0].rstrip("\r").split("\t"))
 
 
-def from_table(path: Path, word: str, tag: str, bare: bool) -> Iterator[Sentence]:
+def read_table_sentences(path: Path, word: str, tag: str, bare: bool) -> Iterator[Sentence]:
     """A sentence a row. ``bare``: tags may be missing."""
-    names = class_names(path, tag) if path.suffix == ".parquet" else ()
-    for where, record in records(path):
-        words = listed(record, word, where)
+    names = read_class_names(path, tag) if path.suffix == ".parquet" else ()
+    for where, record in read_records(path):
+        words = get_values(record, word, where)
         if bare and record.get(tag) is None:
             yield Sentence(words)
             continue
-        tags = listed(record, tag, where, names)
+        tags = get_values(record, tag, where, names)
         if len(words) != len(tags):
             raise UserError(f"{where}: {len(words)} {word!r}, and {len(tags)} {tag!r}")
         if not all(tags):
@@ -92,11 +92,13 @@ def from_table(path: Path, word: str, tag: str, bare: bool) -> Iterator[Sentence
         yield Sentence(words, tags)
 
 
-def listed(record: Mapping[str, Any], column: str, where: str, names: Sequence[str] | None = None) -> tuple[str, ...]:
+def get_values(
+    record: Mapping[str, Any], column: str, where: str, names: Sequence[str] | None = None
+) -> tuple[str, ...]:
     """A field with several values. ``names``: of those that are numbers; None: there must be none."""
     found = record.get(column)
     if not isinstance(found, list):
-        said = value(record, column, where)
+        said = get_field_text(record, column, where)
         if not isinstance(found, str):
             raise UserError(f"{where}: {column!r} is {said[:40]}, not a list")
         return tuple(word for word in said.split(" ") if word)
@@ -107,22 +109,22 @@ def listed(record: Mapping[str, Any], column: str, where: str, names: Sequence[s
     return tuple(each if isinstance(each, str) else known.get(each, str(each)) for each in found)
 
 
-def class_names(path: Path, column: str) -> Sequence[str]:
+def read_class_names(path: Path, column: str) -> Sequence[str]:
     """What the numbers of a column mean, where Hugging Face's ``datasets`` wrote the file; else nothing."""
     import pyarrow
     from pyarrow import parquet
 
-    with told_as(str(path), OSError, pyarrow.ArrowException):
+    with convert_errors(str(path), OSError, pyarrow.ArrowException):
         said = (parquet.read_schema(path).metadata or {}).get(b"huggingface", b"{}")
     feature = json.loads(said).get("info", {}).get("features", {}).get(column, {})
     inner = feature[0] if isinstance(feature, list) else feature.get("feature", {})
     return inner.get("names", ())
 
 
-def from_columns(path: Path, shape: Shape, bare: bool) -> Iterator[Sentence]:
+def read_column_sentences(path: Path, shape: ColumnLayout, bare: bool) -> Iterator[Sentence]:
     """A word a line. ``bare``: the last columns may be missing, that of the tags among them."""
     width, words, tags = 0, list[str](), list[str]()
-    for line, fields in rows(path):
+    for line, fields in read_column_rows(path):
         if fields:
             width = width or (min(len(fields), shape.width) if bare else shape.width)
             if len(fields) != width or shape.word >= width:
@@ -137,9 +139,9 @@ def from_columns(path: Path, shape: Shape, bare: bool) -> Iterator[Sentence]:
             words, tags = [], []
 
 
-def shape_of(path: Path, word: str, tag: str) -> Shape:
+def detect_columns(path: Path, word: str, tag: str) -> ColumnLayout:
     """What the first row of a file says. Raises ``UserError`` if the columns asked for are not there."""
-    line, fields = next(((line, fields) for line, fields in rows(path) if fields), (0, []))
+    line, fields = next(((line, fields) for line, fields in read_column_rows(path) if fields), (0, []))
     if not fields:
         raise UserError(f"{path}: no words")
     width, at = len(fields), []
@@ -152,14 +154,14 @@ def shape_of(path: Path, word: str, tag: str) -> Shape:
         at.append(number - 1 if number > 0 else width + number)
     if at[0] == at[1]:
         raise UserError(f"{path}, line {line}: {width} columns, and words and tags both in column {at[0] + 1}")
-    return Shape(at[0], at[1], width, f"{path}, line {line}")
+    return ColumnLayout(at[0], at[1], width, f"{path}, line {line}")
 
 
-def rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+def read_column_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """(line, fields), without fields where a sentence ends. Fields are between tabs if the first word's line has one,
     else between spaces; comments and what is no word in a .conllu are left out, but not ``#`` as a word.
     """
-    lines = [line.rstrip("\r") for line in text(path).split("\n")]
+    lines = [line.rstrip("\r") for line in read_utf8(path).split("\n")]
     tabs = "\t" in next((line for line in lines if line.strip() and not line.startswith(("#", "-DOCSTART-"))), "")
     universal, inside = path.suffix == ".conllu", False
     for number, line in enumerate([*lines, ""], 1):
@@ -174,9 +176,9 @@ def rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             yield number, [field.strip(" ") for field in fields if tabs or field]
 
 
-def text(path: Path) -> str:
+def read_utf8(path: Path) -> str:
     """A file's content."""
-    with told_as(str(path), OSError):
+    with convert_errors(str(path), OSError):
         content = path.read_bytes()
     try:
         return content.decode("utf-8-sig")

@@ -13,7 +13,7 @@ TRAIN_DEV_TEST = {"train": "train.tsv", "dev": "dev.tsv", "test": "test.tsv"}
 
 
 @dataclass(frozen=True)
-class Spec:
+class GlueSpec:
     """Where a task's texts and labels stand, how it is judged, and how many rows its files have.
 
     ``text``, ``pair``, ``label``: names of columns, or, where the files have no header, their numbers. ``metrics``: the
@@ -35,30 +35,32 @@ class Spec:
     header: bool = True
 
 
-def spec(
+def make_spec(
     folder: str, texts: tuple[str, str], label: str, labels: tuple[str, ...], metrics: tuple[str, ...],
     counts: tuple[int, int, int], kind: Kind = "class", symmetric: bool = False, epochs: int = 3, header: bool = True,
-) -> Spec:  # fmt: skip
+) -> GlueSpec:  # fmt: skip
     """A task with the usual three files."""
     sizes = dict(zip(TRAIN_DEV_TEST, counts, strict=True))
-    return Spec(
+    return GlueSpec(
         folder, *texts, label, labels, metrics, sizes, {"test": f"{folder}.tsv"}, TRAIN_DEV_TEST, kind, symmetric,
         epochs, header,
     )  # fmt: skip
 
 
 SENTENCES = ("sentence1", "sentence2")
-TASKS = {
-    "cola": spec("CoLA", ("3", ""), "1", BINARY, ("matthews", "accuracy"), (8551, 1043, 1063), header=False),
-    "sst-2": spec("SST-2", ("sentence", ""), "label", BINARY, ("accuracy",), (67349, 872, 1821)),
-    "mrpc": spec(
+GLUE_TASKS = {
+    "cola": make_spec("CoLA", ("3", ""), "1", BINARY, ("matthews", "accuracy"), (8551, 1043, 1063), header=False),
+    "sst-2": make_spec("SST-2", ("sentence", ""), "label", BINARY, ("accuracy",), (67349, 872, 1821)),
+    "mrpc": make_spec(
         "MRPC", ("#1 String", "#2 String"), "Quality", BINARY, ("accuracy", "f1"), (3668, 408, 1725), symmetric=True
     ),
-    "sts-b": spec(
+    "sts-b": make_spec(
         "STS-B", SENTENCES, "score", (), ("spearman", "pearson"), (5749, 1500, 1379), "score", symmetric=True, epochs=10
     ),
-    "qqp": spec("QQP", ("question1", "question2"), "is_duplicate", BINARY, ("accuracy", "f1"), (363846, 40430, 390965)),
-    "mnli": Spec(
+    "qqp": make_spec(
+        "QQP", ("question1", "question2"), "is_duplicate", BINARY, ("accuracy", "f1"), (363846, 40430, 390965)
+    ),
+    "mnli": GlueSpec(
         "MNLI", *SENTENCES, "gold_label", ("contradiction", "entailment", "neutral"), ("accuracy",),
         {"train": 392702, "dev": 9815, "dev-mismatched": 9832,
          "test": 9796, "test-mismatched": 9847, "diagnostic": 1104},
@@ -66,21 +68,21 @@ TASKS = {
         {"train": "train.tsv", "dev": "dev_matched.tsv", "dev-mismatched": "dev_mismatched.tsv",
          "test": "test_matched.tsv", "test-mismatched": "test_mismatched.tsv", "diagnostic": "diagnostic.tsv"},
     ),
-    "qnli": spec("QNLI", ("question", "sentence"), "label", ENTAILMENT, ("accuracy",), (104743, 5463, 5463)),
-    "rte": spec("RTE", SENTENCES, "label", ENTAILMENT, ("accuracy",), (2490, 277, 3000), epochs=10),
-    "wnli": spec("WNLI", SENTENCES, "label", BINARY, ("accuracy",), (635, 71, 146)),
+    "qnli": make_spec("QNLI", ("question", "sentence"), "label", ENTAILMENT, ("accuracy",), (104743, 5463, 5463)),
+    "rte": make_spec("RTE", SENTENCES, "label", ENTAILMENT, ("accuracy",), (2490, 277, 3000), epochs=10),
+    "wnli": make_spec("WNLI", SENTENCES, "label", BINARY, ("accuracy",), (635, 71, 146)),
 }  # fmt: skip
 PAPER_ROW = ("cola", "sst-2", "mrpc", "sts-b", "qqp", "mnli", "qnli", "rte")  # table 8; WNLI is left out there
 
 
-def load(name: str, folder: Path) -> tuple[Task, list[str]]:
+def load_glue(name: str, folder: Path) -> tuple[Task, list[str]]:
     """A task from its folder, and a line for each thing about its files that is not as published.
 
     Raises:
         UserError: an unknown task, a file that is missing or not UTF-8, a column that is not there, a row with too few
             fields, a label that is none.
     """
-    found = TASKS[name]
+    found = GLUE_TASKS[name]
     splits: dict[str, list[Sample]] = {}
     for split, file in found.files.items():
         path = folder / file
@@ -88,17 +90,17 @@ def load(name: str, folder: Path) -> tuple[Task, list[str]]:
             if split in ("train", "dev"):
                 raise UserError(f"{path}: no such file; GLUE's {found.folder} has {', '.join(found.files.values())}")
             continue
-        splits[split] = list(samples(found, path, labelled=not split.startswith(("test", "diagnostic"))))
-    return task_of(name, splits), counted(found, splits, str(folder))
+        splits[split] = list(read_glue_samples(found, path, labelled=not split.startswith(("test", "diagnostic"))))
+    return build_glue_task(name, splits), compare_counts(found, splits, str(folder))
 
 
-def task_of(name: str, splits: Mapping[str, Sequence[Sample]]) -> Task:
+def build_glue_task(name: str, splits: Mapping[str, Sequence[Sample]]) -> Task:
     """The task with its rows."""
-    found = TASKS[name]
+    found = GLUE_TASKS[name]
     return Task(name, found.kind, found.labels, found.metrics, splits, found.symmetric, found.epochs)
 
 
-def counted(found: Spec, splits: Mapping[str, Sequence[Sample]], where: str) -> list[str]:
+def compare_counts(found: GlueSpec, splits: Mapping[str, Sequence[Sample]], where: str) -> list[str]:
     """A line for each split whose rows are not as many as published."""
     return [
         f"{where}, {split}: {len(rows):,} rows, and {found.counts[split]:,} as published: incomplete, or another task"
@@ -107,26 +109,26 @@ def counted(found: Spec, splits: Mapping[str, Sequence[Sample]], where: str) -> 
     ]
 
 
-def samples(found: Spec, path: Path, labelled: bool) -> Iterator[Sample]:
+def read_glue_samples(found: GlueSpec, path: Path, labelled: bool) -> Iterator[Sample]:
     """The rows of one file. Its test files have a header, and no labels, whatever the others have."""
-    rows = tsv(path)
+    rows = read_tsv(path)
     if found.header or not labelled:
         names = next(rows, (0, []))[1]
         text = "sentence" if found.folder == "CoLA" else found.text
     else:
         names, text = list(map(str, range(4))), found.text
     wanted = {"text": text, "pair": found.pair, "label": found.label if labelled else ""}
-    columns = {what: column(names, name, path) for what, name in wanted.items() if name}
+    columns = {what: find_column(names, name, path) for what, name in wanted.items() if name}
     for number, fields in rows:
         if len(fields) <= max(columns.values()):
             missing = next(name for what, name in wanted.items() if name and columns[what] >= len(fields))
             raise UserError(f"{path}, line {number}: {len(fields)} fields, and none for {missing!r}")
         read = {what: fields[at] for what, at in columns.items()}
-        label = parsed(found, read["label"], f"{path}, line {number}") if labelled else None
+        label = parse_glue_label(found, read["label"], f"{path}, line {number}") if labelled else None
         yield Sample(read["text"], read.get("pair"), label)
 
 
-def tsv(path: Path) -> Iterator[tuple[int, list[str]]]:
+def read_tsv(path: Path) -> Iterator[tuple[int, list[str]]]:
     """(line, fields) of a file, whatever quotes stand in it; blank lines are none."""
     try:
         content = path.read_bytes().decode("utf-8-sig")
@@ -137,14 +139,14 @@ def tsv(path: Path) -> Iterator[tuple[int, list[str]]]:
             yield number, line.removesuffix("\r").split("\t")
 
 
-def column(names: Sequence[str], name: str, path: Path) -> int:
+def find_column(names: Sequence[str], name: str, path: Path) -> int:
     """Where a column is. Raises ``UserError`` naming those that are there."""
     if name not in names:
         raise UserError(f"{path}, line 1: no column {name!r}; its columns: {', '.join(map(repr, names)) or 'none'}")
     return list(names).index(name)
 
 
-def parsed(found: Spec, word: str, where: str) -> int | float:
+def parse_glue_label(found: GlueSpec, word: str, where: str) -> int | float:
     """A label as a number."""
     if found.kind == "score":
         try:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from electra.errors import UserError, told_as
-from electra.tasks.datasets.glue import TASKS, Spec, counted, task_of
+from electra.errors import UserError, convert_errors
+from electra.tasks.datasets.glue import GLUE_TASKS, GlueSpec, build_glue_task, compare_counts
 from electra.tasks.datasets.samples import Sample, Task
 
 HUB = "hub:"
@@ -31,7 +31,7 @@ SPLITS = {
 }
 
 
-def load(name: str, data: str) -> tuple[Task, list[str]]:
+def load_glue_from_hub(name: str, data: str) -> tuple[Task, list[str]]:
     """A task from ``hub:`` or ``hub:NAME``, and a line for each split whose rows are not as many as published.
 
     Raises:
@@ -42,23 +42,23 @@ def load(name: str, data: str) -> tuple[Task, list[str]]:
     except ImportError as error:
         raise UserError(f"{data}: needs the package datasets; pip install 'electra[hub]'") from error
 
-    spec, home = TASKS[name], data.removeprefix(HUB) or HOME
+    spec, home = GLUE_TASKS[name], data.removeprefix(HUB) or HOME
     config, texts = TEXTS[name]
-    with told_as(f"{data} {config}: datasets cannot load this", Exception):
+    with convert_errors(f"{data} {config}: datasets cannot load this", Exception):
         found = datasets.load_dataset(home, config)
         found = {SPLITS[split]: rows for split, rows in found.items() if split in SPLITS}
         if name == "mnli" and "ax" in datasets.get_dataset_config_names(home):
             found["diagnostic"] = datasets.load_dataset(home, "ax", split="test")
-    splits = {split: samples(rows, spec, texts, f"{data} {config}, {split}") for split, rows in found.items()}
-    return task_of(name, splits), counted(spec, splits, f"{data} {config}")
+    splits = {split: build_hub_samples(rows, spec, texts, f"{data} {config}, {split}") for split, rows in found.items()}
+    return build_glue_task(name, splits), compare_counts(spec, splits, f"{data} {config}")
 
 
-def samples(rows: Any, spec: Spec, texts: tuple[str, ...], where: str) -> list[Sample]:
+def build_hub_samples(rows: Any, spec: GlueSpec, texts: tuple[str, ...], where: str) -> list[Sample]:
     """The rows of one split; labels of −1 are not said."""
     missing = next((column for column in (*texts, "label") if column not in rows.column_names), None)
     if missing:
         raise UserError(f"{where}: no column {missing!r}; its columns: {', '.join(rows.column_names)}")
-    known = numbers(rows.features["label"], spec)
+    known = map_class_numbers(rows.features["label"], spec)
     return [
         Sample(
             row[texts[0]],
@@ -69,7 +69,7 @@ def samples(rows: Any, spec: Spec, texts: tuple[str, ...], where: str) -> list[S
     ]
 
 
-def numbers(feature: Any, spec: Spec) -> Mapping[int, int]:
+def map_class_numbers(feature: Any, spec: GlueSpec) -> Mapping[int, int]:
     """Its numbers of classes → ours: by name where it has our names (MNLI's order is another), else the same."""
     names = getattr(feature, "names", None) or []
     return {number: spec.labels.index(name) for number, name in enumerate(names) if name in spec.labels}

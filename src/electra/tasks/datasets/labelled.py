@@ -28,7 +28,9 @@ class Columns:
     separator: str = ","
 
 
-def load(name: str, files: Mapping[str, Path], columns: Columns, kind: Kind | Literal["auto"] = "auto") -> Task:
+def load_labelled(
+    name: str, files: Mapping[str, Path], columns: Columns, kind: Kind | Literal["auto"] = "auto"
+) -> Task:
     """The task in a file for each split; its labels are those of the train split, in order.
 
     ``auto``: numbers with a fraction are scores, all else classes.
@@ -37,19 +39,19 @@ def load(name: str, files: Mapping[str, Path], columns: Columns, kind: Kind | Li
         UserError: a file that cannot be read, a column that is not there, a row without a field, a label that the train
             split does not have, or one that is no number where numbers are wanted.
     """
-    rows = {split: list(records(path)) for split, path in files.items()}
+    rows = {split: list(read_records(path)) for split, path in files.items()}
     for split, found in rows.items():
         if not found:
             raise UserError(f"{files[split]}: no rows")
-    train = [value(record, columns.label, where) for where, record in rows["train"]]
-    kind = told(train) if kind == "auto" else kind
-    labels = () if kind == "score" else known(train, kind, columns, files["train"])
+    train = [get_field_text(record, columns.label, where) for where, record in rows["train"]]
+    kind = guess_kind(train) if kind == "auto" else kind
+    labels = () if kind == "score" else collect_labels(train, kind, columns, files["train"])
     splits = {
         split: [
             Sample(
-                value(record, columns.text, where),
-                value(record, columns.pair, where) if columns.pair else None,
-                parsed(value(record, columns.label, where), kind, labels, columns, where)
+                get_field_text(record, columns.text, where),
+                get_field_text(record, columns.pair, where) if columns.pair else None,
+                parse_label(get_field_text(record, columns.label, where), kind, labels, columns, where)
                 if columns.label in record or split != "test"
                 else None,
             )
@@ -60,7 +62,7 @@ def load(name: str, files: Mapping[str, Path], columns: Columns, kind: Kind | Li
     return Task(name, kind, labels, METRICS[kind], splits)
 
 
-def told(labels: Sequence[str]) -> Kind:
+def guess_kind(labels: Sequence[str]) -> Kind:
     """What labels seem to be."""
     try:
         return "score" if any(float(label) != int(float(label)) for label in labels) else "class"
@@ -68,9 +70,9 @@ def told(labels: Sequence[str]) -> Kind:
         return "class"
 
 
-def known(labels: Sequence[str], kind: Kind, columns: Columns, path: Path) -> tuple[str, ...]:
+def collect_labels(labels: Sequence[str], kind: Kind, columns: Columns, path: Path) -> tuple[str, ...]:
     """The labels that there are. Raises ``UserError`` for fewer than two classes, or too many."""
-    found = {part for label in labels for part in (split(label, columns) if kind == "labels" else [label])}
+    found = {part for label in labels for part in (split_labels(label, columns) if kind == "labels" else [label])}
     if kind == "class" and len(found) < 2:
         raise UserError(
             f"{path}: all rows have the {columns.label} {next(iter(found))!r}; there is nothing to tell apart"
@@ -83,19 +85,19 @@ def known(labels: Sequence[str], kind: Kind, columns: Columns, path: Path) -> tu
     return tuple(sorted(found))
 
 
-def split(label: str, columns: Columns) -> list[str]:
+def split_labels(label: str, columns: Columns) -> list[str]:
     """The labels of one sample."""
     return [part.strip() for part in label.split(columns.separator) if part.strip()]
 
 
-def parsed(label: str, kind: Kind, labels: Sequence[str], columns: Columns, where: str) -> Label:
+def parse_label(label: str, kind: Kind, labels: Sequence[str], columns: Columns, where: str) -> Label:
     """A label as numbers."""
     if kind == "score":
         try:
             return float(label)
         except ValueError as error:
             raise UserError(f"{where}: {columns.label} {label!r} is no number") from error
-    parts = split(label, columns) if kind == "labels" else [label]
+    parts = split_labels(label, columns) if kind == "labels" else [label]
     for part in parts:
         if part not in labels:
             raise UserError(
@@ -104,7 +106,7 @@ def parsed(label: str, kind: Kind, labels: Sequence[str], columns: Columns, wher
     return tuple(float(each in parts) for each in labels) if kind == "labels" else labels.index(label)
 
 
-def value(record: Mapping[str, Any], column: str, where: str) -> str:
+def get_field_text(record: Mapping[str, Any], column: str, where: str) -> str:
     """A field as text. Raises ``UserError`` naming the columns that are there."""
     found = record.get(column)
     if found is None:
@@ -113,9 +115,14 @@ def value(record: Mapping[str, Any], column: str, where: str) -> str:
     return found if isinstance(found, str) else json.dumps(found)
 
 
-def records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def read_records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """(place, row) of a file."""
-    readers = {".csv": from_csv, ".tsv": from_csv, ".jsonl": from_jsonl, ".parquet": from_parquet}
+    readers = {
+        ".csv": read_csv_records,
+        ".tsv": read_csv_records,
+        ".jsonl": read_jsonl_records,
+        ".parquet": read_parquet_records,
+    }
     if path.suffix not in readers:
         raise UserError(f"{path}: not one of {', '.join(readers)}")
     try:
@@ -126,7 +133,7 @@ def records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         raise UserError(f"{path}: not UTF-8 at byte {error.start:,}") from error
 
 
-def from_csv(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def read_csv_records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Rows of a table with names in its first line; a .tsv has no quotes."""
     tabs = path.suffix == ".tsv"
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -140,7 +147,7 @@ def from_csv(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
             raise UserError(f"{path}, line {rows.line_num}: {error}") from error
 
 
-def from_jsonl(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def read_jsonl_records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """An object a line."""
     with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, 1):
@@ -154,7 +161,7 @@ def from_jsonl(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 yield f"{path}, line {number}", record
 
 
-def from_parquet(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def read_parquet_records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The rows of a table."""
     import pyarrow
     from pyarrow import parquet

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from electra.corpus.builtin import held_out, package
-from electra.corpus.copies import WORD, near_copies, words_of
+from electra.corpus.builtin import is_in_held_out_file, name_package
+from electra.corpus.copies import WORD, find_near_copies, split_words
 from electra.corpus.documents import Document
 from electra.errors import UserError
 
@@ -35,7 +35,7 @@ ALIASES = {
 
 
 @dataclass(frozen=True)
-class Task:
+class PackageTask:
     """Texts with the index of their class in ``names``, each class as often as the others."""
 
     names: list[str]
@@ -55,34 +55,34 @@ class Task:
         return texts, labels
 
 
-def build(documents: Iterable[Document], most_train: int = 1000, most_test: int = 100) -> Task:
+def build_package_task(documents: Iterable[Document], most_train: int = 1000, most_test: int = 100) -> PackageTask:
     """The task in a corpus of docstrings, the same every time; at most so many texts of a class in each split.
 
     The standard library is no class: its modules are one project under many names. Raises ``UserError`` where the
     corpus has fewer than two packages with documents in both splits.
     """
-    documents = [document for document in documents if package(document) not in sys.stdlib_module_names]
-    names = largest(documents)
-    unnamed = Unnamed(names)
+    documents = [document for document in documents if name_package(document) not in sys.stdlib_module_names]
+    names = choose_largest_packages(documents)
+    unnamed = NameRemover(names)
     documents = [
         replace(document, text=unnamed(document.text))
         for document in sorted(
-            documents, key=lambda document: (not held_out(document), document.source, document.index)
+            documents, key=lambda document: (not is_in_held_out_file(document), document.source, document.index)
         )
-        if package(document) in names
+        if name_package(document) in names
     ]
-    documents = [document for document in documents if len(words_of(document.text)) >= FEWEST_WORDS]
-    copies = near_copies(document.text for document in documents)  # some differed in nothing but the names
+    documents = [document for document in documents if len(split_words(document.text)) >= FEWEST_WORDS]
+    copies = find_near_copies(document.text for document in documents)  # some differed in nothing but the names
     documents = [document for document, copy in zip(documents, copies, strict=True) if not copy]
-    train, train_labels = in_equal_numbers([d for d in documents if not held_out(d)], names, most_train)
-    test, test_labels = in_equal_numbers([d for d in documents if held_out(d)], names, most_test)
-    return Task(names, train, train_labels, test, test_labels)
+    train, train_labels = draw_equal_numbers([d for d in documents if not is_in_held_out_file(d)], names, most_train)
+    test, test_labels = draw_equal_numbers([d for d in documents if is_in_held_out_file(d)], names, most_test)
+    return PackageTask(names, train, train_labels, test, test_labels)
 
 
-def largest(documents: Sequence[Document]) -> list[str]:
+def choose_largest_packages(documents: Sequence[Document]) -> list[str]:
     """The packages with the most documents, in alphabetical order, of those that have any in both splits."""
-    counts = Counter(map(package, documents))
-    tested = Counter(package(document) for document in documents if held_out(document))
+    counts = Counter(map(name_package, documents))
+    tested = Counter(name_package(document) for document in documents if is_in_held_out_file(document))
     both = [name for name, count in counts.items() if 0 < tested[name] < count]
     if len(both) < 2:
         raise UserError(
@@ -91,7 +91,7 @@ def largest(documents: Sequence[Document]) -> list[str]:
     return sorted(sorted(both, key=lambda name: (-counts[name], name))[:CLASSES])
 
 
-class Unnamed:
+class NameRemover:
     """Takes the names of packages out of texts, in any case, with the letters that they are grown together with.
 
     "torch.nn", "PyTorch" and "TorchScript" lose the whole word; names of up to three letters must stand alone, so that
@@ -119,20 +119,20 @@ class Unnamed:
         return self.known[word]
 
 
-def in_equal_numbers(documents: Sequence[Document], names: Sequence[str], most: int) -> tuple[list[str], list[int]]:
+def draw_equal_numbers(documents: Sequence[Document], names: Sequence[str], most: int) -> tuple[list[str], list[int]]:
     """Texts and labels: as many of each package as the smallest has, at most ``most``, drawn at random."""
-    counts = Counter(map(package, documents))
+    counts = Counter(map(name_package, documents))
     number = min(most, *(counts[name] for name in names))
     texts: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(names):
-        own = [document.text for document in documents if package(document) == name]
+        own = [document.text for document in documents if name_package(document) == name]
         texts += random.Random(name).sample(own, number)
         labels += [label] * number
     return texts, labels
 
 
-def bag_of_words(
+def score_bag_of_words(
     train_texts: Sequence[str], train_labels: Sequence[int], test_texts: Sequence[str], test_labels: Sequence[int]
 ) -> float:
     """Macro-F1 of logistic regression on TF-IDF of words and pairs of words, tuned on the training texts."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from electra.errors import UserError, told_as
+from electra.errors import UserError, convert_errors
 from electra.tasks import answers as texts
 
 LAYOUTS = "SQuAD's .json or MRQA's .jsonl, also with .gz"
@@ -29,14 +29,14 @@ class Question:
     impossible: bool = False
 
 
-def checked(questions: Iterator[Question], split: str) -> tuple[list[Question], int]:
+def check_questions(questions: Iterator[Question], split: str) -> tuple[list[Question], int]:
     """The questions with their answers where they stand, and how many of these are not where they are said to be."""
     found: dict[str, Question] = {}
     moved = 0
     for each in questions:
         if each.id in found:
             raise UserError(f"{each.where}: id {each.id!r} stands there twice; first at {found[each.id].where}")
-        places = [texts.located(each.context, *answer) for answer in each.answers]
+        places = [texts.locate_answer(each.context, *answer) for answer in each.answers]
         for (text, start, end), place in zip(each.answers, places, strict=True):
             if place is None and split == "train":
                 raise UserError(
@@ -49,79 +49,81 @@ def checked(questions: Iterator[Question], split: str) -> tuple[list[Question], 
     return list(found.values()), moved
 
 
-def read(path: Path, split: str) -> tuple[str, Iterator[Question]]:
+def read_questions(path: Path, split: str) -> tuple[str, Iterator[Question]]:
     """The version that a file says it is of, and its questions. Raises ``UserError`` for one that cannot be read."""
     kind = path.name.removesuffix(".gz").rpartition(".")[2]
     if kind not in ("json", "jsonl"):
         raise UserError(f"{path}: answers are read from {LAYOUTS}")
-    with told_as(str(path), OSError, EOFError, zlib.error, UnicodeDecodeError):
+    with convert_errors(str(path), OSError, EOFError, zlib.error, UnicodeDecodeError):
         raw = path.read_bytes()
         content = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
     if kind == "jsonl":
-        return "", of_mrqa(content, str(path), split)
-    with told_as(f"{path}: not JSON", ValueError):
+        return "", parse_mrqa(content, str(path), split)
+    with convert_errors(f"{path}: not JSON", ValueError):
         data = json.loads(content)
-    return str(data.get("version", "") if isinstance(data, dict) else ""), of_squad(data, str(path), split)
+    return str(data.get("version", "") if isinstance(data, dict) else ""), parse_squad(data, str(path), split)
 
 
-def of_squad(data: Any, path: str, split: str) -> Iterator[Question]:
+def parse_squad(data: Any, path: str, split: str) -> Iterator[Question]:
     """The questions of a file in SQuAD's layout."""
-    for where, article in items(data, "data", f"{path}: "):
-        for inside, paragraph in items(article, "paragraphs", f"{where}."):
-            context = field(paragraph, "context", str, inside)
-            for place, each in items(paragraph, "qas", f"{inside}."):
-                identity, text = field(each, "id", str, place), field(each, "question", str, place)
+    for where, article in list_items(data, "data", f"{path}: "):
+        for inside, paragraph in list_items(article, "paragraphs", f"{where}."):
+            context = get_field(paragraph, "context", str, inside)
+            for place, each in list_items(paragraph, "qas", f"{inside}."):
+                identity, text = get_field(each, "id", str, place), get_field(each, "question", str, place)
                 impossible = bool(each.get("is_impossible", False))
-                said = list(items(each, "answers", f"{place}.")) if split != "test" or "answers" in each else []
+                said = list(list_items(each, "answers", f"{place}.")) if split != "test" or "answers" in each else []
                 if split != "test" and impossible == bool(said):
                     wrong = (
                         "answers, and is_impossible" if said else "no answer; is_impossible: true says that it has none"
                     )
                     raise UserError(f"{place}, id {identity!r}: {wrong}")
-                found = [(field(one, "text", str, spot), field(one, "answer_start", int, spot)) for spot, one in said]
+                found = [
+                    (get_field(one, "text", str, spot), get_field(one, "answer_start", int, spot)) for spot, one in said
+                ]
                 answers = tuple((answer, start, start + len(answer)) for answer, start in found)
                 yield Question(place, identity, text, context, answers, tuple(gold for gold, _ in found), impossible)
 
 
-def of_mrqa(content: str, path: str, split: str) -> Iterator[Question]:
+def parse_mrqa(content: str, path: str, split: str) -> Iterator[Question]:
     """The questions of a file in MRQA's layout: a header, and a context with its questions in each other line."""
     for number, line in enumerate(content.split("\n"), 1):
         where = f"{path}, line {number}"
         if not line.strip():
             continue
-        with told_as(f"{where}: not JSON", ValueError):
+        with convert_errors(f"{where}: not JSON", ValueError):
             row = json.loads(line)
         if number == 1 and isinstance(row, dict) and "header" in row:
             continue
-        context = field(row, "context", str, where)
-        for place, each in items(row, "qas", f"{where}: "):
-            identity, text = field(each, "qid", str, place), field(each, "question", str, place)
-            golds = field(each, "answers", list, place) if split == "dev" else []
-            spots = items(each, "detected_answers", f"{place}.") if split == "train" else ()
+        context = get_field(row, "context", str, where)
+        for place, each in list_items(row, "qas", f"{where}: "):
+            identity, text = get_field(each, "qid", str, place), get_field(each, "question", str, place)
+            golds = get_field(each, "answers", list, place) if split == "dev" else []
+            spots = list_items(each, "detected_answers", f"{place}.") if split == "train" else ()
             answers = [
-                (field(one, "text", str, spot), first, last + 1)
+                (get_field(one, "text", str, spot), first, last + 1)
                 for spot, one in spots
-                for first, last in pairs(field(one, "char_spans", list, spot), spot)
+                for first, last in parse_char_spans(get_field(one, "char_spans", list, spot), spot)
             ]
             if not (answers or golds or split == "test"):
                 raise UserError(f"{place}, id {identity!r}: no answer")
             yield Question(place, identity, text, context, tuple(answers), tuple(map(str, golds)))
 
 
-def items(item: Any, name: str, where: str) -> Iterator[tuple[str, Any]]:
+def list_items(item: Any, name: str, where: str) -> Iterator[tuple[str, Any]]:
     """(where, what) of each thing in a list."""
-    for number, each in enumerate(field(item, name, list, where.rstrip(".: "))):
+    for number, each in enumerate(get_field(item, name, list, where.rstrip(".: "))):
         yield f"{where}{name}[{number}]", each
 
 
-def pairs(spans: list[Any], where: str) -> list[tuple[int, int]]:
+def parse_char_spans(spans: list[Any], where: str) -> list[tuple[int, int]]:
     """``char_spans``: first and last character of each."""
     if not all(isinstance(each, list) and [type(one) for one in each] == [int, int] for each in spans):
         raise UserError(f"{where}: 'char_spans' should be pairs of whole numbers, first and last character")
     return [(first, last) for first, last in spans]
 
 
-def field(item: Any, name: str, kind: type, where: str) -> Any:
+def get_field(item: Any, name: str, kind: type, where: str) -> Any:
     """What an object has by a name. Raises ``UserError`` if it is not there, or of another kind."""
     if not isinstance(item, dict) or name not in item:
         raise UserError(f"{where}: no {name!r}")

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from electra.dataset.batches import moved
+from electra.dataset.batches import move_tensor
 from electra.interchange.encoders import Inputs
 from electra.tokenization import Tokenizer
 
@@ -31,7 +31,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Batch:
+class ExampleBatch:
     """Examples as tensors, padded to the longest. ``documents``: 1 is text, 0 padding. ``address``: (epoch, number).
 
     ``targets``: what the problem makes of its examples' targets; ``count``, int64: how many of them the loss counts.
@@ -55,21 +55,21 @@ class Batch:
         names = ("ids", "positions", "segments", "documents", "address", "count")
         return {name: getattr(self, name) for name in names} | dict(self.targets)
 
-    def to(self, device: torch.device) -> "Batch":
+    def to(self, device: torch.device) -> "ExampleBatch":
         """The same on a device."""
-        return self.replaced({name: moved(value, device) for name, value in self.tensors().items()})
+        return self.replaced({name: move_tensor(value, device) for name, value in self.tensors().items()})
 
-    def replaced(self, tensors: Mapping[str, Tensor]) -> "Batch":
+    def replaced(self, tensors: Mapping[str, Tensor]) -> "ExampleBatch":
         """The same with other tensors, named as ``tensors`` names them."""
         targets = {name: tensors[name] for name in self.targets}
-        return Batch(**{name: value for name, value in tensors.items() if name not in targets}, targets=targets)
+        return ExampleBatch(**{name: value for name, value in tensors.items() if name not in targets}, targets=targets)
 
 
 # (examples, length of the batch) → tensors by name, whose first axis is the examples, and how many targets count
-Targets = Callable[[Sequence[Example], int], tuple[dict[str, Tensor], int]]
+MakeTargets = Callable[[Sequence[Example], int], tuple[dict[str, Tensor], int]]
 
 
-class Ref(NamedTuple):
+class ExampleRef(NamedTuple):
     """An example of an epoch, and the length to which its step's rows are padded on all processes: dropout's addresses
     in attention depend on it."""
 
@@ -79,19 +79,19 @@ class Ref(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Place:
+class ExamplePlace:
     """The next example of an epoch's order."""
 
     epoch: int = 0
     row: int = 0
 
 
-class Labelled:
+class ExampleSource:
     """See above. What is read at a place depends on the examples, ``rows`` and ``seed`` alone."""
 
-    start = Place()
+    start = ExamplePlace()
 
-    def __init__(self, examples: Sequence[Example], targets: Targets, pad: int, rows: int, seed: int):
+    def __init__(self, examples: Sequence[Example], targets: MakeTargets, pad: int, rows: int, seed: int):
         self.examples, self.targets, self.pad, self.rows, self.seed = examples, targets, pad, rows, seed
         self.lengths = np.array([len(example.ids) for example in examples])
         self.order = lru_cache(2)(self.ordered)
@@ -109,22 +109,22 @@ class Labelled:
         rest = [batch for batch in batches if len(batch) < self.rows]
         return np.concatenate([whole[index] for index in draw.permutation(len(whole))] + rest).tolist()
 
-    def take(self, place: Place, count: int) -> tuple[list[Ref], Place]:
+    def take(self, place: ExamplePlace, count: int) -> tuple[list[ExampleRef], ExamplePlace]:
         """The next examples; the last step of an epoch goes on into the next."""
         chosen: list[tuple[int, int]] = []
         while len(chosen) < count:
             part = self.order(place.epoch)[place.row : place.row + count - len(chosen)]
             chosen += [(place.epoch, number) for number in part]
             after = replace(place, row=place.row + len(part))
-            place = after if after.row < len(self.examples) else Place(place.epoch + 1)
+            place = after if after.row < len(self.examples) else ExamplePlace(place.epoch + 1)
         return self.together(chosen), place
 
-    def together(self, chosen: Sequence[tuple[int, int]]) -> list[Ref]:
+    def together(self, chosen: Sequence[tuple[int, int]]) -> list[ExampleRef]:
         """References to examples, (epoch, number), that are padded to one length."""
         length = -(-int(self.lengths[[number for _, number in chosen]].max()) // MULTIPLE) * MULTIPLE
-        return [Ref(epoch, number, length) for epoch, number in chosen]
+        return [ExampleRef(epoch, number, length) for epoch, number in chosen]
 
-    def batch(self, refs: Sequence[Ref]) -> Batch:
+    def batch(self, refs: Sequence[ExampleRef]) -> ExampleBatch:
         """The examples as tensors."""
         chosen, length = [self.examples[ref.number] for ref in refs], refs[0].length
         ids = torch.full((len(chosen), length), self.pad)
@@ -136,9 +136,9 @@ class Labelled:
         targets, count = self.targets(chosen, length)
         address = torch.tensor([(ref.epoch, ref.number) for ref in refs], dtype=torch.int32)
         positions = torch.arange(length).expand_as(ids)
-        return Batch(ids, positions, segments, documents, address, targets, torch.tensor(count))
+        return ExampleBatch(ids, positions, segments, documents, address, targets, torch.tensor(count))
 
-    def by_length(self, at_once: int) -> list[list[Ref]]:
+    def by_length(self, at_once: int) -> list[list[ExampleRef]]:
         """All examples once, in batches of at most ``at_once``, those of like length together."""
         order = np.argsort(self.lengths, kind="stable").tolist()
         return [
@@ -146,7 +146,7 @@ class Labelled:
         ]
 
 
-def encode(
+def encode_texts(
     texts: Sequence[tuple[str, str | None]], tokenizer: Tokenizer, length: int
 ) -> list[tuple[list[int], list[int]]]:
     """(ids, segments) of texts and pairs with special tokens, cut to ``length``: the longer of two loses more."""

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from electra.interchange.encoders import Reader, States
 from electra.kernels.random import dropout
-from electra.model.heads import exact
-from electra.tasks.finetuning.examples import Batch
+from electra.model.heads import linear_float32
+from electra.tasks.finetuning.examples import ExampleBatch
 from electra.tasks.finetuning.problem import FineTuning
 
 SITE = 1 << 20  # of the dropout before the head: behind all layers'
@@ -24,36 +24,36 @@ STD = 0.02  # of the initial weights, truncated at two deviations: original code
 Keys = Int[Tensor, " rows"] | None
 
 
-class Given(nn.Module):
+class GivenLogits(nn.Module):
     """The logits that a whole model of transformers' has given."""
 
-    def forward(self, states: Sequence[Tensor], batch: Batch, keys: Keys) -> Tensor:
+    def forward(self, states: Sequence[Tensor], batch: ExampleBatch, keys: Keys) -> Tensor:
         return states[0]
 
 
-class OfText(nn.Module):
+class TextLogits(nn.Module):
     """The paper's: dropout and a linear layer on [CLS] [section 3.1], or on what ``tuning`` says stands for a text."""
 
     def __init__(self, reader: Reader, tuning: FineTuning, outputs: int):
         super().__init__()
         self.tuning = tuning
-        self.linear = linear(sum(reader.sizes) if tuning.layers == "all" else reader.sizes[-1], outputs)
+        self.linear = build_linear(sum(reader.sizes) if tuning.layers == "all" else reader.sizes[-1], outputs)
 
-    def forward(self, states: Sequence[States], batch: Batch, keys: Keys) -> Float[Tensor, "rows outputs"]:
+    def forward(self, states: Sequence[States], batch: ExampleBatch, keys: Keys) -> Float[Tensor, "rows outputs"]:
         if self.tuning.layers == "all":
             # Each normed for itself: the states of a pre-norm encoder grow from layer to layer.
             pooled = [F.layer_norm(v, v.shape[1:]) for v in (self.pool(each, batch) for each in states)]
             vector = torch.cat(pooled, dim=1)
         else:
             vector = self.pool(states[-1], batch)
-        return exact(self.linear, dropout(vector, keys, SITE, self.tuning.dropout))
+        return linear_float32(self.linear, dropout(vector, keys, SITE, self.tuning.dropout))
 
-    def pool(self, states: States, batch: Batch) -> Float[Tensor, "rows dim"]:
+    def pool(self, states: States, batch: ExampleBatch) -> Float[Tensor, "rows dim"]:
         """One vector for each text."""
-        return states[:, 0] if self.tuning.pooling == "first" else mean(states, batch.documents)
+        return states[:, 0] if self.tuning.pooling == "first" else mean_pool(states, batch.documents)
 
 
-class OfTokens(nn.Module):
+class TokenLogits(nn.Module):
     """Dropout and a linear layer on every token: the paper's for tagging, and ElectraForTokenClassification's.
 
     ``name``: what transformers calls the layer.
@@ -62,66 +62,75 @@ class OfTokens(nn.Module):
     def __init__(self, reader: Reader, tuning: FineTuning, outputs: int, name: str = "classifier"):
         super().__init__()
         self.dropout, self.name = tuning.dropout, name
-        self.add_module(name, linear(reader.sizes[-1], outputs))
+        self.add_module(name, build_linear(reader.sizes[-1], outputs))
 
-    def forward(self, states: Sequence[States], batch: Batch, keys: Keys) -> Float[Tensor, "rows length outputs"]:
+    def forward(
+        self, states: Sequence[States], batch: ExampleBatch, keys: Keys
+    ) -> Float[Tensor, "rows length outputs"]:
         last: Any = self.get_submodule(self.name)
-        return exact(last, dropout(states[-1], keys, SITE, self.dropout))
+        return linear_float32(last, dropout(states[-1], keys, SITE, self.dropout))
 
 
-class Electra(nn.Module):
+class ElectraTextLogits(nn.Module):
     """ElectraForSequenceClassification's: dense, GELU and a linear layer on [CLS], dropout before both."""
 
     def __init__(self, reader: Reader, tuning: FineTuning, outputs: int):
         super().__init__()
         width = reader.sizes[-1]
-        self.classifier = nn.ModuleDict({"dense": linear(width, width), "out_proj": linear(width, outputs)})
+        self.classifier = nn.ModuleDict({"dense": build_linear(width, width), "out_proj": build_linear(width, outputs)})
         self.dropout = tuning.dropout
 
-    def forward(self, states: Sequence[States], batch: Batch, keys: Keys) -> Float[Tensor, "rows outputs"]:
+    def forward(self, states: Sequence[States], batch: ExampleBatch, keys: Keys) -> Float[Tensor, "rows outputs"]:
         hidden = F.gelu(self.classifier["dense"](dropout(states[-1][:, 0], keys, SITE, self.dropout)))
         last: Any = self.classifier["out_proj"]
-        return exact(last, dropout(hidden, keys, SITE + 1, self.dropout))
+        return linear_float32(last, dropout(hidden, keys, SITE + 1, self.dropout))
 
 
-class ModernBert(nn.Module):
-    """ModernBERT's classes': dense, GELU, LayerNorm, dropout, linear; on [CLS] (``of_text``) or on every token."""
+class ModernBertLogits(nn.Module):
+    """ModernBERT's classes': dense, GELU, LayerNorm, dropout, linear; on [CLS] (``build_text_logits``) or on every
+    token."""
 
     def __init__(self, reader: Any, tuning: FineTuning, outputs: int, of_text: bool):
         super().__init__()
         width, norm = reader.sizes[-1], nn.LayerNorm(reader.sizes[-1], reader.config.norm_eps, bias=False)
-        self.head = nn.ModuleDict({"dense": linear(width, width, bias=False), "norm": norm})
-        self.classifier = linear(width, outputs)
+        self.head = nn.ModuleDict({"dense": build_linear(width, width, bias=False), "norm": norm})
+        self.classifier = build_linear(width, outputs)
         self.dropout, self.of_text = tuning.dropout, of_text
 
-    def forward(self, states: Sequence[States], batch: Batch, keys: Keys) -> Float[Tensor, "rows *length outputs"]:
+    def forward(
+        self, states: Sequence[States], batch: ExampleBatch, keys: Keys
+    ) -> Float[Tensor, "rows *length outputs"]:
         hidden = states[-1][:, 0] if self.of_text else states[-1]
         hidden = self.head["norm"](F.gelu(self.head["dense"](hidden)))
-        return exact(self.classifier, dropout(hidden, keys, SITE, self.dropout))
+        return linear_float32(self.classifier, dropout(hidden, keys, SITE, self.dropout))
 
 
-def of_text(reader: Reader, tuning: FineTuning, outputs: int) -> nn.Module:
+def build_text_logits(reader: Reader, tuning: FineTuning, outputs: int) -> nn.Module:
     """One vector of logits for each text: (states, batch, keys) → [rows, outputs]."""
     if reader.family == "whole":
-        return Given()
+        return GivenLogits()
     if tuning.head == "paper":
-        return OfText(reader, tuning, outputs)
-    return Electra(reader, tuning, outputs) if reader.family == "classic" else ModernBert(reader, tuning, outputs, True)
+        return TextLogits(reader, tuning, outputs)
+    return (
+        ElectraTextLogits(reader, tuning, outputs)
+        if reader.family == "classic"
+        else ModernBertLogits(reader, tuning, outputs, True)
+    )
 
 
-def of_tokens(reader: Reader, tuning: FineTuning, outputs: int, name: str = "classifier") -> nn.Module:
+def build_token_logits(reader: Reader, tuning: FineTuning, outputs: int, name: str = "classifier") -> nn.Module:
     """One vector of logits for each token: (states, batch, keys) → [rows, length, outputs].
 
     ``name``: what transformers calls ELECTRA's layer: ``classifier`` for tags, ``qa_outputs`` for spans.
     """
     if reader.family == "whole":
-        return Given()
+        return GivenLogits()
     if tuning.head == "paper" or reader.family == "classic":
-        return OfTokens(reader, tuning, outputs, name)
-    return ModernBert(reader, tuning, outputs, False)
+        return TokenLogits(reader, tuning, outputs, name)
+    return ModernBertLogits(reader, tuning, outputs, False)
 
 
-def linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
+def build_linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
     """A fresh linear layer, as the original code starts it."""
     layer = nn.Linear(inputs, outputs, bias)
     nn.init.trunc_normal_(layer.weight, std=STD, a=-2 * STD, b=2 * STD)
@@ -130,7 +139,7 @@ def linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
     return layer
 
 
-def mean(states: States, documents: Int[Tensor, "rows length"]) -> Float[Tensor, "rows hidden"]:
+def mean_pool(states: States, documents: Int[Tensor, "rows length"]) -> Float[Tensor, "rows hidden"]:
     """The mean of the states of a row's text."""
     text = (documents > 0)[:, :, None]
     return (states * text).sum(1) / text.sum(1)

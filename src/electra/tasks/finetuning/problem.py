@@ -9,11 +9,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from electra.engine.optim import AdamW, OptimizerConfig, Parameter
-from electra.engine.parallel import Precision, autocast, flushing
-from electra.interchange.encoders import LAYER, Reader
-from electra.interchange.finetuned import Model, ProblemType
-from electra.kernels.random import fold, key
-from electra.tasks.finetuning.examples import Batch, Example, Labelled
+from electra.engine.parallel import Precision, autocast, flush_denormals
+from electra.interchange.encoders import LAYER_NUMBER, Reader
+from electra.interchange.finetuned import HeadKind, ProblemType
+from electra.kernels.random import fold, make_key
+from electra.tasks.finetuning.examples import Example, ExampleBatch, ExampleSource
 from electra.tokenization import Tokenizer
 
 
@@ -49,10 +49,12 @@ class FineTuning:
 class Head(Protocol):
     """What is put on an encoder for a problem: an ``nn.Module`` that has these."""
 
-    def loss(self, states: Sequence[Tensor], batch: Batch, keys: Int[Tensor, " rows"] | None) -> Float[Tensor, ""]:
+    def loss(
+        self, states: Sequence[Tensor], batch: ExampleBatch, keys: Int[Tensor, " rows"] | None
+    ) -> Float[Tensor, ""]:
         """The summed loss of the batch's ``count`` targets, float32. ``states``: see ``Reader``."""
 
-    def answers(self, states: Sequence[Tensor], batch: Batch) -> list[Any]:
+    def answers(self, states: Sequence[Tensor], batch: ExampleBatch) -> list[Any]:
         """What the head says of each example, as ``Problem.predictions`` takes it: no tensors."""
 
 
@@ -69,7 +71,7 @@ class Problem(Protocol):
     metrics: tuple[str, ...]
     splits: tuple[str, ...]
     evaluated: tuple[str, ...]
-    model: Model
+    model: HeadKind
     problem_type: ProblemType
     labels: tuple[str, ...]
 
@@ -101,20 +103,20 @@ class FineTuned(nn.Module):
         self.head: Any = head
         self.seed = seed
 
-    def read(self, batch: Batch, keys: Int[Tensor, " rows"] | None) -> list[Tensor]:
+    def read(self, batch: ExampleBatch, keys: Int[Tensor, " rows"] | None) -> list[Tensor]:
         """The encoder's states, or, of a whole model, its logits."""
         return self.reader.read(batch.inputs, keys)
 
-    def counts(self, batch: Batch, progress: Float[Tensor, ""]) -> dict[str, Tensor]:
+    def counts(self, batch: ExampleBatch, progress: Float[Tensor, ""]) -> dict[str, Tensor]:
         """How many targets the loss counts."""
         return {"task": batch.count}
 
     def forward(
-        self, batch: Batch, divisors: Mapping[str, Float[Tensor, ""]], dropout: bool, progress: Float[Tensor, ""]
+        self, batch: ExampleBatch, divisors: Mapping[str, Float[Tensor, ""]], dropout: bool, progress: Float[Tensor, ""]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss over the step's count, and (summed loss, count)."""
         epoch, row = batch.address.unbind(1)
-        keys = fold(fold(torch.full_like(row, key(self.seed)), epoch), row) if dropout else None
+        keys = fold(fold(torch.full_like(row, make_key(self.seed)), epoch), row) if dropout else None
         total = self.head.loss(self.read(batch, keys), batch, keys)
         return total / divisors["task"], {"task": torch.stack([total.detach(), batch.count.to(total.dtype)])}
 
@@ -125,21 +127,21 @@ class FineTuned(nn.Module):
 
     @torch.no_grad()
     def answers(
-        self, source: Labelled, device: torch.device, precision: Precision = "float32", at_once: int = 64
+        self, source: ExampleSource, device: torch.device, precision: Precision = "float32", at_once: int = 64
     ) -> list[Any]:
         """What the head says of each example, in order."""
         self.to(device)
         found: list[Any] = [None] * len(source.examples)
         for refs in source.by_length(at_once):
             batch = source.batch(refs).to(device)
-            with flushing(), autocast(precision, device):
+            with flush_denormals(), autocast(precision, device):
                 said = self.head.answers(self.read(batch, None), batch)
             for ref, answer in zip(refs, said, strict=True):
                 found[ref.number] = answer
         return found
 
 
-def parameters_of(model: FineTuned, tuning: FineTuning) -> list[Parameter]:
+def apply_layer_decay(model: FineTuned, tuning: FineTuning) -> list[Parameter]:
     """Every parameter, with the multiple of the learning rate that its depth gives it (section 3.1, appendix A).
 
     Embeddings (and what projects them) have depth 0, layer i depth i + 1, the head the greatest: n + 1 in the paper's
@@ -149,7 +151,7 @@ def parameters_of(model: FineTuned, tuning: FineTuning) -> list[Parameter]:
     greatest = layers + (2 if tuning.decay == "original" else 1)
     found = []
     for name, value in model.named_parameters():
-        inside = LAYER.search(name)
+        inside = LAYER_NUMBER.search(name)
         if inside:
             depth = int(inside[1]) + 1
         elif name.startswith("head.") or model.reader.of_head(name.removeprefix("reader.")):

@@ -11,21 +11,21 @@ from safetensors.torch import load_file, save_file
 
 from electra import files
 from electra.engine import checkpoint
-from electra.engine.optim import Linear
+from electra.engine.optim import LinearDecay
 from electra.engine.parallel import Parallel
-from electra.engine.telemetry import Recorder, RunFolder, Silent, read_metrics
-from electra.engine.train import Engine, Stage, can_run, train
-from electra.errors import UserError, told_as
-from electra.files import whole
+from electra.engine.telemetry import MetricsRecorder, Recorder, SilentRecorder, read_metrics
+from electra.engine.train import Engine, Stage, check_engine, train_stages
+from electra.errors import UserError, convert_errors
+from electra.files import write_whole
 from electra.interchange import encoders, finetuned
 from electra.interchange.encoders import Reader
-from electra.tasks.finetuning.examples import Labelled
-from electra.tasks.finetuning.problem import FineTuned, FineTuning, Problem, parameters_of
+from electra.tasks.finetuning.examples import ExampleSource
+from electra.tasks.finetuning.problem import FineTuned, FineTuning, Problem, apply_layer_decay
 from electra.tokenization import Tokenizer
 
-LENGTH = {"question-answering": 512}  # tokens read at once, as in the paper
-OTHERS = 128
-KIND = "run of fine-tuning"  # what the folder says that it holds
+LENGTHS = {"question-answering": 512}  # tokens read at once, as in the paper
+DEFAULT_LENGTH = 128
+FINETUNING_RUN = "run of fine-tuning"  # what the folder says that it holds
 ASKED, RESULT, PREDICTIONS = "config.json", "result.json", "predictions.json"
 BEST, MODEL = "best.safetensors", "model"
 CONTENTS = "contents"  # in config.json: hashes of what the figures come from
@@ -34,40 +34,42 @@ WITHOUT_EFFECT = ("log_every", "save_every", "keep")  # of the engine's settings
 Figures = dict[str, dict[str, float]]  # split → metric → value
 
 
-ENGINE = Engine(compile="never", evaluate_every=0, save_every=500, keep=1)  # each length of a batch would be compiled
+TUNING_ENGINE = Engine(
+    compile="never", evaluate_every=0, save_every=500, keep=1
+)  # each length of a batch would be compiled
 
 
 @dataclass(frozen=True)
-class Settings:
+class RunSettings:
     """How a run goes, whatever its task. ``patience``: evaluations without a better figure until it ends; 0: never."""
 
     tuning: FineTuning = field(default_factory=FineTuning)
-    engine: Engine = ENGINE
+    engine: Engine = TUNING_ENGINE
     patience: int = 0
 
 
-def contents_of(problem: Problem, model: Path) -> dict[str, str]:
+def hash_contents(problem: Problem, model: Path) -> dict[str, str]:
     """What a run's figures come from, as hashes: the problem's splits and labels, and the ``model`` in a folder."""
-    return problem.contents() | {MODEL: encoders.fingerprint(model)}
+    return problem.contents() | {MODEL: encoders.fingerprint_encoder(model)}
 
 
-def deciding(asked: Mapping[str, Any]) -> dict[str, Any]:
+def keep_deciding(asked: Mapping[str, Any]) -> dict[str, Any]:
     """What was asked without how often the loop tells and saves, which changes no figure."""
     settings = dict(asked["settings"])
     engine = {name: value for name, value in settings.get("engine", {}).items() if name not in WITHOUT_EFFECT}
     return {**asked, "settings": settings | {"engine": engine}}
 
 
-class Run:
+class FineTuningRun:
     """See above. The same settings go on where the run stopped, or give what it gave."""
 
     def __init__(
-        self, problem: Problem, model: Path, settings: Settings, seed: int, folder: Path, contents: Mapping[str, str]
+        self, problem: Problem, model: Path, settings: RunSettings, seed: int, folder: Path, contents: Mapping[str, str]
     ):
-        """``contents``: of the problem and the model, see ``contents_of``; they are the same for many runs."""
+        """``contents``: of the problem and the model, see ``hash_contents``; they are the same for many runs."""
         self.problem, self.settings, self.seed, self.folder = problem, settings, seed, folder
-        self.model = encoders.find(model)
-        self.task = finetuned.Task(problem.model, problem.labels, problem.problem_type)
+        self.model = encoders.find_encoder(model)
+        self.task = finetuned.HeadSpec(problem.model, problem.labels, problem.problem_type)
         said = {"task": problem.name, "model": str(self.model), "seed": seed, "settings": asdict(settings)}
         self.asked = json.loads(json.dumps(said | {CONTENTS: dict(contents)}))
 
@@ -75,17 +77,18 @@ class Run:
         """Its figures; None if a signal stopped it.
 
         Raises:
-            UserError: as ``check``; a length that the encoder does not read; and as ``encoders.load`` and ``train``.
+            UserError: as ``check``; a length that the encoder does not read; and as ``encoders.load_encoder`` and
+            ``train``.
         """
         self.check()
         if found := parallel.of_first(lambda: self.read(RESULT)):
             return found
         net, tokenizer = self.fresh()
-        can_run(self.settings.engine, net, parallel)
+        check_engine(self.settings.engine, net, parallel)
         sources = self.sources(net.reader, tokenizer)
-        with told_as(str(self.folder), OSError):
+        with convert_errors(str(self.folder), OSError):
             self.begin(parallel)
-            dev = Dev(self, net, sources, parallel)
+            dev = DevEvaluation(self, net, sources, parallel)
             if not self.tuned(net, sources["train"], dev, parallel):
                 return None
             predictions = {split: dev.predictions(split) for split in self.problem.splits if split != "train"}
@@ -98,7 +101,7 @@ class Run:
     def read(self, name: str) -> dict[str, Any]:
         """What a JSON file of the folder holds; nothing if it is not there."""
         path = self.folder / name
-        with told_as(f"{path}: damaged; remove the folder to run it again", ValueError):
+        with convert_errors(f"{path}: damaged; remove the folder to run it again", ValueError):
             return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
     def check(self) -> None:
@@ -116,7 +119,12 @@ class Run:
                 f"{self.folder}: holds a run of an earlier version, which does not say what data and model it was made "
                 "from; choose another --out"
             )
-        before, asked, there, here = deciding(begun), deciding(self.asked), begun[CONTENTS], self.asked[CONTENTS]
+        before, asked, there, here = (
+            keep_deciding(begun),
+            keep_deciding(self.asked),
+            begun[CONTENTS],
+            self.asked[CONTENTS],
+        )
         settings = [name for name in ("seed", "settings") if before[name] != asked[name]]
         data = [name for name in {**here, **there} if name != MODEL and here.get(name) != there.get(name)]
         said = [f"of other settings ({', '.join(settings)})"] * bool(settings)
@@ -128,32 +136,34 @@ class Run:
     def begin(self, parallel: Parallel) -> None:
         """Write what was asked, unless the folder holds it."""
         if parallel.first and not self.read(ASKED):
-            files.claim(self.folder, KIND)
-            with whole(self.folder / ASKED) as file:
+            files.claim_folder(self.folder, FINETUNING_RUN)
+            with write_whole(self.folder / ASKED) as file:
                 file.write_text(json.dumps(self.asked, indent=1))
         parallel.wait()
 
     def fresh(self) -> tuple[FineTuned, Tokenizer]:
         """The encoder with a new head, and its tokenizer."""
-        reader, tokenizer = encoders.load(self.model)
+        reader, tokenizer = encoders.load_encoder(self.model)
         if self.settings.tuning.head == "transformers" and reader.family == "theirs":
-            reader = finetuned.whole_model(self.model, self.task)
+            reader = finetuned.load_whole_model(self.model, self.task)
         torch.manual_seed(self.seed)
         return FineTuned(reader, self.problem.head(reader, self.settings.tuning), self.seed), tokenizer
 
-    def sources(self, reader: Reader, tokenizer: Tokenizer) -> dict[str, Labelled]:
+    def sources(self, reader: Reader, tokenizer: Tokenizer) -> dict[str, ExampleSource]:
         """The examples of each split. Raises ``UserError`` for a length that is too much."""
         tuning, problem = self.settings.tuning, self.problem
-        length = tuning.length or min(LENGTH.get(problem.model, OTHERS), reader.longest)
+        length = tuning.length or min(LENGTHS.get(problem.model, DEFAULT_LENGTH), reader.longest)
         if length > reader.longest:
             raise UserError(f"--tuning.length {length}: {self.model} reads {reader.longest} tokens at most")
         pad = tokenizer.ids["pad"]
         return {
-            split: Labelled(problem.examples(split, tokenizer, length), problem.targets, pad, tuning.rows, self.seed)
+            split: ExampleSource(
+                problem.examples(split, tokenizer, length), problem.targets, pad, tuning.rows, self.seed
+            )
             for split in problem.splits
         }
 
-    def tuned(self, net: FineTuned, source: Labelled, dev: "Dev", parallel: Parallel) -> bool:
+    def tuned(self, net: FineTuned, source: ExampleSource, dev: "DevEvaluation", parallel: Parallel) -> bool:
         """Train ``net`` in place; whether it was to the end."""
         tuning, engine = self.settings.tuning, self.settings.engine
         epochs = tuning.epochs or self.problem.epochs
@@ -161,16 +171,16 @@ class Run:
         if self.settings.patience and not engine.evaluate_every:
             engine = replace(engine, evaluate_every=max(1, round(steps / epochs)))
         tokens = round(float(source.lengths.mean()) * tuning.rows)
-        stage = Stage(net, parameters_of(net, tuning), source, steps, tuning.rows, tokens, 0)
+        stage = Stage(net, apply_layer_decay(net, tuning), source, steps, tuning.rows, tokens, 0)
         saved = self.folder / "checkpoints"
-        begun = checkpoint.latest(saved)
+        begun = checkpoint.latest_checkpoint(saved)
         label = f"{self.problem.name}, seed {self.seed}"
         shown = {"loss": "loss", **{name: name for name in self.problem.metrics[:2]}}
-        recorder: Recorder = Silent()
+        recorder: Recorder = SilentRecorder()
         if parallel.first:
-            recorder = RunFolder(self.folder, shown, checkpoint.step_of(begun) if begun else 0, label)
-        state = train(
-            [stage], tuning.optimizer, Linear(warmup=round(tuning.warmup * steps)),
+            recorder = MetricsRecorder(self.folder, shown, checkpoint.step_of_checkpoint(begun) if begun else 0, label)
+        state = train_stages(
+            [stage], tuning.optimizer, LinearDecay(warmup=round(tuning.warmup * steps)),
             engine, parallel, saved, recorder, dev.figures if engine.evaluate_every else None, enough=dev.enough,
         )  # fmt: skip
         if state.finished and self.settings.patience:
@@ -179,19 +189,19 @@ class Run:
 
     def write(self, net: FineTuned, predictions: dict[str, list[Any]], figures: Figures) -> None:
         """The predictions, the model and, last, the figures; checkpoints are not needed any more."""
-        with whole(self.folder / PREDICTIONS) as file:
+        with write_whole(self.folder / PREDICTIONS) as file:
             file.write_text(json.dumps(predictions, ensure_ascii=False), encoding="utf-8")
-        finetuned.save(self.folder / MODEL, self.model, net.reader, net.head, self.task)
-        with whole(self.folder / RESULT) as file:
+        finetuned.save_finetuned(self.folder / MODEL, self.model, net.reader, net.head, self.task)
+        with write_whole(self.folder / RESULT) as file:
             file.write_text(json.dumps(figures, indent=1))
-        checkpoint.clear(self.folder / "checkpoints")
+        checkpoint.remove_checkpoints(self.folder / "checkpoints")
         (self.folder / BEST).unlink(missing_ok=True)
 
 
-class Dev:
+class DevEvaluation:
     """A net's predictions, and whether it still gets better on the first split with labels."""
 
-    def __init__(self, run: Run, net: FineTuned, sources: dict[str, Labelled], parallel: Parallel):
+    def __init__(self, run: FineTuningRun, net: FineTuned, sources: dict[str, ExampleSource], parallel: Parallel):
         self.run, self.net, self.sources, self.parallel = run, net, sources, parallel
         self.split, self.metric = run.problem.evaluated[0], run.problem.metrics[0]
         self.best = run.folder / BEST
@@ -207,7 +217,7 @@ class Dev:
         found = self.run.problem.judge(self.split, self.predictions(self.split))
         better = self.parallel.first and found[self.metric] > max(self.history(), default=float("-inf"))
         if better and self.run.settings.patience:
-            with whole(self.best) as file:
+            with write_whole(self.best) as file:
                 save_file({name: value.detach().cpu() for name, value in net.named_parameters()}, file)
         return found
 

@@ -11,12 +11,12 @@ from torch.nn import functional as F
 
 from electra import fingerprints
 from electra.interchange.encoders import Reader
-from electra.interchange.finetuned import Model, ProblemType
+from electra.interchange.finetuned import HeadKind, ProblemType
 from electra.tasks.datasets.samples import Kind, Task
 from electra.tasks.finetuning import heads
-from electra.tasks.finetuning.examples import Batch, Example, encode
+from electra.tasks.finetuning.examples import Example, ExampleBatch, encode_texts
 from electra.tasks.finetuning.problem import FineTuning
-from electra.tasks.metrics import judge
+from electra.tasks.metrics import compute_metrics
 from electra.tokenization import Tokenizer
 
 PROBLEM_TYPES: dict[Kind, ProblemType] = {
@@ -29,7 +29,7 @@ PROBLEM_TYPES: dict[Kind, ProblemType] = {
 class Sequences:
     """A ``Task`` as a problem."""
 
-    model: Model = "sequence-classification"
+    model: HeadKind = "sequence-classification"
 
     def __init__(self, task: Task):
         self.task = task
@@ -42,9 +42,9 @@ class Sequences:
     def contents(self) -> dict[str, str]:
         """See ``Problem``."""
         task = self.task
-        splits = {split: fingerprints.of_values(samples) for split, samples in task.splits.items()}
+        splits = {split: fingerprints.hash_values(samples) for split, samples in task.splits.items()}
         judged = (task.kind, task.labels, task.metrics, task.symmetric, task.epochs)
-        return splits | {"labels": fingerprints.of_values(judged)}
+        return splits | {"labels": fingerprints.hash_values(judged)}
 
     def examples(self, split: str, tokenizer: Tokenizer, length: int) -> list[Example]:
         """The samples as tokens. Pairs whose order does not matter are trained on in both, as in the original code."""
@@ -54,7 +54,7 @@ class Sequences:
         if split == "train" and self.task.symmetric:
             texts += [(second or "", first) for first, second in texts]
             targets += targets
-        found = encode(texts, tokenizer, length)
+        found = encode_texts(texts, tokenizer, length)
         return [
             Example(ids, segments, target, number % len(samples))
             for number, ((ids, segments), target) in enumerate(zip(found, targets, strict=True))
@@ -70,8 +70,8 @@ class Sequences:
 
     def head(self, reader: Reader, tuning: FineTuning) -> nn.Module:
         """See ``Problem``."""
-        losses = {"class": cross_entropy, "score": squared_error, "labels": binary_cross_entropy}
-        return SequenceHead(heads.of_text(reader, tuning, self.task.outputs), losses[self.task.kind])
+        losses = {"class": sum_cross_entropy, "score": sum_squared_error, "labels": sum_binary_cross_entropy}
+        return SequenceHead(heads.build_text_logits(reader, tuning, self.task.outputs), losses[self.task.kind])
 
     def predictions(self, split: str, examples: Sequence[Example], answers: Sequence[Any]) -> list[Any]:
         """The name of a class, a score in the labels' own units, or the names of the labels that are likelier than not.
@@ -93,7 +93,7 @@ class Sequences:
         else:
             known = {name: number for number, name in enumerate(self.labels)}
             found = np.array([known[each] if known else each for each in predictions])
-        return judge(self.metrics, gold, found)
+        return compute_metrics(self.metrics, gold, found)
 
 
 class SequenceHead(nn.Module):
@@ -103,26 +103,28 @@ class SequenceHead(nn.Module):
         super().__init__()
         self.body, self.loss_of = body, loss
 
-    def loss(self, states: Sequence[Tensor], batch: Batch, keys: Int[Tensor, " rows"] | None) -> Float[Tensor, ""]:
+    def loss(
+        self, states: Sequence[Tensor], batch: ExampleBatch, keys: Int[Tensor, " rows"] | None
+    ) -> Float[Tensor, ""]:
         """See ``Head``."""
         return self.loss_of(self.body(states, batch, keys).float(), batch.targets["labels"])
 
-    def answers(self, states: Sequence[Tensor], batch: Batch) -> list[Any]:
+    def answers(self, states: Sequence[Tensor], batch: ExampleBatch) -> list[Any]:
         """The logits of each text, or its score where 0 is the lowest in training and 1 the highest."""
         return self.body(states, batch, None).float().tolist()
 
 
-def cross_entropy(logits: Float[Tensor, "rows classes"], labels: Int[Tensor, " rows"]) -> Float[Tensor, ""]:
+def sum_cross_entropy(logits: Float[Tensor, "rows classes"], labels: Int[Tensor, " rows"]) -> Float[Tensor, ""]:
     """Of the classes, summed."""
     return F.cross_entropy(logits, labels, reduction="sum")
 
 
-def squared_error(scores: Float[Tensor, "rows 1"], labels: Float[Tensor, "rows 1"]) -> Float[Tensor, ""]:
+def sum_squared_error(scores: Float[Tensor, "rows 1"], labels: Float[Tensor, "rows 1"]) -> Float[Tensor, ""]:
     """Of the scores, summed."""
     return F.mse_loss(scores, labels, reduction="sum")
 
 
-def binary_cross_entropy(
+def sum_binary_cross_entropy(
     logits: Float[Tensor, "rows labels"], labels: Float[Tensor, "rows labels"]
 ) -> Float[Tensor, ""]:
     """Of each label's presence: their mean, summed over the rows."""

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from electra.interchange.encoders import States
 from electra.kernels.random import dropout
-from electra.model.heads import exact
-from electra.tasks.finetuning.examples import Batch
-from electra.tasks.finetuning.heads import SITE, Keys, linear
+from electra.model.heads import linear_float32
+from electra.tasks.finetuning.examples import ExampleBatch
+from electra.tasks.finetuning.heads import SITE, Keys, build_linear
 
 STRIDE = 128  # tokens from one window's start to the next's [this and what follows: original code]
 LONGEST = 30  # tokens of an answer
@@ -41,7 +41,7 @@ class Window:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class FoundSpans:
     """What a head says of a window: positions and scores of spans, best first; the score of there being none, and of
     what that competes with."""
 
@@ -59,7 +59,7 @@ class Found:
 
 
 @lru_cache(1 << 12)
-def windows(count: int, room: int) -> list[tuple[int, int, int, int]]:
+def cut_context(count: int, room: int) -> list[tuple[int, int, int, int]]:
     """(first, after the last, own first, after the own last) of each window's tokens, out of ``count``.
 
     A window starts ``STRIDE`` after the one before, or less, so that both have ``LONGEST`` tokens, or half a window.
@@ -75,7 +75,7 @@ def windows(count: int, room: int) -> list[tuple[int, int, int, int]]:
     return list(zip(first.tolist(), last.tolist(), own[:-1].tolist(), own[1:].tolist(), strict=True))
 
 
-def targets(found: Sequence[Window], length: int) -> dict[str, Tensor]:
+def stack_targets(found: Sequence[Window], length: int) -> dict[str, Tensor]:
     """start, end: int64 [rows]; answerable: float32 [rows]; context, own: bool [rows, length], see ``Window``."""
     start, end, first, tokens, own, after = torch.tensor(
         [(each.start, each.end, each.first, len(each.offsets), *each.own) for each in found]
@@ -95,14 +95,14 @@ class EndPointer(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.of_token, self.of_start = linear(width, INNER), linear(width, INNER, bias=False)
-        self.out = linear(INNER, 1)
+        self.of_token, self.of_start = build_linear(width, INNER), build_linear(width, INNER, bias=False)
+        self.out = build_linear(INNER, 1)
 
     def forward(
         self, tokens: Float[Tensor, "rows length inner"], start: Float[Tensor, "rows hidden"]
     ) -> Float[Tensor, "rows length"]:
         """``tokens``: what ``of_token`` makes of the states."""
-        return exact(self.out, F.gelu(tokens + self.of_start(start)[:, None]))[:, :, 0]
+        return linear_float32(self.out, F.gelu(tokens + self.of_start(start)[:, None]))[:, :, 0]
 
 
 class Answerability(nn.Module):
@@ -111,12 +111,12 @@ class Answerability(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.dense, self.out = linear(2 * width, INNER), linear(INNER, 1)
+        self.dense, self.out = build_linear(2 * width, INNER), build_linear(INNER, 1)
 
     def forward(self, states: States, start: Float[Tensor, "rows length"]) -> Float[Tensor, " rows"]:
         """``start``: log-probabilities."""
         mean = (start.exp().to(states.dtype)[:, None] @ states)[:, 0]
-        return exact(self.out, F.gelu(self.dense(torch.cat([states[:, 0], mean], dim=1))))[:, 0]
+        return linear_float32(self.out, F.gelu(self.dense(torch.cat([states[:, 0], mean], dim=1))))[:, 0]
 
 
 class ConditionedSpans(nn.Module):
@@ -125,18 +125,18 @@ class ConditionedSpans(nn.Module):
     def __init__(self, width: int, rate: float, answerability: Answerability | None):
         super().__init__()
         self.rate = rate
-        self.start, self.end, self.answerability = linear(width, 1), EndPointer(width), answerability
+        self.start, self.end, self.answerability = build_linear(width, 1), EndPointer(width), answerability
 
-    def starts(self, states: States, batch: Batch) -> Float[Tensor, "rows length"]:
+    def starts(self, states: States, batch: ExampleBatch) -> Float[Tensor, "rows length"]:
         """Log-probabilities over the context."""
-        logits = exact(self.start, states)[:, :, 0]
+        logits = linear_float32(self.start, states)[:, :, 0]
         return logits.masked_fill(~batch.targets["context"], NEVER).log_softmax(1)
 
-    def ends(self, tokens: Tensor, start: Tensor, batch: Batch) -> Float[Tensor, "rows length"]:
+    def ends(self, tokens: Tensor, start: Tensor, batch: ExampleBatch) -> Float[Tensor, "rows length"]:
         """Log-probabilities over the context; see ``EndPointer``."""
         return self.end(tokens, start).masked_fill(~batch.targets["context"], NEVER).log_softmax(1)
 
-    def loss(self, states: Sequence[Tensor], batch: Batch, keys: Keys) -> Float[Tensor, ""]:
+    def loss(self, states: Sequence[Tensor], batch: ExampleBatch, keys: Keys) -> Float[Tensor, ""]:
         """Half the cross-entropy of start and end where there is an answer, and ``WEIGHT`` times that of whether."""
         hidden = dropout(states[-1], keys, SITE, self.rate)
         first, last, answerable = (batch.targets[name] for name in ("start", "end", "answerable"))
@@ -150,12 +150,13 @@ class ConditionedSpans(nn.Module):
         return total
 
     @torch.no_grad()
-    def answers(self, states: Sequence[Tensor], batch: Batch) -> list[Any]:
-        """``Found`` of each window: log p(start) + log p(end | start), and log p(answerable) where that is known, which
-        only tells windows of one question apart; null is its negative logit, which competes with nothing."""
+    def answers(self, states: Sequence[Tensor], batch: ExampleBatch) -> list[Any]:
+        """``FoundSpans`` of each window: log p(start) + log p(end | start), and log p(answerable) where that is
+        known, which only tells windows of one question apart; null is its negative logit, which competes with
+        nothing."""
         hidden = states[-1]
         starts = self.starts(hidden, batch)
-        top = best(starts, batch)
+        top = pick_best_starts(starts, batch)
         tokens, row = self.end.of_token(hidden), torch.arange(len(hidden), device=hidden.device)
         # One start at a time: all of them would take BEAM times the memory of the encoder's largest states.
         ends = torch.stack([self.ends(tokens, hidden[row, first], batch) for first in top.unbind(1)], dim=1)
@@ -164,8 +165,8 @@ class ConditionedSpans(nn.Module):
             logits = self.answerability(hidden, starts)
             starts = starts + F.logsigmoid(logits)[:, None]
         return [
-            Found(*each, -logit, 0.0)
-            for each, logit in zip(spans(starts, top, ends, batch), logits.tolist(), strict=True)
+            FoundSpans(*each, -logit, 0.0)
+            for each, logit in zip(pick_best_spans(starts, top, ends, batch), logits.tolist(), strict=True)
         ]
 
 
@@ -176,37 +177,38 @@ class PlainSpans(nn.Module):
         super().__init__()
         self.body = body
 
-    def logits(self, states: Sequence[Tensor], batch: Batch, keys: Keys) -> Float[Tensor, "rows length 2"]:
+    def logits(self, states: Sequence[Tensor], batch: ExampleBatch, keys: Keys) -> Float[Tensor, "rows length 2"]:
         """Over all of the text."""
         return self.body(states, batch, keys).float().masked_fill((batch.documents == 0)[:, :, None], NEVER)
 
-    def loss(self, states: Sequence[Tensor], batch: Batch, keys: Keys) -> Float[Tensor, ""]:
+    def loss(self, states: Sequence[Tensor], batch: ExampleBatch, keys: Keys) -> Float[Tensor, ""]:
         """Half the cross-entropy of start and end."""
         gold = torch.stack([batch.targets["start"], batch.targets["end"]], dim=1)
         return F.cross_entropy(self.logits(states, batch, keys), gold, reduction="sum") / 2
 
     @torch.no_grad()
-    def answers(self, states: Sequence[Tensor], batch: Batch) -> list[Any]:
-        """``Found`` of each window: scores are sums of two logits; null, [CLS]'s, competes with the best span."""
+    def answers(self, states: Sequence[Tensor], batch: ExampleBatch) -> list[Any]:
+        """``FoundSpans`` of each window: scores are sums of two logits; null, [CLS]'s, competes with the best span."""
         starts, ends = self.logits(states, batch, None).unbind(2)
-        top = best(starts, batch)
-        found = spans(starts, top, ends[:, None].expand(-1, top.shape[1], -1), batch)
+        top = pick_best_starts(starts, batch)
+        found = pick_best_spans(starts, top, ends[:, None].expand(-1, top.shape[1], -1), batch)
         null = (starts[:, 0] + ends[:, 0]).tolist()
         return [
-            Found(*each, none, max(each[2].tolist(), default=-np.inf)) for each, none in zip(found, null, strict=True)
+            FoundSpans(*each, none, max(each[2].tolist(), default=-np.inf))
+            for each, none in zip(found, null, strict=True)
         ]
 
 
-def best(starts: Float[Tensor, "rows length"], batch: Batch) -> Int[Tensor, "rows beam"]:
+def pick_best_starts(starts: Float[Tensor, "rows length"], batch: ExampleBatch) -> Int[Tensor, "rows beam"]:
     """The positions of the best ``BEAM`` starts among a window's own tokens, and others if these are fewer."""
     return starts.masked_fill(~batch.targets["own"], -torch.inf).topk(min(BEAM, starts.shape[1]), dim=1).indices
 
 
-def spans(
+def pick_best_spans(
     starts: Float[Tensor, "rows length"],
     top: Int[Tensor, "rows beam"],
     ends: Float[Tensor, "rows beam length"],
-    batch: Batch,
+    batch: ExampleBatch,
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """(starts, ends, scores) of the best spans in each row, at most ``KEPT``, best first.
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from electra import fingerprints
 from electra.errors import UserError
 from electra.interchange.encoders import Reader
-from electra.interchange.finetuned import Model, ProblemType
+from electra.interchange.finetuned import HeadKind, ProblemType
 from electra.tasks import answers as texts
-from electra.tasks.datasets.questions import Question, checked, read
+from electra.tasks.datasets.questions import Question, check_questions, read_questions
 from electra.tasks.finetuning import heads, spans
 from electra.tasks.finetuning.examples import Example
 from electra.tasks.finetuning.problem import FineTuning
@@ -34,7 +34,7 @@ class Squad:
     epochs = 2
     metrics: tuple[str, ...] = ("f1", "exact")
     evaluated: tuple[str, ...] = ("dev",)
-    model: Model = "question-answering"
+    model: HeadKind = "question-answering"
     problem_type: ProblemType = ""
     labels: tuple[str, ...] = ()
 
@@ -45,7 +45,7 @@ class Squad:
     def contents(self) -> dict[str, str]:
         """See ``Problem``. Where a question stands in its file changes nothing."""
         return {
-            split: fingerprints.of_values(vars(each) | {"where": ""} for each in questions)
+            split: fingerprints.hash_values(vars(each) | {"where": ""} for each in questions)
             for split, questions in self.questions.items()
         }
 
@@ -61,15 +61,15 @@ class Squad:
             raise UserError(f"length {length}: [CLS], a question, [SEP], its context and [SEP] need 5 tokens")
         cls, sep = tokenizer.ids["cls"], tokenizer.ids["sep"]
         questions = self.questions[split]
-        contexts = tokens(list(dict.fromkeys(each.context for each in questions)), tokenizer)
+        contexts = tokenize_contexts(list(dict.fromkeys(each.context for each in questions)), tokenizer)
         found = []
         for of, (each, ids) in enumerate(
             zip(questions, tokenizer.encode([q.text.strip() for q in questions]), strict=True)
         ):
             front = [cls, *ids[:query], sep]
             pieces, offsets = contexts[each.context]
-            gold = pointed(each, offsets)
-            for first, last, own, after in spans.windows(len(pieces), length - len(front) - 1):
+            gold = locate_tokens(each, offsets)
+            for first, last, own, after in spans.cut_context(len(pieces), length - len(front) - 1):
                 here = next(((a, b) for a, b in gold if first <= a <= b < last), None)
                 if here is None and split == "train" and not self.unanswerable:
                     continue
@@ -83,13 +83,13 @@ class Squad:
         return found
 
     def targets(self, examples: Sequence[Example], length: int) -> tuple[dict[str, Tensor], int]:
-        """See ``spans.targets``; each window counts."""
-        return spans.targets([example.target for example in examples], length), len(examples)
+        """See ``spans.stack_targets``; each window counts."""
+        return spans.stack_targets([example.target for example in examples], length), len(examples)
 
     def head(self, reader: Reader, tuning: FineTuning) -> nn.Module:
         """See ``Problem``."""
         if tuning.head == "transformers" or reader.family == "whole":
-            return spans.PlainSpans(heads.of_tokens(reader, tuning, 2, "qa_outputs"))
+            return spans.PlainSpans(heads.build_token_logits(reader, tuning, 2, "qa_outputs"))
         width = reader.sizes[-1]
         answerability = spans.Answerability(width) if self.unanswerable else None
         return spans.ConditionedSpans(width, tuning.dropout, answerability)
@@ -97,13 +97,13 @@ class Squad:
     def predictions(self, split: str, examples: Sequence[Example], answers: Sequence[Any]) -> list[Any]:
         """Of each question its id, the best text, ``n_best``, and, where some have no answer,
         ``score_null_minus_best``: the least score of no answer in a window, less the best that it competes with."""
-        found: list[list[tuple[spans.Window, spans.Found]]] = [[] for _ in self.questions[split]]
+        found: list[list[tuple[spans.Window, spans.FoundSpans]]] = [[] for _ in self.questions[split]]
         for example, answer in zip(examples, answers, strict=True):
             found[example.of].append((example.target, answer))
         said = []
         for question, windows in zip(self.questions[split], found, strict=True):
             scored = [span for window, each in windows for span in each.scored(window)]
-            best = texts.n_best(question.context, scored)
+            best = texts.rank_answers(question.context, scored)
             one: dict[str, Any] = {"id": question.id, "text": best[0]["text"] if best else ""}
             if self.unanswerable:
                 nothing = min(each.null for _, each in windows) - max(each.rival for _, each in windows)
@@ -112,18 +112,22 @@ class Squad:
         return said
 
     def judge(self, split: str, predictions: Sequence[Any]) -> dict[str, float]:
-        """exact and F1 as shares; where some questions have no answer, those of ``answers.with_threshold``."""
+        """exact and F1 as shares; where some questions have no answer, those of ``answers.score_with_threshold``."""
         rows = zip(self.questions[split], predictions, strict=True)
         if not self.unanswerable:
-            found = np.array([texts.scores(said["text"], question.golds, 0.0) for question, said in rows])
+            found = np.array([texts.score_answer(said["text"], question.golds, 0.0) for question, said in rows])
             return {"f1": float(found[:, 1].mean()), "exact": float(found[:, 0].mean())}
-        golds = [[gold for gold in question.golds if texts.normalized(gold)] or [""] for question, _ in rows]
-        found = np.array([texts.scores(said["text"], gold, 1.0) for gold, said in zip(golds, predictions, strict=True)])
+        golds = [[gold for gold in question.golds if texts.normalize_answer(gold)] or [""] for question, _ in rows]
+        found = np.array(
+            [texts.score_answer(said["text"], gold, 1.0) for gold, said in zip(golds, predictions, strict=True)]
+        )
         answerable = [not question.impossible for question in self.questions[split]]
-        return texts.with_threshold(found, answerable, np.array([said[texts.DIFFERENCE] for said in predictions]))
+        return texts.score_with_threshold(found, answerable, np.array([said[texts.DIFFERENCE] for said in predictions]))
 
 
-def tokens(contexts: Sequence[str], tokenizer: Tokenizer) -> dict[str, tuple[list[int], Int[np.ndarray, "tokens 2"]]]:
+def tokenize_contexts(
+    contexts: Sequence[str], tokenizer: Tokenizer
+) -> dict[str, tuple[list[int], Int[np.ndarray, "tokens 2"]]]:
     """Context → the ids of its tokens, and the characters that each stands for."""
     found = {}
     for at in range(0, len(contexts), AT_ONCE):
@@ -133,14 +137,14 @@ def tokens(contexts: Sequence[str], tokenizer: Tokenizer) -> dict[str, tuple[lis
     return found
 
 
-def pointed(question: Question, offsets: Int[np.ndarray, "tokens 2"]) -> list[tuple[int, int]]:
+def locate_tokens(question: Question, offsets: Int[np.ndarray, "tokens 2"]) -> list[tuple[int, int]]:
     """The first and last token of each answer."""
     first = np.searchsorted(offsets[:, 1], [start for _, start, _ in question.answers], side="right")
     last = np.searchsorted(offsets[:, 0], [end for _, _, end in question.answers], side="left") - 1
     return list(zip(first.tolist(), last.tolist(), strict=True))
 
 
-def load(files: Mapping[str, Path]) -> tuple[Squad, list[str]]:
+def load_squad(files: Mapping[str, Path]) -> tuple[Squad, list[str]]:
     """The task in a file for each split, and a line for each thing about them that is not as published or not as it
     says. test need not have answers.
 
@@ -151,8 +155,8 @@ def load(files: Mapping[str, Path]) -> tuple[Squad, list[str]]:
     found: dict[str, list[Question]] = {}
     told = []
     for split, path in files.items():
-        version, questions = read(path, split)
-        found[split], moved = checked(questions, split)
+        version, questions = read_questions(path, split)
+        found[split], moved = check_questions(questions, split)
         if not found[split]:
             raise UserError(f"{path}: no questions")
         count = PUBLISHED.get((version, split), len(found[split]))

@@ -17,14 +17,14 @@ from torch.nn import functional as F
 from electra import fingerprints
 from electra.errors import UserError
 from electra.interchange.encoders import Reader
-from electra.interchange.finetuned import Model, ProblemType
+from electra.interchange.finetuned import HeadKind, ProblemType
 from electra.tasks import chunks
 from electra.tasks.finetuning import heads
-from electra.tasks.finetuning.examples import Batch, Example
+from electra.tasks.finetuning.examples import Example, ExampleBatch
 from electra.tasks.finetuning.problem import FineTuning
 from electra.tokenization import Tokenizer
 
-NOTHING = -100  # in ``labels``: no target here
+NO_LABEL = -100  # in ``labels``: no target here
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Sentence:
 
 
 @dataclass(frozen=True)
-class Owned:
+class WordTargets:
     """The words that a window predicts: where their first pieces are, their labels (-1: none that train has), which."""
 
     positions: tuple[int, ...]
@@ -49,21 +49,21 @@ class Tagging:
     by these, else by words alone. A tag that train does not have is never predicted, so it counts as wrong.
     """
 
-    model: Model = "token-classification"
+    model: HeadKind = "token-classification"
     problem_type: ProblemType = ""
     epochs = 3
 
     def __init__(self, name: str, sentences: Mapping[str, Sequence[Sentence]]):
         self.name, self.sentences, self.splits = name, sentences, tuple(sentences)
         self.labels = tuple(sorted({tag for sentence in sentences["train"] for tag in sentence.tags or ()}))
-        self.spans = chunks.marked(self.labels)
+        self.spans = chunks.are_span_tags(self.labels)
         self.metrics: tuple[str, ...] = ("f1", "precision", "recall", "accuracy") if self.spans else ("accuracy",)
         said = [split for split, some in sentences.items() if all(each.tags is not None for each in some)]
         self.evaluated = tuple(split for split in said if split != "train")
 
     def contents(self) -> dict[str, str]:
         """See ``Problem``. The labels are the train split's."""
-        return {split: fingerprints.of_values(sentences) for split, sentences in self.sentences.items()}
+        return {split: fingerprints.hash_values(sentences) for split, sentences in self.sentences.items()}
 
     def examples(self, split: str, tokenizer: Tokenizer, length: int) -> list[Example]:
         """The windows of each sentence, [CLS] and [SEP] included. Raises ``UserError`` for a length below 3."""
@@ -73,28 +73,28 @@ class Tagging:
         numbers = {label: number for number, label in enumerate(self.labels)}
         found = []
         for of, (sentence, words) in enumerate(
-            zip(self.sentences[split], pieces(self.sentences[split], tokenizer), strict=True)
+            zip(self.sentences[split], encode_words(self.sentences[split], tokenizer), strict=True)
         ):
             labels = [numbers.get(tag, -1) for tag in sentence.tags or ("",) * len(words)]
             before = np.cumsum([0, *(min(len(each), room) for each in words)]).tolist()
-            for first, last, owned in windows(before, room):
+            for first, last, owned in cut_sentence(before, room):
                 ids = [cls, *(piece for word in words[first:last] for piece in word[:room]), sep]
                 positions = tuple(1 + before[word] - before[first] for word in owned)
-                target = Owned(positions, tuple(labels[word] for word in owned), tuple(owned))
+                target = WordTargets(positions, tuple(labels[word] for word in owned), tuple(owned))
                 found.append(Example(ids, [0] * len(ids), target, of))
         return found
 
     def targets(self, examples: Sequence[Example], length: int) -> tuple[dict[str, Tensor], int]:
-        """labels: int64 [rows, length] at first pieces, ``NOTHING`` elsewhere."""
-        labels = torch.full((len(examples), length), NOTHING)
+        """labels: int64 [rows, length] at first pieces, ``NO_LABEL`` elsewhere."""
+        labels = torch.full((len(examples), length), NO_LABEL)
         for row, example in enumerate(examples):
             for position, label in zip(example.target.positions, example.target.labels, strict=True):
-                labels[row, position] = label if label >= 0 else NOTHING
-        return {"labels": labels}, int((labels != NOTHING).sum())
+                labels[row, position] = label if label >= 0 else NO_LABEL
+        return {"labels": labels}, int((labels != NO_LABEL).sum())
 
     def head(self, reader: Reader, tuning: FineTuning) -> nn.Module:
         """See ``Problem``."""
-        return TagHead(heads.of_tokens(reader, tuning, len(self.labels)))
+        return TagHead(heads.build_token_logits(reader, tuning, len(self.labels)))
 
     def predictions(self, split: str, examples: Sequence[Example], answers: Sequence[Any]) -> list[Any]:
         """The tag of each word of each sentence."""
@@ -109,7 +109,7 @@ class Tagging:
         """The share of words with the right tag; where tags mark spans, their F1, precision and recall."""
         gold = [sentence.tags or () for sentence in self.sentences[split]]
         right = [a == b for tags, said in zip(gold, predictions, strict=True) for a, b in zip(tags, said, strict=True)]
-        found = chunks.f1(gold, predictions) if self.spans else {}
+        found = chunks.score_spans(gold, predictions) if self.spans else {}
         return found | {"accuracy": sum(right) / max(len(right), 1)}
 
 
@@ -120,17 +120,19 @@ class TagHead(nn.Module):
         super().__init__()
         self.body = body
 
-    def loss(self, states: Sequence[Tensor], batch: Batch, keys: Int[Tensor, " rows"] | None) -> Float[Tensor, ""]:
+    def loss(
+        self, states: Sequence[Tensor], batch: ExampleBatch, keys: Int[Tensor, " rows"] | None
+    ) -> Float[Tensor, ""]:
         """Cross-entropy, summed over the words; see ``Head``."""
         logits = self.body(states, batch, keys).float()
-        return F.cross_entropy(logits.mT, batch.targets["labels"], ignore_index=NOTHING, reduction="sum")
+        return F.cross_entropy(logits.mT, batch.targets["labels"], ignore_index=NO_LABEL, reduction="sum")
 
-    def answers(self, states: Sequence[Tensor], batch: Batch) -> list[Any]:
+    def answers(self, states: Sequence[Tensor], batch: ExampleBatch) -> list[Any]:
         """The likeliest label of each position."""
         return self.body(states, batch, None).argmax(2).tolist()
 
 
-def pieces(sentences: Sequence[Sentence], tokenizer: Tokenizer) -> list[list[list[int]]]:
+def encode_words(sentences: Sequence[Sentence], tokenizer: Tokenizer) -> list[list[list[int]]]:
     """The ids of each word of each sentence. A word of which the tokenizer leaves nothing is [UNK]."""
     backend = type(tokenizer.backend).from_str(tokenizer.backend.to_str())
     backend.encode_special_tokens = True
@@ -145,7 +147,7 @@ def pieces(sentences: Sequence[Sentence], tokenizer: Tokenizer) -> list[list[lis
     return [[word or [tokenizer.ids["unk"]] for word in words] for words in found]
 
 
-def windows(before: Sequence[int], room: int) -> list[tuple[int, int, list[int]]]:
+def cut_sentence(before: Sequence[int], room: int) -> list[tuple[int, int, list[int]]]:
     """(first, after the last, those that are predicted here) of the words of each window, half of it new.
 
     ``before``: how many pieces stand before each word, and in all; no word has more than ``room`` of them. A word is

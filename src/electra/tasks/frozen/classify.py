@@ -5,19 +5,19 @@ from copy import deepcopy
 
 import torch
 
-from electra.engine.optim import Linear
+from electra.engine.optim import LinearDecay
 from electra.engine.parallel import Parallel
-from electra.engine.train import Engine, Stage, train
-from electra.interchange.encoders import Ours
+from electra.engine.train import Engine, Stage, train_stages
+from electra.interchange.encoders import TowerReader
 from electra.model.encoder import Tower
 from electra.tasks.datasets.samples import Sample, Task
-from electra.tasks.finetuning.examples import Labelled
-from electra.tasks.finetuning.problem import FineTuned, FineTuning, parameters_of
+from electra.tasks.finetuning.examples import ExampleSource
+from electra.tasks.finetuning.problem import FineTuned, FineTuning, apply_layer_decay
 from electra.tasks.finetuning.sequences import Sequences
 from electra.tokenization import Tokenizer
 
 
-def classify(
+def classify_texts(
     tower: Tower,
     tokenizer: Tokenizer,
     texts: Sequence[str],
@@ -32,20 +32,20 @@ def classify(
         "test": [Sample(text) for text in test_texts],
     }
     problem = Sequences(Task("texts", "class", tuple(map(str, range(max(labels) + 1))), ("accuracy",), samples))
-    reader = Ours(deepcopy(tower))
+    reader = TowerReader(deepcopy(tower))
     torch.manual_seed(seed)
     net = FineTuned(reader, problem.head(reader, tuning), seed)
     train_source, test_source = (
-        Labelled(
+        ExampleSource(
             problem.examples(split, tokenizer, tuning.length), problem.targets, tokenizer.ids["pad"], tuning.rows, seed
         )
         for split in samples
     )
     steps = max(1, round(tuning.epochs * len(texts) / tuning.rows))
-    stage = Stage(net, parameters_of(net, tuning), train_source, steps, tuning.rows, 0, 0)
+    stage = Stage(net, apply_layer_decay(net, tuning), train_source, steps, tuning.rows, 0, 0)
     parallel = Parallel.alone()
-    train(
-        [stage], tuning.optimizer, Linear(warmup=round(tuning.warmup * steps)),
+    train_stages(
+        [stage], tuning.optimizer, LinearDecay(warmup=round(tuning.warmup * steps)),
         Engine(compile="never", log_every=0, save_every=0), parallel,
     )  # fmt: skip
     answers = net.answers(test_source, parallel.device)

@@ -39,7 +39,7 @@ def ranks(values: Float[np.ndarray, " samples"]) -> Float[np.ndarray, " samples"
     return (counts.cumsum() - (counts - 1) / 2)[which]
 
 
-class Way(NamedTuple):
+class Criterion(NamedTuple):
     """How a kind of task is fitted, by the sum of its losses, and judged: a metric's name and its function."""
 
     loss: Callable[[Tensor, Tensor], Tensor]
@@ -47,16 +47,16 @@ class Way(NamedTuple):
     judge: Callable[[Answers, Answers], float]
 
 
-WAYS: dict[Kind, Way] = {
-    "class": Way(lambda found, gold: F.cross_entropy(found, gold, reduction="sum"), "accuracy", accuracy),
-    "score": Way(lambda found, gold: F.mse_loss(found, gold, reduction="sum") / 2, "spearman", spearman),
-    "labels": Way(
+CRITERIA: dict[Kind, Criterion] = {
+    "class": Criterion(lambda found, gold: F.cross_entropy(found, gold, reduction="sum"), "accuracy", accuracy),
+    "score": Criterion(lambda found, gold: F.mse_loss(found, gold, reduction="sum") / 2, "spearman", spearman),
+    "labels": Criterion(
         lambda found, gold: F.binary_cross_entropy_with_logits(found, gold, reduction="sum"), "micro-f1", micro_f1
     ),
 }
 
 
-class Linear(NamedTuple):
+class LinearModel(NamedTuple):
     """features · weights + bias, float64."""
 
     weights: Float[np.ndarray, "width outputs"]
@@ -66,7 +66,9 @@ class Linear(NamedTuple):
         return features.astype(np.float64) @ self.weights + self.bias
 
 
-def fit(features: Float[np.ndarray, "samples width"], targets: Answers, way: Way, strength: float) -> Linear:
+def fit_linear(
+    features: Float[np.ndarray, "samples width"], targets: Answers, way: Criterion, strength: float
+) -> LinearModel:
     """argmin of mean loss + strength / 2 · |W|² over the features less their mean, over their deviation; b is free.
 
     W = C⁻ᵀV, where CCᵀ is the features' correlation + strength · 1: in V the curvature is that of the loss alone, so
@@ -95,15 +97,15 @@ def fit(features: Float[np.ndarray, "samples width"], targets: Answers, way: Way
 
         search.step(loss)
         weights = (back @ free.detach()) / scale[:, None]
-        return Linear(weights.numpy(), (bias.detach() - middle @ weights).numpy())
+        return LinearModel(weights.numpy(), (bias.detach() - middle @ weights).numpy())
 
 
-def fitted(
-    features: Float[np.ndarray, "samples width"], targets: Answers, held: Bool[np.ndarray, " samples"], way: Way
-) -> Linear:
+def fit_with_best_strength(
+    features: Float[np.ndarray, "samples width"], targets: Answers, held: Bool[np.ndarray, " samples"], way: Criterion
+) -> LinearModel:
     """The fit to all samples with the strength of L2 that, fitted to the others, has the least loss on those held."""
     losses = []
     for strength in STRENGTHS:
-        found = fit(features[~held], targets[~held], way, strength)(features[held])
+        found = fit_linear(features[~held], targets[~held], way, strength)(features[held])
         losses.append(float(way.loss(torch.from_numpy(found), torch.from_numpy(targets[held]))))
-    return fit(features, targets, way, STRENGTHS[int(np.argmin(losses))])
+    return fit_linear(features, targets, way, STRENGTHS[int(np.argmin(losses))])

@@ -10,10 +10,10 @@ from jaxtyping import Bool, Float
 from electra.dataset.batches import Rows
 from electra.engine.parallel import Precision, autocast
 from electra.errors import UserError
-from electra.objectives.pretrainer import Pretrainer, row_keys
+from electra.objectives.pretrainer import Pretrainer, derive_row_keys
 from electra.objectives.terms import Detection
-from electra.objectives.view import ENCODER, read
-from electra.tasks.frozen.held_out import SEED, batches
+from electra.objectives.view import ENCODER, read_view
+from electra.tasks.frozen.held_out import SEED, split_into_runs
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Retrieval:
         }
 
 
-def retrieval(
+def measure_retrieval(
     pretrainer: Pretrainer,
     rows: Rows,
     count: int,
@@ -57,14 +57,14 @@ def retrieval(
     Raises:
         UserError: a model that does not detect, or no replaced token in the rows.
     """
-    scores, labels = scored(pretrainer, rows, count, batch_rows, device, precision)
+    scores, labels = score_tokens(pretrainer, rows, count, batch_rows, device, precision)
     if not labels.any():
         raise UserError(f"no token was replaced in {count:,} rows: nothing to find")
-    return curve(scores, labels)
+    return compute_retrieval(scores, labels)
 
 
 @torch.no_grad()
-def scored(
+def score_tokens(
     pretrainer: Pretrainer,
     rows: Rows,
     count: int,
@@ -72,24 +72,25 @@ def scored(
     device: torch.device,
     precision: Precision = "float32",
 ) -> tuple[Float[np.ndarray, " tokens"], Bool[np.ndarray, " tokens"]]:
-    """Of each counted position the detector's logit, float32, and whether it was replaced. See ``retrieval``."""
+    """Of each counted position the detector's logit, float32, and whether it was replaced. See
+    ``measure_retrieval``."""
     term = next((term for term in pretrainer.terms.values() if isinstance(term, Detection)), None)
     if term is None:
         raise UserError("a masked language model: it detects nothing")
     pretrainer.to(device)
     scores, labels = [], []
-    for part in batches(list(itertools.islice(rows.epoch_refs(0), count)), batch_rows):
+    for part in split_into_runs(list(itertools.islice(rows.epoch_refs(0), count)), batch_rows):
         batch = rows.batch(part).to(device)
         with autocast(precision, device):
-            view, _ = pretrainer.corrupt(batch, row_keys(SEED, batch), False)
-            logits = term.logits(pretrainer.encoder, read(pretrainer.encoder, view, ENCODER), view)
+            view, _ = pretrainer.corrupt(batch, derive_row_keys(SEED, batch), False)
+            logits = term.logits(pretrainer.encoder, read_view(pretrainer.encoder, view, ENCODER), view)
         counted = term.counted(view) > 0
         scores.append(logits[counted].nan_to_num().cpu().numpy())
         labels.append((term.labels(view) > 0)[counted].cpu().numpy())
     return np.concatenate(scores), np.concatenate(labels)
 
 
-def curve(scores: Float[np.ndarray, " tokens"], labels: Bool[np.ndarray, " tokens"]) -> Retrieval:
+def compute_retrieval(scores: Float[np.ndarray, " tokens"], labels: Bool[np.ndarray, " tokens"]) -> Retrieval:
     """The curve of scores; equal ones are found together. At least one label is true."""
     thresholds, which = np.unique(scores, return_inverse=True)
     found, right = (np.bincount(which, weights)[::-1].cumsum()[::-1] for weights in (None, labels))

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from electra import tokenization as vocabularies
 from electra.errors import UserError
 from electra.interchange import encoders, huggingface
-from electra.interchange.encoders import Inputs, Whole
+from electra.interchange.encoders import Inputs, WholeModelReader
 from electra.model.encoder import Tower
 from electra.model.heads import DetectionHead, TokenHead
 from electra.tokenization import Tokenizer
@@ -29,7 +29,7 @@ WHOLE_BATCH = 1024  # the same where logits come for every token: 1 GB with XLM-
 HELD = 1 << 22  # ids of masked rows that are held at once: 32 MB
 
 
-class Unreadable(UserError):
+class UnreadableSentence(UserError):
     """A sentence that has no score; ``index`` is its place among those that were given."""
 
     def __init__(self, index: int, problem: str):
@@ -37,7 +37,7 @@ class Unreadable(UserError):
         self.index = index
 
 
-class Scores(NamedTuple):
+class SentenceScores(NamedTuple):
     """Of each sentence its score (a sum, in nats) and its tokens; ``rows`` went through the model for all of them."""
 
     sums: Float64[np.ndarray, " sentences"]
@@ -53,7 +53,7 @@ class Scorer(Protocol):
     def name(self) -> str:
         """The score as a paper calls it."""
 
-    def read(self, sentences: Sequence[str]) -> Scores:
+    def read(self, sentences: Sequence[str]) -> SentenceScores:
         """The scores and what they were made of.
 
         Raises:
@@ -72,7 +72,7 @@ class PseudoLogLikelihood:
     Ivanova 2023, PLL-word-l2r). ``batch``: tokens that go through the model at once.
     """
 
-    model: Tower | Whole
+    model: Tower | WholeModelReader
     tokenizer: Tokenizer
     within_word: bool = False
     batch: int = BATCH
@@ -83,13 +83,13 @@ class PseudoLogLikelihood:
         return "pseudo-log-likelihood" + ", within-word" * self.within_word
 
     @torch.inference_mode()
-    def read(self, sentences: Sequence[str]) -> Scores:
+    def read(self, sentences: Sequence[str]) -> SentenceScores:
         """See ``Scorer``."""
-        found = Scores(np.zeros(len(sentences)), np.zeros(len(sentences), np.int64), 0)
-        for group in groups(sentences, self.tokenizer, longest(self.model), self.within_word):
-            rows, at, row_of = masked(group, self.tokenizer.ids["mask"])
+        found = SentenceScores(np.zeros(len(sentences)), np.zeros(len(sentences), np.int64), 0)
+        for group in group_sentences(sentences, self.tokenizer, sentence_limit(self.model), self.within_word):
+            rows, at, row_of = mask_each_token(group, self.tokenizer.ids["mask"])
             logs = self.logs(rows, at, row_of, group.ids[:, 1:-1].reshape(-1))
-            found = added(found, group, logs, len(rows))
+            found = add_group(found, group, logs, len(rows))
         return found
 
     def scores(self, sentences: Sequence[str]) -> Float64[np.ndarray, " sentences"]:
@@ -107,7 +107,7 @@ class PseudoLogLikelihood:
         order = row_of.argsort(stable=True)
         ordered, logs = row_of[order], torch.empty(len(targets))
         for start in range(0, len(rows), size := max(1, self.batch // rows.shape[1])):
-            logits = predicted(self.model, rows[start : start + size], at[start : start + size])
+            logits = predict_at(self.model, rows[start : start + size], at[start : start + size])
             first, last = torch.searchsorted(ordered, torch.tensor([start, start + size])).tolist()
             those = order[first:last]
             which, target = (row_of[those] - start).to(logits.device), targets[those].to(logits.device)
@@ -129,14 +129,14 @@ class ReplacedTokens:
         return "replaced-token score"
 
     @torch.inference_mode()
-    def read(self, sentences: Sequence[str]) -> Scores:
+    def read(self, sentences: Sequence[str]) -> SentenceScores:
         """See ``Scorer``."""
-        found = Scores(np.zeros(len(sentences)), np.zeros(len(sentences), np.int64), 0)
-        for group in groups(sentences, self.tokenizer, longest(self.model), words=False):
-            rows, _, row_of = unique(group.ids)
+        found = SentenceScores(np.zeros(len(sentences)), np.zeros(len(sentences), np.int64), 0)
+        for group in group_sentences(sentences, self.tokenizer, sentence_limit(self.model), words=False):
+            rows, _, row_of = unique_rows(group.ids)
             parts = rows.split(max(1, self.batch // rows.shape[1]))
-            logits = torch.cat([self.model.detection_logits(hidden(self.model, part)).cpu() for part in parts])
-            found = added(found, group, self.logs(logits[:, 1:-1].float())[row_of].reshape(-1), len(rows))
+            logits = torch.cat([self.model.detection_logits(last_states(self.model, part)).cpu() for part in parts])
+            found = add_group(found, group, self.logs(logits[:, 1:-1].float())[row_of].reshape(-1), len(rows))
         return found
 
     def logs(self, logits: Float[Tensor, "rows inner"]) -> Float[Tensor, "rows inner"]:
@@ -162,15 +162,15 @@ class Energies(ReplacedTokens):
         return -logits
 
 
-def scorer(
-    model: Tower | Whole, tokenizer: Tokenizer, within_word: bool = False
+def choose_scorer(
+    model: Tower | WholeModelReader, tokenizer: Tokenizer, within_word: bool = False
 ) -> PseudoLogLikelihood | ReplacedTokens:
     """The score that a model's head can give.
 
     Raises:
         UserError: ``within_word`` of a discriminator, which masks nothing.
     """
-    if isinstance(model, Whole):
+    if isinstance(model, WholeModelReader):
         return PseudoLogLikelihood(model, tokenizer, within_word, WHOLE_BATCH)
     if isinstance(model.head, TokenHead):
         return PseudoLogLikelihood(model, tokenizer, within_word)
@@ -179,27 +179,31 @@ def scorer(
     return ReplacedTokens(model, tokenizer)
 
 
-def load(folder: Path, device: torch.device, within_word: bool = False) -> PseudoLogLikelihood | ReplacedTokens:
+def load_scorer(folder: Path, device: torch.device, within_word: bool = False) -> PseudoLogLikelihood | ReplacedTokens:
     """The score of the model in a folder, on a device: a tower of ours, or a masked language model of transformers'.
 
     Raises:
         UserError: no model there, no tokenizer, or a model without a head for tokens.
     """
-    where = encoders.find(folder)
-    tokenizer = vocabularies.load(where)
-    if encoders.model_type(where) in ("electra", "modernbert"):
-        tower = huggingface.load(where).to(device)
-        if huggingface.objective(where) == "electric" and isinstance(tower.head, DetectionHead) and not within_word:
+    where = encoders.find_encoder(folder)
+    tokenizer = vocabularies.load_tokenizer(where)
+    if encoders.read_model_type(where) in ("electra", "modernbert"):
+        tower = huggingface.load_tower(where).to(device)
+        if (
+            huggingface.read_objective(where) == "electric"
+            and isinstance(tower.head, DetectionHead)
+            and not within_word
+        ):
             return Energies(tower, tokenizer)
-        return scorer(tower, tokenizer, within_word)
-    model, said = encoders.foreign(where, "AutoModelForMaskedLM", output_loading_info=True)
+        return choose_scorer(tower, tokenizer, within_word)
+    model, said = encoders.load_with_transformers(where, "AutoModelForMaskedLM", output_loading_info=True)
     if said["missing_keys"]:
         missing = ", ".join(sorted(said["missing_keys"])[:3])
         raise UserError(f"{where}: no masked language model: its weights lack {missing}")
-    return scorer(Whole(model).to(device), tokenizer, within_word)
+    return choose_scorer(WholeModelReader(model).to(device), tokenizer, within_word)
 
 
-class Group(NamedTuple):
+class SentenceGroup(NamedTuple):
     """Sentences of one length with [CLS] and [SEP]; ``at``: their places; ``words``: which word each token is of."""
 
     at: Int64[np.ndarray, " sentences"]
@@ -207,7 +211,7 @@ class Group(NamedTuple):
     words: Int[Tensor, "sentences inner"]
 
 
-def groups(sentences: Sequence[str], tokenizer: Tokenizer, most: int, words: bool) -> Iterator[Group]:
+def group_sentences(sentences: Sequence[str], tokenizer: Tokenizer, most: int, words: bool) -> Iterator[SentenceGroup]:
     """The sentences by their number of tokens, few at a time where they are long; without ``words`` a token is a word.
 
     Raises:
@@ -219,17 +223,19 @@ def groups(sentences: Sequence[str], tokenizer: Tokenizer, most: int, words: boo
     lengths = np.array([len(encoding.ids) for encoding in encodings], np.int64)
     for index in np.flatnonzero((lengths == 0) | (lengths > most))[:1].tolist():
         problem = f"{lengths[index]:,} tokens, but the model reads {most:,}" if lengths[index] else "no token"
-        raise Unreadable(index, f"{problem}: {sentences[index][:60]!r}")
+        raise UnreadableSentence(index, f"{problem}: {sentences[index][:60]!r}")
     for length in np.unique(lengths).tolist():
         same = np.flatnonzero(lengths == length)
         for at in np.split(same, range(0, len(same), max(1, HELD // (length * (length + 2))))[1:]):
             inner = torch.tensor([encodings[index].ids for index in at])
             ids = F.pad(F.pad(inner, (1, 0), value=special["cls"]), (0, 1), value=special["sep"])
             each = [encodings[index].word_ids for index in at] if words else [list(range(length))] * len(at)
-            yield Group(at, ids, torch.tensor(each))
+            yield SentenceGroup(at, ids, torch.tensor(each))
 
 
-def masked(group: Group, mask: int) -> tuple[Int[Tensor, "rows length"], Int[Tensor, " rows"], Int[Tensor, " tokens"]]:
+def mask_each_token(
+    group: SentenceGroup, mask: int
+) -> tuple[Int[Tensor, "rows length"], Int[Tensor, " rows"], Int[Tensor, " tokens"]]:
     """Each row that a token of the group needs, once; the place that is asked for; and of each token its row.
 
     The place is the first that is masked, so a row belongs to one place whatever sentences it comes from.
@@ -238,11 +244,11 @@ def masked(group: Group, mask: int) -> tuple[Int[Tensor, "rows length"], Int[Ten
     later = inner[None, :] >= inner[:, None]
     covered = (group.words[:, :, None] == group.words[:, None, :]) & later
     rows = torch.where(F.pad(covered, (1, 1)), mask, group.ids[:, None, :]).flatten(0, 1)
-    rows, first, row_of = unique(rows)
+    rows, first, row_of = unique_rows(rows)
     return rows, first % len(inner) + 1, row_of
 
 
-def unique(
+def unique_rows(
     rows: Int[Tensor, "all length"],
 ) -> tuple[Int[Tensor, "rows length"], Int[Tensor, " rows"], Int[Tensor, " all"]]:
     """The rows without repetitions, where each stands first, and which of them every row is."""
@@ -251,7 +257,7 @@ def unique(
     return rows[torch.from_numpy(first)], torch.from_numpy(first), torch.from_numpy(row_of)
 
 
-def added(found: Scores, group: Group, logs: Float[Tensor, " tokens"], rows: int) -> Scores:
+def add_group(found: SentenceScores, group: SentenceGroup, logs: Float[Tensor, " tokens"], rows: int) -> SentenceScores:
     """``found`` with the sums of a group."""
     inner = group.words.shape[1]
     found.sums[group.at] = logs.double().reshape(-1, inner).sum(1).numpy()
@@ -259,33 +265,33 @@ def added(found: Scores, group: Group, logs: Float[Tensor, " tokens"], rows: int
     return found._replace(rows=found.rows + rows)
 
 
-def longest(model: Tower | Whole) -> int:
+def sentence_limit(model: Tower | WholeModelReader) -> int:
     """The most tokens of a sentence, [CLS] and [SEP] not counted."""
     return (model.config.max_positions if isinstance(model, Tower) else model.longest) - 2
 
 
-def predicted(
-    model: Tower | Whole, rows: Int[Tensor, "rows length"], at: Int[Tensor, " rows"]
+def predict_at(
+    model: Tower | WholeModelReader, rows: Int[Tensor, "rows length"], at: Int[Tensor, " rows"]
 ) -> Float[Tensor, "rows vocab"]:
     """Float32 logits at one place of each row."""
     if isinstance(model, Tower):
-        states = hidden(model, rows)
-        return model.token_logits(picked(states, at))
-    (logits,) = model.read(inputs(model, rows), None)
-    return picked(logits, at).float()
+        states = last_states(model, rows)
+        return model.token_logits(pick_per_row(states, at))
+    (logits,) = model.read(unpadded_inputs(model, rows), None)
+    return pick_per_row(logits, at).float()
 
 
-def picked(values: Float[Tensor, "rows length size"], at: Int[Tensor, " rows"]) -> Float[Tensor, "rows size"]:
+def pick_per_row(values: Float[Tensor, "rows length size"], at: Int[Tensor, " rows"]) -> Float[Tensor, "rows size"]:
     """Those at one place of each row."""
     return values[torch.arange(len(values), device=values.device), at.to(values.device)]
 
 
-def hidden(tower: Tower, rows: Int[Tensor, "rows length"]) -> Float[Tensor, "rows length hidden"]:
+def last_states(tower: Tower, rows: Int[Tensor, "rows length"]) -> Float[Tensor, "rows length hidden"]:
     """The tower's last states of rows without padding."""
-    return tower.hidden(*inputs(tower, rows))
+    return tower.hidden(*unpadded_inputs(tower, rows))
 
 
-def inputs(model: Tower | Whole, rows: Int[Tensor, "rows length"]) -> Inputs:
+def unpadded_inputs(model: Tower | WholeModelReader, rows: Int[Tensor, "rows length"]) -> Inputs:
     """The rows without padding as the model reads them, where it is."""
     ids = rows.to(next(model.parameters()).device)
     positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)

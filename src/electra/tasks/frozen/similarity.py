@@ -10,11 +10,11 @@ from electra.errors import UserError
 from electra.interchange.encoders import Reader
 from electra.tasks.datasets.samples import Task
 from electra.tasks.frozen.linear import spearman
-from electra.tasks.frozen.probes import batches, features
+from electra.tasks.frozen.probes import batch_texts, extract_features
 from electra.tokenization import Tokenizer
 
 
-def similarity(
+def measure_similarity(
     reader: Reader, tokenizer: Tokenizer, task: Task, length: int, device: torch.device, layers: Sequence[int] = ()
 ) -> dict[int, float]:
     """Layer (0: the embeddings) → Spearman's correlation of dev's scores with the cosines of the sentences' vectors.
@@ -33,17 +33,19 @@ def similarity(
     samples = task.splits["dev"]
     sentences = [sample.text for sample in samples] + [sample.pair or "" for sample in samples]
     known = {sentence: number for number, sentence in enumerate(dict.fromkeys(sentences))}
-    read = batches([(each, None) for each in known], tokenizer, min(length, reader.longest))
-    vectors = features(reader, read, device)
+    read = batch_texts([(each, None) for each in known], tokenizer, min(length, reader.longest))
+    vectors = extract_features(reader, read, device)
     first, second = np.array([known[each] for each in sentences]).reshape(2, -1)
     gold = np.array([[sample.label] for sample in samples], dtype=np.float64)
     return {
-        layer: spearman(gold, cosine(vectors[layer][first], vectors[layer][second])[:, None])
+        layer: spearman(gold, cosine_similarity(vectors[layer][first], vectors[layer][second])[:, None])
         for layer in layers or range(last + 1)
     }
 
 
-def cosine(one: Float[np.ndarray, "pairs width"], two: Float[np.ndarray, "pairs width"]) -> Float[np.ndarray, " pairs"]:
+def cosine_similarity(
+    one: Float[np.ndarray, "pairs width"], two: Float[np.ndarray, "pairs width"]
+) -> Float[np.ndarray, " pairs"]:
     """The cosine of each pair of vectors, float64; 0 where one is nothing."""
     one, two = one.astype(np.float64), two.astype(np.float64)
     lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(two, axis=1)

@@ -8,7 +8,7 @@ from electra.interchange.encoders import Inputs
 from electra.tokenization import Tokenizer
 
 
-def rows(pieces: Sequence[Sequence[int]], tokenizer: Tokenizer, multiple: int = 1) -> Inputs:
+def pad_texts(pieces: Sequence[Sequence[int]], tokenizer: Tokenizer, multiple: int = 1) -> Inputs:
     """Word pieces without special tokens, which are added.
 
     The length is that of the longest, rounded up to a ``multiple``, so that a compiled or cached shape comes again.

@@ -6,7 +6,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 
-class Apart:
+class SeparateProcess:
     """Calls what ``make`` gives, in another process that nothing was set or compiled in. It ends with this one.
 
     Raises:
@@ -17,7 +17,7 @@ class Apart:
         """``make`` is sent there, so it must be importable, with arguments that can be pickled."""
         context = multiprocessing.get_context("spawn")
         self.here, there = context.Pipe()
-        context.Process(target=serve, args=(there, make), daemon=True).start()
+        context.Process(target=serve_calls, args=(there, make), daemon=True).start()
         there.close()
 
     def do(self, *arguments: Any) -> None:
@@ -29,7 +29,7 @@ class Apart:
             raise RuntimeError("the process that works beside this one ended") from error
 
 
-def serve(asked: Connection, make: Callable[[], Callable[..., object]]) -> None:
+def serve_calls(asked: Connection, make: Callable[[], Callable[..., object]]) -> None:
     """Do what is asked for until nobody asks any more."""
     work = make()
     while True:

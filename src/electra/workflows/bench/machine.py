@@ -13,10 +13,10 @@ import torch
 
 from electra.engine.parallel import Parallel, Precision
 
-COPIED = 1 << 28  # bytes: more than caches hold
+COPY_BYTES = 1 << 28  # bytes: more than caches hold
 
 
-def timed(step: Callable[[], object]) -> float:
+def time_call(step: Callable[[], object]) -> float:
     """Seconds that a step takes, its work on a GPU included."""
     wait = torch.cuda.synchronize if Parallel.local_device().type == "cuda" else int
     wait()
@@ -26,21 +26,21 @@ def timed(step: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def matmul_peak(precision: Precision, device: torch.device) -> float:
+def measure_matmul_peak(precision: Precision, device: torch.device) -> float:
     """Operations a second of a large product alone, the best of a few."""
     size = 8192 if device.type == "cuda" else 2048
     one = torch.randn(size, size, device=device, dtype=getattr(torch, precision))
-    return 2 * size**3 / min(timed(lambda: one @ one) for _ in range(5))
+    return 2 * size**3 / min(time_call(lambda: one @ one) for _ in range(5))
 
 
-def copy_bandwidth(device: torch.device) -> float:
+def measure_copy_bandwidth(device: torch.device) -> float:
     """Bytes a second that a large copy reads and writes, the best of a few."""
-    one = torch.zeros(COPIED, dtype=torch.uint8, device=device)
+    one = torch.zeros(COPY_BYTES, dtype=torch.uint8, device=device)
     other = torch.zeros_like(one)
-    return 2 * COPIED / min(timed(lambda: other.copy_(one)) for _ in range(5))
+    return 2 * COPY_BYTES / min(time_call(lambda: other.copy_(one)) for _ in range(5))
 
 
-def memory(device: torch.device) -> int:
+def device_memory(device: torch.device) -> int:
     """Bytes that the device has."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
@@ -48,8 +48,8 @@ def memory(device: torch.device) -> int:
 
 
 def peak_memory() -> int:
-    """The most bytes that this process has held, since ``fresh_peak`` where Linux or CUDA count: on the GPU where there
-    is one, else resident."""
+    """The most bytes that this process has held, since ``reset_peak_memory`` where Linux or CUDA count: on the GPU
+    where there is one, else resident."""
     if Parallel.local_device().type == "cuda":
         return torch.cuda.max_memory_allocated()
     status = Path("/proc/self/status")
@@ -59,7 +59,7 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def fresh_peak() -> None:
+def reset_peak_memory() -> None:
     """Let ``peak_memory`` count from here, after what is free has gone back to the system."""
     gc.collect()
     if Parallel.local_device().type == "cuda":

@@ -13,31 +13,31 @@ import torch
 from torch import Tensor
 
 from electra.dataset.batches import Batch
-from electra.engine.compiling import compiled
+from electra.engine.compiling import compile_if_possible
 from electra.engine.parallel import autocast
 from electra.engine.train import Loop
-from electra.kernels.vocabulary.twin import Written, sample
+from electra.kernels.vocabulary.twin import WrittenLogits, sample_tokens
 from electra.model.encoder import Tower
 from electra.objectives.corrupt import Generate
-from electra.objectives.generators import Guess, MaskedGenerator
-from electra.objectives.pretrainer import Pretrainer, row_keys
+from electra.objectives.generators import GeneratorOutput, MaskedGenerator
+from electra.objectives.pretrainer import Pretrainer, derive_row_keys
 from electra.objectives.terms import Term
-from electra.objectives.view import ENCODER, END, GENERATOR, View, gather, read
-from electra.workflows.bench.machine import timed
+from electra.objectives.view import ENCODER, END, GENERATOR, View, gather_positions, read_view
+from electra.workflows.bench.machine import time_call
 
 Part = Callable[[], Tensor]
 
-WARM_UP = 3  # times that a part is done before it counts
+WARM_UP_CALLS = 3  # times that a part is done before it counts
 
 
-def parts(loop: Loop, times: int, say: Callable[[str], object]) -> dict[str, float]:
+def time_parts(loop: Loop, times: int, say: Callable[[str], object]) -> dict[str, float]:
     """Seconds of each part of the loop's step, medians of ``times``; the loop has made a step before."""
     stage, device, engine = loop.stages[0], loop.parallel.device, loop.engine
     (batch, *_), _ = loop.batches(stage, stage.source.start)
-    found = {"data": median(lambda: loop.batches(stage, stage.source.start), times)}
-    for name, part in of(loop.module, batch):
+    found = {"data": median_seconds(lambda: loop.batches(stage, stage.source.start), times)}
+    for name, part in split_step(loop.module, batch):
         say(f"{name} by itself")
-        run = compiled(part, engine.compile, device)
+        run = compile_if_possible(part, engine.compile, device)
 
         def forward_and_backward(run: Part = run) -> None:
             with autocast(engine.precision, device):
@@ -45,11 +45,11 @@ def parts(loop: Loop, times: int, say: Callable[[str], object]) -> dict[str, flo
             if result.requires_grad:
                 torch.autograd.backward(result, torch.ones_like(result))
 
-        found[name] = median(forward_and_backward, times)
-    return found | {"optimizer": optimizer(loop, times)}
+        found[name] = median_seconds(forward_and_backward, times)
+    return found | {"optimizer": time_optimizer(loop, times)}
 
 
-def optimizer(loop: Loop, times: int) -> float:
+def time_optimizer(loop: Loop, times: int) -> float:
     """Seconds in which norms are taken, gradients clipped and parameters moved, from gradients of 0 at a rate of 0."""
     gradients = [(p.value, torch.zeros_like(p.value)) for p in loop.stages[0].parameters if p.value.requires_grad]
 
@@ -59,52 +59,52 @@ def optimizer(loop: Loop, times: int) -> float:
         loop.optimizer.clip(loop.engine.clip, loop.optimizer.gradients().norms)
         loop.optimizer.step(0.0)
 
-    return median(move, times)
+    return median_seconds(move, times)
 
 
-def of(pretrainer: Pretrainer, batch: Batch) -> Iterator[tuple[str, Part]]:
+def split_step(pretrainer: Pretrainer, batch: Batch) -> Iterator[tuple[str, Part]]:
     """The parts between data and optimizer, in their order, each a function without arguments."""
-    keys, corrupt, encoder = row_keys(pretrainer.seed, batch), pretrainer.corrupt, pretrainer.encoder
+    keys, corrupt, encoder = derive_row_keys(pretrainer.seed, batch), pretrainer.corrupt, pretrainer.encoder
     mask = corrupt.mask if isinstance(corrupt, Generate) else corrupt
     yield "masking", lambda: mask(batch, keys, True)[0].ids
     view, _ = mask(batch, keys, True)
     if isinstance(corrupt, Generate):
-        yield from of_corruption(corrupt, view, batch, keys)
+        yield from split_corruption(corrupt, view, batch, keys)
         with torch.no_grad():
             view, _ = corrupt(batch, keys, True)
-    yield pretrainer.kept, lambda: read(encoder, view, ENCODER)
-    hidden = ready(read(encoder, view, ENCODER))
+    yield pretrainer.kept, lambda: read_view(encoder, view, ENCODER)
+    hidden = detach_states(read_view(encoder, view, ENCODER))
     for name, term in pretrainer.terms.items():
-        yield f"{name}'s loss", partial(total, term, encoder, hidden, view)
+        yield f"{name}'s loss", partial(sum_term, term, encoder, hidden, view)
 
 
-def total(term: Term, encoder: Tower, hidden: Tensor, view: View) -> Tensor:
+def sum_term(term: Term, encoder: Tower, hidden: Tensor, view: View) -> Tensor:
     """A term's summed loss."""
     return term(encoder, hidden, view).total
 
 
-def of_corruption(corrupt: Generate, masked: View, batch: Batch, keys: Tensor) -> Iterator[tuple[str, Part]]:
+def split_corruption(corrupt: Generate, masked: View, batch: Batch, keys: Tensor) -> Iterator[tuple[str, Part]]:
     """The parts of a masked language model as generator; what another one does, as one part."""
     generator: Any = corrupt.generator
     if not isinstance(generator, MaskedGenerator):
         yield "generator", lambda: corrupt(batch, keys, True)[1]["generator"].total
         return
     tower = generator.tower
-    yield "generator", lambda: read(tower, masked, GENERATOR)
-    states = ready(gather(read(tower, masked, GENERATOR), masked.chosen))
+    yield "generator", lambda: read_view(tower, masked, GENERATOR)
+    states = detach_states(gather_positions(read_view(tower, masked, GENERATOR), masked.chosen))
     logits, draw = tower.token_logits(states).detach(), corrupt.draw(masked, END)
-    guess = Guess(Written(logits), states)
+    guess = GeneratorOutput(WrittenLogits(logits), states)
     yield "vocabulary", lambda: generator.result(guess, masked, tower.predict(states).score(masked.targets())).total
-    yield "sampling", lambda: sample(logits, draw.keys, draw.temperature)
+    yield "sampling", lambda: sample_tokens(logits, draw.keys, draw.temperature)
 
 
-def ready(states: Tensor) -> Tensor:
+def detach_states(states: Tensor) -> Tensor:
     """States that are given, and want a gradient as those of a tower do."""
     return states.detach().requires_grad_()
 
 
-def median(part: Callable[[], object], times: int) -> float:
+def median_seconds(part: Callable[[], object], times: int) -> float:
     """Seconds of a part, once it is warm."""
-    for _ in range(WARM_UP):
+    for _ in range(WARM_UP_CALLS):
         part()
-    return statistics.median(timed(part) for _ in range(times))
+    return statistics.median(time_call(part) for _ in range(times))

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from electra.dataset.batches import Batch, Place
-from electra.dataset.layout import SHORTEST
+from electra.dataset.layout import SHORTEST_PIECE
 from electra.engine.parallel import Precision, autocast
 from electra.engine.train import Stage
-from electra.objectives.pretrainer import row_keys
+from electra.objectives.pretrainer import derive_row_keys
 from electra.objectives.view import View
 from electra.workflows.pretrain import PretrainConfig
 
 PAD, CLS, SEP, MASK, FIRST_WORD = range(5)
-SHORT = 0.1  # share of the rows that end early, so that there is padding
+SHORT_SHARE = 0.1  # share of the rows that end early, so that there is padding
 
 
 class RandomRows:
@@ -35,8 +35,8 @@ class RandomRows:
     def batch(self, refs: Sequence[int]) -> Batch:
         """The rows of a step as tensors, the same whenever the step is taken."""
         draw, rows, at = np.random.default_rng(refs[0]), len(refs), np.arange(self.length)
-        short = draw.random(rows) < SHORT
-        end = np.where(short, draw.integers(SHORTEST, self.length + 1, rows), self.length)[:, None]
+        short = draw.random(rows) < SHORT_SHARE
+        end = np.where(short, draw.integers(SHORTEST_PIECE, self.length + 1, rows), self.length)[:, None]
         inside, middle = at < end, end // 2
         ids = draw.integers(FIRST_WORD, self.vocab_size, (rows, self.length))
         ids[:, 0], ids[(at == middle) | (at == end - 1)], ids[~inside] = CLS, SEP, PAD
@@ -45,7 +45,7 @@ class RandomRows:
         return Batch(*map(torch.from_numpy, arrays))
 
 
-class Theirs(nn.Module):
+class TransformersStep(nn.Module):
     """The step as one writes it with ElectraForMaskedLM and ElectraForPreTraining, which give their own losses.
 
     As the first class is, it computes logits at every position. The towers begin with our weights and share their
@@ -55,18 +55,18 @@ class Theirs(nn.Module):
     def __init__(self, pretrainer: Any, recipe: PretrainConfig, stage: Stage, device: torch.device):
         from transformers import ElectraForMaskedLM, ElectraForPreTraining
 
-        from electra.interchange.huggingface import exported
-        from electra.interchange.huggingface_names import TIED, their_config
+        from electra.interchange.huggingface import export_tensors
+        from electra.interchange.huggingface_names import TIED, transformers_config
 
         super().__init__()
         self.mask, self.recipe, self.stage, self.place = pretrainer.corrupt.mask, recipe, stage, stage.source.start
         small, large = pretrainer.parts().values()
-        self.generator = ElectraForMaskedLM(their_config(small))
-        self.discriminator = ElectraForPreTraining(their_config(large))
-        tensors = exported(small)
+        self.generator = ElectraForMaskedLM(transformers_config(small))
+        self.discriminator = ElectraForPreTraining(transformers_config(large))
+        tensors = export_tensors(small)
         tied = {output: tensors[tokens] for output, tokens in TIED.items() if tokens in tensors}
         self.generator.load_state_dict(tensors | tied)
-        self.discriminator.load_state_dict(exported(large))
+        self.discriminator.load_state_dict(export_tensors(large))
         self.generator.electra.embeddings = self.discriminator.electra.embeddings
         self.generator.tie_weights()
         self.to(device).train()
@@ -93,7 +93,7 @@ class Theirs(nn.Module):
         refs, self.place = self.stage.source.take(self.place, self.stage.rows)
         device = self.generator.device
         batch = self.stage.source.batch(refs).to(device)
-        masked, _ = self.mask(batch, row_keys(self.recipe.seed, batch), True)
+        masked, _ = self.mask(batch, derive_row_keys(self.recipe.seed, batch), True)
         with autocast(precision, device):
             loss = (self.compiled_loss if compiled else self.loss)(masked)
         loss.backward()

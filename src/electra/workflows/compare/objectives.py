@@ -11,10 +11,10 @@ import torch
 from electra import config as configs
 from electra import recipes
 from electra.dataset.shards import Shards
-from electra.errors import UserError, plain_name, told_as
-from electra.report.compare import written
-from electra.workflows.compare.runs import Pretrained
-from electra.workflows.pretrain import PretrainConfig, build
+from electra.errors import UserError, convert_errors, require_plain_name
+from electra.report.compare import format_number
+from electra.workflows.compare.runs import PretrainedEncoder
+from electra.workflows.pretrain import PretrainConfig, build_pretrainers
 
 Equal = Literal["flops", "time"]
 
@@ -30,42 +30,42 @@ class Contender:
         """Raise what training would raise after a while.
 
         Raises:
-            UserError: as ``pretrain.build``; or ``least`` FLOPs (0: not asked) are too few for a step of each phase and
-                stage.
+            UserError: as ``pretrain.build_pretrainers``; or ``least`` FLOPs (0: not asked) are too few for a step
+            of each phase and stage.
         """
-        with torch.device("meta"), told_as(f"--objectives {self.name!r}", ValueError):  # shapes alone
-            built = build(self.config, data, lambda line: None)
+        with torch.device("meta"), convert_errors(f"--objectives {self.name!r}", ValueError):  # shapes alone
+            built = build_pretrainers(self.config, data, lambda line: None)
         needed = sum(phase.rows * each.flops(phase.length) for phase in self.config.phases for each in built)
         if 0 < least < needed:
-            at_least = f"the shortest run of {self.name} takes {written(needed, 2)}"
-            raise UserError(f"--budgets {written(least)}: too little: {at_least}")
+            at_least = f"the shortest run of {self.name} takes {format_number(needed, 2)}"
+            raise UserError(f"--budgets {format_number(least)}: too little: {at_least}")
 
-    def at(self, budget: float, equal: Equal, seed: int, out: Path) -> "Pretrained":
+    def at(self, budget: float, equal: Equal, seed: int, out: Path) -> "PretrainedEncoder":
         """Its run. ``budget``: FLOPs, or minutes."""
-        length = f"{written(budget)}-{'flops' if equal == 'flops' else 'minutes'}"
+        length = f"{format_number(budget)}-{'flops' if equal == 'flops' else 'minutes'}"
         folder = out / "runs" / slug(self.name) / length / f"seed-{seed}"
         config = replace(
             self.config, seed=seed, out=str(folder), tokens=0.0,
             flops=budget if equal == "flops" else 0.0, hours=budget / 60 if equal == "time" else 0.0,
         )  # fmt: skip
-        return Pretrained(self.name, budget, seed, folder, config)
+        return PretrainedEncoder(self.name, budget, seed, folder, config)
 
     def sized(self, width: float) -> "Contender":
         """The same with a generator of another width, a fraction of the discriminator's."""
         if width == getattr(self.config.objective, "generator_width", None):
             return self
         where = f"--generator-sizes {width:g}"
-        config = configs.overlay(self.config, {"objective": {"generator_width": width}}, where)
+        config = configs.overlay_config(self.config, {"objective": {"generator_width": width}}, where)
         return Contender(f"{self.name}, generator {width:g}", config)
 
 
-def preset(name: str, settings: str, data: str) -> PretrainConfig:
-    """A preset, with a file laid over it. Raises ``UserError`` as ``config.load`` does, or if there is none."""
-    config = configs.load(PretrainConfig(), recipes.path(name))
-    return replace(configs.load(config, settings) if settings else config, data=data)
+def load_base_config(name: str, settings: str, data: str) -> PretrainConfig:
+    """A preset, with a file laid over it. Raises ``UserError`` as ``config.load_config`` does, or if there is none."""
+    config = configs.load_config(PretrainConfig(), recipes.find_preset(name))
+    return replace(configs.load_config(config, settings) if settings else config, data=data)
 
 
-def generators(objectives: Sequence[Contender], widths: Sequence[float]) -> dict[float, Contender]:
+def size_generators(objectives: Sequence[Contender], widths: Sequence[float]) -> dict[float, Contender]:
     """By width the first objective that has a generator, with one so wide. Raises ``UserError`` if none has one."""
     first = next((each for each in objectives if hasattr(each.config.objective, "generator_width")), None)
     if widths and not first:
@@ -73,19 +73,19 @@ def generators(objectives: Sequence[Contender], widths: Sequence[float]) -> dict
     return {width: first.sized(width) for width in sorted(set(widths))} if first else {}
 
 
-def contenders(base: PretrainConfig, objectives: Sequence[str]) -> list[Contender]:
-    """The objectives, each as ``parsed``. Raises ``UserError`` also for two of one name."""
+def parse_objectives(base: PretrainConfig, objectives: Sequence[str]) -> list[Contender]:
+    """The objectives, each as ``parse_objective``. Raises ``UserError`` also for two of one name."""
     found: dict[str, Contender] = {}
     for text in objectives:
-        one = parsed(base, text)
-        plain_name(slug(one.name), f"--objectives {text!r}: its name, as")
+        one = parse_objective(base, text)
+        require_plain_name(slug(one.name), f"--objectives {text!r}: its name, as")
         if slug(one.name) in found:
             raise UserError(f"--objectives: two are called {one.name!r}; give one a name of its own: 'mine: {text}'")
         found[slug(one.name)] = one
     return list(found.values())
 
 
-def parsed(base: PretrainConfig, text: str) -> Contender:
+def parse_objective(base: PretrainConfig, text: str) -> Contender:
     """``[name: ]kind [field=value …]`` laid over a config. Where the kinds share a field and its default, the value is
     the config's, so that objectives differ in what they are about alone.
 
@@ -95,18 +95,18 @@ def parsed(base: PretrainConfig, text: str) -> Contender:
     name, colon, rest = text.partition(": ")
     kind, *arguments = (rest if colon else text).split() or [""]
     where = f"--objectives {text!r}"
-    fresh = configs.overlay(base, {"objective": {"kind": kind}}, where)
-    with told_as(where, ValueError):
-        fresh = replace(fresh, objective=carried(base.objective, fresh.objective))
+    fresh = configs.overlay_config(base, {"objective": {"kind": kind}}, where)
+    with convert_errors(where, ValueError):
+        fresh = replace(fresh, objective=carry_shared_fields(base.objective, fresh.objective))
         if wrong := [argument for argument in arguments if "=" not in argument]:
             raise UserError(f"{where}: {wrong[0]!r}: a setting is written field=value, without spaces")
         pairs = [argument.partition("=") for argument in arguments]
-        settings = {field: configs.from_yaml(value) for field, _, value in pairs}
-    config = configs.overlay(fresh, {"objective": settings}, where)
+        settings = {field: configs.parse_yaml(value) for field, _, value in pairs}
+    config = configs.overlay_config(fresh, {"objective": settings}, where)
     return Contender(name if colon else " ".join(text.split()), config)
 
 
-def carried(old: Any, new: Any) -> Any:
+def carry_shared_fields(old: Any, new: Any) -> Any:
     """``new`` with the values of ``old`` in fields whose default is the same in both kinds."""
     before, after = type(old)(), type(new)()
     names = {field.name for field in fields(old)} & {field.name for field in fields(new)}

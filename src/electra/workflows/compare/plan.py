@@ -8,17 +8,17 @@ from pathlib import Path
 from electra import config as configs
 from electra import files
 from electra.dataset.shards import Shards, Split
-from electra.engine.telemetry import environment
-from electra.errors import UserError, told_as
-from electra.files import whole
+from electra.engine.telemetry import describe_environment
+from electra.errors import UserError, convert_errors
+from electra.files import write_whole
 from electra.progress import print_warnings
 from electra.report.compare import Unit
 from electra.tasks.datasets.labelled import Columns
 from electra.tasks.finetuning.problem import FineTuning
 from electra.workflows.compare import tasks as compare_tasks
-from electra.workflows.compare.objectives import Contender, Equal, contenders, generators, preset
-from electra.workflows.compare.runs import Encoder, RandomWeights, refuse_another
-from electra.workflows.compare.scores import Judge, OnPairs, Probe, Tuned, remembered
+from electra.workflows.compare.objectives import Contender, Equal, load_base_config, parse_objectives, size_generators
+from electra.workflows.compare.runs import JudgedEncoder, RandomWeights, refuse_other_config
+from electra.workflows.compare.scores import Judge, PairsJudge, ProbeJudge, TuningJudge, read_scores
 from electra.workflows.compare.tasks import BUILT_IN
 
 COMPARISON = "comparison"  # what the folder says that it holds
@@ -84,17 +84,17 @@ class Plan:
     budgets: tuple[float, ...]
     unit: Unit
     sizes: Mapping[float, Contender]
-    encoders: Sequence[Encoder]
+    encoders: Sequence[JudgedEncoder]
     judges: Sequence[Judge]
 
 
-def planned(config: CompareConfig) -> Plan:
+def plan_comparison(config: CompareConfig) -> Plan:
     """Read and check everything, and write the configs to ``out``."""
-    asked_well(config)
-    base, out = preset(config.preset, config.settings, config.data), Path(config.out)
+    validate_comparison(config)
+    base, out = load_base_config(config.preset, config.settings, config.data), Path(config.out)
     train, _ = (Shards.open(Path(config.data), split) for split in SPLITS)
-    objectives, budgets = contenders(base, config.objectives), tuple(sorted(set(config.budgets)))
-    sizes = generators(objectives, config.generator_sizes)
+    objectives, budgets = parse_objectives(base, config.objectives), tuple(sorted(set(config.budgets)))
+    sizes = size_generators(objectives, config.generator_sizes)
     smallest, largest = (budgets[at] if config.equal == "flops" else 0.0 for at in (0, -1))
     for each in objectives:
         each.check(train, smallest)
@@ -113,21 +113,21 @@ def planned(config: CompareConfig) -> Plan:
     written = {CONFIG: config, PRETRAINING: base}
     for name, wanted_there in written.items():
         if (out / name).exists():
-            refuse_another(out / name, wanted_there, FREE)
+            refuse_other_config(out / name, wanted_there, FREE)
     random = [RandomWeights(n, out / "random-weights" / f"seed-{n}", base) for n in range(1, config.seeds + 1)]
-    encoders: list[Encoder] = [*random, *runs]
-    begun_here(out, train.fingerprint)
-    with files.claimed(out, COMPARISON):
-        judges = judges_of(config)
+    encoders: list[JudgedEncoder] = [*random, *runs]
+    refuse_other_data(out, train.fingerprint)
+    with files.claim_or_restore(out, COMPARISON):
+        judges = read_judges(config)
         for encoder in encoders:
             for judge in judges:
-                remembered(judge, encoder.folder)
-        begin(out, written, train.fingerprint)
+                read_scores(judge, encoder.folder)
+        begin_comparison(out, written, train.fingerprint)
     unit: Unit = "FLOPs" if config.equal == "flops" else "minutes"
     return Plan(objectives, budgets, unit, sizes, encoders, judges)
 
 
-def asked_well(config: CompareConfig) -> None:
+def validate_comparison(config: CompareConfig) -> None:
     """Raises ``UserError`` for what is missing or cannot be."""
     for name in ("data", "out"):
         if not getattr(config, name):
@@ -144,34 +144,34 @@ def asked_well(config: CompareConfig) -> None:
             raise UserError(f"--{name.replace('_', '-')} {min(values):g}: must be more than 0")
 
 
-def judges_of(config: CompareConfig) -> list[Judge]:
+def read_judges(config: CompareConfig) -> list[Judge]:
     """What the encoders are judged by, read."""
-    tasks, told = compare_tasks.read(config.tasks, config.probes, config.columns, config.tuning, Path(config.out))
+    tasks, told = compare_tasks.read_tasks(config.tasks, config.probes, config.columns, config.tuning, Path(config.out))
     judges: list[Judge] = []
     for task, tuning in tasks:
-        judges += [Probe(task, config.probe_texts)]
-        judges += [Tuned(task, tuning, config.tuning_seeds)] if tuning else []
+        judges += [ProbeJudge(task, config.probe_texts)]
+        judges += [TuningJudge(task, tuning, config.tuning_seeds)] if tuning else []
     if config.pairs:
-        pairs = OnPairs(Path(config.pairs), config.pair_limit)
+        pairs = PairsJudge(Path(config.pairs), config.pair_limit)
         judges, told = [*judges, pairs], [*told, *pairs.notes]
     print_warnings(told)
     return judges
 
 
-def begun_here(out: Path, data: str) -> None:
+def refuse_other_data(out: Path, data: str) -> None:
     """Raises ``UserError`` for other data than before. A comparison of version 0.1, whose configs are this one's, is
     made ours."""
     path = out / ENVIRONMENT
-    if path.exists() and configs.read(path).get("data") != data:
+    if path.exists() and configs.read_config_file(path).get("data") != data:
         raise UserError(f"{path}: this folder was begun on other data; choose another --out")
-    if not files.holds(out) and all((out / name).is_file() for name in (CONFIG, PRETRAINING, ENVIRONMENT)):
-        files.mark(out, COMPARISON)
+    if not files.read_kind(out) and all((out / name).is_file() for name in (CONFIG, PRETRAINING, ENVIRONMENT)):
+        files.mark_folder(out, COMPARISON)
 
 
-def begin(out: Path, written: Mapping[str, object], data: str) -> None:
+def begin_comparison(out: Path, written: Mapping[str, object], data: str) -> None:
     """Write the configs and, once, what else the figures depend on."""
-    contents = {name: configs.plain(each) for name, each in written.items()}
-    contents |= {} if (out / ENVIRONMENT).exists() else {ENVIRONMENT: {"data": data} | environment()}
+    contents = {name: configs.plain_tree(each) for name, each in written.items()}
+    contents |= {} if (out / ENVIRONMENT).exists() else {ENVIRONMENT: {"data": data} | describe_environment()}
     for name, content in contents.items():
-        with told_as(str(out / name), OSError), whole(out / name) as file:
+        with convert_errors(str(out / name), OSError), write_whole(out / name) as file:
             file.write_text(json.dumps(content, indent=1))
