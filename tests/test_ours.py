@@ -112,8 +112,8 @@ def test_a_failure_removes_what_was_written_and_no_more(
 
     from electra.corpus import prepare as module
 
-    run = module.run
-    monkeypatch.setattr(module, "run", added)  # someone puts a file there while it works
+    run = module.run_parts
+    monkeypatch.setattr(module, "run_parts", added)  # someone puts a file there while it works
     with pytest.raises(UserError):
         prepare(preparing(prepared, text / source, text / "data"))
     assert set(content(text / "data")) == {"notes.txt", "parts/notes.txt", "tokenizer/notes.txt"}
@@ -135,7 +135,7 @@ def test_prepared_below_its_text_it_goes_on_after_a_kill(
 
     asked = preparing(prepared, text / "c", text / "c" / "data")
     with monkeypatch.context() as patch:
-        patch.setattr(module, "run", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(module, "run_parts", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             prepare(asked)
     assert (text / "c" / "data" / "tokenizer" / "vocab.txt").is_file()

@@ -26,7 +26,7 @@ import sys
 from electra.corpus import sources
 from electra.corpus.prepare import PrepareConfig, prepare
 
-sources.PART = {part}
+sources.PART_BYTES = {part}
 if __name__ == "__main__":
     prepare({config!r})
 """

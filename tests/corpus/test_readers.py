@@ -120,12 +120,12 @@ STANDARD_INPUT = """
 import json, sys
 from electra.errors import UserError
 from electra.corpus import readers
-from electra.corpus.documents import Format, Skipped, Span
+from electra.corpus.documents import Skipped, Span, TextFormat
 skipped = Skipped()
 try:
-    found = list(readers.documents(Span(sys.argv[1]), Format(), skipped))
+    found = list(readers.read_documents(Span(sys.argv[1]), TextFormat(), skipped))
     print(json.dumps([[document.text for document in found], skipped.lines()]))
-    list(readers.documents(Span(sys.argv[1]), Format(), skipped))
+    list(readers.read_documents(Span(sys.argv[1]), TextFormat(), skipped))
 except UserError as error:
     print(json.dumps(str(error)))
 """
@@ -175,10 +175,10 @@ SPAWNED = """
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from electra.corpus import readers
-from electra.corpus.documents import Format, Skipped, Span
+from electra.corpus.documents import Skipped, Span, TextFormat
 
 def read():
-    return list(readers.documents(Span("-"), Format(), Skipped()))
+    return list(readers.read_documents(Span("-"), TextFormat(), Skipped()))
 
 if __name__ == "__main__":
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:

@@ -129,7 +129,7 @@ from pathlib import Path
 import random
 from electra.errors import UserError
 from electra.corpus import readers
-from electra.corpus.documents import Format, Skipped, Span
+from electra.corpus.documents import Skipped, Span, TextFormat
 whole, path = Path(sys.argv[1]).read_bytes(), Path(sys.argv[2])
 said = 0
 for trial in range(300):
@@ -139,7 +139,7 @@ for trial in range(300):
         damaged[chance.randrange(len(damaged))] = chance.randrange(256)
     path.write_bytes(damaged)
     try:
-        list(readers.documents(Span(str(path), 0, len(damaged)), Format(), Skipped()))
+        list(readers.read_documents(Span(str(path), 0, len(damaged)), TextFormat(), Skipped()))
     except UserError as error:
         said += 1
 assert said > 30
