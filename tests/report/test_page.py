@@ -114,7 +114,7 @@ def test_a_page_is_whole_or_absent(run: Path, tmp_path: Path, monkeypatch: pytes
     def full(texts: object) -> str:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(workflow, "page", full)
+    monkeypatch.setattr(workflow, "render_page", full)
     with pytest.raises(UserError, match="page.html: No space left on device"):
         inspect(InspectConfig(**asked, html=str(path)))
     assert [each.name for each in tmp_path.iterdir()] == ["page.html"] and path.read_text() == "before"

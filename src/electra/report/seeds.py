@@ -31,7 +31,7 @@ def summarize_values(values: Mapping[str, float]) -> dict[str, Any]:
     }
 
 
-def format_summary(title: str, found: Mapping[str, Mapping[str, Any]], failed: Sequence[str]) -> str:
+def format_seed_summary(title: str, found: Mapping[str, Mapping[str, Any]], failed: Sequence[str]) -> str:
     """A table of the figures, and a line for the runs that failed."""
     rows = [
         [name, each["median"], f"{each['mean']:.3f} ± {each['spread']:.3f}", each["best"]]

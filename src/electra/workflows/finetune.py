@@ -153,7 +153,7 @@ def report_task(
             rows = [[name, each[first]["median"], each[first]["spread"]] for name, each in summaries.items()]
             print(format_table([f"{problem.name}: {first}", "median", "spread"], rows), end="\n\n")
         title = f"{problem.name}{f', {best}' if best else ''}, {len(runs)} seed{'s' * (len(runs) > 1)}"
-        print(seeds.format_summary(title, summaries[best], failed))
+        print(seeds.format_seed_summary(title, summaries[best], failed))
         print(f"the best: {Path(top) / MODEL}\n")
     return said
 
