@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from electra.tasks import metrics
 from electra.tasks.metrics import METRICS, compute_metrics
 
 binary = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=40)
@@ -35,6 +36,48 @@ def test_correlations_are_their_definitions(pairs: list[tuple[int, int]]) -> Non
     for name, (x, y) in {"pearson": (gold, found), "spearman": (ranks(gold), ranks(found))}.items():
         constant = np.ptp(x) == 0 or np.ptp(y) == 0
         assert METRICS[name](gold, found) == pytest.approx(0.0 if constant else np.corrcoef(x, y)[0, 1], abs=1e-12)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 3), st.lists(st.tuples(*[st.integers(0, 1)] * 6), min_size=1, max_size=20))
+def test_micro_f1_and_accuracy_of_labels_are_their_definitions(count: int, rows: list[tuple[int, ...]]) -> None:
+    values = np.array(rows)
+    gold, predicted = values[:, :count], values[:, 3 : 3 + count]
+    both = int((gold * predicted).sum())
+    said = compute_metrics(("accuracy", "micro-f1"), gold, predicted)
+    assert said["accuracy"] == pytest.approx(
+        np.mean([list(a) == list(b) for a, b in zip(gold, predicted, strict=True)])
+    )
+    assert said["micro-f1"] == pytest.approx(2 * both / max(gold.sum() + predicted.sum(), 1))
+
+
+scored = st.lists(st.tuples(st.integers(-4, 4), st.booleans()), min_size=1, max_size=60)
+
+
+@settings(max_examples=200, deadline=None)
+@given(scored)
+def test_precision_and_recall_are_counted_at_each_threshold(drawn: list[tuple[int, bool]]) -> None:
+    scores, labels = np.array([score / 3 for score, _ in drawn]), np.array([label for _, label in drawn])
+    labels[0] = True
+    precision, recall, thresholds = metrics.precision_recall(labels, scores)
+    assert thresholds.tolist() == sorted(set(scores.tolist()))
+    for at, threshold in enumerate(thresholds):
+        assert precision[at] == pytest.approx(labels[scores >= threshold].mean())
+        assert recall[at] == pytest.approx((labels & (scores >= threshold)).sum() / labels.sum())
+    assert (precision[-1], recall[-1]) == (1.0, 0.0)
+    steps = sum((recall[at] - recall[at + 1]) * precision[at] for at in range(len(thresholds)))
+    assert metrics.average_precision(labels, scores) == pytest.approx(steps)
+
+
+@settings(max_examples=200, deadline=None)
+@given(scored)
+def test_auc_is_the_share_of_pairs_in_order(drawn: list[tuple[int, bool]]) -> None:
+    scores, labels = (
+        np.array([0.0, 1.0, *(s for s, _ in drawn)]),
+        np.array([True, False, *(label for _, label in drawn)]),
+    )
+    pairs = [np.sign(good - bad) for good in scores[labels] for bad in scores[~labels]]
+    assert metrics.roc_auc(labels, scores) == pytest.approx(np.mean(pairs) / 2 + 0.5)
 
 
 def test_several_labels_a_sample() -> None:

@@ -11,10 +11,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from electra.corpus.builtin import is_in_held_out_file, name_package
 from electra.corpus.copies import WORD, find_near_copies, split_words
 from electra.corpus.documents import Document
 from electra.errors import UserError
+from electra.tasks.metrics import macro_f1
 
 CLASSES = 10
 FEWEST_WORDS = 10  # without the names
@@ -138,11 +141,10 @@ def score_bag_of_words(
     """Macro-F1 of logistic regression on TF-IDF of words and pairs of words, tuned on the training texts."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import f1_score
     from sklearn.model_selection import GridSearchCV
 
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
     features = vectorizer.fit_transform(train_texts)
     search = GridSearchCV(LogisticRegression(max_iter=300, tol=1e-3), {"C": [1, 10, 100]}, scoring="f1_macro", cv=3)
     search.fit(features, train_labels)
-    return float(f1_score(test_labels, search.predict(vectorizer.transform(test_texts)), average="macro"))
+    return macro_f1(np.array(test_labels), search.predict(vectorizer.transform(test_texts)))

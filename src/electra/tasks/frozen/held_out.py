@@ -9,6 +9,7 @@ from torch import Tensor
 from electra.dataset.batches import Rows
 from electra.engine.parallel import Parallel, Precision, autocast
 from electra.objectives.pretrainer import Pretrainer, derive_row_keys
+from electra.tasks.metrics import roc_auc
 
 PRIOR = 5.0  # sightings that a token begins with in the table of `identity_auc`
 SEED = 0  # of the masks and samples of an evaluation, whatever a run's own seed
@@ -54,8 +55,6 @@ def measure_identity_auc(
     The better of two scores: how often the token was a replacement in four times as many rows of training text (a
     table, with the mean rate as its prior), and how rare it is there.
     """
-    from sklearn.metrics import roc_auc_score
-
     size = pretrainer.encoder.config.vocab_size
     replaced, seen = torch.zeros(size), torch.zeros(size)
     for ids, labels in corrupt_rows(pretrainer, train_rows, 4 * count, batch_rows, device):
@@ -64,7 +63,7 @@ def measure_identity_auc(
     parts = list(corrupt_rows(pretrainer, rows, count, batch_rows, device))
     ids, labels = torch.cat([part for part, _ in parts]), torch.cat([part for _, part in parts])
     table = (replaced + PRIOR * replaced.sum() / seen.sum()) / (seen + PRIOR)
-    return max(float(roc_auc_score(labels, score[ids])) for score in (table, -seen))
+    return max(roc_auc(labels.numpy(), score[ids].numpy()) for score in (table, -seen))
 
 
 def corrupt_rows(

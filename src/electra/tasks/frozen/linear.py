@@ -1,4 +1,4 @@
-"""A regularised linear model of frozen features, fitted in float64 by L-BFGS, and how it is judged: numpy and torch."""
+"""A regularised linear model of frozen features, fitted in float64 by L-BFGS, and how it is judged."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,48 +10,44 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from electra.tasks.datasets.samples import Kind
+from electra.tasks.metrics import METRICS, Values
 
 STRENGTHS = (1.0, 0.1, 0.01, 0.001)  # of L2 beside the mean loss of a sample, of which the first best is taken
 
 Answers = Float[np.ndarray, "samples outputs"]
 
 
-def accuracy(gold: Answers, found: Answers) -> float:
-    """The share of samples whose class gets the largest output; ``gold`` has a 1 in its place."""
-    return float((gold.argmax(1) == found.argmax(1)).mean())
-
-
-def micro_f1(gold: Answers, found: Answers) -> float:
-    """F1 over all labels of all samples; a positive output stands for a label."""
-    both = ((gold > 0) & (found > 0)).sum()
-    return float(2 * both / max((gold > 0).sum() + (found > 0).sum(), 1))
-
-
-def spearman(gold: Answers, found: Answers) -> float:
-    """Spearman's rank correlation of the first outputs, ties at their mean rank; 0 where one side is constant."""
-    x, y = ranks(gold[:, 0]), ranks(found[:, 0])
-    return float(np.corrcoef(x, y)[0, 1]) if np.ptp(x) and np.ptp(y) else 0.0
-
-
-def ranks(values: Float[np.ndarray, " samples"]) -> Float[np.ndarray, " samples"]:
-    """Ranks from 1, equal values at their mean rank."""
-    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (counts.cumsum() - (counts - 1) / 2)[which]
-
-
 class Criterion(NamedTuple):
-    """How a kind of task is fitted, by the sum of its losses, and judged: a metric's name and its function."""
+    """How a kind of task is fitted and judged.
+
+    ``loss``: (outputs, targets) → the sum of the samples' losses. ``metric``: a name in ``METRICS``. ``decide``:
+    outputs or targets → what the metric compares.
+    """
 
     loss: Callable[[Tensor, Tensor], Tensor]
     metric: str
-    judge: Callable[[Answers, Answers], float]
+    decide: Callable[[Answers], Values]
+
+    def judge(self, gold: Answers, outputs: Answers) -> float:
+        """The metric of a model's outputs."""
+        return METRICS[self.metric](self.decide(gold), self.decide(outputs))
 
 
 CRITERIA: dict[Kind, Criterion] = {
-    "class": Criterion(lambda found, gold: F.cross_entropy(found, gold, reduction="sum"), "accuracy", accuracy),
-    "score": Criterion(lambda found, gold: F.mse_loss(found, gold, reduction="sum") / 2, "spearman", spearman),
+    "class": Criterion(
+        lambda outputs, targets: F.cross_entropy(outputs, targets, reduction="sum"),
+        "accuracy",
+        lambda outputs: outputs.argmax(1),
+    ),
+    "score": Criterion(
+        lambda outputs, targets: F.mse_loss(outputs, targets, reduction="sum") / 2,
+        "spearman",
+        lambda outputs: outputs[:, 0],
+    ),
     "labels": Criterion(
-        lambda found, gold: F.binary_cross_entropy_with_logits(found, gold, reduction="sum"), "micro-f1", micro_f1
+        lambda outputs, targets: F.binary_cross_entropy_with_logits(outputs, targets, reduction="sum"),
+        "micro-f1",
+        lambda outputs: (outputs > 0).astype(np.int64),
     ),
 }
 

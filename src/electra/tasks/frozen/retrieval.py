@@ -14,6 +14,7 @@ from electra.objectives.pretrainer import Pretrainer, derive_row_keys
 from electra.objectives.terms import Detection
 from electra.objectives.view import ENCODER, read_view
 from electra.tasks.frozen.held_out import SEED, split_into_runs
+from electra.tasks.metrics import average_precision, precision_recall
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,5 @@ def score_tokens(
 
 def compute_retrieval(scores: Float[np.ndarray, " tokens"], labels: Bool[np.ndarray, " tokens"]) -> Retrieval:
     """The curve of scores; equal ones are found together. At least one label is true."""
-    thresholds, which = np.unique(scores, return_inverse=True)
-    found, right = (np.bincount(which, weights)[::-1].cumsum()[::-1] for weights in (None, labels))
-    precision, recall = np.append(right / found, 1.0), np.append(right / labels.sum(), 0.0)
-    average = float(-(np.diff(recall) * precision[:-1]).sum())
-    return Retrieval(precision, recall, thresholds, average, float(labels.mean()))
+    precision, recall, thresholds = precision_recall(labels, scores)
+    return Retrieval(precision, recall, thresholds, average_precision(labels, scores), float(labels.mean()))

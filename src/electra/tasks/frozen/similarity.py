@@ -9,8 +9,8 @@ from jaxtyping import Float
 from electra.errors import UserError
 from electra.interchange.encoders import Reader
 from electra.tasks.datasets.samples import Task
-from electra.tasks.frozen.linear import spearman
 from electra.tasks.frozen.probes import batch_texts, extract_features
+from electra.tasks.metrics import spearman
 from electra.tokenization import Tokenizer
 
 
@@ -36,9 +36,9 @@ def measure_similarity(
     read = batch_texts([(each, None) for each in known], tokenizer, min(length, reader.longest))
     vectors = extract_features(reader, read, device)
     first, second = np.array([known[each] for each in sentences]).reshape(2, -1)
-    gold = np.array([[sample.label] for sample in samples], dtype=np.float64)
+    gold = np.array([sample.label for sample in samples], dtype=np.float64)
     return {
-        layer: spearman(gold, cosine_similarity(vectors[layer][first], vectors[layer][second])[:, None])
+        layer: spearman(gold, cosine_similarity(vectors[layer][first], vectors[layer][second]))
         for layer in layers or range(last + 1)
     }
 
