@@ -107,9 +107,10 @@ def evaluate_replaced_tokens(config: EvaluateConfig) -> dict[str, ModelScores]:
     for model in config.models:
         run = Trained.open(Path(model), config.data, config.length)
         rows = run.rows("held-out")
-        curves[model] = retrieval.measure_retrieval(
+        scores, labels = retrieval.score_tokens(
             run.pretrainer, rows, config.rows, run.batch_rows, Parallel.local_device()
         )
+        curves[model] = retrieval.compute_retrieval(scores, labels)
     with convert_errors(config.picture, OSError, ValueError), write_whole(Path(config.picture)) as file:
         precision_recall.draw_precision_recall(curves, file)
     if not config.json:

@@ -2,17 +2,21 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from electra.dataset.batches import Rows
+from electra.dataset.batches import Batch, Rows
 from electra.engine.parallel import Parallel, Precision, autocast
 from electra.objectives.pretrainer import Pretrainer, derive_row_keys
 from electra.tasks.metrics import roc_auc
 
-PRIOR = 5.0  # sightings that a token begins with in the table of `identity_auc`
+PRIOR = 5.0  # sightings that a token begins with in the table of `measure_identity_auc`
 SEED = 0  # of the masks and samples of an evaluation, whatever a run's own seed
+
+T = TypeVar("T")
 
 
 @torch.no_grad()
@@ -24,32 +28,28 @@ def evaluate_held_out(
     parallel: Parallel,
     precision: Precision = "float32",
 ) -> dict[str, float]:
-    """The figures of at most ``count`` held-out rows, without dropout; every process evaluates its share."""
+    """The objective's figures on at most ``count`` held-out rows, without dropout; each process evaluates its share."""
     pretrainer.to(parallel.device)
     refs = list(itertools.islice(rows.epoch_refs(0), count))
-    own = refs[parallel.rank :: parallel.world]
+    own_refs = refs[parallel.rank :: parallel.world]
     sums: dict[str, Tensor] = {}
-    # Who has no row reads the first to know which sums there are, and adds nothing to them.
-    for part in split_into_runs(own or refs[:1], batch_rows):
+    # A process without a row of its own reads the first row to know which sums there are, and adds zeros to them.
+    for part in split_into_runs(own_refs or refs[:1], batch_rows):
         batch = rows.batch(part).to(parallel.device)
         with autocast(precision, parallel.device):
             results = pretrainer.results(batch, derive_row_keys(SEED, batch), dropout=False)
         for name, result in results.items():
-            counted = result.statistics.double() if own else torch.zeros_like(result.statistics, dtype=torch.float64)
-            sums[name] = sums[name] + counted if name in sums else counted
+            statistics = result.statistics.double()
+            statistics = statistics if own_refs else torch.zeros_like(statistics)
+            sums[name] = sums[name] + statistics if name in sums else statistics
     return pretrainer.figures(parallel.sum(sums))
-
-
-def split_into_runs(refs: Sequence, size: int) -> list[Sequence]:
-    """``refs`` in runs of ``size``, the last one shorter."""
-    return [refs[start : start + size] for start in range(0, len(refs), size)]
 
 
 @torch.no_grad()
 def measure_identity_auc(
     pretrainer: Pretrainer, train_rows: Rows, rows: Rows, count: int, batch_rows: int, device: torch.device
 ) -> float:
-    """The AUC on replaced tokens that knowing each token, but no context, reaches on the rows that
+    """The AUC on replaced tokens of a detector that knows each token but no context, on the rows that
     ``evaluate_held_out`` reads.
 
     The better of two scores: how often the token was a replacement in four times as many rows of training text (a
@@ -68,12 +68,21 @@ def measure_identity_auc(
 
 def corrupt_rows(
     pretrainer: Pretrainer, rows: Rows, count: int, batch_rows: int, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Of each batch, in the CPU's memory: the ids that the discriminator reads, int64 [tokens], and 1.0 where they were
-    replaced."""
+) -> Iterator[tuple[Int[Tensor, " tokens"], Float[Tensor, " tokens"]]]:
+    """Of each batch, on the CPU: the ids that the discriminator reads, and 1.0 for each that was replaced, else 0.0."""
     pretrainer.to(device)
-    for part in split_into_runs(list(itertools.islice(rows.epoch_refs(0), count)), batch_rows):
-        batch = rows.batch(part).to(device)
+    for batch in read_batches(rows, count, batch_rows, device):
         view, _ = pretrainer.corrupt(batch, derive_row_keys(SEED, batch), False)
         text = batch.documents > 0
         yield view.ids[text].cpu(), (view.ids != view.original)[text].float().cpu()
+
+
+def read_batches(rows: Rows, count: int, batch_rows: int, device: torch.device) -> Iterator[Batch]:
+    """At most ``count`` rows of the first epoch on a device, ``batch_rows`` at a time."""
+    for part in split_into_runs(list(itertools.islice(rows.epoch_refs(0), count)), batch_rows):
+        yield rows.batch(part).to(device)
+
+
+def split_into_runs(values: Sequence[T], size: int) -> list[Sequence[T]]:
+    """The values in runs of ``size``, the last one shorter."""
+    return [values[start : start + size] for start in range(0, len(values), size)]
