@@ -19,6 +19,7 @@ from gpu_items import READABLE, WAYS, Item, Options, Way, device
 from torch import Tensor
 
 from electra.dataset.batches import Batch
+from electra.engine.compiling import prepare_parts
 from electra.engine.optim import AdamW, LinearDecay, Muon, collect_parameters
 from electra.engine.parallel import Parallel, flush_denormals
 from electra.engine.telemetry import SilentRecorder, describe_environment
@@ -28,7 +29,6 @@ from electra.kernels.attention.operation import attention
 from electra.kernels.attention.twin import visibility_mask
 from electra.kernels.random import derive_streams, drop, fold, uniform
 from electra.kernels.vocabulary.twin import LogitsProduct, Sampling, WrittenLogits, sample_tokens
-from electra.model.twins import set_kernels
 from electra.objectives.build import OBJECTIVE_KINDS, CorpusFacts, Objective
 from electra.recipes import apply_preset
 from electra.tasks.datasets.samples import Task
@@ -266,7 +266,7 @@ def tiny_loop(
     (stage,) = stages_of(recipe, source, rows, place, 1000)
     engine = replace(recipe.engine, **({"compile": "never", "precision": "float32"} | how))
     loop = Loop([stage], recipe.optimizer, recipe.schedule, engine, Parallel(0, 1, place), None, SilentRecorder())
-    set_kernels(loop.module, kernels)
+    prepare_parts(loop.module, kernels, engine.activation_checkpointing)
     return loop
 
 

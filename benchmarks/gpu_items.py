@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from electra.engine.compiling import prepare_parts
 from electra.engine.parallel import Parallel
 from electra.engine.train import Loop
-from electra.model.twins import set_kernels
 from electra.workflows.bench.bench import BenchConfig, build_bench_loop, load_bench_recipe
 from electra.workflows.pretrain import PretrainConfig
 
@@ -59,7 +59,7 @@ class Way:
         recipe = change(load_bench_recipe(config))
         engine = replace(recipe.engine, cuda_graphs=self.graphs, activation_checkpointing=self.recompute)
         loop = build_bench_loop(config, replace(recipe, engine=engine))
-        set_kernels(loop.module, "cuda" if self.kernels else "")
+        prepare_parts(loop.module, "cuda" if self.kernels else "", self.recompute, self.compiled)
         return loop
 
 

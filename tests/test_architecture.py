@@ -85,6 +85,12 @@ def test_no_modules_import_each_other():
     assert tuple(TopologicalSorter(graph).static_order())  # a circle raises, and says which modules it goes through
 
 
+def test_the_engine_knows_no_model():
+    """It asks a module's parts to prepare themselves: ``engine.compiling.Preparable``."""
+    modules = chain.from_iterable(imported(ast.parse(p.read_text()), at_once=False) for p in SOURCE.glob("engine/*.py"))
+    assert not {"model", "dataset"} & {room(module) for module in modules if module.startswith("electra.")}
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_what_needs_more_than_a_training_node_has_is_imported_where_it_is_used(path):
     for module in imported(ast.parse(path.read_text()), at_once=True):

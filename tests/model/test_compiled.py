@@ -7,7 +7,7 @@ import torch
 
 from electra.engine import compiling
 from electra.model.embeddings import OwnEmbeddings
-from electra.model.encoder import ClassicConfig, ModernConfig, Tower, compile_layer_by_layer
+from electra.model.encoder import ClassicConfig, ModernConfig, Tower
 
 CONFIGS = {
     "classic": ClassicConfig(
@@ -33,7 +33,7 @@ def test_a_compiled_tower_computes_what_it_did(kind):
         hidden = tower.hidden(ids, positions, torch.zeros_like(ids), documents, keys)
         return tower.detection_logits(hidden).square().sum()
 
-    compile_layer_by_layer(tower)
+    compiling.prepare_parts(tower, "", compiled=True)
     gradients = []
     for function in (loss, compiling.compile_if_possible(loss, "auto", torch.device("cpu"))):
         tower.zero_grad()
@@ -54,7 +54,7 @@ def test_layers_that_are_alike_are_compiled_once():
         counters.clear()
         config = replace(CONFIGS["classic"], layers=layers)
         tower = Tower.detection(config, OwnEmbeddings(config).discriminator)
-        compile_layer_by_layer(tower)
+        compiling.prepare_parts(tower, "", compiled=True)
         ids = torch.ones(2, 16, dtype=torch.int64)
         torch.compile(tower.hidden, dynamic=False)(
             ids, ids, ids, ids, torch.arange(2, dtype=torch.int32)

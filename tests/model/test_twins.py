@@ -10,12 +10,13 @@ pytest.importorskip("triton", reason="Triton is for Linux")
 
 from compositions import ENCODERS, EVERY, LONG, NAMES, batch, build, loss, objective, packed
 from electra.dataset.batches import Batch
+from electra.engine.compiling import prepare_parts
 from electra.kernels import Kernels
 from electra.kernels.random import fold
 from electra.kernels.vocabulary.twin import Sampling
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
-from electra.model.twins import KernelModule, set_kernels
+from electra.model.twins import KernelModule
 from electra.objectives.pretrainer import Pretrainer
 
 pytestmark = pytest.mark.compiled  # the hook that checks shapes would change the kernels' source
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.compiled  # the hook that checks shapes would change th
 
 def step(pretrainer: Pretrainer, kernels: Kernels, rows: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The statistics of a batch with dropout, and the gradient of every parameter."""
-    set_kernels(pretrainer, kernels)
+    prepare_parts(pretrainer, kernels)
     pretrainer.zero_grad()
     total, statistics = loss(pretrainer, rows)
     total.backward()
@@ -69,7 +70,7 @@ def test_both_heads_say_the_same_of_every_token(number: torch.dtype, encoder: st
     draw = Sampling(fold(torch.zeros(150, dtype=torch.int32), torch.arange(150, dtype=torch.int32)))
     found = []
     for kernels in ("", "cuda"):
-        set_kernels(tower, kernels)
+        prepare_parts(tower, kernels)
         with torch.autocast("cpu", number, enabled=number != torch.float32):
             found.append(tower.predict(hidden).score(targets, draw))
     readable, fused = found

@@ -17,7 +17,6 @@ from electra.dataset.layout import Layout, Packed, Paper
 from electra.dataset.shards import Shards
 from electra.engine import compiling
 from electra.model.config import ClassicConfig, ModernConfig
-from electra.model.encoder import compile_layer_by_layer
 from electra.objectives.build import CorpusFacts, Electra, Mlm
 from electra.objectives.pretrainer import derive_row_keys
 
@@ -51,7 +50,7 @@ def test_the_compiled_corruption_is_the_eager_one(prepared: Path) -> None:
         view, results = pretrainer.corrupt(batch, derive_row_keys(pretrainer.seed, batch), True)
         return view.ids, view.chosen, results["generator"].statistics
 
-    compile_layer_by_layer(pretrainer)
+    compiling.prepare_parts(pretrainer, "", compiled=True)
     compiled = compiling.compile_if_possible(corrupted, "auto", torch.device("cpu"))
     refs, _ = rows.take(rows.start, 32)
     for part in (refs[:16], refs[16:]):

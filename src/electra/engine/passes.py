@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from electra.engine.compiling import find_preparable_parts
 from electra.engine.parallel import Parallel, Precision, autocast
 from electra.errors import UserError
-from electra.model.encoder import LayeredEncoder
 
 WARM_UP_PASSES = 3  # passes before a recording: what is compiled, tuned or allocated once must be so by then
 
@@ -83,7 +83,7 @@ def check_can_record(parallel: Parallel, module: nn.Module) -> None:
     """Raise ``UserError`` where no CUDA graph can be recorded of a module's passes."""
     if parallel.device.type != "cuda" or parallel.world > 1:
         raise UserError("engine.cuda_graphs: only for one process on a GPU")
-    if not any(isinstance(part, LayeredEncoder) for part in module.modules()):
+    if not find_preparable_parts(module):
         raise UserError(
             "engine.cuda_graphs: only for encoders of electra; that of other model classes seeds its dropout anew"
         )

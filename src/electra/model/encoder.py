@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from electra.errors import UserError
+from electra.kernels import Kernels
 from electra.kernels.attention.twin import Direction
 from electra.kernels.random import derive_streams
 from electra.kernels.vocabulary.twin import Prediction
@@ -24,19 +25,27 @@ States = Float[Tensor, "rows length hidden"]
 
 
 class LayeredEncoder(nn.Module):
-    """What encoders have in common: with ``recomputes`` a layer keeps its input alone for the backward pass, which then
+    """What both encoders have in common. With ``recomputes`` a layer keeps only its input for the backward pass, which
     computes the rest again."""
 
     recomputes = False
     sites: Tensor
 
-    def through(self, layer: nn.Module, *given: Any) -> Tensor:
-        """What the layer makes of what it is given."""
+    def prepare(self, kernels: Kernels, recompute: bool, compiled: bool) -> None:
+        """Recompute the layers or not. If it is to be compiled, have the compiler take it layer by layer, and layers
+        that are alike once: ELECTRA-Small's 24 then take a minute on two CPU cores, where one graph of all of them
+        took eight (docs/log.md). The layers take the kernels themselves."""
+        self.recomputes = recompute
+        if compiled and "forward" not in vars(self):
+            self.forward = torch.compiler.disable(self.forward, recursive=False)
+
+    def run_layer(self, layer: nn.Module, *inputs: Any) -> Tensor:
+        """The layer's output, with recomputation if that is on."""
         if self.recomputes and torch.is_grad_enabled():
             # Setting torch's generator back is no part of a CUDA graph, and only PyTorch's attention draws from it.
-            draws = layer.kernels != "cuda"
-            return checkpoint(layer, *given, use_reentrant=False, preserve_rng_state=draws)
-        return layer(*given)
+            preserves_generator = layer.kernels != "cuda"
+            return checkpoint(layer, *inputs, use_reentrant=False, preserve_rng_state=preserves_generator)
+        return layer(*inputs)
 
 
 class ClassicEncoder(LayeredEncoder):
@@ -60,7 +69,7 @@ class ClassicEncoder(LayeredEncoder):
         states = [self.project(embedded)]
         of_layer = streams_by_layer(keys, self.sites)
         for index, layer in enumerate(self.layers):
-            states.append(self.through(layer, states[-1], documents, of_layer[index]))
+            states.append(self.run_layer(layer, states[-1], documents, of_layer[index]))
         return states[1:]
 
 
@@ -88,21 +97,11 @@ class ModernEncoder(LayeredEncoder):
         states, of_layer = [embedded], streams_by_layer(keys, self.sites)
         for index, layer in enumerate(self.layers):
             turned = wide if layer.window is None else near
-            states.append(self.through(layer, states[-1], turned, documents, of_layer[index]))
+            states.append(self.run_layer(layer, states[-1], turned, documents, of_layer[index]))
         return [*states[1:-1], self.norm(states[-1])]
 
 
 Encoder = ClassicEncoder | ModernEncoder
-
-
-def compile_layer_by_layer(module: nn.Module) -> None:
-    """Have the compiler take the encoders in a module layer by layer, and layers that are alike once.
-
-    ELECTRA-Small's 24 then take a minute on two CPU cores, where one graph of all of them took eight (docs/log.md).
-    """
-    for part in module.modules():
-        if isinstance(part, LayeredEncoder) and "forward" not in vars(part):
-            part.forward = torch.compiler.disable(part.forward, recursive=False)
 
 
 def build_encoder(config: EncoderConfig, direction: Direction = "both") -> Encoder:

@@ -1,4 +1,4 @@
-"""Parts of a model whose arithmetic is there more than once: as kernels, for a CPU or a GPU, and as a readable twin."""
+"""Parts of a model whose arithmetic exists more than once: as kernels, for a CPU or a GPU, and as a readable twin."""
 
 from torch import nn
 
@@ -6,13 +6,11 @@ from electra.kernels import Kernels
 
 
 class KernelModule(nn.Module):
-    """``kernels``: whose run in place of the readable twin, if any. The values are the same within rounding."""
+    """A part with ``kernels``: which to use. It uses its readable twin if they are "", or if it has none for that
+    device. The values are the same within rounding."""
 
     kernels: Kernels = ""
 
-
-def set_kernels(module: nn.Module, kernels: Kernels) -> None:
-    """Say to the parts of a module whose kernels run. One that has none for that device keeps its twin."""
-    for part in module.modules():
-        if isinstance(part, KernelModule):
-            part.kernels = kernels
+    def prepare(self, kernels: Kernels, recompute: bool, compiled: bool) -> None:
+        """Use these kernels from now on (``engine.compiling.Preparable``)."""
+        self.kernels = kernels
