@@ -1,7 +1,7 @@
-"""What is written to the disk: whole or absent; and nothing is removed or replaced but what this program wrote.
+"""Write files and folders whole or not at all, and remove or replace only what this program wrote.
 
 A folder of ours has ``electra.json`` in it: our name and format number, what the folder holds, and which files were
-written with it. What goes on from a kill is told by it, and no folder is ours by its name.
+written with it. Only this file makes a folder ours, never the folder's name.
 """
 
 import fcntl
@@ -26,35 +26,37 @@ SIGN_WITHIN = 4096  # bytes of a file in which our mark stands
 
 @contextmanager
 def write_whole(path: Path) -> Iterator[Path]:
-    """A name to write under that becomes ``path`` when all is on the disk, and is gone if anything fails."""
+    """Give a name to write under; the file becomes ``path`` once it is on the disk, and is removed on a failure."""
     partial = temporary_path(path)
     try:
         yield partial
         sync_to_disk(partial)
         partial.replace(path)
+        sync_to_disk(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
 
 @contextmanager
 def write_whole_folder(folder: Path, kind: str) -> Iterator[Path]:
-    """A folder to write into that becomes ``folder``, of that kind, when all is on the disk; gone if anything fails.
+    """Give a folder to write into; it becomes ``folder`` when it is on the disk, and is removed if anything fails.
 
-    One of ours of the same kind that is there is replaced. What a kill left of an earlier try is removed.
+    An earlier ``folder`` is replaced if it is ours and of the same kind. What a killed process left of it is removed.
 
     Raises:
         UserError: something else is there, or files in it that were not written with it.
         OSError: the disk does not take it.
     """
-    folder = Path(os.path.realpath(folder))  # through a link, what it stands for
+    folder = Path(os.path.realpath(folder))  # a link stays, and the folder that it leads to is written
     refuse_foreign_folder(folder, kind)
     remove_partial_folders(folder.parent, escape(folder.name))
+    make_folder(folder.parent)
     partial = temporary_path(folder)
-    partial.mkdir(parents=True)
+    partial.mkdir()
     try:
         with (partial / MARKER).open("x", encoding="utf-8") as marker:
             with suppress(OSError):  # a disk without locks
-                fcntl.flock(marker, fcntl.LOCK_EX)  # goes with the process: what is not locked is a leftover
+                fcntl.flock(marker, fcntl.LOCK_EX)  # ends with the process: a folder without a lock is a leftover
             marker.write(format_marker(kind))
             marker.flush()
             yield partial
@@ -62,27 +64,28 @@ def write_whole_folder(folder: Path, kind: str) -> Iterator[Path]:
             marker.seek(0)
             marker.write(format_marker(kind, written))
             marker.flush()
-            for name in (*written, MARKER):
-                sync_to_disk(partial / name)
+            for path in (*partial.rglob("*"), partial):
+                sync_to_disk(path)
             move_into_place(partial, folder, kind)
     finally:
         shutil.rmtree(partial, ignore_errors=True)  # its name cannot be guessed: no one else has put anything there
 
 
 def move_into_place(new: Path, folder: Path, kind: str) -> None:
-    """Rename a folder, in the place of an empty one or of one of ours, which is removed."""
+    """Rename ``new`` to ``folder``; an empty folder, or one of ours, that has this name is replaced."""
     refuse_foreign_folder(folder, kind)  # while the new one was written, someone may have put something there
-    if is_vacant(folder):
-        new.rename(folder)
-        return
-    old = temporary_path(folder)
-    folder.rename(old)
+    old = None
+    if not is_vacant(folder):
+        old = temporary_path(folder)
+        folder.rename(old)
     new.rename(folder)
-    remove_folder(old, kind)
+    sync_to_disk(folder.parent)
+    if old:
+        remove_folder(old, kind)
 
 
 def claim_folder(folder: Path, kind: str) -> None:
-    """Make a folder that is absent or empty ours, unless it is already, before anything is written into it.
+    """Make a folder ours, before anything is written into it, if it is absent or empty.
 
     Raises:
         UserError: something else is there.
@@ -100,26 +103,22 @@ def refuse_taken_folder(folder: Path, kind: str) -> None:
 
 
 def mark_folder(folder: Path, kind: str) -> None:
-    """Write into a folder that it is ours."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Make the folder if it is missing, and write into it that it is ours."""
+    make_folder(folder)
     with write_whole(folder / MARKER) as file:
         file.write_text(format_marker(kind), encoding="utf-8")
 
 
 @contextmanager
 def claim_or_restore(folder: Path, kind: str) -> Iterator[None]:
-    """``claim_folder`` a folder for a while: if that fails before anything is written into it, all is as it was
-    before."""
-    there, ours = folder.exists(), read_kind(folder) == kind
+    """``claim_folder``, undone if the body fails before it has written anything into the folder."""
+    existed, was_ours = folder.exists(), read_kind(folder) == kind
     claim_folder(folder, kind)
     try:
         yield
     except BaseException:
-        if not ours and list_files(folder) == {MARKER}:
-            (folder / MARKER).unlink()
-            if not there:
-                with suppress(OSError):
-                    folder.rmdir()
+        if not was_ours and list_files(folder) == {MARKER}:
+            remove_files(folder, [MARKER], keep_folder=existed)
         raise
 
 
@@ -129,38 +128,38 @@ def read_kind(folder: Path) -> str | None:
     Raises:
         UserError: it is ours, of another format.
     """
-    said = read_marker(folder)
-    if said and said.get("format") != MARKER_FORMAT:
+    marker = read_marker(folder)
+    if marker and marker.get("format") != MARKER_FORMAT:
         raise UserError(
-            f"{folder / MARKER}: format {said.get('format')}, this version writes {MARKER_FORMAT}; "
+            f"{folder / MARKER}: format {marker.get('format')}, this version writes {MARKER_FORMAT}; "
             "choose another folder"
         )
-    return str(said.get("holds")) if said else None
+    return str(marker.get("holds")) if marker else None
 
 
 def read_marker(folder: Path) -> dict[str, Any]:
-    """What our file in a folder says; nothing if there is none, or another program's of that name."""
+    """The content of ``electra.json`` in a folder; empty if there is none, or it is another program's."""
     try:
-        said = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return said if isinstance(said, dict) and said.get("program") == PROGRAM else {}
+    return marker if isinstance(marker, dict) and marker.get("program") == PROGRAM else {}
 
 
 def format_marker(kind: str, written: Iterable[str] = ()) -> str:
-    """What our file in a folder says."""
+    """The text of ``electra.json``."""
     return json.dumps({"program": PROGRAM, "format": MARKER_FORMAT, "holds": kind, "files": list(written)}, indent=1)
 
 
 def is_vacant(folder: Path) -> bool:
-    """Whether a folder may be taken: it is not there, or empty but for what a kill left."""
+    """Whether a folder may be taken: it is missing, or empty but for what a killed process left."""
     if not os.path.lexists(folder):
         return True
-    return folder.is_dir() and all(is_leftover(each) for each in folder.iterdir())
+    return folder.is_dir() and all(is_leftover(path) for path in folder.iterdir())
 
 
 def refuse_foreign_folder(folder: Path, kind: str) -> None:
-    """Raises ``UserError`` unless the folder is vacant, or of that kind with nothing in it but what we wrote."""
+    """Raises ``UserError`` unless the folder is vacant, or of that kind with nothing in it but the files we wrote."""
     refuse_taken_folder(folder, kind)
     if is_vacant(folder):
         return
@@ -170,12 +169,12 @@ def refuse_foreign_folder(folder: Path, kind: str) -> None:
 
 def foreign_folder_error(folder: Path, kind: str) -> UserError:
     """The error for a folder that is not ours."""
-    found = "a file" if not folder.is_dir() else f"holds {sorted(each.name for each in folder.iterdir())[0]}"
-    return UserError(f"{folder}: is there already, and no {kind} of this program ({found}); choose another --out")
+    content = "a file" if not folder.is_dir() else f"holds {min(path.name for path in folder.iterdir())}"
+    return UserError(f"{folder}: is there already, and no {kind} of this program ({content}); choose another --out")
 
 
 def refuse_foreign_file(path: Path, sign: bytes) -> None:
-    """Raises ``UserError`` for a file that is there and does not have our sign near its beginning."""
+    """Raises ``UserError`` for an existing file without our ``sign`` in its first bytes."""
     if not os.path.lexists(path):
         return
     if path.is_file():
@@ -185,18 +184,23 @@ def refuse_foreign_file(path: Path, sign: bytes) -> None:
     raise UserError(f"{path}: is there already, and not written by this command; choose another name")
 
 
-def remove_files(folder: Path, names: Iterable[str]) -> None:
-    """Remove files of ours in a folder, and then the folders that are empty without them, this one too.
+def remove_files(folder: Path, names: Iterable[str], keep_folder: bool = False) -> None:
+    """Remove files of ours in a folder, and the folders below it that are empty then; itself too, unless it is kept.
 
     Our own file is the last, so that what a kill leaves is still known to be ours.
     """
     names = sorted(names, key=lambda name: (name == MARKER, name))
     for name in names:
         (folder / name).unlink(missing_ok=True)
-    inside = {parent for name in names for parent in Path(name).parents}
-    for each in sorted(inside, key=lambda path: len(path.parts), reverse=True):
-        with suppress(OSError):  # it holds something else, or is a link
-            (folder / each).rmdir()
+    parents = {parent for name in names for parent in Path(name).parents} - ({Path()} if keep_folder else set())
+    for parent in sorted(parents, key=lambda path: len(path.parts), reverse=True):
+        remove_if_empty(folder / parent)
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Remove a folder unless it holds something, or is a link."""
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def remove_folder(folder: Path, kind: str) -> None:
@@ -206,33 +210,33 @@ def remove_folder(folder: Path, kind: str) -> None:
 
 
 def remove_partial_folders(parent: Path, name: str) -> None:
-    """Remove the folders that a kill left while they were written, to be called ``name`` (a pattern, as in globs)."""
-    for each in list_leftovers(parent, name):
-        if read_marker(each):
-            with suppress(OSError), (each / MARKER).open("r+") as marker:
+    """Remove half-written folders that a killed process left. ``name``: what they were to be called, a glob pattern."""
+    for partial in list_leftovers(parent, name):
+        if read_marker(partial):
+            with suppress(OSError), (partial / MARKER).open("r+") as marker:
                 fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails where another process writes it now
-                shutil.rmtree(each)
+                shutil.rmtree(partial)
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove what a kill left of single files while they were written. For a folder of ours, and its one writer."""
-    for each in list_leftovers(folder, "*") if read_kind(folder) else ():
-        if each.is_file():
-            each.unlink()
+    """Remove half-written files that a killed process left in a folder of ours. Only for its one writer."""
+    for partial in list_leftovers(folder, "*") if read_kind(folder) else ():
+        if partial.is_file():
+            partial.unlink()
 
 
 def list_leftovers(parent: Path, name: str) -> list[Path]:
-    """What lies in a folder under a temporary name of ours for ``name`` (a pattern)."""
-    found = []
-    for each in parent.iterdir() if parent.is_dir() else ():
-        match = TEMPORARY.fullmatch(each.name)
-        if match and fnmatchcase(match[1], name) and not each.is_symlink():
-            found.append(each)
-    return found
+    """The files and folders in ``parent`` with a temporary name of ours for ``name`` (a glob pattern)."""
+    leftovers = []
+    for path in parent.iterdir() if parent.is_dir() else ():
+        match = TEMPORARY.fullmatch(path.name)
+        if match and fnmatchcase(match[1], name) and not path.is_symlink():
+            leftovers.append(path)
+    return leftovers
 
 
 def is_leftover(path: Path) -> bool:
-    """Whether this is what a kill left of a folder, or of the file that makes a folder ours, while it was written."""
+    """Whether this is a half-written folder of ours, or a half-written ``electra.json``."""
     match = TEMPORARY.fullmatch(path.name)
     if not match or path.is_symlink():
         return False
@@ -240,22 +244,38 @@ def is_leftover(path: Path) -> bool:
 
 
 def temporary_path(path: Path) -> Path:
-    """A name beside ``path`` that nobody else has."""
+    """A path beside ``path`` with a name that nobody else has."""
     return path.with_name(f".{path.name}.{uuid4().hex}.partial")
 
 
 def final_name(name: str) -> str:
-    """What a file is to be called that may still have its temporary name."""
+    """The name that a file gets when it is written; ``name`` may be its temporary one."""
     match = TEMPORARY.fullmatch(name)
     return match[1] if match else name
 
 
 def list_files(folder: Path) -> set[str]:
-    """The files in a folder and those below it, by their path from there; a link is a file."""
+    """The files in a folder and below it, as paths relative to it; a link counts as a file."""
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()}
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, so that they survive a power cut."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync_to_disk(path.parent)
+
+
 def sync_to_disk(path: Path) -> None:
-    """Have a file on the disk."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    """Have a file's content, or a folder's list of names, on the disk: only then does a rename survive a power cut."""
+    if path.is_symlink():
+        return  # it is on the disk with the folder that it lies in
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    except OSError:
+        if not path.is_dir():  # some file systems, as of networks, sync no folders
+            raise
+    finally:
+        os.close(opened)

@@ -54,7 +54,7 @@ from electra.errors import UserError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 try:
-    checkpoint.save(Path({str(tmp_path)!r}), 2, {{"w": torch.zeros(1000)}}, {{}}, {{}}, 1)
+    checkpoint.save_checkpoint(Path({str(tmp_path)!r}), 2, {{"w": torch.zeros(1000)}}, {{}}, {{}}, 1)
 except UserError as error:
     print(error)
 """

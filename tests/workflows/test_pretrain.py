@@ -86,11 +86,11 @@ from electra.engine.optim import *
 from electra.engine.train import Engine
 from electra.model.config import ModernConfig
 from electra.objectives.build import *
-save = checkpoint.save
+save = checkpoint.save_checkpoint
 def save_and_die(*arguments):
     save(*arguments)
     os.kill(os.getpid(), 9)
-checkpoint.save = save_and_die
+checkpoint.save_checkpoint = save_and_die
 pretrain({broken!r})
 """
     killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

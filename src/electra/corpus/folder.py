@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,12 +138,10 @@ class Preparation:
     def discard(self) -> None:
         """Remove what was written here, and the folder if it was not there before and holds nothing else."""
         files.remove_folder(self.out / TOKENIZER_FOLDER, TOKENIZER_FOLDER)
-        for shard in list_files_named(self.out, SHARD_NAME):
-            (self.out / shard).unlink(missing_ok=True)
         self.forget()
+        files.remove_files(self.out, list_files_named(self.out, SHARD_NAME), keep_folder=True)
         if not self.was_there:
-            with suppress(OSError):
-                self.out.rmdir()
+            files.remove_if_empty(self.out)
 
     def forget(self) -> None:
         """Remove the plan, and the notes of what is done."""

@@ -8,7 +8,6 @@ each document starts (uint64, and the end). A unit is the stretch of text at who
 import hashlib
 import itertools
 import json
-import os
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,6 +19,7 @@ import numpy as np
 from jaxtyping import Int, Integer
 
 from electra.errors import UserError
+from electra.files import sync_to_disk
 
 DATA_FORMAT = 2
 HEADER_BYTES = 4096
@@ -96,8 +96,8 @@ class ShardWriter:
             header = replace(header, checksum=compute_checksum(path))
             with path.open("r+b") as file:
                 file.write(json.dumps(asdict(header)).encode())
-                file.flush()
-                os.fsync(file.fileno())
+            sync_to_disk(path)
+            sync_to_disk(self.folder)  # its name too, before a note says that the part is done
             self.written.append((self.name, header))
             self.file = None
         return [{"file": name} | asdict(header) for name, header in self.written]

@@ -9,7 +9,6 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -96,8 +95,7 @@ def remove_checkpoints(folder: Path) -> None:
     files.remove_partial_folders(folder, "step-*")
     for checkpoint in list_checkpoints(folder):
         remove_checkpoint(checkpoint)
-    with suppress(OSError):
-        folder.rmdir()
+    files.remove_if_empty(folder)
 
 
 def latest_checkpoint(folder: Path) -> Path | None:

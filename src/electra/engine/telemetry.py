@@ -62,7 +62,7 @@ class MetricsRecorder:
         each kind is told and recorded once. Records after ``step``, where a run goes on, are cut off.
         """
         self.path, self.shown, self.first, self.about = folder / "metrics.jsonl", dict(shown), step, about
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(folder)
         files.remove_partial_files(folder)
         kept = [line for line in read_metrics(self.path) if line["step"] <= step]
         with files.write_whole(self.path) as file:

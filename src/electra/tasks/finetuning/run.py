@@ -195,7 +195,7 @@ class FineTuningRun:
         with write_whole(self.folder / RESULT) as file:
             file.write_text(json.dumps(figures, indent=1))
         checkpoint.remove_checkpoints(self.folder / "checkpoints")
-        (self.folder / BEST).unlink(missing_ok=True)
+        files.remove_files(self.folder, [BEST])
 
 
 class DevEvaluation:

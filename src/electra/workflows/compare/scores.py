@@ -142,7 +142,7 @@ def score_encoder(judge: Judge, encoder: Path, seed: int) -> dict[str, float] | 
     found = judge.scores(encoder, seed)
     if found is not None:
         path = scores_path(encoder, judge)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(path.parent)
         with write_whole(path) as file:
             file.write_text(json.dumps({"asked": describe_judging(judge, encoder), "scores": found}, indent=1))
     return found
