@@ -10,7 +10,8 @@ import torch
 from electra.engine.compiling import prepare_parts
 from electra.engine.parallel import Parallel
 from electra.engine.train import Loop
-from electra.workflows.bench.bench import BenchConfig, build_bench_loop, load_bench_recipe
+from electra.workflows.bench.bench import BenchConfig, load_bench_recipe
+from electra.workflows.bench.loop import build_bench_loop
 from electra.workflows.pretrain import PretrainConfig
 
 
@@ -58,7 +59,7 @@ class Way:
         config = replace(config, compile="auto" if self.compiled else "never")
         recipe = change(load_bench_recipe(config))
         engine = replace(recipe.engine, cuda_graphs=self.graphs, activation_checkpointing=self.recompute)
-        loop = build_bench_loop(config, replace(recipe, engine=engine))
+        loop = build_bench_loop(replace(recipe, engine=engine), config.rows, config.length)
         prepare_parts(loop.module, "cuda" if self.kernels else "", self.recompute, self.compiled)
         return loop
 

@@ -81,6 +81,11 @@ def print_warnings(lines: Iterable[str]) -> None:
         print(f"warning: {escape_controls(line)}")
 
 
+def print_progress(line: str) -> None:
+    """A line on standard error, at once: apart from a result on standard output."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def format_amount(amount: float) -> str:
     """A number to read at a glance."""
     return f"{amount:,.0f}" if amount >= 10 or amount == round(amount) else f"{amount:.1f}"

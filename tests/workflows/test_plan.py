@@ -33,8 +33,8 @@ def test_what_fits_follows_from_two_sizes(monkeypatch):
     """1 GB and 0.1 GB a row, in 3 GB of which nine tenths may be taken: 17 rows, so 16 of 32."""
     memories = iter([1_200_000_000, 1_400_000_000])
     monkeypatch.setattr(module, "measure_step", lambda loop, count: (1.0, next(memories)))
-    monkeypatch.setattr(module, "optimizer", lambda loop, count: 0.5)
-    monkeypatch.setattr(module, "memory", lambda device: 3_000_000_000)
+    monkeypatch.setattr(module, "time_optimizer", lambda loop, count: 0.5)
+    monkeypatch.setattr(module, "device_memory", lambda device: 3_000_000_000)
     (phase,) = plan(TINY)["phases"]
     assert (phase["row_memory"], phase["most_rows"]) == (1e8, 16)
     assert phase["step_seconds"] == 8 * 0.5 + 0.5  # eight micro-batches of 4, and one move of the weights

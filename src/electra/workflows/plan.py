@@ -1,23 +1,20 @@
 """``electra plan``: from a few steps, how long a preset takes on this machine, in how much memory, at what cost."""
 
 import json
-import statistics
-import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
-from electra import config as configs
 from electra import recipes
 from electra.engine.compiling import Compile
 from electra.engine.parallel import Parallel, Precision, resolve_precision
 from electra.engine.train import Loop
 from electra.errors import UserError
+from electra.progress import print_progress
 from electra.report.tables import format_table
-from electra.workflows.bench.bench import WARM_UP_STEPS, BenchConfig, build_bench_loop
-from electra.workflows.bench.machine import device_memory, peak_memory, reset_peak_memory, time_call
+from electra.workflows.bench.loop import WARM_UP_STEPS, build_bench_loop, require_at_least
+from electra.workflows.bench.machine import device_memory, median_seconds, peak_memory, reset_peak_memory
 from electra.workflows.bench.parts import time_optimizer
 from electra.workflows.pretrain import Phase, PretrainConfig
 
@@ -52,9 +49,10 @@ class PlanConfig:
 
 @dataclass(frozen=True)
 class PhasePlan:
-    """A phase: rows × length a step, and what a step costs. Memory in bytes, times in seconds.
+    """A phase of ``steps`` steps of ``rows`` rows of ``length`` tokens, and what a step costs.
 
-    ``micro_rows`` were measured, ``most_rows`` fit by ``row_memory`` for each row more.
+    ``micro_rows``: rows of the larger measured micro-batch. ``memory``: bytes that a step with it takes.
+    ``row_memory``: bytes for each row more. ``most_rows``: rows of the largest micro-batch that fits.
     """
 
     steps: int
@@ -78,98 +76,118 @@ class PhasePlan:
         return self.steps * self.step_seconds / 3600
 
 
-def plan(config: PlanConfig) -> dict[str, Any]:
-    """Measure, print and give the figures.
+class PlanFigures(TypedDict):
+    """The whole plan. ``memory``: bytes of the machine; ``cost``: None without a price; ``phases``: ``PhasePlan``s."""
+
+    preset: str
+    precision: str
+    hours: float
+    tokens: int
+    cost: float | None
+    memory: int
+    phases: list[dict[str, Any]]
+
+
+def plan(config: PlanConfig) -> PlanFigures:
+    """Measure, print and return the figures.
 
     Raises:
         UserError: no such preset, numbers that make no plan, or a micro-batch that does not fit into memory.
     """
     recipe = load_plan_recipe(config)
     device = Parallel.alone().device
-    share = config.tokens / sum(each.steps * each.rows * each.length for each in recipe.phases) if config.tokens else 1
-    phases = [replace(each, steps=max(1, round(each.steps * share))) for each in recipe.phases]
-    planned = [plan_phase(config, recipe, each, device) for each in phases]
-    hours = sum(each.hours for each in planned)
-    figures = {
+    plans = [plan_phase(recipe, phase, config.micro_rows, config.steps, device) for phase in recipe.phases]
+    hours = sum(phase.hours for phase in plans)
+    figures: PlanFigures = {
         "preset": config.preset, "precision": resolve_precision(config.precision, device), "hours": hours,
-        "tokens": sum(each.tokens for each in planned), "cost": hours * config.price if config.price else None,
-        "memory": device_memory(device), "phases": [asdict(each) for each in planned],
+        "tokens": sum(phase.tokens for phase in plans), "cost": hours * config.price if config.price else None,
+        "memory": device_memory(device), "phases": [asdict(phase) for phase in plans],
     }  # fmt: skip
-    print(json.dumps(figures) if config.json else format_plan(figures, planned), flush=True)
+    print(json.dumps(figures) if config.json else format_plan(figures, plans), flush=True)
     return figures
 
 
 def load_plan_recipe(config: PlanConfig) -> PretrainConfig:
-    """The preset. Raises ``UserError`` as ``plan``."""
-    recipe = configs.load_config(PretrainConfig(), recipes.find_preset(config.preset))
-    for name, least in (("tokens", 0), ("price", 0), ("micro_rows", 0), ("steps", 1)):
-        if getattr(config, name) < least:
-            raise UserError(f"--{name.replace('_', '-')} {getattr(config, name):g}: at least {least}")
-    return replace(
-        recipe, engine=replace(recipe.engine, activation_checkpointing=config.activation_checkpointing)
+    """The preset with the engine's settings of ``config`` and with phases rescaled to its tokens.
+
+    Raises:
+        UserError: no such preset, or a number below its least value.
+    """
+    recipe = recipes.apply_preset(PretrainConfig(), config.preset)
+    require_at_least(config, {"tokens": 0, "price": 0, "micro_rows": 0, "steps": 1})
+    if config.tokens:
+        share = config.tokens / sum(phase.steps * phase.rows * phase.length for phase in recipe.phases)
+        phases = tuple(replace(phase, steps=max(1, round(phase.steps * share))) for phase in recipe.phases)
+        recipe = replace(recipe, phases=phases)
+    engine = replace(
+        recipe.engine, activation_checkpointing=config.activation_checkpointing, precision=config.precision,
+        compile=config.compile,
+    )  # fmt: skip
+    return replace(recipe, engine=engine)
+
+
+def plan_phase(recipe: PretrainConfig, phase: Phase, micro_rows: int, steps: int, device: torch.device) -> PhasePlan:
+    """Measure steps of two sizes of micro-batch, both of which divide the phase's rows, and derive the plan.
+
+    A step of several micro-batches takes as long as they do one after another, and moves the parameters once.
+    ``micro_rows``: rows of the smaller micro-batch at most; 0: as many as have about ``MICRO_TOKENS``.
+
+    Raises:
+        UserError: a micro-batch does not fit into memory.
+    """
+    default = (MICRO_TOKENS_ON_GPU if device.type == "cuda" else MICRO_TOKENS) // phase.length
+    small = largest_divisor(phase.rows, micro_rows or max(1, default))
+    large = largest_divisor(phase.rows, 2 * small)
+    seconds, memories, optimizer_seconds = [], [], 0.0
+    for rows in dict.fromkeys((small, large)):
+        print_progress(f"{phase.rows} × {phase.length}: {steps} steps of {rows} rows")
+        try:
+            loop = build_bench_loop(recipe, rows, phase.length)
+            step_seconds, peak = measure_step(loop, steps)
+        except torch.OutOfMemoryError as error:
+            raise UserError(f"--micro-rows {rows}: of {phase.length} tokens do not fit into memory") from error
+        seconds.append(step_seconds)
+        memories.append(peak)
+        optimizer_seconds = time_optimizer(loop, steps)
+        del loop
+    micro_batches = phase.rows // large
+    whole_step = micro_batches * max(seconds[-1] - optimizer_seconds, 0.0) + optimizer_seconds
+    row_memory = max(0.0, memories[-1] - memories[0]) / (large - small) if large > small else 0.0
+    most_rows = phase.rows
+    if row_memory:
+        room = MEMORY_SHARE * device_memory(device) - (memories[0] - small * row_memory)
+        most_rows = largest_divisor(phase.rows, max(small, int(room / row_memory)))
+    return PhasePlan(
+        phase.steps, phase.rows, phase.length, large, whole_step, phase.rows * phase.length / whole_step, memories[-1],
+        row_memory, most_rows,
     )  # fmt: skip
 
 
-def plan_phase(config: PlanConfig, recipe: PretrainConfig, phase: Phase, device: torch.device) -> PhasePlan:
-    """A phase's plan. Its micro-batches divide its rows."""
-    at_once = MICRO_TOKENS_ON_GPU if device.type == "cuda" else MICRO_TOKENS
-    wanted = config.micro_rows or max(1, at_once // phase.length)
-    small = largest_divisor(phase.rows, wanted)
-    large = largest_divisor(phase.rows, 2 * small)
-    seconds, memories, moving = [], [], 0.0
-    for rows in dict.fromkeys((small, large)):
-        print_progress(f"{phase.rows} × {phase.length}: {config.steps} steps of {rows} rows")
-        try:
-            loop = build_bench_loop(BenchConfig(config.preset, rows, phase.length, precision=config.precision,
-                                        compile=config.compile), recipe)  # fmt: skip
-            lap, peak = measure_step(loop, config.steps)
-        except torch.OutOfMemoryError as error:
-            raise UserError(f"--micro-rows {rows}: of {phase.length} tokens do not fit into memory") from error
-        seconds.append(lap)
-        memories.append(peak)
-        moving = time_optimizer(loop, config.steps)
-        del loop
-    parts = phase.rows // large
-    whole = parts * max(seconds[-1] - moving, 0.0) + moving
-    row = max(0.0, memories[-1] - memories[0]) / (large - small) if large > small else 0.0
-    most = phase.rows
-    if row:
-        room = MEMORY_SHARE * device_memory(device) - (memories[0] - small * row)
-        most = largest_divisor(phase.rows, max(small, int(room / row)))
-    return PhasePlan(
-        phase.steps, phase.rows, phase.length, large, whole, phase.rows * phase.length / whole, memories[-1], row, most
-    )
-
-
 def measure_step(loop: Loop, count: int) -> tuple[float, int]:
-    """Seconds of a step, median, and the most memory that is held meanwhile, once everything is compiled."""
+    """Seconds of a step, the median of ``count``, and the most bytes held meanwhile, once everything is compiled."""
     for _ in range(WARM_UP_STEPS):
         loop.step()
     reset_peak_memory()
-    return statistics.median(time_call(loop.step) for _ in range(count)), peak_memory()
+    return median_seconds(loop.step, count), peak_memory()
 
 
 def largest_divisor(rows: int, most: int) -> int:
-    """The largest number of rows up to ``most`` that divides a step's."""
-    return next(each for each in range(min(rows, most), 0, -1) if rows % each == 0)
+    """The largest divisor of ``rows`` that is not above ``most``."""
+    return next(divisor for divisor in range(min(rows, most), 0, -1) if rows % divisor == 0)
 
 
-def format_plan(figures: dict[str, Any], planned: Sequence[PhasePlan]) -> str:
-    """The figures for a person."""
+def format_plan(figures: PlanFigures, phases: list[PhasePlan]) -> str:
+    """A table of the phases, and a line of what they come to."""
     rows = [
-        [f"{each.rows} × {each.length}", each.steps, each.tokens, round(each.tokens_per_second), each.hours,
-         each.micro_rows, f"{each.memory / 1e9:.2f} GB", each.most_rows]
-        for each in planned
+        [
+            f"{phase.rows} × {phase.length}", phase.steps, phase.tokens, round(phase.tokens_per_second), phase.hours,
+            phase.micro_rows, f"{phase.memory / 1e9:.2f} GB", phase.most_rows,
+        ]
+        for phase in phases
     ]  # fmt: skip
-    heads = ("a step", "steps", "tokens", "tokens/s", "hours", "micro-batch", "its memory", "largest that fits")
+    header = ("a step", "steps", "tokens", "tokens/s", "hours", "micro-batch", "its memory", "largest that fits")
     cost = "" if figures["cost"] is None else f", at a cost of {figures['cost']:,.2f}"
     return (
-        f"{format_table(heads, rows)}\n\n{figures['preset']} in {figures['precision']}: "
-        f"{figures['tokens']:.3g} tokens take "
-        f"{figures['hours']:,.1f} hours on this machine{cost}; it has {figures['memory'] / 1e9:.0f} GB"
+        f"{format_table(header, rows)}\n\n{figures['preset']} in {figures['precision']}: {figures['tokens']:.3g} "
+        f"tokens take {figures['hours']:,.1f} hours on this machine{cost}; it has {figures['memory'] / 1e9:.0f} GB"
     )
-
-
-def print_progress(line: str) -> None:
-    """Progress, apart from the result."""
-    print(line, file=sys.stderr, flush=True)

@@ -15,10 +15,11 @@ from electra.engine.parallel import Parallel
 from electra.errors import UserError
 from electra.objectives.masking import count_chosen
 from electra.objectives.pretrainer import derive_row_keys
-from electra.workflows.bench.apart import SeparateProcess
-from electra.workflows.bench.bench import OURS, BenchConfig, bench, load_bench_recipe
-from electra.workflows.bench.bench import build_bench_loop as loop_of
+from electra.workflows.bench.bench import BenchConfig, bench, load_bench_recipe
+from electra.workflows.bench.figures import OURS
+from electra.workflows.bench.loop import build_bench_loop
 from electra.workflows.bench.parts import split_step
+from electra.workflows.bench.separate_process import SeparateProcess
 from electra.workflows.bench.steps import CLS, FIRST_WORD, PAD, SEP, RandomRows, TransformersStep
 
 SMALL = BenchConfig(preset="tiny", rows=2, length=16, steps=2, compile="never", precision="float32", threads=1)
@@ -102,7 +103,7 @@ def test_theirs_is_the_same_work():
     """The same weights, rows, masked positions and samples give the same loss, and gradients, without dropout."""
     config = replace(SMALL, rows=16, length=32, against="transformers")
     recipe = load_bench_recipe(config)
-    loop = loop_of(config, recipe)
+    loop = build_bench_loop(recipe, config.rows, config.length)
     ours, stage = loop.module, loop.stages[0]
     theirs = TransformersStep(ours, recipe, stage, Parallel.alone().device).eval()
     batch = stage.source.batch(range(16)).to(Parallel.alone().device)
@@ -130,7 +131,7 @@ def test_theirs_is_the_same_work():
 
 def test_their_step_draws_samples_and_moves_the_weights():
     recipe = load_bench_recipe(SMALL)
-    loop = loop_of(SMALL, recipe)
+    loop = build_bench_loop(recipe, SMALL.rows, SMALL.length)
     theirs = TransformersStep(loop.module, recipe, loop.stages[0], Parallel.alone().device)
     before = [part.detach().clone() for part in theirs.parameters()]
     for precision in ("float32", "bfloat16"):
@@ -179,6 +180,6 @@ def test_mistakes(change, message):
 
 def test_work_in_another_process_is_done_and_its_failure_is_told():
     apart = SeparateProcess(partial(partial, math.sqrt))
-    apart.do(4.0)
+    apart.call(4.0)
     with pytest.raises(RuntimeError, match="beside this one ended"):
-        apart.do(-1.0)
+        apart.call(-1.0)

@@ -4,6 +4,7 @@ import ctypes
 import gc
 import os
 import resource
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -24,6 +25,13 @@ def time_call(step: Callable[[], object]) -> float:
     step()
     wait()
     return time.perf_counter() - began
+
+
+def median_seconds(step: Callable[[], object], times: int, warm_up: int = 0) -> float:
+    """Median of ``times`` calls, after ``warm_up`` calls that are not measured."""
+    for _ in range(warm_up):
+        step()
+    return statistics.median(time_call(step) for _ in range(times))
 
 
 def measure_matmul_peak(precision: Precision, device: torch.device) -> float:

@@ -1,13 +1,11 @@
 """Where a step's time goes: its parts, each by itself, forward and backward.
 
-A part gets what it reads ready made. Compiled, it is compiled as in the step, but its neighbours cannot be fused with
-it, so that the parts are not exactly the whole.
+The input of a part is made before it is timed. Where the step is compiled, each part is compiled too, but not fused
+with its neighbours: so the parts do not add up to the step exactly.
 """
 
-import statistics
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,47 +21,51 @@ from electra.objectives.generators import GeneratorOutput, MaskedGenerator
 from electra.objectives.pretrainer import Pretrainer, derive_row_keys
 from electra.objectives.terms import Term
 from electra.objectives.view import ENCODER, END, GENERATOR, View, gather_positions, read_view
-from electra.workflows.bench.machine import time_call
+from electra.progress import print_progress
+from electra.workflows.bench.machine import median_seconds
 
 Part = Callable[[], Tensor]
 
-WARM_UP_CALLS = 3  # times that a part is done before it counts
+WARM_UP_CALLS = 3  # calls of a part that are not measured, before those that are
 
 
-def time_parts(loop: Loop, times: int, say: Callable[[str], object]) -> dict[str, float]:
+def time_parts(loop: Loop, times: int) -> dict[str, float]:
     """Seconds of each part of the loop's step, medians of ``times``; the loop has made a step before."""
     stage, device, engine = loop.stages[0], loop.parallel.device, loop.engine
     (batch, *_), _ = loop.batches(stage, stage.source.start)
-    found = {"data": median_seconds(lambda: loop.batches(stage, stage.source.start), times)}
+    seconds = {"data": median_seconds(lambda: loop.batches(stage, stage.source.start), times, WARM_UP_CALLS)}
     for name, part in split_step(loop.module, batch):
-        say(f"{name} by itself")
-        run = compile_if_possible(part, engine.compile, device)
+        print_progress(f"{name} by itself")
+        compiled = compile_if_possible(part, engine.compile, device)
 
-        def forward_and_backward(run: Part = run) -> None:
+        def forward_and_backward(part: Part = compiled) -> None:
             with autocast(engine.precision, device):
-                result = run()
+                result = part()
             if result.requires_grad:
                 torch.autograd.backward(result, torch.ones_like(result))
 
-        found[name] = median_seconds(forward_and_backward, times)
-    return found | {"optimizer": time_optimizer(loop, times)}
+        seconds[name] = median_seconds(forward_and_backward, times, WARM_UP_CALLS)
+    return seconds | {"optimizer": time_optimizer(loop, times)}
 
 
 def time_optimizer(loop: Loop, times: int) -> float:
-    """Seconds in which norms are taken, gradients clipped and parameters moved, from gradients of 0 at a rate of 0."""
+    """Seconds to measure the gradients' norms, clip the gradients and move the parameters.
+
+    All gradients and the rate are 0, so that no parameter changes.
+    """
     gradients = [(p.value, torch.zeros_like(p.value)) for p in loop.stages[0].parameters if p.value.requires_grad]
 
-    def move() -> None:
+    def move_parameters() -> None:
         for value, gradient in gradients:
             value.grad = gradient
         loop.optimizer.clip(loop.engine.clip, loop.optimizer.gradients().norms)
         loop.optimizer.step(0.0)
 
-    return median_seconds(move, times)
+    return median_seconds(move_parameters, times, WARM_UP_CALLS)
 
 
 def split_step(pretrainer: Pretrainer, batch: Batch) -> Iterator[tuple[str, Part]]:
-    """The parts between data and optimizer, in their order, each a function without arguments."""
+    """The parts between data and optimizer, in the order of the step, each with its name."""
     keys, corrupt, encoder = derive_row_keys(pretrainer.seed, batch), pretrainer.corrupt, pretrainer.encoder
     mask = corrupt.mask if isinstance(corrupt, Generate) else corrupt
     yield "masking", lambda: mask(batch, keys, True)[0].ids
@@ -84,8 +86,8 @@ def sum_term(term: Term, encoder: Tower, hidden: Tensor, view: View) -> Tensor:
 
 
 def split_corruption(corrupt: Generate, masked: View, batch: Batch, keys: Tensor) -> Iterator[tuple[str, Part]]:
-    """The parts of a masked language model as generator; what another one does, as one part."""
-    generator: Any = corrupt.generator
+    """The parts of a masked language model as generator; any other generator is one part."""
+    generator = corrupt.generator
     if not isinstance(generator, MaskedGenerator):
         yield "generator", lambda: corrupt(batch, keys, True)[1]["generator"].total
         return
@@ -99,12 +101,5 @@ def split_corruption(corrupt: Generate, masked: View, batch: Batch, keys: Tensor
 
 
 def detach_states(states: Tensor) -> Tensor:
-    """States that are given, and want a gradient as those of a tower do."""
+    """The states without the graph that they came from; they still get a gradient."""
     return states.detach().requires_grad_()
-
-
-def median_seconds(part: Callable[[], object], times: int) -> float:
-    """Seconds of a part, once it is warm."""
-    for _ in range(WARM_UP_CALLS):
-        part()
-    return statistics.median(time_call(part) for _ in range(times))

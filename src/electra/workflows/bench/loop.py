@@ -1,0 +1,49 @@
+"""What ``bench`` and ``plan`` measure: the loop of ``electra pretrain`` on a preset, without a run folder."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from electra.dataset.batches import Rows
+from electra.dataset.shards import Shards
+from electra.engine.optim import collect_parameters
+from electra.engine.parallel import Parallel
+from electra.engine.telemetry import SilentRecorder
+from electra.engine.train import Loop, RowSource, Stage
+from electra.errors import UserError
+from electra.objectives.build import CorpusFacts
+from electra.workflows.bench.steps import MASK, RandomRows
+from electra.workflows.pretrain import PretrainConfig, describe_corpus
+
+WARM_UP_STEPS = 2  # steps that are not measured, before those that are
+STEPS = 1_000_000  # of the stage, more than anybody measures
+
+
+def build_bench_loop(recipe: PretrainConfig, rows: int, length: int, parallel: Parallel | None = None) -> Loop:
+    """A loop whose step reads ``rows`` rows of ``length`` tokens in one micro-batch: of the recipe's prepared data, or
+    random ones if it has none."""
+    parallel = parallel or Parallel.alone()
+    source: RowSource = RandomRows(recipe.encoder.vocab_size, length)
+    corpus = CorpusFacts(MASK)
+    if recipe.data:
+        shards = Shards.open(Path(recipe.data), "train")
+        source, corpus = Rows(shards, recipe.layout, length, recipe.seed), describe_corpus(shards)
+    torch.manual_seed(recipe.seed)
+    pretrainer = recipe.objective.build(recipe.encoder, corpus, recipe.seed)
+    parameters = collect_parameters(pretrainer, pretrainer.towers())
+    stage = Stage(pretrainer, parameters, source, STEPS, rows, rows * length, rows * pretrainer.flops(length))
+    engine = replace(recipe.engine, micro_rows=0)
+    return Loop([stage], recipe.optimizer, recipe.schedule, engine, parallel, None, SilentRecorder())
+
+
+def require_at_least(config: object, minima: Mapping[str, float]) -> None:
+    """Check settings of a config, by their names, against the smallest values that they may have.
+
+    Raises:
+        UserError: one is smaller.
+    """
+    for name, least in minima.items():
+        if (value := getattr(config, name)) < least:
+            raise UserError(f"--{name.replace('_', '-')} {value:g}: at least {least}")
