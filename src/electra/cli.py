@@ -41,7 +41,7 @@ class Verb:
 VERBS = {
     "demo": Verb(
         "the built-in corpus, the whole chain in minutes",
-        "electra.workflows.demo:demo:DemoConfig",
+        "electra.workflows.demo.demo:demo:DemoConfig",
         "electra demo --minutes 8",
     ),
     "tokenizer": Verb(

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from electra.engine import train
-from electra.workflows import demo
+from electra.workflows import package_task
+from electra.workflows.demo import demo, scores
 from pretended import Seen
 from runs import ENCODERS
 
@@ -17,10 +18,10 @@ from runs import ENCODERS
 @pytest.mark.pretended
 def test_the_whole_chain(tmp_path: Path, gpu: Seen, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """The preset's engine and data with a smaller encoder, uncompiled, for a few seconds."""
-    recipe, step, calls = demo.demo_pretraining, train.Loop.step, []
+    recipe, step, calls = demo.configure_run, train.Loop.step, []
 
-    def small(*names: Path, **changes: Any) -> Any:
-        asked = recipe(*names, **changes)
+    def small(*names: Path) -> Any:
+        asked = recipe(*names)
         engine = replace(asked.engine, compile="never", precision="float32", save_every=3, evaluate_every=0)
         return replace(asked, encoder=replace(ENCODERS["modern"], max_positions=128), engine=engine, held_out_rows=8)
 
@@ -30,8 +31,9 @@ def test_the_whole_chain(tmp_path: Path, gpu: Seen, monkeypatch: pytest.MonkeyPa
             raise KeyboardInterrupt
         step(loop, *given)
 
-    monkeypatch.setattr(demo, "demo_pretraining", small)
-    monkeypatch.setattr(demo, "TUNING", {10: replace(demo.TUNING[demo.FEW_TEXTS], epochs=1)})
+    monkeypatch.setattr(demo, "configure_run", small)
+    few = package_task.TUNING[package_task.FEW_TEXTS]
+    monkeypatch.setattr(scores, "TUNING", {10: replace(few, epochs=1)})
     monkeypatch.setattr(train.Loop, "step", stopped)
     asked = demo.DemoConfig(out=str(tmp_path / "demo"), minutes=0.2, vocab_size=2000, seeds=1)
     with pytest.raises(KeyboardInterrupt):

@@ -10,7 +10,9 @@ import pytest
 from electra.engine.telemetry import read_metrics
 from electra.errors import UserError
 from electra.tasks.datasets.packages import PackageTask
-from electra.workflows.demo import MANY_TEXTS, DemoConfig, demo, fingerprint_corpus, prepare_corpus
+from electra.workflows.demo.corpus import prepare_corpus, record_corpus
+from electra.workflows.demo.demo import DemoConfig, demo
+from electra.workflows.package_task import MANY_TEXTS
 
 
 @pytest.mark.slow
@@ -40,17 +42,16 @@ def test_the_whole_chain(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
 
 
 def test_a_corpus_that_was_made_otherwise_is_refused(prepared: Path, tmp_path: Path) -> None:
-    """What a demo left half-way: its data and labelled task, as ``corpus`` notes them."""
+    """What a demo left half-way: its data and labelled task, as ``prepare_corpus`` records them."""
     shutil.copytree(prepared, tmp_path / "data")
     task = PackageTask(["a", "b"], ["x"], [0], ["y"], [1])
     (tmp_path / "packages.json").write_text(json.dumps(asdict(task)))
-    asked = DemoConfig(out=str(tmp_path), vocab_size=1000)
     with pytest.raises(UserError, match="begun by an earlier version, or stopped while its corpus was made; choose"):
-        prepare_corpus(asked, tmp_path)
-    (tmp_path / "corpus.json").write_text(json.dumps(fingerprint_corpus(asked, tmp_path, tmp_path / "packages.json")))
-    assert prepare_corpus(asked, tmp_path) == task
+        prepare_corpus(tmp_path, 1000)
+    (tmp_path / "corpus.json").write_text(json.dumps(record_corpus(tmp_path, 1000)))
+    assert prepare_corpus(tmp_path, 1000) == task
     with pytest.raises(UserError, match="vocabulary was made with --vocab-size 1000, not 2000; choose another --out"):
-        prepare_corpus(replace(asked, vocab_size=2000), tmp_path)
+        prepare_corpus(tmp_path, 2000)
     (tmp_path / "packages.json").write_text(json.dumps(asdict(replace(task, test_labels=[0]))))
     with pytest.raises(UserError, match="its task changed since they were made; choose another --out"):
-        prepare_corpus(asked, tmp_path)
+        prepare_corpus(tmp_path, 1000)

@@ -1,0 +1,71 @@
+"""The corpus of ``electra demo``: collected and prepared once, and taken again only if nothing of it changed."""
+
+import json
+from pathlib import Path
+from typing import get_args
+
+from electra import files, fingerprints
+from electra import tokenization as word_pieces
+from electra.corpus import builtin
+from electra.corpus.documents import Skipped
+from electra.corpus.prepare import prepare_documents
+from electra.dataset.shards import Shards, Split
+from electra.errors import UserError, convert_errors
+from electra.tasks.datasets.packages import PackageTask, build_package_task
+from electra.workflows.package_task import TASK_FILE, read_package_task, write_package_task
+
+TEST_TEXTS = 40  # texts a class
+RECORD = "corpus.json"
+
+
+def prepare_corpus(out: Path, vocab_size: int) -> PackageTask:
+    """Collect the corpus, prepare it as ``out/data``, and return the labelled task in it.
+
+    A corpus that is there is taken as it is, whatever packages are installed now.
+
+    Raises:
+        UserError: the corpus that is there has another vocabulary, or was changed.
+    """
+    if (out / "data").is_dir():
+        refuse_changed_corpus(out, vocab_size)
+        print(f"{out / 'data'}: taken as it is")
+        return read_package_task(out / TASK_FILE)
+    skipped = Skipped()
+    documents = list(builtin.collect_docstrings(skipped))
+    task = build_package_task(documents, most_test=TEST_TEXTS)
+    texts = (document.text for document in documents if not builtin.is_in_held_out_file(document))
+    write_package_task(out / TASK_FILE, task)
+    tokenizer = word_pieces.train_tokenizer(texts, vocab_size)
+    prepare_documents(documents, tokenizer, str(out / "data"), builtin.is_in_held_out_file, skipped)
+    with files.write_whole(out / RECORD) as file:
+        file.write_text(json.dumps(record_corpus(out, vocab_size)))
+    return task
+
+
+def record_corpus(out: Path, vocab_size: int) -> dict[str, object]:
+    """What decides the corpus in ``out``, and hashes of what it is now: of the data's splits and of the task."""
+    data = [Shards.open(out / "data", split).fingerprint for split in get_args(Split)]
+    return {"vocab_size": vocab_size, "data": data, "task": fingerprints.hash_files([out / TASK_FILE])}
+
+
+def refuse_changed_corpus(out: Path, vocab_size: int) -> None:
+    """Compare the corpus in ``out`` with the record that was written with it.
+
+    Raises:
+        UserError: there is no record, another vocabulary was asked for, or data or task changed.
+    """
+    record = out / RECORD
+    if not (record.is_file() and (out / TASK_FILE).is_file()):
+        raise UserError(
+            f"{out}: begun by an earlier version, or stopped while its corpus was made; choose another --out"
+        )
+    with convert_errors(f"{record}: damaged; choose another --out", ValueError):
+        before: dict[str, object] = json.loads(record.read_text(encoding="utf-8"))
+    now = record_corpus(out, vocab_size)
+    if before["vocab_size"] != vocab_size:
+        raise UserError(
+            f"{out}: its vocabulary was made with --vocab-size {before['vocab_size']}, not {vocab_size}; "
+            "choose another --out"
+        )
+    if changed := [name for name in now if before[name] != now[name]]:
+        raise UserError(f"{out}: its {' and '.join(changed)} changed since they were made; choose another --out")

@@ -1,0 +1,43 @@
+"""The last words of ``electra demo``: what was measured, where everything lies, and what a longer run changes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from electra.engine.telemetry import read_metrics
+from electra.report.tables import format_table
+from electra.workflows.demo.scores import Scores, format_demo_scores
+
+AUC = "discriminator/auc"
+CLOSING_WORDS = (
+    "The encoder learned by masked language modelling for four fifths of the steps, then to detect. The AUC was\n"
+    "{first:.3f} when it was first measured and {end:.3f} at the end. The published Small reads 16 billion tokens,\n"
+    "this run {tokens:,}; `electra demo --minutes 60 --out runs/hour` shows what an hour changes, in AUC and\n"
+    "macro-F1, and `--compare mlm` how masked language modelling alone does with equal operations."
+)
+
+
+def format_demo_summary(out: Path, run: Path, figures: Mapping[str, float], scores: Scores) -> str:
+    """The text. ``figures``: those of ``electra evaluate`` on held-out text."""
+    evaluations = [line for line in read_metrics(run / "metrics.jsonl") if line["split"] == "held-out" and AUC in line]
+    first, last = evaluations[0], evaluations[-1]
+    rows = [
+        ("tokens read in pre-training", last["tokens"]),
+        ("AUC on replaced tokens, held-out text", figures[AUC]),
+        ("  by token identity alone", figures["discriminator/identity_auc"]),
+        ("skill, 1 - BCE / H(replaced rate)", figures["discriminator/skill"]),
+        ("generator: masked tokens right", figures["generator/accuracy"]),
+    ]
+    places = [
+        (out / "data", "the data, with its tokenizer"),
+        (run / "curves.png", "curves; metrics.jsonl, config.json and environment.json beside it"),
+        (out / "hub" / "discriminator", "the encoder, for AutoModelForTokenClassification and AutoModel"),
+        (out / "hub" / "generator", "the generator, for AutoModelForMaskedLM"),
+        (out / "summary.json", "these figures"),
+    ]
+    paragraphs = [
+        format_table(["pre-training", "value"], rows),
+        format_demo_scores(scores),
+        "\n".join(f"{path!s:<32} {what}" for path, what in places),
+        CLOSING_WORDS.format(first=first[AUC], end=last[AUC], tokens=last["tokens"]),
+    ]
+    return "\n\n".join(paragraphs)

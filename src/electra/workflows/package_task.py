@@ -1,0 +1,30 @@
+"""The labelled task in the built-in corpus, as ``demo`` and ``compare`` use it: kept in a file, and tuned alike."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from electra.engine.optim import AdamW, Muon
+from electra.errors import convert_errors
+from electra.files import write_whole
+from electra.tasks.datasets.packages import PackageTask
+from electra.tasks.finetuning.problem import FineTuning
+
+TASK_FILE = "packages.json"
+FEW_TEXTS, MANY_TEXTS = 30, 80  # training texts a class
+OPTIMIZER = Muon(learning_rate=0.005, rest=AdamW(learning_rate=5e-3, beta2=0.98))
+ALL_LAYERS = FineTuning(length=96, layers="all", pooling="mean", dropout=0.0, layer_decay=1.0, optimizer=OPTIMIZER)
+# Training texts a class → how the encoder is tuned with so many; by measurement: docs/log.md.
+TUNING = {FEW_TEXTS: replace(ALL_LAYERS, epochs=4), MANY_TEXTS: replace(ALL_LAYERS, epochs=2)}
+
+
+def write_package_task(path: Path, task: PackageTask) -> None:
+    """Write the task as JSON: with other packages installed it would be another one."""
+    with write_whole(path) as file:
+        file.write_text(json.dumps(asdict(task)))
+
+
+def read_package_task(path: Path) -> PackageTask:
+    """The task that ``write_package_task`` wrote. Raises ``UserError`` for a damaged file."""
+    with convert_errors(f"{path}: damaged; remove it", ValueError, TypeError):
+        return PackageTask(**json.loads(path.read_text(encoding="utf-8")))
