@@ -27,12 +27,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
-from electra.engine import ahead
+from electra.engine import prefetch
 from electra.engine.parallel import Parallel
 from electra.engine.train import Loop
 
 NAME = "pretended"
-SOURCE = str(Path(ahead.__file__).parents[1])
+SOURCE = str(Path(prefetch.__file__).parents[1])
 # Operations whose result, or its size, the host has to know.
 WAITS = {
     "_local_scalar_dense", "item", "is_nonzero", "nonzero", "equal", "masked_select", "_unique2", "unique_dim",
@@ -207,7 +207,7 @@ def pretending() -> Iterator[Seen]:
         counter.clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Parallel, "local_device", staticmethod(lambda number=0: there))
-        patch.setattr(ahead, "ThreadPoolExecutor", partial(ThreadPoolExecutor, initializer=mode.__enter__))
+        patch.setattr(prefetch, "ThreadPoolExecutor", partial(ThreadPoolExecutor, initializer=mode.__enter__))
         step = Loop.step
         patch.setattr(Loop, "step", lambda loop, *args: counted(step, loop, *args))
         to, save = nn.Module.to, transformers.PreTrainedModel.save_pretrained

@@ -1,4 +1,4 @@
-"""Where a run computes: its device, its number type, and the processes that share a step."""
+"""What a run computes with: its device, its number type, and the processes that share a step."""
 
 import atexit
 import contextlib

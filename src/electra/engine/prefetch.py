@@ -1,27 +1,28 @@
-"""The next step's rows are read and laid out while this step computes."""
+"""Reads and lays out the next step's rows while this step computes."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
+Stage = TypeVar("Stage")
+Place = TypeVar("Place")
 Made = TypeVar("Made")
 
 
-class Prefetcher(Generic[Made]):
-    """Calls ``make(stage, place)``, a pure function that also gives the place after, one place ahead in a thread."""
+class Prefetcher(Generic[Stage, Place, Made]):
+    """Calls ``make(stage, place)`` in a thread, one place ahead. ``make`` is a pure function and also returns the place
+    after the one that it is given."""
 
-    def __init__(self, make: Callable[[Any, Any], tuple[Made, Any]]):
+    def __init__(self, make: Callable[[Stage, Place], tuple[Made, Place]]):
         self.make = make
         self.thread = ThreadPoolExecutor(1, "next step's rows")
-        self.asked: tuple[Any, Any] = (None, None)  # the stage itself, and the place
-        self.coming: Future[tuple[Made, Any]] | None = None
+        self.next: tuple[Stage, Place, Future[tuple[Made, Place]]] | None = None  # what is made in the thread
 
-    def take(self, stage: Any, place: Any) -> tuple[Made, Any]:
-        """What ``make`` gives for this place. What it raised in the thread is raised here."""
-        if self.coming is not None and self.asked[0] is stage and self.asked[1] == place:
-            found = self.coming.result()
+    def take(self, stage: Stage, place: Place) -> tuple[Made, Place]:
+        """What ``make`` returns for this place. An exception in the thread is raised here."""
+        if self.next is not None and self.next[0] is stage and self.next[1] == place:
+            made, after = self.next[2].result()
         else:
-            found = self.make(stage, place)
-        self.asked = (stage, found[1])
-        self.coming = self.thread.submit(self.make, stage, found[1])
-        return found
+            made, after = self.make(stage, place)
+        self.next = (stage, after, self.thread.submit(self.make, stage, after))
+        return made, after

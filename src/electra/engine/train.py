@@ -17,7 +17,7 @@ import torch.utils.deterministic
 from torch import Tensor, nn
 
 from electra.engine import checkpoint
-from electra.engine.ahead import Prefetcher
+from electra.engine.prefetch import Prefetcher
 from electra.engine.compiling import Compile, announce_compiling, check_can_recompute, choose_kernels, prepare_module
 from electra.engine.optim import Optimizer, OptimizerConfig, Parameter, Schedule
 from electra.engine.parallel import Parallel, Precision, flush_denormals, resolve_precision
