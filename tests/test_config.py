@@ -1,34 +1,45 @@
 """Layers of a config: preset, file, flags; each error names its place in one line."""
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from electra import config, flags
+from electra import cli, config, flags
+from electra.config_types import BY_KIND, field_types, number_range
 from electra.errors import UserError
+from electra.ranges import Count, FractionBelowOne, Positive, Range
+
+AnyWhole = Annotated[int, Range()]
 
 
 @dataclass(frozen=True)
 class Adam:
     kind: Literal["adam"] = "adam"
-    learning_rate: float = 1e-3
+    learning_rate: Positive = 1e-3
 
 
 @dataclass(frozen=True)
 class Muon:
     kind: Literal["muon"] = "muon"
-    momentum: float = 0.9
+    momentum: FractionBelowOne = 0.9
     rest: Adam = field(default_factory=Adam)
 
 
 @dataclass(frozen=True)
 class Phase:
-    steps: int = 10
-    rows: int = 32
+    steps: Count = 10
+    rows: Count = 32
+
+
+@dataclass(frozen=True)
+class Data:
+    kind: Literal["text", "tags"] = "text"  # a setting like any other: it chooses no class
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,10 +49,12 @@ class Run:
     folder: str = ""
     """Where it goes."""
     texts: tuple[str, ...] = ()
-    optimizer: Adam | Muon = field(default_factory=Adam)
+    optimizer: Annotated[Adam | Muon, BY_KIND] = field(default_factory=Adam)
     phases: tuple[Phase, ...] = (Phase(),)
-    tokens: int = 0
-    limit: int | None = None
+    data: Data = field(default_factory=Data)
+    tokens: AnyWhole = 0
+    limit: Count | None = None
+    rates: tuple[Positive, ...] = ()
     loud: bool = False
     mode: Literal["fast", "exact"] = "exact"
 
@@ -86,6 +99,14 @@ def test_another_kind_starts_from_its_own_defaults(tmp_path):
     assert parse(Run(optimizer=Muon(momentum=0.1)), "--optimizer.kind", "muon").optimizer == Muon(momentum=0.1)
 
 
+def test_a_kind_that_chooses_no_class_is_a_setting(tmp_path):
+    base = Run(data=Data(file="my.conll"))
+    assert from_file(tmp_path, "data: {kind: tags}", base).data == Data("tags", "my.conll")
+    assert parse(base, "--data.kind", "tags").data == Data("tags", "my.conll")
+    with pytest.raises(UserError, match=r"flags: data\.kind: expected one of text, tags, found 'tag'"):
+        parse(base, "--data.kind", "tag")
+
+
 def test_entries_of_a_list_lie_over_those_of_the_preset(tmp_path):
     base = Run(phases=(Phase(1, 2), Phase(3, 4)))
     assert from_file(tmp_path, "phases: [{steps: 5}, {}, {steps: 6}]", base).phases == (
@@ -106,11 +127,19 @@ def test_an_empty_file_changes_nothing(tmp_path):
         ("optimizer: {momentum: 1}", "unknown key optimizer.momentum"),
         ("phases: [{}, {step: 1}]", "unknown key phases.1.step; did you mean steps?"),
         ("optimizer: {kind: adm}", "optimizer.kind: 'adm'; one of adam, muon; did you mean adam?"),
-        ("optimizer: {learning_rate: fast}", "optimizer.learning_rate: expected a number, found 'fast'"),
+        ("optimizer: {learning_rate: fast}", "optimizer.learning_rate: expected a number above 0, found 'fast'"),
         ("tokens: 1.5", "tokens: expected a whole number, found 1.5"),
         ("tokens: true", "tokens: expected a whole number, found True"),
         ("tokens: -1", "config: tokens: less than none"),
-        ("limit: x", "limit: expected a whole number or nothing, found 'x'"),
+        ("limit: x", "limit: expected a whole number of at least 1 or nothing, found 'x'"),
+        ("limit: 0", "limit: expected a whole number of at least 1 or nothing, found 0"),
+        ("optimizer: {learning_rate: 0}", "optimizer.learning_rate: expected a number above 0, found 0"),
+        ("optimizer: {learning_rate: .nan}", "optimizer.learning_rate: expected a number above 0, found nan"),
+        ("optimizer: {kind: muon, momentum: 1}", "optimizer.momentum: expected a number of at least 0 and below 1, f"),
+        ("phases: [{}, {steps: 0}]", "phases.1.steps: expected a whole number of at least 1, found 0"),
+        ("rates: [1, -1]", "rates: expected a list of numbers above 0, found [1, -1]"),
+        ("rates: [.inf]", "rates: expected a list of numbers above 0, found [inf]"),
+        ("optimizer: {kind: }", "optimizer.kind: missing; one of adam, muon"),
         ("mode: quick", "mode: expected one of fast, exact, found 'quick'"),
         ("texts: one", "texts: expected a list of text, found 'one'"),
         ("phases: 3", "phases: expected a list of keys with values, found 3"),
@@ -145,6 +174,8 @@ def test_flags_of_every_sort():
     ) == Run("runs/a", ("one", "two words"), Adam(learning_rate=1e-4), tokens=2 * 10**9, limit=3, loud=True)
     assert parse(Run(loud=True), "--no-loud").loud is False
     assert parse(Run(), "--loud", "runs/a") == Run("runs/a", loud=True)
+    assert parse(Run(), "runs/a", "--rates", "1e-1", ".5", "--loud").rates == (0.1, 0.5)
+    assert parse(Run(), "runs/a", "--texts=-x", "-", "-.txt", "--loud").texts == ("-x", "-", "-.txt")
 
 
 @pytest.mark.parametrize(
@@ -156,12 +187,19 @@ def test_flags_of_every_sort():
         (["--momentum", "3"], "unknown flag --momentum"),
         (["--optimiser.kind", "muon"], "unknown flag --optimiser.kind; did you mean --optimizer.kind?"),
         (["--optimizer.kind", "mun"], "flags: optimizer.kind: 'mun'; one of adam, muon; did you mean muon?"),
-        (["--optimizer.kind"], "--optimizer.kind: a kind must follow"),
-        (["--optimizer.learning-rate", "x"], "--optimizer.learning-rate: could not convert string to float: 'x'"),
-        (["--tokens", "1.5"], "--tokens: invalid literal for int() with base 10: '1.5'"),
-        (["--tokens"], "Missing value for argument '--tokens'"),
-        (["--tokens", "-1"], "tokens: less than none"),
-        (["-x"], "Unrecognized options: -x"),
+        (["--optimizer.kind"], "flags: optimizer.kind: missing; one of adam, muon"),
+        (["--optimizer.learning-rate", "x"], "flags: optimizer.learning_rate: expected a number above 0, found 'x'"),
+        (["--optimizer.learning-rate", "nan"], "flags: optimizer.learning_rate: expected a number above 0, found nan"),
+        (["--phases.0.rows", "many"], "flags: phases.0.rows: expected a whole number of at least 1, found 'many'"),
+        (["--phases.0.rows", "0"], "flags: phases.0.rows: expected a whole number of at least 1, found 0"),
+        (["--rates", "1", "x"], "flags: rates: expected a list of numbers above 0, found [1, 'x']"),
+        (["--mode", "quick"], "flags: mode: expected one of fast, exact, found 'quick'"),
+        (["--mode", "--loud"], "flags: mode: expected one of fast, exact, found nothing"),
+        (["--tokens", "1.5"], "flags: tokens: expected a whole number, found 1.5"),
+        (["--tokens"], "flags: tokens: expected a whole number, found nothing"),
+        (["--tokens", "-1"], "flags: config: tokens: less than none"),
+        (["--optimizer", "adam"], "flags: optimizer: expected keys with values, found 'adam'"),
+        (["-x"], "unknown flag -x"),
     ],
 )
 def test_flag_errors_are_one_line(arguments, message):
@@ -184,8 +222,8 @@ def test_help_shows_the_defaults_of_the_layers_below(capsys):
 
 
 optimizers = st.one_of(
-    st.builds(Adam, learning_rate=st.floats(allow_nan=False)),
-    st.builds(Muon, momentum=st.floats(allow_nan=False), rest=st.builds(Adam, learning_rate=st.floats(1e-30, 1.0))),
+    st.builds(Adam, learning_rate=st.floats(1e-300, allow_infinity=False)),
+    st.builds(Muon, momentum=st.floats(0, 0.999), rest=st.builds(Adam, learning_rate=st.floats(1e-30, 1.0))),
 )
 
 
@@ -196,9 +234,9 @@ optimizers = st.one_of(
         folder=st.text(),
         texts=st.lists(st.text()).map(tuple),
         optimizer=optimizers,
-        phases=st.lists(st.builds(Phase, steps=st.integers(), rows=st.integers())).map(tuple),
+        phases=st.lists(st.builds(Phase, steps=st.integers(1), rows=st.integers(1))).map(tuple),
         tokens=st.integers(0, 10**15),
-        limit=st.none() | st.integers(),
+        limit=st.none() | st.integers(1),
         loud=st.booleans(),
         mode=st.sampled_from(["fast", "exact"]),
     )
@@ -207,3 +245,43 @@ def test_what_is_dumped_loads_back(tmp_path_factory, made):
     file = tmp_path_factory.getbasetemp() / "dumped.yaml"
     file.write_text(config.dump_config(made), encoding="utf-8")
     assert config.load_config(Run(), file) == made
+
+
+def test_numbers_of_a_config_made_in_python_are_checked():
+    config.check_ranges(Run(limit=3, rates=(1, 0.5), optimizer=Muon()))
+    for wrong, message in [
+        (Run(limit=0), "limit: expected a whole number of at least 1 or nothing, found 0"),
+        (Run(rates=(1.0, 0.0)), r"rates: expected a list of numbers above 0, found \(1.0, 0.0\)"),
+        (Run(phases=(Phase(), Phase(rows=2.5))), "phases.1.rows: expected a whole number of at least 1, found 2.5"),
+        (
+            Run(optimizer=Muon(rest=Adam(learning_rate=float("inf")))),
+            "optimizer.rest.learning_rate: expected a number above 0, found",
+        ),
+        (Run(tokens=True), "tokens: expected a whole number, found True"),
+    ]:
+        with pytest.raises(UserError, match=f"^{message}"):
+            config.check_ranges(wrong)
+
+
+def types_within(hint: Any) -> Iterator[Any]:
+    """A type and those that it is made of, of dataclasses their fields'; none within a number that has a range."""
+    if not number_range(hint):
+        yield hint
+        for part in field_types(hint).values() if is_dataclass(hint) else get_args(hint):
+            yield from types_within(part)
+
+
+@pytest.mark.parametrize("name", cli.VERBS)
+def test_every_number_that_a_user_sets_has_a_range(name):
+    _, config_class = cli.VERBS[name].load()
+    assert not [hint for hint in types_within(config_class) if hint in (int, float)]
+
+
+@pytest.mark.parametrize("name", cli.VERBS)
+def test_a_verb_refuses_numbers_out_of_range_before_all_else(name):
+    verb, config_class = cli.VERBS[name].load()
+    numbers = [key for key, hint in field_types(config_class).items() if number_range(hint)]
+    for key in numbers:
+        with pytest.raises(UserError, match=f"^{key}: expected a (whole )?number .*, found -1$"):
+            verb(replace(config_class(), **{key: -1}))
+    assert numbers or name in ("inspect", "export")

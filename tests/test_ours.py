@@ -315,7 +315,9 @@ def test_ranges_of_the_engine_are_said(
     words = ["pretrain", "--data", str(prepared), "--out", str(tmp_path / "run"), f"--engine.{setting}", "-1"]
     assert cli.main(words) == 2
     said = capsys.readouterr().err
-    assert f"engine.{setting.replace('-', '_')} -1: at least 0" in said and len(said.splitlines()) == 1
+    number = "a number" if setting == "clip" else "a whole number"
+    field = f"engine.{setting.replace('-', '_')}"
+    assert f"flags: {field}: expected {number} of at least 0, found -1" in said and len(said.splitlines()) == 1
     assert not (tmp_path / "run").exists()
 
 

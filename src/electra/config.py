@@ -1,18 +1,31 @@
 """Configs are frozen dataclasses, laid in layers: a preset, then a file over it, then flags (``electra.flags``).
 
-A field that is ``A | B`` of dataclasses chooses by their ``kind``: each has a field ``kind: Literal["…"] = "…"``.
-Without ``kind`` a layer changes the one that is there; with another ``kind`` it starts from that one's defaults.
+A layer is a tree of plain values: mappings, lists, text, numbers. Trees are laid over one another, and pydantic makes
+the config of the outcome, by the types of its fields. A field of type ``Annotated[A | B, BY_KIND]`` holds one of
+several dataclasses, each with a field ``kind: Literal["…"] = "…"``. A layer without ``kind`` changes the one that is
+there; a layer with another ``kind`` starts from the defaults of that kind.
 """
 
 import difflib
 import json
 import tomllib
-import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from types import NoneType
+from typing import Any, TypeVar
 
+from electra.config_types import (
+    choose_class,
+    dataclasses_of,
+    describe_type,
+    entry_type,
+    field_types,
+    kind_of,
+    number_range,
+    union_members,
+)
 from electra.errors import UserError
 
 C = TypeVar("C")
@@ -23,7 +36,7 @@ def load_config(base: C, file: str | Path) -> C:
 
     Raises:
         UserError: no such file, not readable as what its name says, an unknown key (named, with the closest right one),
-            or a value of the wrong type.
+            or a value of the wrong type or out of its range.
     """
     return overlay_config(base, read_config_file(Path(file)), str(file))
 
@@ -37,7 +50,7 @@ def dump_config(config: object) -> str:
 
 def read_config_file(file: Path) -> Mapping[Any, Any]:
     """The file's mapping, unchecked. Raises ``UserError`` naming the file, and the line where the parser gives it."""
-    parsers: dict[str, Callable[[str], Any]] = {
+    parsers: dict[str, Callable[[str], object]] = {
         ".yaml": parse_yaml,
         ".yml": parse_yaml,
         ".toml": tomllib.loads,
@@ -76,100 +89,125 @@ def overlay_config(base: C, tree: Mapping[Any, Any], where: str) -> C:
     Entry i of a list of dataclasses is laid over entry i of the list that is there, or its last.
 
     Raises:
-        UserError: an unknown key or a value of the wrong type.
+        UserError: an unknown key, or a value of the wrong type or out of its range.
     """
-    return overlay_part(base, tree, where, "")
+    return validate_tree(type(base), merge_trees(plain_tree(base), tree, type(base)), where)
 
 
-def overlay_part(base: C, tree: Mapping[Any, Any], where: str, path: str) -> C:
-    """``overlay_config`` for the part of a config that lies at ``path``."""
-    hints = get_type_hints(type(base))
-    for key in tree:
-        if key not in hints:
-            raise UserError(f"{where}: unknown key {path}{key}{suggest_closest(str(key), key_types(base))}")
-    changes = {
-        key: convert_value(hints[key], getattr(base, key), value, where, path + key) for key, value in tree.items()
-    }
+def merge_trees(lower: object, upper: object, hint: object) -> Any:
+    """The plain value ``upper`` laid over ``lower``, both of a field of type ``hint``."""
+    if isinstance(upper, list) and dataclasses_of(entry_type(hint)):
+        entries = lower if isinstance(lower, list) and lower else [None]
+        below = (entries[min(index, len(entries) - 1)] for index in range(len(upper)))
+        return [merge_trees(entry, each, entry_type(hint)) for entry, each in zip(below, upper, strict=True)]
+    beneath = lower if isinstance(lower, Mapping) else {}
+    config_class = choose_class(hint, {**beneath, **upper}) if isinstance(upper, Mapping) else None
+    if not isinstance(upper, Mapping) or config_class is None:
+        return upper
+    if choose_class(hint, lower) is not config_class:
+        beneath = plain_tree(config_class())
+    types = field_types(config_class)
+    return {**beneath, **{key: merge_trees(beneath.get(key), each, types.get(key)) for key, each in upper.items()}}
+
+
+def validate_tree(config_class: type, tree: object, where: str) -> Any:
+    """The config that a whole tree says. Raises ``UserError`` as ``overlay_config``, for the first mistake."""
+    from pydantic import ValidationError
+
+    validate = make_validator(config_class)
     try:
-        return replace(base, **changes)  # type: ignore[type-var]
-    except (ValueError, UserError) as error:
-        raise UserError(f"{where}: {path.rstrip('.') or 'config'}: {error}") from error
+        return validate((tree,))[0]
+    except ValidationError as error:
+        mistakes = error.errors(include_url=False)
+        first = next((each for each in mistakes if each["type"] in UNKNOWN_KEY), mistakes[0])
+        raise UserError(f"{where}: {explain_mistake(config_class, tree, first)}") from error
 
 
-def convert_value(hint: Any, base: Any, value: Any, where: str, path: str) -> Any:
-    """``value`` as a field of type ``hint`` holds it; ``base`` is what the field holds now."""
-    choices, entry = dataclasses_of(hint), entry_type(hint)
-    if choices and isinstance(value, Mapping):
-        return overlay_part(choose_kind(choices, base, value.get("kind"), where, path), value, where, f"{path}.")
-    if entry and isinstance(value, list):
-        there = list(base) or [None]
-        return tuple(
-            convert_value(entry, there[min(index, len(there) - 1)], each, where, f"{path}.{index}")
-            for index, each in enumerate(value)
-        )
-    return check_value(hint, value, where, path)
+@cache
+def make_validator(config_class: type) -> Callable[[tuple[object]], Any]:
+    """What makes of a tree, alone in a tuple, a config, alone in a tuple. Only around a dataclass, not to one itself,
+    pydantic lets one say from outside that unknown keys are refused."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(tuple[config_class], config={"extra": "forbid"}).validate_python  # type: ignore[valid-type]
 
 
-def choose_kind(choices: Sequence[type], base: Any, kind: Any, where: str, path: str) -> Any:
-    """The instance that a mapping is laid over: ``base``, or the defaults of another kind."""
-    if type(base) in choices and kind in (None, getattr(base, "kind", None)):
-        return base
-    kinds = {kind_of(choice): choice for choice in choices}
-    if len(choices) == 1:
-        return choices[0]()
-    if kind not in kinds:
-        found = "missing" if kind is None else f"{kind!r}"
-        raise UserError(f"{where}: {path}.kind: {found}; one of {', '.join(kinds)}{suggest_closest(str(kind), kinds)}")
-    return kinds[kind]()
+UNKNOWN_KEY = ("unexpected_keyword_argument", "invalid_key")  # pydantic's names: for text, and for anything else
+UNKNOWN_KIND = ("union_tag_invalid", "union_tag_not_found")
 
 
-def check_value(hint: Any, value: Any, where: str, path: str) -> Any:
-    """A plain value checked against its type; 2e9 is a whole number, and true is none."""
-    from pydantic import TypeAdapter, ValidationError
-
-    kinds = set(union_members(hint))
-    try:
-        if isinstance(value, bool) and kinds & {int, float} and bool not in kinds:
-            raise ValueError
-        return TypeAdapter(hint).validate_python(expand_exponent(value) if int in kinds else value)
-    except (ValidationError, ValueError) as error:
-        raise UserError(f"{where}: {path}: expected {describe_type(hint)}, found {value!r}") from error
-
-
-def expand_exponent(value: Any) -> Any:
-    """Text such as ``2e9`` as the whole number that it names; anything else unchanged."""
-    try:
-        number = float(value) if isinstance(value, str) else None
-    except ValueError:
-        return value
-    return int(number) if number is not None and number.is_integer() else value
+def explain_mistake(config_class: type, tree: object, mistake: Mapping[str, Any]) -> str:
+    """One of pydantic's errors as this program says it: the key, what was found, what is expected."""
+    location = mistake["loc"][1:]  # without the place in the tuple of ``make_validator``
+    if mistake["type"] in UNKNOWN_KEY:
+        keys, hint, part = follow_location(config_class, tree, location[:-1])
+        key = str(mistake["input"] if mistake["type"] == "invalid_key" else location[-1])
+        part_class = choose_class(hint, part)
+        known = key_types(part_class, part) if part_class else {}
+        return f"unknown key {'.'.join([*keys, key])}{suggest_closest(key, known)}"
+    keys, hint, found = follow_location(config_class, tree, location)
+    path = ".".join(keys)
+    if mistake["type"] in UNKNOWN_KIND:
+        kinds, kind = [kind_of(each) for each in dataclasses_of(hint)], found.get("kind")
+        shown = "missing" if kind is None else repr(kind)
+        return f"{path}.kind: {shown}; one of {', '.join(kinds)}{suggest_closest(str(kind), kinds)}"
+    if mistake["type"] == "value_error" and dataclasses_of(hint):  # the class itself refuses, in __post_init__
+        return f"{path or 'config'}: {mistake['ctx']['error']}"
+    return f"{path}: expected {describe_type(hint)}, found {found!r}"
 
 
-def describe_type(hint: Any) -> str:
-    """A type in words."""
-    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "nothing"}
-    if get_origin(hint) is Literal:
-        return "one of " + ", ".join(map(str, get_args(hint)))
-    if len(union_members(hint)) > 1:
-        return " or ".join(dict.fromkeys(describe_type(each) for each in union_members(hint)))
-    if get_origin(hint) in (tuple, list):
-        return "a list of " + (describe_type(get_args(hint)[0]) if get_args(hint) else "values")
-    return words.get(hint, "keys with values" if is_dataclass(hint) else getattr(hint, "__name__", str(hint)))
+def follow_location(hint: object, tree: Any, location: Sequence[int | str]) -> tuple[list[str], object, Any]:
+    """Where one of pydantic's errors is, at most as deep as a field: its keys, the field's type, and what it holds."""
+    keys: list[str] = []
+    for part in location:
+        classes = dataclasses_of(hint)
+        if len(classes) > 1:  # pydantic says which of them it is
+            hint = next(each for each in classes if kind_of(each) == part)
+            continue
+        if not classes and not dataclasses_of(entry_type(hint)):
+            break
+        keys.append(str(part))
+        hint = field_types(classes[0])[str(part)] if classes else entry_type(hint)
+        tree = tree[part]
+    return keys, hint, tree
 
 
-def key_types(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Every key of the config and of those in it (``optimizer.learning_rate``, ``phases.0.steps``) → its type."""
-    found: dict[str, Any] = {}
-    hints = get_type_hints(type(config))
-    for field in fields(config):
-        value, path = getattr(config, field.name), prefix + field.name
-        found[path] = hints[field.name]
-        for name, part in nested_configs(value, path):
-            found |= key_types(part, f"{name}.")
-    return found
+def build_config(hint: object, tree: Any) -> Any:
+    """What a whole tree says, unchecked: without pydantic, for trees that are known to be right."""
+    if config_class := choose_class(hint, tree):
+        types = field_types(config_class)
+        return config_class(**{key: build_config(types[key], value) for key, value in tree.items()})
+    return tuple(build_config(entry_type(hint), each) for each in tree) if isinstance(tree, list) else tree
 
 
-def nested_configs(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+def check_ranges(config: object, path: str = "") -> None:
+    """Check the numbers of a config, which may have been made in Python, where nothing else checks them.
+
+    Raises:
+        UserError: a number is not in the range that its field's type says.
+    """
+    config_class: type = type(config)
+    for name, hint in field_types(config_class).items():
+        value = getattr(config, name)
+        if not in_range(value, hint):
+            raise UserError(f"{path}{name}: expected {describe_type(hint)}, found {value!r}")
+        for key, part in nested_configs(value, path + name):
+            check_ranges(part, f"{key}.")
+
+
+def in_range(value: object, hint: object) -> bool:
+    """Whether all numbers in a field's value are in the range of its type; other values are not looked at."""
+    if number := number_range(hint):
+        kind, limits = number
+        return limits.holds(value, kind)
+    if len(members := union_members(hint)) > 1:
+        return any(in_range(value, each) for each in members)
+    if isinstance(value, tuple):
+        return all(in_range(each, entry_type(hint)) for each in value)
+    return value is None or hint is not NoneType
+
+
+def nested_configs(value: object, path: str) -> Iterator[tuple[str, object]]:
     """The configs in a field's value, with their paths."""
     if is_dataclass(value):
         yield path, value
@@ -177,7 +215,23 @@ def nested_configs(value: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield from ((f"{path}.{index}", each) for index, each in enumerate(value) if is_dataclass(each))
 
 
-def plain_tree(value: Any) -> Any:
+def key_types(config_class: type, tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Every key of a config, as a plain tree, and of those in it (``optimizer.learning_rate``, ``phases.0.steps``) →
+    its type."""
+    found: dict[str, object] = {}
+    for name, hint in field_types(config_class).items():
+        path, value = prefix + name, tree.get(name)
+        found[path] = hint
+        parts = [(path, hint, value)]
+        if isinstance(value, list):
+            parts = [(f"{path}.{index}", entry_type(hint), each) for index, each in enumerate(value)]
+        for place, part_hint, part in parts:
+            if isinstance(part, Mapping) and (part_class := choose_class(part_hint, part)):
+                found |= key_types(part_class, part, f"{place}.")
+    return found
+
+
+def plain_tree(value: object) -> Any:
     """Configs as dicts and tuples as lists, which YAML and JSON know."""
     if is_dataclass(value):
         return {field.name: plain_tree(getattr(value, field.name)) for field in fields(value)}
@@ -198,24 +252,3 @@ def suggest_closest(key: str, known: Iterable[str]) -> str:
         or [each for each in known if difflib.get_close_matches(tail, [each.rpartition(".")[2]])]
     )
     return f"; did you mean {close[0]}?" if close else ""
-
-
-def kind_of(config_class: type) -> str:
-    """The ``kind`` by which files and flags choose this class."""
-    return next(str(field.default) for field in fields(config_class) if field.name == "kind")
-
-
-def dataclasses_of(hint: Any) -> list[type]:
-    """The dataclasses that a field of this type may hold."""
-    return [each for each in union_members(hint) if isinstance(each, type) and is_dataclass(each)]
-
-
-def entry_type(hint: Any) -> Any:
-    """What ``tuple[X, …]`` holds, if X is a dataclass or a choice of them; else nothing."""
-    arguments = get_args(hint)
-    return arguments[0] if get_origin(hint) is tuple and arguments and dataclasses_of(arguments[0]) else None
-
-
-def union_members(hint: Any) -> tuple[Any, ...]:
-    """The members of a union; a type that is none alone."""
-    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)

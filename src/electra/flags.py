@@ -1,24 +1,19 @@
-"""Flags laid over a config, by tyro: the last layer, whose ``--help`` shows the layers below as defaults."""
+"""Flags: the last layer of a config. ``--help`` is tyro's, and shows the layers below as defaults."""
 
-import contextlib
-import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, make_dataclass
-from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, NoReturn, TypeVar, get_origin
 
-from electra.config import (
-    dataclasses_of,
-    expand_exponent,
-    key_types,
-    kind_of,
-    overlay_config,
-    suggest_closest,
-    union_members,
-)
+from electra.config import key_types, overlay_config, plain_tree, suggest_closest
+from electra.config_types import dataclasses_of, describe_type, entry_type, field_types, kind_of, number_range
 from electra.errors import UserError
+from electra.ranges import parse_number
 
 C = TypeVar("C")
+
+Group = tuple[str, list[str]]  # a flag, and the words up to the next one
+FLAG = re.compile(r"--|-[A-Za-z]")  # how a flag begins; - is standard input, -1 a number
 
 
 def parse_flags(
@@ -36,119 +31,141 @@ def parse_flags(
     ``--optimizer.kind muon`` is applied first, wherever it stands: the other flags and ``--help`` are that kind's.
 
     Raises:
-        UserError: an unknown flag (with the closest right one) or a value of the wrong type, in one line.
+        UserError: an unknown flag (with the closest right one), or a value that is missing, of the wrong type or out of
+            its range, in one line.
         SystemExit: with code 0, after ``--help``.
     """
-    import tyro
-
-    base, arguments = apply_kinds(base, arguments)
-    known = known_flags(base)
-    given = [normalize_flag(argument, known, taken) for argument in arguments]
-    words = [expand_word(word, known.get(before)) for before, word in zip(["", *given], given, strict=False)]
-    about += "".join(f"\n\n{line}" for line in describe_kinds(base))
-    settings = (tyro.conf.AvoidSubcommands,)
-    shape = mark_positional(type(base), positional)
-    default = shape(**{field.name: getattr(base, field.name) for field in fields(base)})  # type: ignore[arg-type]
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            parsed = tyro.cli(shape, prog=program, description=about, args=words, default=default, config=settings)
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            raise
-        raise UserError(condense_message(said.getvalue())) from stop
-    return type(base)(**{field.name: getattr(parsed, field.name) for field in fields(base)})  # type: ignore[arg-type]
+    base, groups = apply_kinds(base, group_by_flag(arguments))
+    if any(flag in ("-h", "--help") for flag, _ in groups):
+        show_help(base, program, about, positional)
+    types, tree = key_types(type(base), plain_tree(base)), plain_tree(base)
+    return overlay_config(base, nest_values(read_values(groups, types, positional, taken), tree), "flags")
 
 
-def apply_kinds(base: C, arguments: Sequence[str]) -> tuple[C, list[str]]:
-    """``base`` with every ``--….kind`` applied, and the other arguments."""
-    rest = list(arguments)
+def group_by_flag(arguments: Sequence[str]) -> list[Group]:
+    """The words behind each flag, ``--flag=word`` included; those before the first one stand behind ""."""
+    groups: list[Group] = [("", [])]
+    for argument in arguments:
+        if FLAG.match(argument):
+            flag, equals, word = argument.partition("=")
+            groups.append((flag.replace("_", "-"), [word] if equals else []))
+        else:
+            groups[-1][1].append(argument)
+    return groups
+
+
+def apply_kinds(base: C, groups: Sequence[Group]) -> tuple[C, list[Group]]:
+    """``base`` with every ``--….kind`` applied that chooses one of several kinds, and the other flags."""
+    rest = list(groups)
     while True:
-        at = next((i for i, word in enumerate(rest) if re.match(r"--[\w.-]+\.kind(=|$)", word)), None)
+        switches = {f"{flag_name(path)}.kind": path for path in list_choices(base)}
+        at = next((index for index, (flag, _) in enumerate(rest) if flag in switches), None)
         if at is None:
             return base, rest
-        flag, equals, value = rest.pop(at).partition("=")
-        if not equals:
-            if at == len(rest):
-                raise UserError(f"{flag}: a kind must follow")
-            value = rest.pop(at)
-        path = field_name(flag)
-        if path not in key_types(base):
-            raise UserError(f"unknown flag {flag}{suggest_closest(flag, known_flags(base))}")
-        tree: Any = value
-        for part in reversed(path.split(".")):
-            tree = {part: tree}
-        base = overlay_config(base, tree, "flags")
+        flag, words = rest[at]
+        rest[at] = ("", words[1:])
+        kind = {f"{switches[flag]}.kind": words[0] if words else None}
+        base = overlay_config(base, nest_values(kind, plain_tree(base)), "flags")
 
 
-def describe_kinds(base: Any) -> list[str]:
-    """A line of help where parts of the config come in several kinds."""
-    choices = {path: dataclasses_of(hint) for path, hint in key_types(base).items()}
-    parts = [
-        f"{flag_name(path)}.kind {'|'.join(kind_of(choice) for choice in kinds)}"
-        for path, kinds in choices.items()
-        if len(kinds) > 1
-    ]
-    return [f"Parts of several kinds, shown below as set: {', '.join(parts)}."] if parts else []
+def read_values(
+    groups: Sequence[Group], types: Mapping[str, object], positional: Sequence[str], taken: Sequence[str]
+) -> dict[str, object]:
+    """What the flags say of each key that they name."""
+    known = list_flags(types)
+    values: dict[str, object] = {}
+    loose: list[str] = []  # words that belong to no flag
+    for flag, words in groups:
+        if flag and flag not in known:
+            raise UserError(f"unknown flag {flag}{suggest_closest(flag, ['--help', *known, *taken])}")
+        key = known.get(flag, "")
+        if key and types[key] is not bool:
+            values[key], words = take_value(words, types[key], key)
+        elif key:
+            values[key] = flag == flag_name(key)
+        loose += words
+    for key in positional:
+        if loose:
+            values[key], loose = take_value(loose, types[key], key)
+    if loose:
+        raise UserError(f"unexpected argument {loose[0]}")
+    return values
 
 
-def known_flags(config: Any) -> dict[str, Any]:
-    """Every flag that tyro will know (``--optimizer.learning-rate``) → its type."""
-    known: dict[str, Any] = {"--help": None}
-    for path, hint in key_types(config).items():
-        known[flag_name(path)] = hint
+def take_value(words: list[str], hint: object, key: str) -> tuple[object, list[str]]:
+    """The value that the first words say, all of them for a list, and the other words.
+
+    A word that is a number becomes one where a number is wanted, which is then shown without quotes.
+
+    Raises:
+        UserError: there is no word.
+    """
+    if get_origin(hint) is tuple:
+        return [parse_number(word) if number_range(entry_type(hint)) else word for word in words], []
+    if not words:
+        raise UserError(f"flags: {key}: expected {describe_type(hint)}, found nothing")
+    return parse_number(words[0]) if number_range(hint) else words[0], words[1:]
+
+
+def nest_values(values: Mapping[str, object], tree: Any, prefix: str = "") -> Any:
+    """``{"phases.1.rows": 8}`` as a layer over the plain ``tree`` of a config: ``{"phases": [{}, {"rows": 8}]}``."""
+    if isinstance(tree, list):
+        return [nest_values(values, part, f"{prefix}{index}.") for index, part in enumerate(tree)]
+    layer: dict[str, object] = {}
+    for name, part in tree.items():
+        inner = isinstance(part, Mapping) or (isinstance(part, list) and part and isinstance(part[0], Mapping))
+        if prefix + name in values:
+            layer[name] = values[prefix + name]
+        elif inner:
+            layer[name] = nest_values(values, part, f"{prefix}{name}.")
+    return layer
+
+
+def show_help(base: Any, program: str, about: str, positional: Sequence[str]) -> NoReturn:
+    """Print the flags with what ``base`` holds as their defaults, and raise ``SystemExit``."""
+    import tyro
+
+    kinds = [f"{flag_name(path)}.kind {'|'.join(choices)}" for path, choices in list_choices(base).items()]
+    if kinds:
+        about += f"\n\nParts of several kinds, shown below as set: {', '.join(kinds)}."
+    shape = mark_positional(type(base), positional)
+    default = shape(**{field.name: getattr(base, field.name) for field in fields(base)})
+    settings = (tyro.conf.AvoidSubcommands,)
+    tyro.cli(shape, prog=program, description=about, args=["--help"], default=default, config=settings)
+    raise SystemExit(0)
+
+
+def list_choices(base: Any) -> dict[str, list[str]]:
+    """The keys of parts that come in several kinds → the kinds."""
+    types = key_types(type(base), plain_tree(base))
+    choices = {key: [kind_of(each) for each in dataclasses_of(hint) if len(dataclasses_of(hint)) > 1]
+               for key, hint in types.items()}  # fmt: skip
+    return {key: kinds for key, kinds in choices.items() if kinds}
+
+
+def list_flags(types: Mapping[str, object]) -> dict[str, str]:
+    """Every flag (``--optimizer.learning-rate``) → its key."""
+    flags: dict[str, str] = {}
+    for key, hint in types.items():
+        flags[flag_name(key)] = key
         if hint is bool:
-            head, dot, tail = path.rpartition(".")
-            known[flag_name(f"{head}{dot}no_{tail}")] = hint
-    return known
-
-
-def normalize_flag(argument: str, known: dict[str, Any], taken: Sequence[str]) -> str:
-    """The argument as tyro takes it; a flag that is none of ``known`` raises ``UserError``."""
-    if not argument.startswith("--"):
-        return argument
-    flag, equals, value = argument.partition("=")
-    flag = flag.replace("_", "-")
-    if flag not in known:
-        raise UserError(f"unknown flag {flag}{suggest_closest(flag, [*known, *taken])}")
-    return f"{flag}{equals}{expand_word(value, known[flag])}"
-
-
-def expand_word(word: str, hint: Any) -> str:
-    """``2e9`` written out where a whole number is wanted."""
-    wanted = union_members(hint) + tuple(each for part in union_members(hint) for each in get_args(part))
-    return str(expand_exponent(word)) if int in wanted and float not in wanted else word
+            head, dot, tail = key.rpartition(".")
+            flags[flag_name(f"{head}{dot}no_{tail}")] = key
+    return flags
 
 
 def mark_positional(config_class: type, positional: Sequence[str]) -> type:
     """The config class with some fields marked for tyro as given without a flag."""
     import tyro
 
-    hints = get_type_hints(config_class)
+    hints: dict[str, Any] = field_types(config_class)
     marked = [
-        (name, Annotated[hints[name], tyro.conf.Positional, tyro.conf.arg(metavar=name.upper())]) for name in positional
+        (name, Annotated[hints[name], tyro.conf.Positional, tyro.conf.arg(metavar=name.upper())], None)
+        for name in positional
     ]
-    return make_dataclass(
-        config_class.__name__, [(name, hint, None) for name, hint in marked], bases=(config_class,), frozen=True
-    )
-
-
-def condense_message(message: str) -> str:
-    """The gist of tyro's framed message in one line."""
-    lines = [line.strip("│ ").strip() for line in message.splitlines() if not line.startswith(("╭", "╰"))]
-    gist = []
-    for line in lines:
-        if not line or line.startswith("───"):
-            break
-        gist.append(line)
-    return " ".join(gist).removeprefix("Error parsing ") or "the flags could not be read"
+    return make_dataclass(config_class.__name__, marked, bases=(config_class,), frozen=True)
 
 
 def flag_name(path: str) -> str:
     """``phases.0.goes_on`` → ``--phases.0.goes-on``."""
     return "--" + path.replace("_", "-")
-
-
-def field_name(flag: str) -> str:
-    """``--phases.0.goes-on`` → ``phases.0.goes_on``."""
-    return flag.removeprefix("--").replace("-", "_")

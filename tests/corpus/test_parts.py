@@ -284,7 +284,7 @@ def test_a_worker_that_is_killed_is_told(corpus: Path, tmp_path: Path) -> None:
         ({"weights": ("wiki=2",)}, "--weights: books has none"),
         ({"weights": ("wiki=2", "book=1")}, "--weights book=1: NAME=NUMBER for each source; the sources: wiki, books"),
         ({"weights": ("wiki=2", "books=1"), "temperature": 2.0}, "one of the two"),
-        ({"temperature": 0.5}, "--temperature 0.5: at least 1"),
+        ({"temperature": 0.5}, "temperature: expected a number of at least 1, found 0.5"),
         ({"likeness": 0.6}, "--likeness 0.6: one of 0.9, 0.8"),
         ({"out": "s3://bucket/data"}, "written to a folder of this machine"),
         ({"data": ("-",)}, "standard input is read once, here: not with --part, --engine or --drop-copies"),

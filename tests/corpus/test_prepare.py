@@ -118,7 +118,7 @@ def test_missing_settings_are_named(text: Path) -> None:
         ({"out": ""}, "--out is missing"),
         ({"data": ()}, "--data is missing"),
         ({"tokenizer": str(text / "absent")}, "absent: no tokenizer here"),
-        ({"held_out": 0.0}, "--held-out 0: a share"),
+        ({"held_out": 0.0}, "held_out: expected a number above 0 and below 1, found 0.0"),
     ]:
         with pytest.raises(UserError, match=said):
             prepare(config(text, **changes))

@@ -52,9 +52,9 @@ def test_the_command_prints_one_json_object(capsys):
     ("change", "message"),
     [
         ({"preset": "smal"}, "--preset smal: there is none"),
-        ({"tokens": -1.0}, "--tokens -1: at least 0"),
-        ({"micro_rows": -2}, "--micro-rows -2: at least 0"),
-        ({"steps": 0}, "--steps 0: at least 1"),
+        ({"tokens": -1.0}, "tokens: expected a number of at least 0, found -1.0"),
+        ({"micro_rows": -2}, "micro_rows: expected a whole number of at least 0, found -2"),
+        ({"steps": 0}, "steps: expected a whole number of at least 1, found 0"),
     ],
 )
 def test_mistakes(change, message):

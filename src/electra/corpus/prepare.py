@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from electra import files, fingerprints
 from electra import tokenization as vocabularies
+from electra.config import check_ranges
 from electra.corpus import readers
 from electra.corpus.documents import Boundary, Document, Skipped, TextFormat
 from electra.corpus.duplicates import CopyDetector, mark_copies
@@ -33,6 +34,7 @@ from electra.corpus.workers import run_parts
 from electra.dataset.shards import MANIFEST
 from electra.errors import UserError
 from electra.progress import Progress
+from electra.ranges import Count, CountOrZero, Fraction, Positive, Range
 from electra.tokenization import Normalization, Spelling, Tokenizer, TokenizerKind
 
 ALL_PARTS = Share()
@@ -48,7 +50,7 @@ class TokenizerConfig:
     """Folder to write."""
     kind: TokenizerKind = "word-piece"
     """word-piece: BERT's. byte-bpe: bytes, so that nothing is unknown. unigram: for scripts without spaces too."""
-    vocab_size: int = 30522  # BERT
+    vocab_size: Count = 30522  # BERT
     """Ids, special tokens included."""
     lower_case: bool = True
     strip_accents: Literal["auto", "yes", "no"] = "auto"
@@ -61,7 +63,7 @@ class TokenizerConfig:
     """What ends a document in .txt."""
     field: str = "text"
     """Key or column of the text in records."""
-    megabytes: float = 2000.0
+    megabytes: Positive = 2000.0
     """Read so much text, from all over the sources: a vocabulary hardly changes beyond."""
 
 
@@ -85,32 +87,32 @@ class PrepareConfig:
     """What ends a document in .txt: a blank line, every line, or nothing but the file's end."""
     field: str = "text"
     """Key or column of the text in records."""
-    held_out: float = 0.01
+    held_out: Annotated[float, Range(above=0, below=1)] = 0.01
     """Share of the documents kept out of training."""
-    preview: int = 0
+    preview: CountOrZero = 0
     """Print so many rows as a model will see them, and write nothing."""
 
-    fewest_words: int = 0
+    fewest_words: CountOrZero = 0
     """Leave out documents of fewer words."""
-    most_words: int = 0
+    most_words: CountOrZero = 0
     """Leave out documents of more words; 0: no bound."""
-    most_symbols: float = 1.0
+    most_symbols: Fraction = 1.0
     """Leave out documents with a larger share of characters that are neither letter, digit nor white space."""
     drop_copies: tuple[Copies, ...] = ()
     """Leave out what stands before: documents (word for word), lines (of 40 characters or more), near (documents)."""
-    likeness: float = 0.8
+    likeness: Fraction = 0.8
     """Common runs of five words, as a share of all, from which documents are near copies: 0.5, 0.7, 0.8 or 0.9."""
     exclude_overlap: tuple[str, ...] = ()
     """Files with evaluation text: leave out documents that share a run of words with a line of theirs."""
-    overlap_words: int = 13  # GPT-3, appendix C
+    overlap_words: Count = 13  # GPT-3, appendix C
     """How many words in a row."""
 
     weights: tuple[str, ...] = ()
     """Share of the tokens that training reads from each source, as wiki=3 books=1; default: as many as there are."""
-    temperature: float = 1.0
+    temperature: Annotated[float, Range(least=1)] = 1.0
     """Weights are the sources' tokens to the power 1/temperature: above 1, small sources are read more often."""
 
-    workers: int = 0
+    workers: CountOrZero = 0
     """Processes; 0: one for each core. What is written does not depend on it."""
     engine: Literal["local", "ray"] = "local"
     """ray: run the parts on a Ray cluster that sees the same folders."""
@@ -122,6 +124,7 @@ class PrepareConfig:
 
 def tokenizer(config: TokenizerConfig) -> Tokenizer:
     """The tokenizer, saved. Raises ``UserError`` for missing text, special tokens that are missing, a folder in use."""
+    check_ranges(config)
     bert = config.lower_case and config.kind == "word-piece"
     strip_accents = bert if config.strip_accents == "auto" else config.strip_accents == "yes"
     spelling = Spelling(config.lower_case, strip_accents, config.normalization)
@@ -164,6 +167,7 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
         UserError: missing text or tokenizer, a folder that holds something else, the text included, or that another
             process writes into, a damaged source, no document on one side of the split.
     """
+    check_ranges(config)
     check_prepare_config(config)
     found = vocabularies.load_tokenizer(Path(config.tokenizer))
     job = build_job(config, found)
@@ -222,8 +226,6 @@ def check_prepare_config(config: PrepareConfig) -> None:
     """Raises ``UserError`` for settings that are missing or cannot be, as far as no file tells."""
     if not config.tokenizer:
         raise UserError("--tokenizer is missing: a folder that `electra tokenizer` wrote, or any other")
-    if not 0 < config.held_out < 1:
-        raise UserError(f"--held-out {config.held_out:g}: a share of the documents, more than 0 and less than 1")
     if config.part and config.merge:
         raise UserError("--part and --merge: first every part, then --merge alone")
     if not config.out and not config.preview:
@@ -283,8 +285,6 @@ def check_source_weights(config: PrepareConfig, names: Sequence[str]) -> None:
         raise UserError(f"--weights: {', '.join(sorted(missing))} has none")
     if config.weights and config.temperature != 1:
         raise UserError("--weights and --temperature: one of the two")
-    if not config.temperature >= 1:
-        raise UserError(f"--temperature {config.temperature:g}: at least 1")
 
 
 def compute_source_shares(config: PrepareConfig, tokens: dict[str, int]) -> dict[str, float]:

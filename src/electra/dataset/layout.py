@@ -4,16 +4,21 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from jaxtyping import Int
+
+from electra.config_types import BY_KIND
+from electra.ranges import Fraction, Range
 
 SHORTEST_PIECE = 8  # tokens, special ones included, for which a row begins another piece of a text that does not fit
 SHORTEST_FILLER = 3  # … where rows would be too empty otherwise
 SHORTEST_TARGET = 5  # original code
 MOST_PADDING = 0.02  # share of packed rows; beyond it texts are cut to fill the rows
 
+RowLength = Annotated[int, Range(least=SHORTEST_PIECE)]  # tokens, special ones included
+RowLengthOrZero = Annotated[int, Range(least=SHORTEST_PIECE, zero=True)]  # 0 takes what the field's help says
 Edges = Int[np.ndarray, "_"]
 Spans = Int[np.ndarray, "_ 2"]  # start, stop
 # (row, start, middle, stop), in the order in which they stand in the rows, these numbered from 0. A piece is tokens
@@ -27,9 +32,9 @@ class Paper:
     """The paper's rows, [CLS] A [SEP] B [SEP] of one document; what does not fit begins the next row."""
 
     kind: Literal["paper"] = "paper"
-    single_segment: float = 0.1
+    single_segment: Fraction = 0.1
     """Share of the rows with A alone."""
-    short: float = 0.05
+    short: Fraction = 0.05
     """Share of the rows that aim at a random length."""
 
     def lay_out(self, documents: Sequence[Edges], length: int, draw: np.random.Generator) -> Pieces:
@@ -87,7 +92,7 @@ class Packed:
         return np.concatenate([filling, laid + np.array([len(full), 0, 0, 0])])
 
 
-Layout = Paper | Packed
+Layout = Annotated[Paper | Packed, BY_KIND]
 
 
 def make_array(rows: Iterable[Sequence[int]], columns: int) -> Int[np.ndarray, "rows columns"]:

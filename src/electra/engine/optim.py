@@ -6,13 +6,15 @@ layer-wise decay), whether it decays, and whether Muon moves it.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from electra.config_types import BY_KIND
 from electra.engine.muon import OrthogonalMomentum
 from electra.errors import UserError
+from electra.ranges import CountOrZero, Fraction, FractionBelowOne, NotNegative, Positive
 
 
 @dataclass(frozen=True)
@@ -20,11 +22,11 @@ class AdamW:
     """Adam with bias correction and decoupled weight decay (Loshchilov and Hutter, 2019)."""
 
     kind: Literal["adamw"] = "adamw"
-    learning_rate: float = 5e-4  # ELECTRA-Small, table 6
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-6
-    weight_decay: float = 0.01
+    learning_rate: NotNegative = 5e-4  # ELECTRA-Small, table 6
+    beta1: FractionBelowOne = 0.9
+    beta2: FractionBelowOne = 0.999
+    epsilon: Positive = 1e-6
+    weight_decay: NotNegative = 0.01
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,11 @@ class GoogleAdam:
     """The original code's Adam: no bias correction, epsilon outside the root, decay inside the update."""
 
     kind: Literal["google-adam"] = "google-adam"
-    learning_rate: float = 5e-4
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-6
-    weight_decay: float = 0.01
+    learning_rate: NotNegative = 5e-4
+    beta1: FractionBelowOne = 0.9
+    beta2: FractionBelowOne = 0.999
+    epsilon: Positive = 1e-6
+    weight_decay: NotNegative = 0.01
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,13 @@ class Muon:
     """Momentum made orthogonal for the layers' matrices (Jordan, 2024); AdamW, ``rest``, for everything else."""
 
     kind: Literal["muon"] = "muon"
-    learning_rate: float = 0.02
-    momentum: float = 0.95
-    weight_decay: float = 0.01
+    learning_rate: NotNegative = 0.02
+    momentum: FractionBelowOne = 0.95
+    weight_decay: NotNegative = 0.01
     rest: AdamW = field(default_factory=lambda: AdamW(learning_rate=2e-3, beta2=0.98))
 
 
-OptimizerConfig = AdamW | GoogleAdam | Muon
+OptimizerConfig = Annotated[AdamW | GoogleAdam | Muon, BY_KIND]
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class LinearDecay:
     """Up from zero over ``warmup`` steps, down to zero at the last: both factors at once, as in the original code."""
 
     kind: Literal["linear"] = "linear"
-    warmup: int = 10_000
+    warmup: CountOrZero = 10_000
 
     def factor(self, step: int, steps: int) -> float:
         """What the learning rate is multiplied with at ``step`` (from 0) of ``steps``."""
@@ -70,8 +72,8 @@ class WarmupStableDecay:
     """Up over ``warmup`` steps, level, then linearly to zero over the last ``decay`` share of the steps."""
 
     kind: Literal["warmup-stable-decay"] = "warmup-stable-decay"
-    warmup: int = 1_000
-    decay: float = 0.2
+    warmup: CountOrZero = 1_000
+    decay: Fraction = 0.2
 
     def factor(self, step: int, steps: int) -> float:
         """What the learning rate is multiplied with at ``step`` (from 0) of ``steps``."""
@@ -80,7 +82,7 @@ class WarmupStableDecay:
         return min(1.0, rise, fall)
 
 
-Schedule = LinearDecay | WarmupStableDecay
+Schedule = Annotated[LinearDecay | WarmupStableDecay, BY_KIND]
 
 
 @dataclass(frozen=True)

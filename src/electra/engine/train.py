@@ -17,13 +17,14 @@ import torch.utils.deterministic
 from torch import Tensor, nn
 
 from electra.engine import checkpoint
-from electra.engine.prefetch import Prefetcher
 from electra.engine.compiling import Compile, announce_compiling, check_can_recompute, choose_kernels, prepare_module
 from electra.engine.optim import Optimizer, OptimizerConfig, Parameter, Schedule
 from electra.engine.parallel import Parallel, Precision, flush_denormals, resolve_precision
 from electra.engine.passes import Passes, RecordedPasses, check_can_record
+from electra.engine.prefetch import Prefetcher
 from electra.engine.telemetry import Recorder, SilentRecorder
 from electra.errors import UserError
+from electra.ranges import CountOrZero, NotNegative
 
 
 @runtime_checkable
@@ -68,9 +69,9 @@ class Stage:
 class Engine:
     """How the loop runs, whatever it trains."""
 
-    clip: float = 1.0
+    clip: NotNegative = 1.0
     """Largest norm of all gradients together; 0 never clips."""
-    micro_rows: int = 0
+    micro_rows: CountOrZero = 0
     """Rows a forward pass and process; 0: a step's rows in one."""
     precision: Precision = "auto"
     """Number type of the products. auto: bfloat16 where it is faster here."""
@@ -83,19 +84,14 @@ class Engine:
     for Python; each shape of batch takes its own memory."""
     deterministic: bool = False
     """Only kernels that repeat bit for bit (a CPU needs no asking)."""
-    log_every: int = 20
+    log_every: CountOrZero = 20
     """Steps between lines in metrics.jsonl."""
-    evaluate_every: int = 1000
+    evaluate_every: CountOrZero = 1000
     """Steps between evaluations on the held-out split; 0: only at the end."""
-    save_every: int = 1000
+    save_every: CountOrZero = 1000
     """Steps between checkpoints; 0: only at the end."""
-    keep: int = 2
+    keep: CountOrZero = 2
     """How many checkpoints stay; 0: all."""
-
-    def __post_init__(self) -> None:
-        for name in ("clip", "micro_rows", "log_every", "evaluate_every", "save_every", "keep"):
-            if (value := getattr(self, name)) < 0:
-                raise UserError(f"engine.{name} {value:g}: at least 0")
 
 
 @dataclass

@@ -1,9 +1,11 @@
 """The two kinds of encoder as numbers: everything that a tower's shape and initial weights follow from."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
+from electra.config_types import BY_KIND
 from electra.errors import UserError
+from electra.ranges import Count, FractionBelowOne, Positive
 
 
 @dataclass(frozen=True)
@@ -15,18 +17,18 @@ class ClassicConfig:
     """
 
     kind: Literal["classic"] = "classic"
-    vocab_size: int = 30522  # BERT, uncased
-    hidden_size: int = 256
-    layers: int = 12
-    heads: int = 4
-    intermediate_size: int = 1024
-    embedding_size: int = 128
-    max_positions: int = 512
-    segments: int = 2
-    dropout: float = 0.1
-    attention_dropout: float = 0.1
-    norm_eps: float = 1e-12  # original code
-    init_std: float = 0.02
+    vocab_size: Count = 30522  # BERT, uncased
+    hidden_size: Count = 256
+    layers: Count = 12
+    heads: Count = 4
+    intermediate_size: Count = 1024
+    embedding_size: Count = 128
+    max_positions: Count = 512
+    segments: Count = 2
+    dropout: FractionBelowOne = 0.1
+    attention_dropout: FractionBelowOne = 0.1
+    norm_eps: Positive = 1e-12  # original code
+    init_std: Positive = 0.02
 
     def __post_init__(self) -> None:
         check_heads(self.hidden_size, self.heads, 1)
@@ -45,20 +47,20 @@ class ModernConfig:
     """
 
     kind: Literal["modern"] = "modern"
-    vocab_size: int = 30522
-    hidden_size: int = 256
-    layers: int = 12
-    heads: int = 4
-    intermediate_size: int = 672  # GeGLU has three matrices: 2/3 of 1024, so as many weights as Small's layers
-    max_positions: int = 8192
-    global_every: int = 3  # ModernBERT, section 2.1.2, as are the next three
-    local_window: int = 128
-    global_theta: float = 160_000.0
-    local_theta: float = 10_000.0
-    dropout: float = 0.0
-    attention_dropout: float = 0.0
-    norm_eps: float = 1e-5
-    init_std: float = 0.02
+    vocab_size: Count = 30522
+    hidden_size: Count = 256
+    layers: Count = 12
+    heads: Count = 4
+    intermediate_size: Count = 672  # GeGLU has three matrices: 2/3 of 1024, so as many weights as Small's layers
+    max_positions: Count = 8192
+    global_every: Count = 3  # ModernBERT, section 2.1.2, as are the next three
+    local_window: Count = 128
+    global_theta: Positive = 160_000.0
+    local_theta: Positive = 10_000.0
+    dropout: FractionBelowOne = 0.0
+    attention_dropout: FractionBelowOne = 0.0
+    norm_eps: Positive = 1e-5
+    init_std: Positive = 0.02
 
     def __post_init__(self) -> None:
         check_heads(self.hidden_size, self.heads, 2)
@@ -73,7 +75,7 @@ class ModernConfig:
         return self.local_window if layer % self.global_every else None
 
 
-EncoderConfig = ClassicConfig | ModernConfig
+EncoderConfig = Annotated[ClassicConfig | ModernConfig, BY_KIND]
 
 
 def check_heads(hidden_size: int, heads: int, multiple: int) -> None:

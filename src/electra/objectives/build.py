@@ -6,12 +6,13 @@ composition from the first step to the last; ``stages`` has those that go from o
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from electra.config_types import BY_KIND, dataclasses_of, kind_of
 from electra.errors import UserError
 from electra.model.config import ClassicConfig, EncoderConfig, generator_config
 from electra.model.embeddings import DisentangledEmbeddings, OwnEmbeddings, SharedEmbeddings, build_embeddings
@@ -23,6 +24,7 @@ from electra.objectives.generators import FixedDistribution, Generator, MaskedGe
 from electra.objectives.masking import Mask, WholeWords, WithReplacement
 from electra.objectives.pretrainer import Pretrainer
 from electra.objectives.terms import Detection, NoiseContrast, Recovery, Reinforce, Term
+from electra.ranges import CountOrZero, Fraction, FractionAboveZero, FractionBelowOne, NotNegative, Positive
 
 Sharing = Literal["shared", "own", "disentangled"]
 Filling = Literal["masked", "two-tower", "uniform", "unigram"]
@@ -44,9 +46,9 @@ class CorpusFacts:
 class Masked:
     """What all objectives have: which tokens are chosen."""
 
-    mask_rate: float = 0.15  # 0.25 for Large
-    mask_rate_end: float = 0.0  # 0: the same throughout; else in a straight line to this
-    replace_rate: float = 0.85  # of the chosen; the others stay as they are in the generator's input
+    mask_rate: FractionAboveZero = 0.15  # 0.25 for Large
+    mask_rate_end: Fraction = 0.0  # 0: the same throughout; else in a straight line to this
+    replace_rate: Fraction = 0.85  # of the chosen; the others stay as they are in the generator's input
     choose: Literal["tokens", "whole-words", "with-replacement"] = "tokens"  # the last: the original code's draws
 
     @property
@@ -70,8 +72,8 @@ class Mlm(Masked):
     """
 
     kind: str = "mlm"
-    width: float = 1.0
-    depth: float = 1.0
+    width: Positive = 1.0
+    depth: Positive = 1.0
 
     def build(self, encoder: EncoderConfig, corpus: CorpusFacts, seed: int) -> Pretrainer:
         """A pre-trainer with fresh weights."""
@@ -86,17 +88,17 @@ class Generated(Masked):
     """What the objectives with a generator have in common; ``head`` and ``terms`` are what they differ in."""
 
     generator: Filling = "masked"
-    generator_width: float = 0.25  # table 6; 1/3 for Base. A fraction of the encoder's hidden size
-    generator_depth: float = 1.0  # a fraction of the encoder's layers
-    generator_weight: float = 1.0
-    generator_rate: float = 1.0  # its learning rate, as a fraction of the encoder's
+    generator_width: Positive = 0.25  # table 6; 1/3 for Base. A fraction of the encoder's hidden size
+    generator_depth: Positive = 1.0  # a fraction of the encoder's layers
+    generator_weight: NotNegative = 1.0
+    generator_rate: NotNegative = 1.0  # its learning rate, as a fraction of the encoder's
     generator_dropout: bool = True
     generator_frozen: bool = False
-    temperature: float = 1.0
-    temperature_end: float = 0.0  # 0: the same throughout; else by equal factors to this
+    temperature: Positive = 1.0
+    temperature_end: NotNegative = 0.0  # 0: the same throughout; else by equal factors to this
     never_original: bool = False  # a sample is never the original token
     embeddings: Sharing = "shared"
-    shared_layers: int = 0  # the lowest layers of both towers that are one; all of them: everything is tied
+    shared_layers: CountOrZero = 0  # the lowest layers of both towers that are one; all of them: everything is tied
     clip: Literal["together", "apart"] = "together"  # gradients by the norm of all, or each tower's by its own
 
     def build(self, encoder: EncoderConfig, corpus: CorpusFacts, seed: int) -> Pretrainer:
@@ -155,7 +157,7 @@ class Electra(Generated):
     """Replaced token detection: a small generator fills masked positions, the encoder tells which were replaced."""
 
     kind: str = "electra"
-    detection_weight: float = 50.0
+    detection_weight: NotNegative = 50.0
     detection_on: Positions = "all"
 
     def terms(self, encoder: EncoderConfig, small: EncoderConfig) -> dict[str, Term]:
@@ -205,8 +207,8 @@ class Adversarial(Electra):
     """
 
     kind: str = "adversarial"
-    generator_weight: float = 0.0
-    reward_weight: float = 1.0
+    generator_weight: NotNegative = 0.0
+    reward_weight: NotNegative = 1.0
 
     @property
     def scored(self) -> bool:
@@ -224,10 +226,10 @@ class TwoStage(Electra):
     weights, and the generator learns no more (section 3.3)."""
 
     kind: str = "two-stage"
-    generator_width: float = 1.0
+    generator_width: Positive = 1.0
     generator_frozen: bool = True
     embeddings: Sharing = "own"
-    first: float = 0.5  # share of the steps before the discriminator begins
+    first: FractionBelowOne = 0.5  # share of the steps before the discriminator begins
 
     @property
     def stages(self) -> "Stages":
@@ -243,10 +245,10 @@ class FastElectra(TwoStage):
     """
 
     kind: str = "fast-electra"
-    generator_width: float = 0.25
-    temperature: float = 2.0
-    temperature_end: float = 1.0
-    first: float = 0.2
+    generator_width: Positive = 0.25
+    temperature: Positive = 2.0
+    temperature_end: NotNegative = 1.0
+    first: FractionBelowOne = 0.2
 
 
 @dataclass(frozen=True)
@@ -254,7 +256,7 @@ class WarmedElectra(Electra):
     """ELECTRA whose encoder is first trained by masked language modelling."""
 
     kind: str = "warmed-electra"
-    first: float = 0.25  # share of the steps with masked language modelling
+    first: FractionBelowOne = 0.25  # share of the steps with masked language modelling
 
     @property
     def stages(self) -> "Stages":
@@ -269,7 +271,7 @@ class Electric(Generated):
 
     kind: str = "electric"
     generator: Filling = "two-tower"
-    detection_weight: float = 50.0
+    detection_weight: NotNegative = 50.0
 
     @property
     def scored(self) -> bool:
@@ -292,8 +294,8 @@ class DebertaV3(Electra):
     and half its depth (He et al., 2021)."""
 
     kind: str = "deberta-v3"
-    generator_width: float = 1.0
-    generator_depth: float = 0.5
+    generator_width: Positive = 1.0
+    generator_depth: Positive = 0.5
     embeddings: Sharing = "disentangled"
 
 
@@ -303,11 +305,11 @@ class CocoLm(Electra):
     third as deep, without dropout (Meng et al., 2021)."""
 
     kind: str = "coco-lm"
-    generator_width: float = 1.0
-    generator_depth: float = 1 / 3  # 4 of 12 layers
+    generator_width: Positive = 1.0
+    generator_depth: Positive = 1 / 3  # 4 of 12 layers
     generator_dropout: bool = False
-    correction_weight: float = 1.0
-    contrast_weight: float = 1.0  # 0: no contrast, which costs a second pass of the encoder
+    correction_weight: NotNegative = 1.0
+    contrast_weight: NotNegative = 1.0  # 0: no contrast, which costs a second pass of the encoder
 
     def terms(self, encoder: EncoderConfig, small: EncoderConfig) -> dict[str, Term]:
         """See ``Generated``."""
@@ -324,12 +326,13 @@ class Decoupled(Electra):
     clip: Literal["together", "apart"] = "apart"
 
 
-Objective = (
+Objective = Annotated[
     Electra | Mlm | Electra15 | ReplaceMlm | AllTokensMlm | Adversarial | TwoStage | WarmedElectra | Electric
-    | DebertaV3 | CocoLm | FastElectra | Decoupled
-)  # fmt: skip
+    | DebertaV3 | CocoLm | FastElectra | Decoupled,
+    BY_KIND,
+]  # fmt: skip
 Stages = tuple[tuple[float, Objective], ...]
-OBJECTIVE_KINDS: dict[str, type] = {each.kind: each for each in get_args(Objective)}
+OBJECTIVE_KINDS = {kind_of(each): each for each in dataclasses_of(Objective)}
 
 
 def begin_with_mlm(first: float, objective: Generated, width: float, depth: float) -> Stages:

@@ -11,12 +11,14 @@ from jaxtyping import Int
 
 from electra import files
 from electra import tokenization as vocabularies
+from electra.config import check_ranges
 from electra.corpus.figures import print_data_overview
 from electra.corpus.preview import print_first_rows
-from electra.dataset.layout import Layout, Packed, Paper
+from electra.dataset.layout import Layout, Packed, Paper, RowLength
 from electra.dataset.shards import Shards, Split
 from electra.errors import UserError, escape_controls, require_plain_name
 from electra.progress import Progress
+from electra.ranges import CountOrZero
 from electra.report import lengths
 
 LAYOUTS: dict[str, Layout] = {"paper": Paper(), "packed": Packed()}
@@ -31,13 +33,13 @@ class DataConfig:
     """Folder that `electra prepare` wrote."""
     verify: bool = False
     """Read all of it and compare the checksums."""
-    samples: int = 2
+    samples: CountOrZero = 2
     """Documents to print, decoded back to text."""
-    rows: int = 2
+    rows: CountOrZero = 2
     """Rows to print as a model sees them."""
     layout: Literal["paper", "packed"] = "paper"
     """… laid out like this."""
-    length: int = 128
+    length: RowLength = 128
     """… and of so many tokens."""
     histogram: str = "lengths.png"
     """File for the picture of the documents' lengths, within the folder; empty: none."""
@@ -45,6 +47,7 @@ class DataConfig:
 
 def data(config: DataConfig) -> dict[str, Any]:
     """Print it; returns the manifest. Raises ``UserError`` for data that is missing, incomplete or damaged."""
+    check_ranges(config)
     if not config.data:
         raise UserError("which data? electra data FOLDER, as `electra prepare` wrote it")
     folder = Path(config.data)

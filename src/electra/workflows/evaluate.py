@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Literal
 
 from electra import files
+from electra.config import check_ranges
+from electra.dataset.layout import RowLengthOrZero
 from electra.engine.parallel import Parallel, flush_denormals, start_threads
 from electra.errors import UserError, convert_errors
 from electra.files import write_whole
 from electra.interchange import encoders
 from electra.progress import print_warnings
+from electra.ranges import Count, CountOrZero
 from electra.report import precision_recall
 from electra.report.tables import format_table
 from electra.tasks.datasets.catalogue import TaskChoice, load_problems
@@ -46,13 +49,13 @@ class EvaluateConfig:
     data: str = ""
     """See above."""
     on: TaskChoice = field(default_factory=TaskChoice)
-    rows: int = 512
+    rows: Count = 512
     """Rows of held-out text to read."""
-    length: int = 0
+    length: RowLengthOrZero = 0
     """Tokens a row, or read of a labelled text; 0: the run's last phase's, and 128."""
     within_word: bool = False
     """Minimal pairs, masked language models: mask the rest of a word with its piece (Kauf and Ivanova, 2023)."""
-    limit: int = 0
+    limit: CountOrZero = 0
     """Minimal pairs or labelled texts to read of each file; 0: all."""
     picture: str = "precision-recall.png"
     """replaced: the file to draw the curves into."""
@@ -66,6 +69,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, ModelScores]:
     Raises:
         UserError: a folder without what the task needs, or data that cannot be.
     """
+    check_ranges(config)
     if not config.models:
         raise UserError("which model? electra evaluate FOLDER … --task held-out")
     start_threads()

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from electra import files
+from electra.config import check_ranges
 from electra.engine.parallel import Parallel
 from electra.engine.telemetry import read_metrics
 from electra.engine.train import Engine
 from electra.errors import UserError
 from electra.files import write_whole
 from electra.progress import print_warnings
+from electra.ranges import Count, CountOrZero, Positive
 from electra.report import curves, seeds
 from electra.report.tables import format_table
 from electra.tasks import submission
@@ -47,11 +49,11 @@ class FinetuneConfig(TaskChoice):
     """Run folder, exported folder, or any encoder folder of Hugging Face's (BERT, RoBERTa, ModernBERT …)."""
     out: str = ""
     """Folder to write: TASK/seed-1/ with figures, predictions and the model, and so on."""
-    seeds: int = 1
+    seeds: Count = 1
     """How many runs, which differ in their head, order and dropout."""
-    sweep: tuple[float, ...] = ()
+    sweep: tuple[Positive, ...] = ()
     """Learning rates to try, each with all seeds; the best by the median on dev is named and taken."""
-    patience: int = 0
+    patience: CountOrZero = 0
     """Stop after so many evaluations (once an epoch, or as --engine.evaluate-every says) without a better first metric
     on dev, and take the best weights; 0: train to the end and take the last."""
     tuning: FineTuning = field(default_factory=FineTuning)
@@ -65,6 +67,7 @@ def finetune(config: FinetuneConfig) -> dict[str, dict[str, Any]]:
         UserError: a model, files, columns or labels that cannot be; an ``out`` with runs of other settings, data or
             another model, before anything is written.
     """
+    check_ranges(config)
     if not config.model or not config.out:
         raise UserError("which model, and where to? electra finetune runs/s1 --task cola --data glue/CoLA --out ft/")
     parallel = Parallel.start()

@@ -7,13 +7,15 @@ from typing import Any, TypedDict
 import torch
 
 from electra import recipes
+from electra.config import check_ranges
 from electra.engine.compiling import Compile
 from electra.engine.parallel import Parallel, Precision, resolve_precision
 from electra.engine.train import Loop
 from electra.errors import UserError
 from electra.progress import print_progress
+from electra.ranges import Count, CountOrZero, NotNegative
 from electra.report.tables import format_table
-from electra.workflows.bench.loop import WARM_UP_STEPS, build_bench_loop, require_at_least
+from electra.workflows.bench.loop import WARM_UP_STEPS, build_bench_loop
 from electra.workflows.bench.machine import device_memory, median_seconds, peak_memory, reset_peak_memory
 from electra.workflows.bench.parts import time_optimizer
 from electra.workflows.pretrain import Phase, PretrainConfig
@@ -29,13 +31,13 @@ class PlanConfig:
 
     preset: str = "small"
     """Whose model, objective, optimizer and phases."""
-    tokens: float = 0.0
+    tokens: NotNegative = 0.0
     """Tokens to train on, padding included; 0: as many as the preset says."""
-    price: float = 0.0
+    price: NotNegative = 0.0
     """Of an hour of this machine, in any currency; 0: nobody asked."""
-    micro_rows: int = 0
+    micro_rows: CountOrZero = 0
     """Rows of the smaller micro-batch that is measured; 0: about 1,024 tokens on a CPU, 32,768 on a GPU."""
-    steps: int = 3
+    steps: Count = 3
     """Measured steps of each size."""
     activation_checkpointing: bool = False
     """Layers compute again for the backward pass what they would keep."""
@@ -94,6 +96,7 @@ def plan(config: PlanConfig) -> PlanFigures:
     Raises:
         UserError: no such preset, numbers that make no plan, or a micro-batch that does not fit into memory.
     """
+    check_ranges(config)
     recipe = load_plan_recipe(config)
     device = Parallel.alone().device
     plans = [plan_phase(recipe, phase, config.micro_rows, config.steps, device) for phase in recipe.phases]
@@ -111,10 +114,9 @@ def load_plan_recipe(config: PlanConfig) -> PretrainConfig:
     """The preset with the engine's settings of ``config`` and with phases rescaled to its tokens.
 
     Raises:
-        UserError: no such preset, or a number below its least value.
+        UserError: no such preset.
     """
     recipe = recipes.apply_preset(PretrainConfig(), config.preset)
-    require_at_least(config, {"tokens": 0, "price": 0, "micro_rows": 0, "steps": 1})
     if config.tokens:
         share = config.tokens / sum(phase.steps * phase.rows * phase.length for phase in recipe.phases)
         phases = tuple(replace(phase, steps=max(1, round(phase.steps * share))) for phase in recipe.phases)

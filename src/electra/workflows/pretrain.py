@@ -16,7 +16,7 @@ from electra import files, fingerprints
 from electra import tokenization as tokenizer
 from electra.dataset import vocabulary as vocabularies
 from electra.dataset.batches import Rows
-from electra.dataset.layout import Packed, Paper
+from electra.dataset.layout import Layout, Paper, RowLength
 from electra.dataset.shards import Shards
 from electra.dataset.tokens import choose_token_store
 from electra.engine import checkpoint
@@ -32,6 +32,7 @@ from electra.model.config import ClassicConfig, EncoderConfig
 from electra.objectives.build import CorpusFacts, Electra, Objective
 from electra.objectives.health import judge_lines
 from electra.objectives.pretrainer import Pretrainer
+from electra.ranges import Count, NotNegative, Seed
 from electra.report import curves
 from electra.tasks.datasets import labelled
 from electra.tasks.datasets.labelled import Columns
@@ -59,10 +60,10 @@ SHOWN = {
 class Phase:
     """A stretch of steps with rows of one length."""
 
-    steps: int = 1_000_000
-    length: int = 128
+    steps: Count = 1_000_000
+    length: RowLength = 128
     """Tokens a row, special tokens included."""
-    rows: int = 128
+    rows: Count = 128
     """Rows a step, over all processes and micro-batches."""
     goes_on: bool = False
     """Optimizer and schedule go on from the phase before, instead of starting anew."""
@@ -78,7 +79,7 @@ class PretrainConfig:
     """Run folder: config, metrics.jsonl, checkpoints, curves and final/."""
     encoder: EncoderConfig = field(default_factory=ClassicConfig)
     objective: Objective = field(default_factory=Electra)
-    layout: Paper | Packed = field(default_factory=Paper)
+    layout: Layout = field(default_factory=Paper)
     optimizer: OptimizerConfig = field(default_factory=AdamW)
     schedule: Schedule = field(default_factory=LinearDecay)
     phases: tuple[Phase, ...] = (Phase(),)
@@ -86,16 +87,16 @@ class PretrainConfig:
     compat: Literal["none", "google"] = "none"
     """google: the original code's arithmetic. Positions are drawn with replacement, and where one is drawn twice the
     mean of two ids comes to stand; Adam without bias correction; decay times warm-up."""
-    seed: int = 1
-    tokens: float = 0.0
+    seed: Seed = 1
+    tokens: NotNegative = 0.0
     """Train on about so many tokens (padding included) instead of the phases' steps: steps and warm-up are rescaled."""
-    flops: float = 0.0
+    flops: NotNegative = 0.0
     """Train for about so many floating-point operations (`electra.flops`) instead, rescaled in the same way."""
-    hours: float = 0.0
+    hours: NotNegative = 0.0
     """Train for about so many hours on this machine: steps and warm-up are rescaled by a measurement at the start."""
     init: str = ""
     """Start from the weights in this folder: an exported one, a run's final/, or Hugging Face's ELECTRA."""
-    held_out_rows: int = 512
+    held_out_rows: Count = 512
     """Rows of the held-out split that an evaluation reads."""
     probe: str = ""
     """A labelled .csv, .tsv, .jsonl or .parquet: at each evaluation a linear probe says how well the encoder, frozen,
@@ -110,6 +111,7 @@ def pretrain(config: PretrainConfig) -> Path:
     Raises:
         UserError: bad data, a run folder of another config, a loss that is not finite, a full disk.
     """
+    configs.check_ranges(config)
     parallel = Parallel.start()
     say = print if parallel.first else print_nothing
     train_shards, held_shards = open_data(config)

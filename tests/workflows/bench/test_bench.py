@@ -165,11 +165,11 @@ def test_random_rows_are_the_papers_layout():
     ("change", "message"),
     [
         ({"preset": "smal"}, "--preset smal: there is none"),
-        ({"rows": 0}, "--rows 0: at least 1"),
-        ({"length": 7}, "--length 7: at least 8"),
+        ({"rows": 0}, "rows: expected a whole number of at least 1, found 0"),
+        ({"length": 7}, "length: expected a whole number of at least 8, found 7"),
         ({"length": 513}, "--length 513: tiny has 512 positions"),
-        ({"steps": 0}, "--steps 0: at least 1"),
-        ({"threads": -1}, "--threads -1: at least 0"),
+        ({"steps": 0}, "steps: expected a whole number of at least 1, found 0"),
+        ({"threads": -1}, "threads: expected a whole number of at least 0, found -1"),
         ({"preset": "modern-tiny", "against": "transformers"}, "--against transformers: .* modern-tiny"),
     ],
 )

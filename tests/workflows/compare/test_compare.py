@@ -226,8 +226,8 @@ ERRORS = {
     "no task": ({"tasks": (), "pairs": ""}, "nothing to judge the encoders by"),
     "pairs": ({"pairs": "absent"}, "absent: no .jsonl"),
     "little": ({"budgets": (1e6,)}, "--budgets 1e6: too little: the shortest run of electra takes"),
-    "negative": ({"budgets": (-1.0,)}, "--budgets -1: must be more than 0"),
-    "seeds": ({"tuning_seeds": 0}, "--tuning-seeds 0: must be more than 0"),
+    "negative": ({"budgets": (-1.0,)}, r"budgets: expected a list of numbers above 0, found \(-1.0,\)"),
+    "seeds": ({"tuning_seeds": 0}, "tuning_seeds: expected a whole number of at least 1, found 0"),
     "none": ({"budgets": ()}, "--budgets: at least one"),
     "sizes": ({"objectives": ("mlm",), "generator_sizes": (0.5,)}, "none of the objectives has a generator"),
 }

@@ -8,11 +8,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from electra.dataset.layout import RowLengthOrZero
 from electra.engine.optim import AdamW, OptimizerConfig, Parameter
 from electra.engine.parallel import Precision, autocast, flush_denormals
 from electra.interchange.encoders import LAYER_NUMBER, Reader
 from electra.interchange.finetuned import HeadKind, ProblemType
 from electra.kernels.random import fold, make_key
+from electra.ranges import Count, Fraction, FractionBelowOne, NotNegative, Positive
 from electra.tasks.finetuning.examples import Example, ExampleBatch, ExampleSource
 from electra.tokenization import Tokenizer
 
@@ -21,11 +23,11 @@ from electra.tokenization import Tokenizer
 class FineTuning:
     """How an encoder is fine-tuned. The defaults are the paper's for Small (table 7)."""
 
-    epochs: float = 0.0
+    epochs: NotNegative = 0.0
     """Passes over the training examples; 0: what the paper has for the task (RTE, STS-B 10, SQuAD 2, others 3)."""
-    rows: int = 32
+    rows: Count = 32
     """Examples a step."""
-    length: int = 0
+    length: RowLengthOrZero = 0
     """Tokens that are read at once, special tokens included; 0: the paper's, 512 for answers and 128 for all else."""
     head: Literal["paper", "transformers"] = "paper"
     """paper: linear on [CLS], on each word, span ends conditioned on starts. transformers: what its classes for the
@@ -34,14 +36,14 @@ class FineTuning:
     """Whose states the paper's head reads: the last layer's, or the embeddings' and every layer's side by side."""
     pooling: Literal["first", "mean"] = "first"
     """What stands for a text there: the state of [CLS], or the mean of all states."""
-    dropout: float = 0.1
+    dropout: FractionBelowOne = 0.1
     """Before the head."""
-    layer_decay: float = 0.8
+    layer_decay: Positive = 0.8
     """A layer's learning rate as a multiple of the next one's."""
     decay: Literal["paper", "original"] = "original"
     """original: the code's count, one step more between head and top layer, with which the scores were published."""
     optimizer: OptimizerConfig = field(default_factory=lambda: AdamW(learning_rate=3e-4, weight_decay=0.0))
-    warmup: float = 0.1
+    warmup: Fraction = 0.1
     """Share of the steps in which the learning rate rises."""
 
 

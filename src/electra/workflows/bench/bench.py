@@ -12,7 +12,8 @@ from typing import Literal
 import torch
 
 from electra import recipes
-from electra.dataset.layout import SHORTEST_PIECE
+from electra.config import check_ranges
+from electra.dataset.layout import RowLength
 from electra.dataset.shards import Shards
 from electra.engine.compiling import Compile, will_compile
 from electra.engine.parallel import Parallel, Precision, resolve_precision
@@ -21,8 +22,9 @@ from electra.engine.train import Stage
 from electra.errors import UserError
 from electra.model.config import ClassicConfig
 from electra.progress import print_progress
+from electra.ranges import Count, CountOrZero
 from electra.workflows.bench.figures import OURS, BenchFigures, StepSpeed, format_bench
-from electra.workflows.bench.loop import WARM_UP_STEPS, build_bench_loop, require_at_least
+from electra.workflows.bench.loop import WARM_UP_STEPS, build_bench_loop
 from electra.workflows.bench.machine import measure_copy_bandwidth, measure_matmul_peak, peak_memory, time_call
 from electra.workflows.bench.parts import time_parts
 from electra.workflows.bench.separate_process import SeparateProcess
@@ -40,11 +42,11 @@ class BenchConfig:
 
     preset: str = "small"
     """Whose model, objective and optimizer."""
-    rows: int = 16
+    rows: Count = 16
     """Rows a step."""
-    length: int = 128
+    length: RowLength = 128
     """Tokens a row, special tokens and padding included."""
-    steps: int = 10
+    steps: Count = 10
     """Measured steps; the first ones come on top."""
     against: Literal["nothing", "transformers"] = "nothing"
     """transformers: take turns with the same step written with its ELECTRA classes, in a process of its own, in float32
@@ -58,7 +60,7 @@ class BenchConfig:
     """Number type of our products. auto: bfloat16 where it is faster here."""
     compile: Compile = "auto"
     """auto: torch.compile where a compiler is found."""
-    threads: int = 0
+    threads: CountOrZero = 0
     """PyTorch's threads; 0: as many as it takes by itself."""
     json: bool = False
     """Print one JSON object in place of the table."""
@@ -70,6 +72,7 @@ def bench(config: BenchConfig) -> BenchFigures:
     Raises:
         UserError: no such preset, sizes that make no step, or nothing to compare the preset with.
     """
+    check_ranges(config)
     recipe, threads = load_bench_recipe(config), torch.get_num_threads()
     torch.set_num_threads(config.threads or threads)
     try:
@@ -83,7 +86,6 @@ def bench(config: BenchConfig) -> BenchFigures:
 def load_bench_recipe(config: BenchConfig) -> PretrainConfig:
     """The preset with the config's precision, compilation and data. Raises ``UserError`` as ``bench``."""
     recipe = recipes.apply_preset(PretrainConfig(), config.preset)
-    require_at_least(config, {"rows": 1, "length": SHORTEST_PIECE, "steps": 1, "threads": 0})
     if config.length > recipe.encoder.max_positions:
         raise UserError(f"--length {config.length}: {config.preset} has {recipe.encoder.max_positions} positions")
     if config.against == "transformers" and not isinstance(recipe.encoder, ClassicConfig):

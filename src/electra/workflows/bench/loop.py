@@ -1,6 +1,5 @@
 """What ``bench`` and ``plan`` measure: the loop of ``electra pretrain`` on a preset, without a run folder."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from electra.engine.optim import collect_parameters
 from electra.engine.parallel import Parallel
 from electra.engine.telemetry import SilentRecorder
 from electra.engine.train import Loop, RowSource, Stage
-from electra.errors import UserError
 from electra.objectives.build import CorpusFacts
 from electra.workflows.bench.steps import MASK, RandomRows
 from electra.workflows.pretrain import PretrainConfig, describe_corpus
@@ -36,14 +34,3 @@ def build_bench_loop(recipe: PretrainConfig, rows: int, length: int, parallel: P
     stage = Stage(pretrainer, parameters, source, STEPS, rows, rows * length, rows * pretrainer.flops(length))
     engine = replace(recipe.engine, micro_rows=0)
     return Loop([stage], recipe.optimizer, recipe.schedule, engine, parallel, None, SilentRecorder())
-
-
-def require_at_least(config: object, minima: Mapping[str, float]) -> None:
-    """Check settings of a config, by their names, against the smallest values that they may have.
-
-    Raises:
-        UserError: one is smaller.
-    """
-    for name, least in minima.items():
-        if (value := getattr(config, name)) < least:
-            raise UserError(f"--{name.replace('_', '-')} {value:g}: at least {least}")

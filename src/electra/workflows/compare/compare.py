@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from electra.config import check_ranges
 from electra.engine.parallel import Parallel
 from electra.engine.telemetry import processor_name
 from electra.errors import UserError, escape_controls
@@ -26,6 +27,7 @@ def compare(config: CompareConfig) -> Path:
     Raises:
         UserError: an objective, data, task or folder that cannot be, before anything is trained; and as ``pretrain``.
     """
+    check_ranges(config)
     if Parallel.start().world > 1:
         raise UserError("electra compare runs in one process; torchrun is for electra pretrain")
     plan, out = plan_comparison(config), Path(config.out)

@@ -12,6 +12,7 @@ from electra.engine.telemetry import describe_environment
 from electra.errors import UserError, convert_errors
 from electra.files import write_whole
 from electra.progress import print_warnings
+from electra.ranges import Count, CountOrZero, Positive
 from electra.report.compare import Unit
 from electra.tasks.datasets.labelled import Columns
 from electra.tasks.finetuning.problem import FineTuning
@@ -47,11 +48,11 @@ class CompareConfig:
     """Folder that `electra prepare` wrote."""
     out: str = ""
     """Folder to write: table.md, scores.png, scores.jsonl, configs and all runs."""
-    budgets: tuple[float, ...] = (1e13, 3e13, 1e14)
+    budgets: tuple[Positive, ...] = (1e13, 3e13, 1e14)
     """Floating-point operations of each run (`electra.flops`); with --equal time minutes."""
     equal: Equal = "flops"
     """What objectives get the same of: operations, or time on this machine."""
-    seeds: int = 2
+    seeds: Count = 2
     """Runs of each objective and budget: seeds 1, 2 …"""
     tasks: tuple[str, ...] = (BUILT_IN,)
     """What the encoders are probed on and fine-tuned for: cola=FOLDER (any of GLUE's), TRAIN.csv:DEV.csv, FILE.csv, of
@@ -62,16 +63,16 @@ class CompareConfig:
     """Where texts and labels stand in files of your own."""
     tuning: FineTuning = field(default_factory=FineTuning)
     """Of the tasks from files; the built-in one is tuned as `electra demo` does."""
-    tuning_seeds: int = 1
+    tuning_seeds: Count = 1
     """Fine-tunings of each encoder and task, whose mean is its score."""
-    probe_texts: int = 5000
+    probe_texts: CountOrZero = 5000
     """Texts that a probe is fitted to, and judged by, at most; 0: all."""
     pairs: str = ""
     """Folder of minimal pairs (BLiMP's .jsonl), scored as the encoder's own head can: by replaced tokens, or by
     pseudo-log-likelihood."""
-    pair_limit: int = 0
+    pair_limit: CountOrZero = 0
     """Pairs of each paradigm to read; 0: all."""
-    generator_sizes: tuple[float, ...] = ()
+    generator_sizes: tuple[Positive, ...] = ()
     """Widths of the generator, as fractions of the discriminator's, to try at the largest budget with the first
     objective that has one: 0.125 0.25 0.5 1."""
 
@@ -137,11 +138,6 @@ def validate_comparison(config: CompareConfig) -> None:
             raise UserError(f"--{name}: at least one is needed")
     if not (config.tasks or config.probes or config.pairs):
         raise UserError("--tasks: nothing to judge the encoders by; give tasks, --probes or --pairs")
-    numbers = {name: [getattr(config, name)] for name in ("seeds", "tuning_seeds")}
-    numbers |= {name: getattr(config, name) for name in ("budgets", "generator_sizes")}
-    for name, values in numbers.items():
-        if any(value <= 0 for value in values):
-            raise UserError(f"--{name.replace('_', '-')} {min(values):g}: must be more than 0")
 
 
 def read_judges(config: CompareConfig) -> list[Judge]:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from electra import files, recipes
+from electra.config import check_ranges
 from electra.engine.telemetry import read_metrics
 from electra.errors import convert_errors
 from electra.objectives.build import Mlm
+from electra.ranges import Count, Positive
 from electra.workflows.demo.corpus import prepare_corpus
 from electra.workflows.demo.hub import compare_with_transformers, export_towers
 from electra.workflows.demo.scores import format_demo_scores, score_encoders
@@ -35,13 +37,13 @@ class DemoConfig:
 
     out: str = "runs/demo"
     """Folder for all of it."""
-    minutes: float = 8.5
+    minutes: Positive = 8.5
     """Minutes of pre-training; the rest takes about five more."""
     compare: Literal["nothing", "mlm"] = "nothing"
     """mlm: also pre-train the same encoder by masked language modelling with equal floating-point operations."""
-    vocab_size: int = 8192
+    vocab_size: Count = 8192
     """Word pieces."""
-    seeds: int = 3
+    seeds: Count = 3
     """Fine-tunings of each kind, with other training texts and another order."""
 
 
@@ -51,6 +53,7 @@ def demo(config: DemoConfig) -> Path:
     Raises:
         UserError: the folder holds something else, or another demo's corpus; and as the verbs that are called.
     """
+    check_ranges(config)
     began, out = time.monotonic(), Path(config.out)
     with convert_errors(str(out), OSError):
         files.claim_folder(out, "demo")

@@ -1,0 +1,97 @@
+"""What the types of a config's fields say: which dataclasses a field may hold, and in words what is expected there."""
+
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from electra.errors import UserError
+from electra.ranges import Range
+
+
+class ByKind:
+    """Marks a type ``A | B`` of dataclasses of which files and flags choose one by its ``kind``.
+
+    Only so marked, ``kind`` is a switch: in any other class a field of this name is a setting like the others.
+    """
+
+    def __get_pydantic_core_schema__(self, union: object, schema_of: Callable[[type], Any]) -> Any:
+        """What pydantic asks: the schema of each class by its kind."""
+        from pydantic_core import core_schema
+
+        def make(tree: object, build: Callable[[object], object]) -> object:
+            try:
+                return build(tree)
+            except UserError as error:  # from __post_init__; pydantic says where only for a ValueError
+                raise ValueError(str(error)) from error
+
+        classes = {kind_of(each): schema_of(each) for each in dataclasses_of(union)}
+        choice = core_schema.tagged_union_schema(classes, discriminator="kind")
+        return core_schema.no_info_wrap_validator_function(make, choice)
+
+
+BY_KIND = ByKind()
+
+
+@cache
+def field_types(config_class: type) -> dict[str, object]:
+    """Each field's name → its type, with what it is marked with."""
+    hints = get_type_hints(config_class, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(config_class)}
+
+
+def kind_of(config_class: type) -> str:
+    """The ``kind`` by which files and flags choose this class."""
+    return next(str(field.default) for field in fields(config_class) if field.name == "kind")
+
+
+def choose_class(hint: object, tree: object) -> type | None:
+    """The dataclass that a field of this type holds where its value is ``tree``; None if it holds another value."""
+    if not isinstance(tree, Mapping):
+        return None
+    classes = dataclasses_of(hint)
+    if len(classes) == 1:
+        return classes[0]
+    return next((each for each in classes if kind_of(each) == tree.get("kind")), None)
+
+
+def dataclasses_of(hint: object) -> list[type]:
+    """The dataclasses that a field of this type may hold."""
+    return [each for each in union_members(hint) if isinstance(each, type) and is_dataclass(each)]
+
+
+def entry_type(hint: object) -> object:
+    """What ``tuple[X, …]`` holds; None for any other type."""
+    return get_args(hint)[0] if get_origin(hint) is tuple else None
+
+
+def union_members(hint: object) -> tuple[object, ...]:
+    """The members of a union, marked or not; a type that is none alone."""
+    bare = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    return get_args(bare) if get_origin(bare) in (Union, types.UnionType) else (hint,)
+
+
+def number_range(hint: object) -> tuple[type, Range] | None:
+    """The kind of number, int or float, and the range of a type that is marked with one."""
+    arguments = get_args(hint)
+    marked = get_origin(hint) is Annotated and isinstance(arguments[1], Range)
+    return (arguments[0], arguments[1]) if marked else None
+
+
+def describe_type(hint: object, plural: bool = False) -> str:
+    """A type in words."""
+    words: dict[object, tuple[str, str]] = {
+        int: ("a whole number", "whole numbers"), float: ("a number", "numbers"), str: ("text", "text"),
+        bool: ("true or false", "true or false"), type(None): ("nothing", "nothing"),
+    }  # fmt: skip
+    if number := number_range(hint):
+        kind, limits = number
+        return f"{words[kind][plural]} {limits}".rstrip()
+    if len(union_members(hint)) > 1:
+        return " or ".join(dict.fromkeys(describe_type(each, plural) for each in union_members(hint)))
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(map(str, get_args(hint)))
+    if get_origin(hint) is tuple:
+        return "a list of " + describe_type(entry_type(hint), plural=True)
+    return words[hint][plural] if hint in words else "keys with values"
