@@ -24,7 +24,8 @@ import transformers
 from electra import tokenization as vocabularies
 from electra.engine.optim import LinearDecay
 from electra.engine.parallel import Parallel
-from electra.engine.train import Stage, train_stages
+from electra.engine.stages import Stage
+from electra.engine.train import train_stages
 from electra.interchange import huggingface
 from electra.interchange.encoders import load_encoder, quiet_transformers
 from electra.model.config import ClassicConfig

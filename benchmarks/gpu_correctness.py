@@ -22,8 +22,10 @@ from electra.dataset.batches import Batch
 from electra.engine.compiling import prepare_parts
 from electra.engine.optim import AdamW, LinearDecay, Muon, collect_parameters
 from electra.engine.parallel import Parallel, flush_denormals
+from electra.engine.process import make_deterministic
+from electra.engine.stages import RowSource, Stage, State
 from electra.engine.telemetry import SilentRecorder, describe_environment
-from electra.engine.train import Engine, Loop, RowSource, Stage, State, make_deterministic, train_stages
+from electra.engine.train import Engine, Loop, train_stages
 from electra.interchange.encoders import TowerReader
 from electra.kernels.attention.operation import attention
 from electra.kernels.attention.twin import visibility_mask

@@ -28,8 +28,9 @@ from electra.dataset.layout import Packed, Paper
 from electra.dataset.shards import Shards
 from electra.engine.optim import AdamW, LinearDecay, collect_parameters
 from electra.engine.parallel import Parallel
+from electra.engine.stages import Stage
 from electra.engine.telemetry import SilentRecorder, read_metrics
-from electra.engine.train import Engine, Loop, Stage
+from electra.engine.train import Engine, Loop
 from electra.model.config import ClassicConfig, ModernConfig
 from electra.workflows.bench.steps import RandomRows
 from electra.workflows.export import ExportConfig, export

@@ -1,4 +1,4 @@
-"""What is compiled, and what is said where nothing can be."""
+"""What is compiled, and what is printed if nothing can be."""
 
 import shutil
 
@@ -35,9 +35,9 @@ def test_uncompiled_as_asked_for_says_nothing(capsys: pytest.CaptureFixture) -> 
 
 def test_layers_recompute_where_that_is_asked_for() -> None:
     pretrainer = build(objective("electra", "classic"))
-    for wanted in (True, False):
-        prepare_module(pretrainer, "never", wanted, "float32", CPU)
-        assert {part.recomputes for part in pretrainer.modules() if isinstance(part, LayeredEncoder)} == {wanted}
+    for recompute in (True, False):
+        prepare_module(pretrainer, "never", recompute, "float32", CPU)
+        assert {part.recomputes for part in pretrainer.modules() if isinstance(part, LayeredEncoder)} == {recompute}
 
 
 def test_what_cannot_recompute_is_refused() -> None:

@@ -40,60 +40,60 @@ from electra.errors import UserError
 # Runs after what is registered later. A group that is still there may abort a process whose work is done.
 atexit.register(lambda: torch.distributed.is_initialized() and os._exit(3))
 parallel = Parallel.start()
-given = {"one": torch.ones(2) * (parallel.rank + 1), "two": torch.tensor(7)}
-sums = parallel.sum(given)
+tensors = {"one": torch.ones(2) * (parallel.rank + 1), "two": torch.tensor(7)}
+sums = parallel.sum(tensors)
 assert sums["one"].tolist() == [3, 3] and sums["two"].item() == 14
-assert given["one"].tolist() == [parallel.rank + 1] * 2, "what is given stays as it is"
+assert tensors["one"].tolist() == [parallel.rank + 1] * 2, "the arguments are not changed"
 assert parallel.any(parallel.first) and not parallel.any(False)
 called = []
-assert parallel.of_first(lambda: called.append(1) or {"step": 3, "names": ["ö"]}) == {"step": 3, "names": ["ö"]}
+assert parallel.ask_first(lambda: called.append(1) or {"step": 3, "names": ["ö"]}) == {"step": 3, "names": ["ö"]}
 assert len(called) == parallel.first
 def fails():
     raise UserError("the folder is damaged")
 try:
-    parallel.of_first(fails)
+    parallel.ask_first(fails)
 except UserError as error:
     assert str(error) == "the folder is damaged"
 else:
     raise SystemExit(1)
 mine = {"a/step": torch.tensor(3.0), "b": torch.arange(6, dtype=torch.int32).view(2, 3).T} if parallel.first else {}
-found = parallel.tensors_of_first(mine)
-assert found["a/step"].item() == 3 and found["b"].dtype == torch.int32
-assert found["b"].tolist() == [[0, 3], [1, 4], [2, 5]]
+received = parallel.broadcast_tensors(mine)
+assert received["a/step"].item() == 3 and received["b"].dtype == torch.int32
+assert received["b"].tolist() == [[0, 3], [1, 4], [2, 5]]
 """
     )
 
 
 def test_one_process_asks_nobody() -> None:
     alone = Parallel(0, 1, torch.device("cpu"))
-    assert alone.of_first(lambda: (1, 2)) == (1, 2)
+    assert alone.ask_first(lambda: (1, 2)) == (1, 2)
     with pytest.raises(UserError, match="damaged"):
-        alone.of_first(lambda: (_ for _ in ()).throw(UserError("damaged")))
+        alone.ask_first(lambda: (_ for _ in ()).throw(UserError("damaged")))
 
 
 def test_a_run_goes_on_where_the_second_process_sees_no_folder(prepared: Path, tmp_path: Path) -> None:
     """Each process has a file system of its own: the run lies on the first one's."""
-    asked = config(prepared, tmp_path / "0", engine=replace(ENGINE, save_every=2, keep=STEPS))
+    run_config = config(prepared, tmp_path / "0", engine=replace(ENGINE, save_every=2, keep=STEPS))
     last = f"checkpoints/step-{STEPS:08d}"
     run_two(
         HEAD
         + f"""
 import shutil
-asked = {asked!r}
-run = Path(asked.out).with_name(str(parallel.rank))
-pretrain(replace(asked, out=str(run)))
+run_config = {run_config!r}
+run = Path(run_config.out).with_name(str(parallel.rank))
+pretrain(replace(run_config, out=str(run)))
 if parallel.first:
     shutil.copytree(run, run.with_name("whole"))
     shutil.rmtree(run / "final")
     shutil.rmtree(run / {last!r})
 parallel.wait()
-pretrain(replace(asked, out=str(run)))
+pretrain(replace(run_config, out=str(run)))
 """
     )
     assert not (tmp_path / "1").exists()
     for name in ("model", "optimizer"):
         one, two = (load_file(tmp_path / run / last / f"{name}.safetensors") for run in ("0", "whole"))
-        assert one.keys() == two.keys() and all(torch.equal(one[each], two[each]) for each in one)
+        assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
     lines = [
         [line["generator/loss"] for line in read_metrics(tmp_path / run / "metrics.jsonl")] for run in ("0", "whole")
     ]

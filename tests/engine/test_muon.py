@@ -41,11 +41,11 @@ def iterated(matrices: Tensor) -> Tensor:
 @pytest.mark.parametrize("shape", [(48, 48), (40, 64), (32, 96), (160, 32)])
 def test_it_is_the_polynomial_of_each_singular_value(shape: tuple[int, int], products: torch.dtype) -> None:
     matrices = spread(*shape)
-    found, exact = orthogonalize(matrices.float(), products), iterated(matrices)
-    assert found.dtype == torch.float32
-    apart = (found - exact).norm(dim=(1, 2)) / exact.norm(dim=(1, 2))
+    result, exact = orthogonalize(matrices.float(), products), iterated(matrices)
+    assert result.dtype == torch.float32
+    apart = (result - exact).norm(dim=(1, 2)) / exact.norm(dim=(1, 2))
     assert apart.max() < {torch.float32: 1e-3, torch.bfloat16: 0.2}[products]
-    assert torch.linalg.svdvals(found).max() < 1.3
+    assert torch.linalg.svdvals(result).max() < 1.3
 
 
 def test_both_forms_are_one_iteration() -> None:

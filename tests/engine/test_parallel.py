@@ -10,9 +10,9 @@ from electra.engine.parallel import bfloat16_is_faster, flush_denormals, resolve
 
 CODE = """
 import torch
-from electra.engine.parallel import Parallel, flushing
+from electra.engine.parallel import Parallel, flush_denormals
 {first}
-with flushing():
+with flush_denormals():
     small = torch.full((1 << 22,), 1e-30)  # large enough for every thread
     print(int((small * 1e-10).count_nonzero()))
 """

@@ -12,7 +12,9 @@ from compositions import VOCABULARY, batch, build, objective
 from electra.engine.optim import AdamW, LinearDecay, collect_parameters
 from electra.engine.parallel import Parallel
 from electra.engine.passes import Passes, RecordedPasses, check_can_record
-from electra.engine.train import Engine, Stage, check_engine, make_deterministic, train_stages
+from electra.engine.process import make_deterministic
+from electra.engine.stages import Stage
+from electra.engine.train import Engine, check_engine, train_stages
 from electra.errors import UserError
 from electra.interchange.encoders import TowerReader
 from electra.tasks.finetuning.examples import Example, ExampleSource
@@ -33,12 +35,12 @@ GPU = Parallel(0, 1, torch.device("cuda"))
 def test_what_no_recording_can_hold_is_said_before_the_run() -> None:
     """Another model class's dropout is seeded at each pass; PyTorch's attention cannot be computed again inside one."""
     ours, theirs = build(objective("electra", "classic")), torch.nn.Linear(1, 1)
-    asked = Engine(cuda_graphs=True, compile="never")
-    check_engine(asked, ours, GPU)
+    engine = Engine(cuda_graphs=True, compile="never")
+    check_engine(engine, ours, GPU)
     with pytest.raises(UserError, match=r"engine\.cuda_graphs: only for encoders of electra"):
-        check_engine(asked, theirs, GPU)
+        check_engine(engine, theirs, GPU)
     with pytest.raises(UserError, match=r"cuda_graphs with engine\.activation_checkpointing: only compiled"):
-        check_engine(replace(asked, activation_checkpointing=True), ours, GPU)
+        check_engine(replace(engine, activation_checkpointing=True), ours, GPU)
     with pytest.raises(UserError, match=r"engine\.activation_checkpointing: only for encoders of electra"):
         check_engine(Engine(activation_checkpointing=True), theirs, GPU)
 
@@ -52,14 +54,14 @@ def of_tuning() -> Examples:
     return source.batch(source.take(source.start, 2)[0])
 
 
-@pytest.mark.parametrize("given", [batch(), of_tuning()], ids=["pre-training", "fine-tuning"])
-def test_a_batch_is_made_anew_of_other_tensors(given: Any) -> None:
+@pytest.mark.parametrize("rows", [batch(), of_tuning()], ids=["pre-training", "fine-tuning"])
+def test_a_batch_is_made_anew_of_other_tensors(rows: Any) -> None:
     """As a recording does it, which reads where it once read. All that a pass takes from a batch is among them."""
-    copies = {name: value.clone() for name, value in given.tensors().items()}
-    again = given.replaced(copies)
-    assert type(again) is type(given) and again.tensors().keys() == copies.keys()
-    assert all(again.tensors()[name] is value for name, value in copies.items())
-    assert not [each for each in dataclasses.fields(given) if isinstance(getattr(given, each.name), int | float)]
+    copies = {name: value.clone() for name, value in rows.tensors().items()}
+    copy = rows.replaced(copies)
+    assert type(copy) is type(rows) and copy.tensors().keys() == copies.keys()
+    assert all(copy.tensors()[name] is value for name, value in copies.items())
+    assert not [field for field in dataclasses.fields(rows) if isinstance(getattr(rows, field.name), int | float)]
 
 
 @pytest.mark.parametrize("deterministic", [False, True])
@@ -72,7 +74,7 @@ def test_products_that_repeat_have_cublas_told(deterministic: bool, monkeypatch:
         assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == (":4096:8" if deterministic else None)
         monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
         make_deterministic(deterministic, GPU.device)
-        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8", "whoever runs it has said it"
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8", "it was set already"
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
@@ -84,16 +86,16 @@ def test_a_replay_gives_the_same_statistics_and_gradients(kind: str) -> None:
     device = torch.device("cuda")
     pretrainer = build(objective(kind, "classic")).to(device)
     plain = Passes(pretrainer, "float32", Parallel(0, 1, device))
-    found = []
+    steps = []
     for passes in (plain, RecordedPasses(plain, list(pretrainer.parameters()))):
         for step in range(2):
             rows = [batch(epoch=2 * step + at) for at in range(2)]
             divisors = {name: n.float().to(device) for name, n in pretrainer.counts(rows[0]).items()}
-            sums = [passes(each.to(device), divisors, torch.tensor(0.5, device=device)) for each in rows]
+            sums = [passes(micro_batch.to(device), divisors, torch.tensor(0.5, device=device)) for micro_batch in rows]
             gradients = {name: p.grad for name, p in pretrainer.named_parameters() if p.grad is not None}
-            found.append(({name: value.clone() for name, value in gradients.items()}, sums))
+            steps.append(({name: value.clone() for name, value in gradients.items()}, sums))
             pretrainer.zero_grad(set_to_none=True)
-    for one, other in zip(found[:2], found[2:], strict=True):
+    for one, other in zip(steps[:2], steps[2:], strict=True):
         torch.testing.assert_close(one, other)
 
 
@@ -101,21 +103,21 @@ def test_a_replay_gives_the_same_statistics_and_gradients(kind: str) -> None:
 @pytest.mark.parametrize("recomputes", [False, True], ids=["kept", "recomputed"])
 def test_steps_are_recorded_while_a_thread_uploads_rows(recomputes: bool) -> None:
     """The loop as a run has it, with the kernels: with and without a recording the weights become the same."""
-    found = []
+    weights = []
     for graphs in (False, True):
         pretrainer = build(objective("electra", "classic"))
         source = RandomRows(VOCABULARY, 32)
         stage = Stage(pretrainer, collect_parameters(pretrainer, pretrainer.towers()), source, 8, 8, 256, 1)
         engine = Engine(cuda_graphs=graphs, activation_checkpointing=recomputes, micro_rows=4, precision="float32")
         train_stages([stage], AdamW(learning_rate=1e-3), LinearDecay(warmup=1), engine, Parallel.alone())
-        found.append({name: value.detach().cpu() for name, value in pretrainer.named_parameters()})
-    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-4)
+        weights.append({name: value.detach().cpu() for name, value in pretrainer.named_parameters()})
+    torch.testing.assert_close(*weights, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_fine_tuning_is_recorded() -> None:
     """Each length is recorded anew; the counts of targets are those of the batch that is replayed."""
-    device, found = torch.device("cuda"), []
+    device, steps = torch.device("cuda"), []
     for graphs in (False, True):
         tower = build(objective("electra", "classic")).encoder
         reader = TowerReader(tower)
@@ -124,12 +126,12 @@ def test_fine_tuning_is_recorded() -> None:
         passes: Any = Passes(net, "float32", Parallel(0, 1, device))
         passes = RecordedPasses(passes, list(net.parameters())) if graphs else passes
         for _ in range(2):
-            given = of_tuning().to(device)
-            sums = passes(given, {"task": torch.full((), 2.0, device=device)}, torch.zeros((), device=device))
+            rows = of_tuning().to(device)
+            sums = passes(rows, {"task": torch.full((), 2.0, device=device)}, torch.zeros((), device=device))
             gradients = {name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
-            found.append(gradients | dict(sums))
+            steps.append(gradients | dict(sums))
             net.zero_grad(set_to_none=True)
-    for one, other in zip(found[:2], found[2:], strict=True):
+    for one, other in zip(steps[:2], steps[2:], strict=True):
         torch.testing.assert_close(one, other)
 
 

@@ -21,8 +21,9 @@ from torch import Tensor
 from electra.dataset.batches import Batch, Place
 from electra.engine.optim import LinearDecay, Optimizer, Parameter, collect_parameters
 from electra.engine.parallel import Parallel
+from electra.engine.stages import Stage
 from electra.engine.telemetry import SilentRecorder
-from electra.engine.train import Loop, Stage
+from electra.engine.train import Loop
 from electra.kernels.random import fold
 from electra.kernels.vocabulary import twin as vocabulary
 from electra.objectives import masking

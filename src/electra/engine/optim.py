@@ -104,9 +104,10 @@ class Parameter:
 def collect_parameters(
     module: nn.Module, towers: Mapping[str, str], rates: Mapping[str, float] | None = None, apart: bool = False
 ) -> list[Parameter]:
-    """Every parameter, with its tower as ``towers`` names it, at its tower's share of the learning rate in ``rates``.
+    """Every parameter of a module. ``towers``: each parameter's tower, by the parameter's name; ``rates``: by tower,
+    what its learning rate is multiplied with (1 if it is not there).
 
-    Vectors (biases, norms) do not decay; the matrices of ``layers`` may be Muon's.
+    Vectors (biases, norms) do not decay. Muon may move the matrices of ``layers``.
     """
     return [
         Parameter(
@@ -123,7 +124,7 @@ def collect_parameters(
 
 
 class OriginalAdam(torch.optim.Optimizer):
-    """See ``GoogleAdam``: update = m / (sqrt(v) + epsilon) + decay · p; p -= rate · update."""
+    """The original code's Adam: update = m / (sqrt(v) + epsilon) + decay · p; p -= rate · update."""
 
     def __init__(self, groups: list[dict], beta1: float, beta2: float, epsilon: float):
         super().__init__(groups, {"beta1": beta1, "beta2": beta2, "epsilon": epsilon, "weight_decay": 0.0, "lr": 0.0})
@@ -135,16 +136,16 @@ class OriginalAdam(torch.optim.Optimizer):
                 state = self.state[value]
                 if not state:
                     state |= {"adam_m": torch.zeros_like(value), "adam_v": torch.zeros_like(value)}
-                mean, square = state["adam_m"], state["adam_v"]
-                mean.mul_(group["beta1"]).add_(value.grad, alpha=1 - group["beta1"])
-                square.mul_(group["beta2"]).addcmul_(value.grad, value.grad, value=1 - group["beta2"])
-                update = mean / (square.sqrt() + group["epsilon"]) + group["weight_decay"] * value
+                m, v = state["adam_m"], state["adam_v"]
+                m.mul_(group["beta1"]).add_(value.grad, alpha=1 - group["beta1"])
+                v.mul_(group["beta2"]).addcmul_(value.grad, value.grad, value=1 - group["beta2"])
+                update = m / (v.sqrt() + group["epsilon"]) + group["weight_decay"] * value
                 value.sub_(update, alpha=group["lr"])
 
 
 class GradientSummary(NamedTuple):
-    """``norms``: by tower, and of all together as ``total``. ``unreached``: by tower the tensors that no loss reaches,
-    whose gradients are absent or 0; int64 [].
+    """``norms``: float32 [], by tower, and of all gradients together as ``total``. ``unreached``: int64 [], by tower,
+    how many tensors no loss reaches: their gradients are absent or 0.
     """
 
     norms: dict[str, Tensor]
@@ -152,9 +153,9 @@ class GradientSummary(NamedTuple):
 
 
 class Optimizer:
-    """The optimizers of one run behind one face: rates, clipping and state by parameter name.
+    """All optimizers of a run as one: learning rates, clipping, and state by parameter name.
 
-    ``products``: the number type in which Muon multiplies matrices.
+    ``products``: the number type of Muon's matrix products.
     """
 
     def __init__(self, config: OptimizerConfig, parameters: Iterable[Parameter], products: torch.dtype = torch.float32):
@@ -169,37 +170,36 @@ class Optimizer:
             self.optimizers += [build_adam(config.rest, rest)]
 
     def rates(self) -> dict[str, float]:
-        """The learning rate of each group as it stands."""
+        """The current learning rate of each group, by the group's name."""
         return {group["name"]: group["lr"] for optimizer in self.optimizers for group in optimizer.param_groups}
 
-    def gradients(self) -> GradientSummary:
-        """What the parameters learn from; to be asked before clipping."""
-        there = {name: p.value.grad for name, p in self.parameters.items() if p.value.grad is not None}
-        norms = dict(zip(there, torch._foreach_norm(list(there.values())), strict=True))
+    def measure_gradients(self) -> GradientSummary:
+        """Norms, and tensors without a gradient; to be called before clipping."""
+        gradients = {name: p.value.grad for name, p in self.parameters.items() if p.value.grad is not None}
+        norms = dict(zip(gradients, torch._foreach_norm(list(gradients.values())), strict=True))
         zero = torch.zeros_like(next(iter(norms.values())))
-        towers: dict[str, list[Tensor]] = {}
+        by_tower: dict[str, list[Tensor]] = {}
         for p in self.parameters.values():
             if p.value.requires_grad:
-                towers.setdefault(p.tower, []).append(norms.get(p.name, zero))
-        each = {name: torch.stack(those) for name, those in towers.items()}
-        together = {name: those.norm() for name, those in each.items()}
-        unreached = {name: (those == 0).sum() for name, those in each.items()}
-        return GradientSummary(together | {"total": torch.stack([*together.values()]).norm()}, unreached)
+                by_tower.setdefault(p.tower, []).append(norms.get(p.name, zero))
+        stacked = {tower: torch.stack(tower_norms) for tower, tower_norms in by_tower.items()}
+        of_towers = {tower: tower_norms.norm() for tower, tower_norms in stacked.items()}
+        unreached = {tower: (tower_norms == 0).sum() for tower, tower_norms in stacked.items()}
+        return GradientSummary(of_towers | {"total": torch.stack([*of_towers.values()]).norm()}, unreached)
 
     def clip(self, limit: float, norms: Mapping[str, Tensor]) -> None:
-        """Scale gradients so that the norm of all together, or of those apart by tower, is at most ``limit``; 0: never.
-
-        ``norms``: as ``gradients`` gives them.
+        """Scale gradients so that the norm of all together is at most ``limit``; of parameters that are ``apart``, the
+        norm of each tower. 0 never scales. ``norms``: those of ``measure_gradients``.
         """
-        grads: dict[str, list[Tensor]] = {}
+        clipped: dict[str, list[Tensor]] = {}
         for p in self.parameters.values():
             if p.value.grad is not None:
-                grads.setdefault(p.tower if p.apart else "total", []).append(p.value.grad)
-        for name, those in grads.items() if limit else ():
-            torch._foreach_mul_(those, (limit / norms[name]).clamp(max=1.0))
+                clipped.setdefault(p.tower if p.apart else "total", []).append(p.value.grad)
+        for name, gradients in clipped.items() if limit else ():
+            torch._foreach_mul_(gradients, (limit / norms[name]).clamp(max=1.0))
 
     def step(self, factor: float) -> None:
-        """Move every parameter at its peak rate times ``factor``, and forget the gradients."""
+        """Move every parameter with its peak learning rate times ``factor``, and delete the gradients."""
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * factor
@@ -207,31 +207,32 @@ class Optimizer:
             optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:
-        """All state tensors under ``parameter name/what``."""
+        """All state tensors, by ``parameter name/state's key``."""
         return {
-            f"{name}/{what}": value
+            f"{name}/{key}": value
             for name, p in self.parameters.items()
             for optimizer in self.optimizers
-            for what, value in optimizer.state.get(p.value, {}).items()
+            for key, value in optimizer.state.get(p.value, {}).items()
         }
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put back what ``state`` gave. Raises ``UserError`` for a name that is no parameter's."""
-        owner = {
+        """Load tensors as ``state`` returns them. Raises ``UserError`` for a name that is no parameter's."""
+        owners = {
             id(value): optimizer
             for optimizer in self.optimizers
             for group in optimizer.param_groups
             for value in group["params"]
         }
         for path, tensor in tensors.items():
-            name, what = path.rsplit("/", 1)
+            name, key = path.rsplit("/", 1)
             if name not in self.parameters:
                 raise UserError(f"optimizer state for {name!r}, which is no parameter of this model")
             value = self.parameters[name].value
-            owner[id(value)].state[value][what] = tensor.to(value.device)  # counts of steps too: AdamW is fused
+            owners[id(value)].state[value][key] = tensor.to(value.device)  # counts of steps too: AdamW is fused
 
 
 def build_adam(config: AdamW | GoogleAdam, parameters: list[Parameter]) -> torch.optim.Optimizer:
+    """torch's AdamW or the original code's Adam, at learning rate 0 until ``Optimizer.step`` sets it."""
     groups = group_parameters(parameters, config.learning_rate, config.weight_decay)
     if isinstance(config, GoogleAdam):
         return OriginalAdam(groups, config.beta1, config.beta2, config.epsilon)
@@ -239,7 +240,7 @@ def build_adam(config: AdamW | GoogleAdam, parameters: list[Parameter]) -> torch
 
 
 def group_parameters(parameters: list[Parameter], rate: float, decay: float) -> list[dict]:
-    """Torch parameter groups: those alike in tower, scale and decay together."""
+    """Torch's parameter groups: parameters of the same tower, scale and decay together."""
     groups: dict[str, dict] = {}
     for p in parameters:
         name = "/".join(

@@ -1,19 +1,14 @@
 """The one loop. Pre-training and fine-tuning differ in the module, the source of rows and the parameters they bring."""
 
-import contextlib
 import math
-import os
-import signal
 import statistics
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
-import torch.utils.deterministic
 from torch import Tensor, nn
 
 from electra.engine import checkpoint
@@ -22,47 +17,11 @@ from electra.engine.optim import Optimizer, OptimizerConfig, Parameter, Schedule
 from electra.engine.parallel import Parallel, Precision, flush_denormals, resolve_precision
 from electra.engine.passes import Passes, RecordedPasses, check_can_record
 from electra.engine.prefetch import Prefetcher
+from electra.engine.process import catch_stop_signals, make_deterministic
+from electra.engine.stages import MicroBatch, Stage, State
 from electra.engine.telemetry import Recorder, SilentRecorder
 from electra.errors import UserError
 from electra.ranges import CountOrZero, NotNegative
-
-
-@runtime_checkable
-class RowSource(Protocol):
-    """Rows at an address: ``take`` is a pure function, so a run goes on from a place as if it had never stopped."""
-
-    start: Any  # the first place, a frozen dataclass of numbers
-
-    def take(self, place: Any, rows: int) -> tuple[list, Any]:
-        """References to the next ``rows`` rows, and the place after them."""
-
-    def batch(self, refs: Sequence) -> Any:
-        """The rows as tensors: has ``.to(device)``, ``.tensors()`` by name, and ``.replaced(tensors)``: the same of
-        others."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stretch of steps of one module on one source. The schedule is at ``offset`` of ``span`` steps when it begins.
-
-    ``begin`` is called before a module's first step where another one's came before, whose weights it may take over.
-    """
-
-    module: nn.Module
-    parameters: Sequence[Parameter]
-    source: RowSource
-    steps: int
-    rows: int
-    tokens: int  # positions a step reads, padding included
-    flops: int  # a step's floating-point operations
-    offset: int = 0
-    span: int = 0  # 0: the stage's own steps
-    fresh: bool = True  # the optimizer forgets what it gathered before
-    begin: Callable[[], None] = lambda: None
-
-    def progress(self, step: int) -> float:
-        """How far the schedule is, from 0 to 1, at a step of the stage."""
-        return (self.offset + step) / (self.span or self.steps)
 
 
 @dataclass(frozen=True)
@@ -94,26 +53,6 @@ class Engine:
     """How many checkpoints stay; 0: all."""
 
 
-@dataclass
-class State:
-    """Where a run is. With the weights and the optimizer it is all that a run is made of."""
-
-    step: int = 0
-    steps: int = 0  # of the whole run
-    phase: int = 0
-    phase_step: int = 0
-    place: dict = field(default_factory=dict)
-    tokens: int = 0
-    flops: int = 0
-    seconds: float = 0.0
-    scale: float = 1.0  # of steps and warm-up, where the run was fitted to a time
-
-    @property
-    def finished(self) -> bool:
-        """Whether every step is done."""
-        return self.step >= self.steps
-
-
 Evaluate = Callable[[nn.Module], dict[str, float]]
 
 
@@ -129,16 +68,16 @@ def train_stages(
     seconds: float = 0.0,
     enough: Callable[[], bool] | None = None,
 ) -> State:
-    """Train the modules of ``stages`` in place, one after another, and give the state that the run ends in.
+    """Train the modules of ``stages`` in place, one after another, and return the state at the end of the run.
 
-    With a ``folder`` the run goes on from its last checkpoint there, and saves as ``engine`` says, at the end, and when
-    SIGTERM or Ctrl-C asks it to stop; it then returns early, ``state.step`` saying where it is. With ``seconds`` the
-    stages and the warm-up are stretched or shrunk, before a new run's first step, to end after about that time. After
-    an evaluation that is ``enough`` the run ends, as if it had no more steps.
+    With a ``folder`` the run goes on from the last checkpoint there, and saves one as often as ``engine`` says, at the
+    end, and when SIGTERM or Ctrl-C stops it; it then returns early, and ``state.step`` is the last step done. With
+    ``seconds`` the steps and the warm-up of a new run are scaled before its first step so that it ends after about that
+    time. If ``enough`` is true after an evaluation, the run ends as if it had no more steps.
 
     Raises:
-        UserError: a parameter is in no group or in two, a checkpoint is damaged or of another model, the loss is not
-            finite, the disk is full.
+        UserError: a parameter is in no group or in two, a checkpoint is damaged or of another model, the gradient is
+            not finite, the disk is full.
     """
     for stage in stages:
         check_coverage(stage.module, stage.parameters)
@@ -149,30 +88,20 @@ def train_stages(
     with flush_denormals(), catch_stop_signals() as stop:
         while not loop.state.finished and not loop.stopping:
             loop.step(stop.is_set())
-            if loop.due(engine.log_every):
+            if loop.is_due(engine.log_every):
                 loop.log()
-            if evaluate and loop.due(engine.evaluate_every):
-                loop.held_out(evaluate)
+            if evaluate and loop.is_due(engine.evaluate_every):
+                loop.log_held_out(evaluate)
                 if enough and parallel.any(parallel.first and enough()):
                     loop.state.steps = loop.state.step
-            if loop.due(engine.save_every) or loop.stopping:
+            if loop.is_due(engine.save_every) or loop.stopping:
                 loop.save()
     loop.recorder.end()
     return loop.state
 
 
-def make_deterministic(everywhere: bool, device: torch.device) -> None:
-    """Have kernels repeat bit for bit: always on a CPU, where compiled gradients of embeddings were else added by
-    several threads in the order in which they come; ``everywhere`` if that is asked for."""
-    if everywhere and device.type == "cuda":  # read once, by the process's first product
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(everywhere or device.type == "cpu", warn_only=not everywhere)
-    # Nothing here reads what it has not written.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-
-
 class Loop:
-    """The state of a run, and what moves it by one step."""
+    """A run in progress: its state, and the step that moves it on."""
 
     def __init__(
         self,
@@ -190,36 +119,40 @@ class Loop:
         for stage in stages:
             check_engine(engine, stage.module, parallel)
         # The first process says where the run goes on: the others may see another folder.
-        found = parallel.of_first(lambda: str((folder and checkpoint.latest_checkpoint(folder)) or ""))
-        if found:
-            self.restore(Path(found))
+        latest = parallel.ask_first(lambda: str((folder and checkpoint.latest_checkpoint(folder)) or ""))
+        if latest:
+            self.restore(Path(latest))
         else:
             self.enter(stages[0])
         self.stages, self.schedule = scale_stages(stages, schedule, self.state.scale)
         self.state.steps = sum(stage.steps for stage in self.stages)
-        self.ahead = Prefetcher(self.batches)
+        self.prefetcher = Prefetcher(self.batches)
         self.sums: dict[str, Tensor] = {}
         self.lap = (time.monotonic(), self.state.tokens)
 
     def enter(self, stage: Stage) -> None:
-        """Make a stage's module the one that is trained, on our device, by an optimizer that remembers nothing."""
-        self.module: Any = stage.module.to(self.parallel.device)  # with counts() and figures()
+        """Make a stage's module the one that is trained: move it to the device, prepare it, start a fresh optimizer."""
+        engine, device = self.engine, self.parallel.device
+        # Any: nn.Module is typed as if every attribute were a tensor or module. It has counts() and figures().
+        self.module: Any = stage.module.to(device)
         self.optimizer = self.fresh_optimizer(stage)
-        how, device = self.engine, self.parallel.device
-        called = prepare_module(stage.module, how.compile, how.activation_checkpointing, how.precision, device)
-        self.passes: Passes | RecordedPasses = Passes(self.parallel.wrap(called), how.precision, self.parallel)
-        if how.cuda_graphs:
+        prepared = prepare_module(
+            stage.module, engine.compile, engine.activation_checkpointing, engine.precision, device
+        )
+        wrapped = self.parallel.wrap_module(prepared)
+        self.passes: Passes | RecordedPasses = Passes(wrapped, engine.precision, self.parallel)
+        if engine.cuda_graphs:
             self.passes = RecordedPasses(self.passes, [p.value for p in stage.parameters])
         if self.parallel.first:
-            announce_compiling(how.compile, device)
+            announce_compiling(engine.compile, device)
 
     def fresh_optimizer(self, stage: Stage) -> Optimizer:
-        """One for a stage's parameters that remembers nothing."""
+        """An optimizer of a stage's parameters with nothing gathered yet."""
         products = resolve_precision(self.engine.precision, self.parallel.device)
         return Optimizer(self.config, stage.parameters, getattr(torch, products))
 
-    def follow(self) -> None:
-        """Go over to the next stage, if there is one."""
+    def next_stage(self) -> None:
+        """Go on to the next stage, if there is one."""
         self.state.phase, self.state.phase_step = self.state.phase + 1, 0
         if self.state.phase < len(self.stages):
             stage = self.stages[self.state.phase]
@@ -229,38 +162,39 @@ class Loop:
             elif stage.fresh:
                 self.optimizer = self.fresh_optimizer(stage)
 
-    def due(self, every: int) -> bool:
-        """Whether something done every so many steps (0: only at the end) is to be done now."""
+    def is_due(self, every: int) -> bool:
+        """Whether something that is done every so many steps (0: only at the end) is due after this step."""
         return self.state.finished or (bool(every) and self.state.step % every == 0)
 
     def step(self, stop: bool = False) -> None:
-        """Rows → losses → gradients → parameters, once. ``stop`` asks all processes to end after this step."""
+        """Rows → losses → gradients → parameters, once. If ``stop`` is true in one process, all end after this step."""
         state, stage = self.state, self.stages[self.state.phase]
         if state.phase_step == 0:
             state.place = asdict(stage.source.start)
-        batches, place = self.ahead.take(stage, type(stage.source.start)(**state.place))
+        batches, place = self.prefetcher.take(stage, type(stage.source.start)(**state.place))
         progress = torch.full((), stage.progress(state.phase_step), device=self.parallel.device)
         counts = self.counts(batches, progress)
-        # DDP averages gradients over processes; a sum is wanted, so each loss is made that much larger.
+        # DDP averages gradients over processes, but their sum is wanted: hence the losses are that much larger.
         divisors = {name: count.clamp(min=1) / self.parallel.world for name, count in counts.items()}
         for batch in batches:
             sums = self.passes(batch, divisors, progress, batch is not batches[-1])
             for name, value in sums.items():
                 self.sums[name] = self.sums[name] + value.double() if name in self.sums else value.double()
-        self.gradients = self.optimizer.gradients()
+        self.gradients = self.optimizer.measure_gradients()
         if not math.isfinite(self.gradients.norms["total"]):
-            raise self.not_finite(batches)
+            raise self.dump_not_finite(batches)
         self.optimizer.clip(self.engine.clip, self.gradients.norms)
         self.optimizer.step(self.schedule.factor(stage.offset + state.phase_step, stage.span or stage.steps))
 
         state.step, state.phase_step, state.place = state.step + 1, state.phase_step + 1, asdict(place)
         state.tokens, state.flops = state.tokens + stage.tokens, state.flops + stage.flops
         if state.phase_step == stage.steps:
-            self.follow()
+            self.next_stage()
         self.stopping = self.parallel.any(stop)
 
     def batches(self, stage: Stage, place: Any) -> tuple[list, Any]:
-        """This process's micro-batches of the step at a place, on its device, and the place after it."""
+        """This process's micro-batches of the step at a place of the stage's source, on its device, and the place after
+        it."""
         refs, after = stage.source.take(place, stage.rows)
         parts = self.parallel.share(refs, self.engine.micro_rows)
         return [stage.source.batch(part).to(self.parallel.device) for part in parts], after
@@ -291,8 +225,8 @@ class Loop:
         self.sums = {}
         self.lap = (time.monotonic(), 0)
 
-    def counts(self, batches: Sequence, progress: Tensor) -> dict[str, Tensor]:
-        """Float32 []: by term, the positions that count on all processes."""
+    def counts(self, batches: Sequence[MicroBatch], progress: Tensor) -> dict[str, Tensor]:
+        """Float32 []: by term, how many positions count in the step, summed over all processes."""
         sums: dict[str, Tensor] = {}
         for batch in batches:
             for name, count in self.module.counts(batch, progress).items():
@@ -300,7 +234,7 @@ class Loop:
         return self.parallel.sum(sums)
 
     def header(self, split: str) -> dict[str, object]:
-        """What every line of metrics.jsonl begins with."""
+        """The fields that every line of metrics.jsonl begins with."""
         state = self.state
         epoch = state.place.get("epoch", 0)
         return {
@@ -321,8 +255,8 @@ class Loop:
         self.recorder.progress(self.state.step, self.state.steps, figures)
         self.sums, self.lap = {}, (now, self.state.tokens)
 
-    def held_out(self, evaluate: Evaluate) -> None:
-        """Record the figures of the held-out split; the time it takes counts for no step."""
+    def log_held_out(self, evaluate: Evaluate) -> None:
+        """Record the figures of the held-out split. The time that this takes is not counted as training time."""
         began = time.monotonic()
         self.recorder.record(self.header("held-out") | evaluate(self.module))
         self.lap = (self.lap[0] + time.monotonic() - began, self.lap[1])
@@ -336,30 +270,30 @@ class Loop:
             )
         self.parallel.wait()
 
-    def restore(self, found: Path) -> None:
-        """Take weights, optimizer and state from a checkpoint, which the first process reads."""
+    def restore(self, folder: Path) -> None:
+        """Load weights, optimizer and state from a checkpoint, which the first process reads."""
         tensors: dict[str, Tensor] = {}
         optimizer: dict[str, Tensor] = {}
 
-        def read() -> dict[str, Any]:
-            weights, moments, state = checkpoint.load_checkpoint(found)
+        def read_checkpoint() -> dict[str, Any]:
+            weights, moments, state = checkpoint.load_checkpoint(folder)
             tensors.update(weights)
             optimizer.update(moments)
             return state
 
-        state = self.parallel.of_first(read)
+        state = self.parallel.ask_first(read_checkpoint)
         self.enter(self.stages[min(state["phase"], len(self.stages) - 1)])
         parameters = dict(self.module.named_parameters())
-        tensors = self.parallel.tensors_of_first(tensors)
-        check_names(set(tensors), set(parameters), str(found))
+        tensors = self.parallel.broadcast_tensors(tensors)
+        check_names(set(tensors), set(parameters), str(folder))
         with torch.no_grad():
             for name, value in parameters.items():
                 value.copy_(tensors[name])
         self.state = State(**state)
-        self.optimizer.load_state(self.parallel.tensors_of_first(optimizer))
+        self.optimizer.load_state(self.parallel.broadcast_tensors(optimizer))
 
-    def not_finite(self, batches: Sequence) -> UserError:
-        """The error for a gradient that is not finite, with the rows that gave it kept for a look."""
+    def dump_not_finite(self, batches: Sequence[MicroBatch]) -> UserError:
+        """The error for a gradient that is not finite. The rows that led to it are written beside the checkpoints."""
         state = self.state
         where = f"step {state.step} (phase {state.phase}, place {state.place})"
         if not self.folder:
@@ -383,7 +317,7 @@ def scale_stages(stages: Sequence[Stage], schedule: Schedule, scale: float) -> t
 
 
 def check_engine(engine: Engine, module: nn.Module, parallel: Parallel) -> None:
-    """Raise ``UserError`` for what the engine is asked and cannot do with a module: before anything is written."""
+    """Raise ``UserError`` if the engine's settings do not suit a module. Called before anything is written."""
     if engine.activation_checkpointing:
         check_can_recompute(module)
     if engine.cuda_graphs:
@@ -402,27 +336,7 @@ def check_coverage(module: nn.Module, parameters: Sequence[Parameter]) -> None:
     check_names({p.name for p in parameters}, {name for name, _ in module.named_parameters()}, "optimizer groups")
 
 
-def check_names(found: set[str], wanted: set[str], where: str) -> None:
-    """Raise ``UserError`` naming what is missing or unknown."""
-    if found != wanted:
-        raise UserError(f"{where}: missing {sorted(wanted - found)[:5]}, unknown {sorted(found - wanted)[:5]}")
-
-
-@contextlib.contextmanager
-def catch_stop_signals() -> Iterator[threading.Event]:
-    """An event that SIGTERM and the first Ctrl-C set; a second Ctrl-C interrupts as usual."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
-        yield asked
-        return
-
-    def ask(number: int, frame: object) -> None:
-        asked.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def check_names(names: set[str], expected: set[str], where: str) -> None:
+    """Raise ``UserError`` if the names differ from the expected ones; it says which are missing or unknown."""
+    if names != expected:
+        raise UserError(f"{where}: missing {sorted(expected - names)[:5]}, unknown {sorted(names - expected)[:5]}")

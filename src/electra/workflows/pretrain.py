@@ -22,8 +22,9 @@ from electra.dataset.tokens import choose_token_store
 from electra.engine import checkpoint
 from electra.engine.optim import AdamW, GoogleAdam, LinearDecay, Muon, OptimizerConfig, Schedule, collect_parameters
 from electra.engine.parallel import Parallel
+from electra.engine.stages import Stage, State
 from electra.engine.telemetry import MetricsRecorder, SilentRecorder, describe_environment, read_metrics
-from electra.engine.train import Engine, Stage, State, check_engine, scale_stages, train_stages
+from electra.engine.train import Engine, check_engine, scale_stages, train_stages
 from electra.errors import UserError, convert_errors
 from electra.files import write_whole
 from electra.interchange import encoders, huggingface

@@ -13,8 +13,9 @@ from electra import files
 from electra.engine import checkpoint
 from electra.engine.optim import LinearDecay
 from electra.engine.parallel import Parallel
+from electra.engine.stages import Stage
 from electra.engine.telemetry import MetricsRecorder, Recorder, SilentRecorder, read_metrics
-from electra.engine.train import Engine, Stage, check_engine, train_stages
+from electra.engine.train import Engine, check_engine, train_stages
 from electra.errors import UserError, convert_errors
 from electra.files import write_whole
 from electra.interchange import encoders, finetuned
@@ -81,7 +82,7 @@ class FineTuningRun:
             ``train``.
         """
         self.check()
-        if found := parallel.of_first(lambda: self.read(RESULT)):
+        if found := parallel.ask_first(lambda: self.read(RESULT)):
             return found
         net, tokenizer = self.fresh()
         check_engine(self.settings.engine, net, parallel)
@@ -234,6 +235,6 @@ class DevEvaluation:
     @torch.no_grad()
     def restore(self) -> None:
         """Give the net its best weights."""
-        tensors = self.parallel.tensors_of_first(load_file(self.best) if self.parallel.first else {})
+        tensors = self.parallel.broadcast_tensors(load_file(self.best) if self.parallel.first else {})
         for name, value in self.net.named_parameters():
             value.copy_(tensors[name])

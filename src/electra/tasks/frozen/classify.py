@@ -7,7 +7,8 @@ import torch
 
 from electra.engine.optim import LinearDecay
 from electra.engine.parallel import Parallel
-from electra.engine.train import Engine, Stage, train_stages
+from electra.engine.stages import Stage
+from electra.engine.train import Engine, train_stages
 from electra.interchange.encoders import TowerReader
 from electra.model.encoder import Tower
 from electra.tasks.datasets.samples import Sample, Task

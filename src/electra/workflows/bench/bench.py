@@ -17,8 +17,8 @@ from electra.dataset.layout import RowLength
 from electra.dataset.shards import Shards
 from electra.engine.compiling import Compile, will_compile
 from electra.engine.parallel import Parallel, Precision, resolve_precision
+from electra.engine.stages import Stage
 from electra.engine.telemetry import describe_environment
-from electra.engine.train import Stage
 from electra.errors import UserError
 from electra.model.config import ClassicConfig
 from electra.progress import print_progress

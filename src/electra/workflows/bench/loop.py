@@ -9,8 +9,9 @@ from electra.dataset.batches import Rows
 from electra.dataset.shards import Shards
 from electra.engine.optim import collect_parameters
 from electra.engine.parallel import Parallel
+from electra.engine.stages import RowSource, Stage
 from electra.engine.telemetry import SilentRecorder
-from electra.engine.train import Loop, RowSource, Stage
+from electra.engine.train import Loop
 from electra.objectives.build import CorpusFacts
 from electra.workflows.bench.steps import MASK, RandomRows
 from electra.workflows.pretrain import PretrainConfig, describe_corpus

@@ -58,7 +58,7 @@ def time_optimizer(loop: Loop, times: int) -> float:
     def move_parameters() -> None:
         for value, gradient in gradients:
             value.grad = gradient
-        loop.optimizer.clip(loop.engine.clip, loop.optimizer.gradients().norms)
+        loop.optimizer.clip(loop.engine.clip, loop.optimizer.measure_gradients().norms)
         loop.optimizer.step(0.0)
 
     return median_seconds(move_parameters, times, WARM_UP_CALLS)

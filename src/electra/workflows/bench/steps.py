@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from electra.dataset.batches import Batch, Place
 from electra.dataset.layout import SHORTEST_PIECE
 from electra.engine.parallel import Precision, autocast
-from electra.engine.train import Stage
+from electra.engine.stages import Stage
 from electra.objectives.pretrainer import derive_row_keys
 from electra.objectives.view import View
 from electra.workflows.pretrain import PretrainConfig

@@ -1,0 +1,86 @@
+"""What the loop is given to train on, and where it is: sources of rows, stages, the state of a run."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from electra.engine.optim import Parameter
+
+Place = TypeVar("Place")  # a frozen dataclass of numbers
+RowRef = TypeVar("RowRef")
+Batch = TypeVar("Batch", covariant=True)  # a ``MicroBatch``
+
+
+@runtime_checkable
+class MicroBatch(Protocol):
+    """Rows as tensors."""
+
+    def to(self, device: torch.device) -> "MicroBatch":
+        """The same rows on a device."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors, by name."""
+
+    def replaced(self, tensors: Mapping[str, Tensor]) -> "MicroBatch":
+        """A batch of other tensors of the same names."""
+
+
+@runtime_checkable
+class RowSource(Protocol[Place, RowRef, Batch]):
+    """Rows at an address: ``take`` is a pure function, so a run goes on from a place as if it had never stopped."""
+
+    start: Place  # the first place
+
+    def take(self, place: Place, rows: int) -> tuple[list[RowRef], Place]:
+        """References to the next ``rows`` rows, and the place after them."""
+
+    def batch(self, refs: Sequence[RowRef]) -> Batch:
+        """The rows of these references, on the CPU."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of steps that train one module on one source. It begins at step ``offset`` of the ``span`` steps of the
+    schedule.
+
+    ``begin`` is called before the first step of a module that follows another one, whose weights it may take over.
+    """
+
+    module: nn.Module
+    parameters: Sequence[Parameter]
+    source: RowSource
+    steps: int
+    rows: int
+    tokens: int  # positions a step reads, padding included
+    flops: int  # a step's floating-point operations
+    offset: int = 0
+    span: int = 0  # 0: the stage's own steps
+    fresh: bool = True  # the optimizer forgets what it gathered before
+    begin: Callable[[], None] = lambda: None
+
+    def progress(self, step: int) -> float:
+        """How far the schedule is, from 0 to 1, at a step of the stage."""
+        return (self.offset + step) / (self.span or self.steps)
+
+
+@dataclass
+class State:
+    """Where a run is. With the weights and the optimizer's state this is all that a checkpoint needs."""
+
+    step: int = 0
+    steps: int = 0  # of the whole run
+    phase: int = 0
+    phase_step: int = 0
+    place: dict = field(default_factory=dict)
+    tokens: int = 0
+    flops: int = 0
+    seconds: float = 0.0
+    scale: float = 1.0  # of steps and warm-up, where the run was fitted to a time
+
+    @property
+    def finished(self) -> bool:
+        """Whether every step is done."""
+        return self.step >= self.steps
