@@ -18,7 +18,7 @@ from electra.engine.train import Engine
 from electra.errors import UserError
 from electra.model.config import ClassicConfig
 from electra.objectives.build import Electra, Mlm
-from electra.tasks.datasets.catalogue import TaskChoice
+from electra.tasks.catalogue import TaskChoice
 from electra.tasks.datasets.labelled import Columns
 from electra.workflows.evaluate import EvaluateConfig, evaluate
 from electra.workflows.export import ExportConfig, export

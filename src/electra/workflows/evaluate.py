@@ -17,7 +17,7 @@ from electra.progress import print_warnings
 from electra.ranges import Count, CountOrZero
 from electra.report import precision_recall
 from electra.report.tables import format_table
-from electra.tasks.datasets.catalogue import TaskChoice, load_problems
+from electra.tasks.catalogue import TaskChoice, load_problems
 from electra.tasks.datasets.samples import Task
 from electra.tasks.finetuning.sequences import Sequences
 from electra.tasks.frozen import minimal_pairs, retrieval, sentence_scores

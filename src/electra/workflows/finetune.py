@@ -18,7 +18,7 @@ from electra.ranges import Count, CountOrZero, Positive
 from electra.report import curves, seeds
 from electra.report.tables import format_table
 from electra.tasks import submission
-from electra.tasks.datasets.catalogue import ALL_OF_GLUE, TaskChoice, load_problems
+from electra.tasks.catalogue import ALL_OF_GLUE, TaskChoice, load_problems
 from electra.tasks.datasets.glue import GLUE_TASKS, PAPER_ROW
 from electra.tasks.finetuning.problem import FineTuning, Problem
 from electra.tasks.finetuning.run import (

@@ -9,8 +9,8 @@ import pytest
 from pyarrow import parquet
 
 from electra.errors import UserError
-from electra.tasks.datasets.columns import load_tagging
-from electra.tasks.finetuning.tagging import Sentence, Tagging
+from electra.tasks.datasets.samples import Sentence
+from electra.tasks.finetuning.tagging import Tagging, load_tagging
 
 CONLL = "EU NNP B-ORG\nrejects VBZ O\n\n# # O\nin IN O\nU.S. NNP B-LOC\n"
 SENTENCES = [Sentence(("EU", "rejects"), ("B-ORG", "O")), Sentence(("#", "in", "U.S."), ("O", "O", "B-LOC"))]

@@ -50,13 +50,13 @@ def test_the_task_is_balanced_and_its_sides_share_no_file() -> None:
 
 def test_a_subset_has_so_many_of_each_class() -> None:
     task = build_package_task(corpus(), most_train=50, most_test=20)
-    texts, labels = task.subset(7, seed=3)
+    texts, labels = task.draw_subset(7, seed=3)
     assert [labels.count(label) for label in range(4)] == [7] * 4
     assert all(
         task.train_labels[task.train_texts.index(text)] == label for text, label in zip(texts, labels, strict=True)
     )
-    assert task.subset(7, seed=4) != (texts, labels) == task.subset(7, seed=3)
-    assert len(task.subset(1000, seed=0)[0]) == 200
+    assert task.draw_subset(7, seed=4) != (texts, labels) == task.draw_subset(7, seed=3)
+    assert len(task.draw_subset(1000, seed=0)[0]) == 200
 
 
 def test_copies_that_differ_in_names_alone_are_dropped() -> None:

@@ -45,14 +45,14 @@ def test_a_batch_holds_like_lengths_and_little_padding() -> None:
 
 def test_batches_of_one_length_do_not_come_one_after_another() -> None:
     lengths = np.random.default_rng(0).integers(5, 120, 1600).tolist()
-    order = source(lengths, rows=32).ordered(0)
+    order = source(lengths, rows=32).draw_order(0)
     means = np.array(lengths)[order].reshape(-1, 32).mean(1)
     assert np.corrcoef(means[:-1], means[1:])[0, 1] < 0.4
 
 
 def test_a_batch_is_what_its_examples_say() -> None:
     some = source([3, 9, 1])
-    batch = some.batch(some.together([(4, 1), (4, 0)]))
+    batch = some.batch(some.refer_to([(4, 1), (4, 0)]))
     assert batch.ids.shape == (2, 2 * MULTIPLE) and batch.count == 2
     assert batch.ids[1].tolist() == [7] * 3 + [0] * 13 and batch.documents[1].tolist() == [1] * 3 + [0] * 13
     assert batch.address.tolist() == [[4, 1], [4, 0]] and batch.targets["labels"].tolist() == [1, 0]
@@ -66,7 +66,7 @@ def test_a_step_has_one_length_however_it_is_shared_out() -> None:
 
 
 def test_by_length_has_every_example_once() -> None:
-    refs = source([9, 2, 5, 2, 7]).by_length(2)
+    refs = source([9, 2, 5, 2, 7]).split_by_length(2)
     assert [[ref.number for ref in part] for part in refs] == [[1, 3], [2, 4], [0]]
     assert [part[0].length for part in refs] == [MULTIPLE, MULTIPLE, 2 * MULTIPLE]
 

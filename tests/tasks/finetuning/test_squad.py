@@ -70,7 +70,7 @@ def test_every_answer_is_found_again_in_tokens(
     pieces = squad.tokenize_contexts([each.context for each in published.questions["train"]], bert)
     seen: dict[int, bool] = {}
     for example in found:
-        window, asked = example.target, published.questions["train"][example.of]
+        window, asked = example.target, published.questions["train"][example.sample]
         assert len(example.ids) == len(example.segments) <= length
         assert example.ids[0] == 101 and example.ids[window.first - 1] == example.ids[-1] == 102
         assert example.segments == [0] * window.first + [1] * (len(window.offsets) + 1)
@@ -81,7 +81,7 @@ def test_every_answer_is_found_again_in_tokens(
         first, last = window.offsets[[window.start - window.first, window.end - window.first]].tolist()
         gold = [(a, b) for _, a, b in asked.answers if first[0] <= a < first[1] and last[0] < b <= last[1]]
         assert gold, "the tokens hold an answer, and none is at its edge"
-        seen[example.of] = asked.context[first[0] : last[1]] in asked.golds
+        seen[example.sample] = asked.context[first[0] : last[1]] in asked.golds
     assert len(seen) == 300 and sum(seen.values()) > 290, "few answers begin or end within a word piece"
 
 
@@ -93,7 +93,7 @@ def test_every_token_of_a_context_is_read_and_owned_once(published: squad.Squad,
     ]
     owned = [0] * 300
     for example in found:
-        owned[example.of] += example.target.own[1] - example.target.own[0]
+        owned[example.sample] += example.target.own[1] - example.target.own[0]
     assert owned == counts
     tensors, count = published.targets(found[:8], 128)
     assert count == 8 and tensors["own"].sum() <= tensors["context"].sum()
@@ -240,7 +240,7 @@ def test_eight_questions_are_learned(tmp_path: Path, head: Any, unanswerable: bo
     source, dev = (ExampleSource(problem.examples(split, tokenizer, length), problem.targets, 0, 8, seed=0)
                    for split in ("train", "dev"))  # fmt: skip
     assert len(source.examples) == len(dev.examples) == (24 if unanswerable else 8)
-    everything = source.batch(source.by_length(64)[0])
+    everything = source.batch(source.split_by_length(64)[0])
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
     divisors = {"task": torch.tensor(float(everything.count))}
     for _ in range(800):

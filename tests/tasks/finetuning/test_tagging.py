@@ -14,10 +14,10 @@ from electra.interchange.encoders import TowerReader
 from electra.model.config import ClassicConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
-from electra.tasks.datasets.columns import load_tagging
+from electra.tasks.datasets.samples import Sentence
 from electra.tasks.finetuning.examples import Example, ExampleSource
 from electra.tasks.finetuning.problem import FineTuned, FineTuning
-from electra.tasks.finetuning.tagging import NO_LABEL, Sentence, Tagging, WordTargets, cut_sentence, encode_words
+from electra.tasks.finetuning.tagging import NO_LABEL, Tagging, WordTargets, encode_words, load_tagging
 from electra.tokenization import Tokenizer
 
 CPU = torch.device("cpu")
@@ -61,32 +61,6 @@ def test_a_byte_level_vocabulary_sees_a_space_before_every_word() -> None:
     assert [piece for word in encode_words(sentences, theirs)[0] for piece in word] == ours.encode(["the fox dog"])[0]
 
 
-@given(st.lists(st.integers(1, 30), min_size=1, max_size=60), st.integers(1, 40))
-def test_each_word_is_predicted_once_where_the_nearest_cut_is_farthest(sizes: list[int], room: int) -> None:
-    sizes = [min(size, room) for size in sizes]
-    before = [sum(sizes[:word]) for word in range(len(sizes) + 1)]
-    found = cut_sentence(before, room)
-    assert sorted(word for _, _, owned in found for word in owned) == list(range(len(sizes)))
-    if sum(sizes) <= room:
-        assert found == [(0, len(sizes), list(range(len(sizes))))]
-
-    def to_cut(word: int, first: int, last: int) -> float:
-        left = sum(sizes[first:word]) if first else float("inf")
-        return min(left, sum(sizes[word + 1 : last]) if last < len(sizes) else float("inf"))
-
-    for first, last, owned in found:
-        assert sum(sizes[first:last]) <= room and all(first <= word < last for word in owned)
-        for word in owned:
-            inside = [(a, b) for a, b, _ in found if a <= word < b]
-            assert to_cut(word, first, last) == max(to_cut(word, a, b) for a, b in inside)
-
-
-def test_words_of_a_long_sentence_have_context_on_both_sides() -> None:
-    for first, last, owned in cut_sentence(range(1001), 126):
-        assert min(owned) - first >= 31 or first == 0
-        assert last - 1 - max(owned) >= 31 or last == 1000
-
-
 LISTS = st.lists(
     st.lists(st.sampled_from(WORDS) | st.text(min_size=1, max_size=6), max_size=25), min_size=1, max_size=3
 )
@@ -104,9 +78,9 @@ def test_windows_have_every_word_once_at_its_first_piece(tokenizer: Tokenizer, l
         assert len(ids) == len(example.segments) <= length
         assert (ids[0], ids[-1]) == (tokenizer.ids["cls"], tokenizer.ids["sep"])
         for position, label, word in zip(target.positions, target.labels, target.words, strict=True):
-            said = wanted[example.of][word][: length - 2]
+            said = wanted[example.sample][word][: length - 2]
             assert ids[position : position + len(said)] == said and position + len(said) < len(ids)
-            seen.append((example.of, word))
+            seen.append((example.sample, word))
             answer[position] = label
         answers.append(answer)
     assert sorted(seen) == [(of, word) for of, words in enumerate(lists) for word in range(len(words))]
@@ -149,7 +123,7 @@ def fitted(task: Tagging, tokenizer: Tokenizer, length: int, steps: int) -> dict
     net = FineTuned(reader, task.head(reader, FineTuning()), seed=0)
     examples = task.examples("train", tokenizer, length)
     source = ExampleSource(examples, task.targets, tokenizer.ids["pad"], len(examples), 0)
-    batch = source.batch(source.together([(0, number) for number in range(len(examples))]))
+    batch = source.batch(source.refer_to([(0, number) for number in range(len(examples))]))
     adam = torch.optim.Adam(net.parameters(), lr=3e-3)
     for _ in range(steps):
         loss, statistics = net(batch, {"task": torch.tensor(float(batch.count))}, False, torch.tensor(0.0))
@@ -173,7 +147,7 @@ def test_the_loss_is_that_of_first_pieces_alone() -> None:
     tokenizer = vocabularies.train_tokenizer(TEXTS, 400)
     task = problem(Sentence(("foxdog", "sees", "catfox"), ("X", "Y", "X")))
     source = ExampleSource(task.examples("train", tokenizer, 128), task.targets, tokenizer.ids["pad"], 1, 0)
-    batch = source.batch(source.together([(0, 0)]))
+    batch = source.batch(source.refer_to([(0, 0)]))
     head = task.head(tiny(tokenizer), FineTuning())
     states = torch.randn(*batch.ids.shape, 32)
     logits = head.body([states], batch, None).log_softmax(2)[0]

@@ -16,8 +16,9 @@ TRAIN_DEV_TEST = {"train": "train.tsv", "dev": "dev.tsv", "test": "test.tsv"}
 class GlueSpec:
     """Where a task's texts and labels stand, how it is judged, and how many rows its files have.
 
-    ``text``, ``pair``, ``label``: names of columns, or, where the files have no header, their numbers. ``metrics``: the
-    paper's first. ``counts``: split → rows, as published. ``submission``: the file that the GLUE server wants.
+    ``text``, ``pair``, ``label``: names of columns, or their numbers if the files have no header; empty: no such
+    column. ``metrics``: the paper's first. ``counts``: split → rows, as published. ``submission``: split → the file
+    that the GLUE server wants. ``files``: split → its file in ``folder``.
     """
 
     folder: str
@@ -39,7 +40,7 @@ def make_spec(
     folder: str, texts: tuple[str, str], label: str, labels: tuple[str, ...], metrics: tuple[str, ...],
     counts: tuple[int, int, int], kind: Kind = "class", symmetric: bool = False, epochs: int = 3, header: bool = True,
 ) -> GlueSpec:  # fmt: skip
-    """A task with the usual three files."""
+    """The spec of a task with the usual three files; ``texts``: columns of text and pair."""
     sizes = dict(zip(TRAIN_DEV_TEST, counts, strict=True))
     return GlueSpec(
         folder, *texts, label, labels, metrics, sizes, {"test": f"{folder}.tsv"}, TRAIN_DEV_TEST, kind, symmetric,
@@ -76,60 +77,60 @@ PAPER_ROW = ("cola", "sst-2", "mrpc", "sts-b", "qqp", "mnli", "qnli", "rte")  # 
 
 
 def load_glue(name: str, folder: Path) -> tuple[Task, list[str]]:
-    """A task from its folder, and a line for each thing about its files that is not as published.
+    """A task from its folder, and a line for each split whose rows are not as many as published.
 
     Raises:
-        UserError: an unknown task, a file that is missing or not UTF-8, a column that is not there, a row with too few
-            fields, a label that is none.
+        UserError: a file that is missing or not UTF-8, a column that is not there, a row with too few fields, a label
+            that the task does not have.
     """
-    found = GLUE_TASKS[name]
+    spec = GLUE_TASKS[name]
     splits: dict[str, list[Sample]] = {}
-    for split, file in found.files.items():
+    for split, file in spec.files.items():
         path = folder / file
         if not path.is_file():
             if split in ("train", "dev"):
-                raise UserError(f"{path}: no such file; GLUE's {found.folder} has {', '.join(found.files.values())}")
+                raise UserError(f"{path}: no such file; GLUE's {spec.folder} has {', '.join(spec.files.values())}")
             continue
-        splits[split] = list(read_glue_samples(found, path, labelled=not split.startswith(("test", "diagnostic"))))
-    return build_glue_task(name, splits), compare_counts(found, splits, str(folder))
+        splits[split] = list(read_glue_samples(spec, path, labelled=not split.startswith(("test", "diagnostic"))))
+    return build_glue_task(name, splits), compare_counts(spec, splits, str(folder))
 
 
 def build_glue_task(name: str, splits: Mapping[str, Sequence[Sample]]) -> Task:
-    """The task with its rows."""
-    found = GLUE_TASKS[name]
-    return Task(name, found.kind, found.labels, found.metrics, splits, found.symmetric, found.epochs)
+    """The task with these samples."""
+    spec = GLUE_TASKS[name]
+    return Task(name, spec.kind, spec.labels, spec.metrics, splits, spec.symmetric, spec.epochs)
 
 
-def compare_counts(found: GlueSpec, splits: Mapping[str, Sequence[Sample]], where: str) -> list[str]:
+def compare_counts(spec: GlueSpec, splits: Mapping[str, Sequence[Sample]], where: str) -> list[str]:
     """A line for each split whose rows are not as many as published."""
     return [
-        f"{where}, {split}: {len(rows):,} rows, and {found.counts[split]:,} as published: incomplete, or another task"
+        f"{where}, {split}: {len(rows):,} rows, and {spec.counts[split]:,} as published: incomplete, or another task"
         for split, rows in splits.items()
-        if len(rows) != found.counts[split]
+        if len(rows) != spec.counts[split]
     ]
 
 
-def read_glue_samples(found: GlueSpec, path: Path, labelled: bool) -> Iterator[Sample]:
-    """The rows of one file. Its test files have a header, and no labels, whatever the others have."""
+def read_glue_samples(spec: GlueSpec, path: Path, labelled: bool) -> Iterator[Sample]:
+    """The samples of one file. A test file has a header and no labels, whatever the task's others have."""
     rows = read_tsv(path)
-    if found.header or not labelled:
-        names = next(rows, (0, []))[1]
-        text = "sentence" if found.folder == "CoLA" else found.text
+    if spec.header or not labelled:
+        header = next(rows, (0, []))[1]
+        text = "sentence" if spec.folder == "CoLA" else spec.text
     else:
-        names, text = list(map(str, range(4))), found.text
-    wanted = {"text": text, "pair": found.pair, "label": found.label if labelled else ""}
-    columns = {what: find_column(names, name, path) for what, name in wanted.items() if name}
-    for number, fields in rows:
+        header, text = list(map(str, range(4))), spec.text
+    names = {"text": text, "pair": spec.pair, "label": spec.label if labelled else ""}
+    columns = {role: find_column(header, name, path) for role, name in names.items() if name}
+    for line, fields in rows:
         if len(fields) <= max(columns.values()):
-            missing = next(name for what, name in wanted.items() if name and columns[what] >= len(fields))
-            raise UserError(f"{path}, line {number}: {len(fields)} fields, and none for {missing!r}")
-        read = {what: fields[at] for what, at in columns.items()}
-        label = parse_glue_label(found, read["label"], f"{path}, line {number}") if labelled else None
-        yield Sample(read["text"], read.get("pair"), label)
+            missing = next(name for role, name in names.items() if name and columns[role] >= len(fields))
+            raise UserError(f"{path}, line {line}: {len(fields)} fields, and none for {missing!r}")
+        values = {role: fields[column] for role, column in columns.items()}
+        label = parse_glue_label(spec, values["label"], f"{path}, line {line}") if labelled else None
+        yield Sample(values["text"], values.get("pair"), label)
 
 
 def read_tsv(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(line, fields) of a file, whatever quotes stand in it; blank lines are none."""
+    """(line, fields) of a file. Quotes are letters like any other; blank lines are passed over."""
     try:
         content = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -139,20 +140,20 @@ def read_tsv(path: Path) -> Iterator[tuple[int, list[str]]]:
             yield number, line.removesuffix("\r").split("\t")
 
 
-def find_column(names: Sequence[str], name: str, path: Path) -> int:
-    """Where a column is. Raises ``UserError`` naming those that are there."""
-    if name not in names:
-        raise UserError(f"{path}, line 1: no column {name!r}; its columns: {', '.join(map(repr, names)) or 'none'}")
-    return list(names).index(name)
+def find_column(header: Sequence[str], name: str, path: Path) -> int:
+    """The number of a column, from 0. Raises ``UserError`` naming the columns if it is not there."""
+    if name not in header:
+        raise UserError(f"{path}, line 1: no column {name!r}; its columns: {', '.join(map(repr, header)) or 'none'}")
+    return list(header).index(name)
 
 
-def parse_glue_label(found: GlueSpec, word: str, where: str) -> int | float:
-    """A label as a number."""
-    if found.kind == "score":
+def parse_glue_label(spec: GlueSpec, label: str, where: str) -> int | float:
+    """A class's number, or a score. Raises ``UserError`` for a label that the task does not have."""
+    if spec.kind == "score":
         try:
-            return float(word)
+            return float(label)
         except ValueError as error:
-            raise UserError(f"{where}: {word!r} is no score") from error
-    if word not in found.labels:
-        raise UserError(f"{where}: label {word!r}; {found.folder} has {', '.join(found.labels)}")
-    return found.labels.index(word)
+            raise UserError(f"{where}: {label!r} is no score") from error
+    if label not in spec.labels:
+        raise UserError(f"{where}: label {label!r}; {spec.folder} has {', '.join(spec.labels)}")
+    return spec.labels.index(label)

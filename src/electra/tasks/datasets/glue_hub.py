@@ -1,4 +1,4 @@
-"""The tasks of GLUE from the Hugging Face Hub, where its rows stand under other names."""
+"""The tasks of GLUE from the Hugging Face Hub, whose columns and splits have other names than GLUE's files."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -35,7 +35,7 @@ def load_glue_from_hub(name: str, data: str) -> tuple[Task, list[str]]:
     """A task from ``hub:`` or ``hub:NAME``, and a line for each split whose rows are not as many as published.
 
     Raises:
-        UserError: the package datasets is missing, or whatever it says of the data set.
+        UserError: the package datasets is missing or cannot load the data set, or a column is not there.
     """
     try:
         import datasets
@@ -45,31 +45,36 @@ def load_glue_from_hub(name: str, data: str) -> tuple[Task, list[str]]:
     spec, home = GLUE_TASKS[name], data.removeprefix(HUB) or HOME
     config, texts = TEXTS[name]
     with convert_errors(f"{data} {config}: datasets cannot load this", Exception):
-        found = datasets.load_dataset(home, config)
-        found = {SPLITS[split]: rows for split, rows in found.items() if split in SPLITS}
+        splits = {SPLITS[split]: rows for split, rows in datasets.load_dataset(home, config).items() if split in SPLITS}
         if name == "mnli" and "ax" in datasets.get_dataset_config_names(home):
-            found["diagnostic"] = datasets.load_dataset(home, "ax", split="test")
-    splits = {split: build_hub_samples(rows, spec, texts, f"{data} {config}, {split}") for split, rows in found.items()}
-    return build_glue_task(name, splits), compare_counts(spec, splits, f"{data} {config}")
+            splits["diagnostic"] = datasets.load_dataset(home, "ax", split="test")
+    samples = {
+        split: build_hub_samples(rows, spec, texts, f"{data} {config}, {split}") for split, rows in splits.items()
+    }
+    return build_glue_task(name, samples), compare_counts(spec, samples, f"{data} {config}")
 
 
 def build_hub_samples(rows: Any, spec: GlueSpec, texts: tuple[str, ...], where: str) -> list[Sample]:
-    """The rows of one split; labels of −1 are not said."""
+    """The samples of a ``datasets.Dataset``. ``texts``: its columns of text and, in pairs, the other; −1 is no label.
+
+    Raises:
+        UserError: a column that is not there.
+    """
     missing = next((column for column in (*texts, "label") if column not in rows.column_names), None)
     if missing:
         raise UserError(f"{where}: no column {missing!r}; its columns: {', '.join(rows.column_names)}")
-    known = map_class_numbers(rows.features["label"], spec)
+    numbers = map_class_numbers(rows.features["label"], spec)
     return [
         Sample(
             row[texts[0]],
             row[texts[1]] if len(texts) > 1 else None,
-            None if row["label"] == -1 else known.get(row["label"], row["label"]),
+            None if row["label"] == -1 else numbers.get(row["label"], row["label"]),
         )
         for row in rows
     ]
 
 
 def map_class_numbers(feature: Any, spec: GlueSpec) -> Mapping[int, int]:
-    """Its numbers of classes → ours: by name where it has our names (MNLI's order is another), else the same."""
+    """A label feature's numbers → ours, by the classes' names (MNLI's order is another); without our names nothing."""
     names = getattr(feature, "names", None) or []
     return {number: spec.labels.index(name) for number, name in enumerate(names) if name in spec.labels}

@@ -1,7 +1,7 @@
 """The labelled task in the built-in corpus: which package is this docstring from?
 
-The largest packages in equal numbers, their names taken out of the text, no near copies, and tested on files that are
-held out here and from pre-training alike.
+The classes are the largest packages, equally often. Their names are taken out of the texts, near copies are dropped,
+and the test texts are from files that pre-training holds out too.
 """
 
 import random
@@ -39,7 +39,7 @@ ALIASES = {
 
 @dataclass(frozen=True)
 class PackageTask:
-    """Texts with the index of their class in ``names``, each class as often as the others."""
+    """Texts, each labelled with the index of its package in ``names``; each class is as frequent as the others."""
 
     names: list[str]
     train_texts: list[str]
@@ -47,28 +47,31 @@ class PackageTask:
     test_texts: list[str]
     test_labels: list[int]
 
-    def subset(self, per_class: int, seed: int) -> tuple[list[str], list[int]]:
-        """Training texts and labels, ``per_class`` of each class, or all where there are fewer, drawn by ``seed``."""
+    def draw_subset(self, per_class: int, seed: int) -> tuple[list[str], list[int]]:
+        """Training texts and labels: ``per_class`` of each class, or all if there are fewer, drawn by ``seed``."""
         texts: list[str] = []
         labels: list[int] = []
         for label in range(len(self.names)):
-            own = [text for text, other in zip(self.train_texts, self.train_labels, strict=True) if other == label]
-            texts += random.Random(f"{seed}/{label}").sample(own, min(per_class, len(own)))
+            of_class = [text for text, other in zip(self.train_texts, self.train_labels, strict=True) if other == label]
+            texts += random.Random(f"{seed}/{label}").sample(of_class, min(per_class, len(of_class)))
             labels += [label] * (len(texts) - len(labels))
         return texts, labels
 
 
 def build_package_task(documents: Iterable[Document], most_train: int = 1000, most_test: int = 100) -> PackageTask:
-    """The task in a corpus of docstrings, the same every time; at most so many texts of a class in each split.
+    """The task in a corpus of docstrings, the same every time.
 
-    The standard library is no class: its modules are one project under many names. Raises ``UserError`` where the
-    corpus has fewer than two packages with documents in both splits.
+    ``most_train``, ``most_test``: texts of a class in each split, at most. The standard library is no class: its
+    modules are one project under many names.
+
+    Raises:
+        UserError: fewer than two packages have documents in both splits.
     """
     documents = [document for document in documents if name_package(document) not in sys.stdlib_module_names]
     names = choose_largest_packages(documents)
-    unnamed = NameRemover(names)
+    remover = NameRemover(names)
     documents = [
-        replace(document, text=unnamed(document.text))
+        replace(document, text=remover(document.text))
         for document in sorted(
             documents, key=lambda document: (not is_in_held_out_file(document), document.source, document.index)
         )
@@ -83,10 +86,14 @@ def build_package_task(documents: Iterable[Document], most_train: int = 1000, mo
 
 
 def choose_largest_packages(documents: Sequence[Document]) -> list[str]:
-    """The packages with the most documents, in alphabetical order, of those that have any in both splits."""
+    """The packages with the most documents, of those that have documents in both splits, in alphabetical order.
+
+    Raises:
+        UserError: there are fewer than two such packages.
+    """
     counts = Counter(map(name_package, documents))
-    tested = Counter(name_package(document) for document in documents if is_in_held_out_file(document))
-    both = [name for name, count in counts.items() if 0 < tested[name] < count]
+    held_out = Counter(name_package(document) for document in documents if is_in_held_out_file(document))
+    both = [name for name, count in counts.items() if 0 < held_out[name] < count]
     if len(both) < 2:
         raise UserError(
             f"the labelled task needs two installed packages with documentation in both splits; found {len(both)}"
@@ -95,42 +102,43 @@ def choose_largest_packages(documents: Sequence[Document]) -> list[str]:
 
 
 class NameRemover:
-    """Takes the names of packages out of texts, in any case, with the letters that they are grown together with.
+    """Replaces the names of packages in texts, whatever their case, and the words that contain them.
 
-    "torch.nn", "PyTorch" and "TorchScript" lose the whole word; names of up to three letters must stand alone, so that
-    "np" leaves "input" as it is.
+    Of "torch.nn", "PyTorch" and "TorchScript" the whole word goes. Names of up to three letters must be the whole word,
+    so that "np" leaves "input" as it is.
     """
 
     def __init__(self, names: Sequence[str]):
         spellings = {name.strip("_").lower() for name in names}.union(*(ALIASES.get(name, []) for name in names))
-        self.joined = re.compile("|".join(re.escape(s) for s in sorted(spellings) if not s.isalnum()) or r"(?!)", re.I)
-        self.inside = [spelling for spelling in spellings if len(spelling) > 3 and spelling.isalnum()]
-        self.alone = {spelling for spelling in spellings if len(spelling) <= 3}
-        self.known: dict[str, str] = {}
+        several = "|".join(re.escape(spelling) for spelling in sorted(spellings) if not spelling.isalnum())
+        self.several_words = re.compile(several or r"(?!)", re.IGNORECASE)
+        self.long = [spelling for spelling in spellings if len(spelling) > 3 and spelling.isalnum()]
+        self.short = {spelling for spelling in spellings if len(spelling) <= 3}
+        self.replacements: dict[str, str] = {}
 
     def __call__(self, text: str) -> str:
         """The text with ``PLACEHOLDER`` for each name."""
-        return WORD.sub(self.word, self.joined.sub(PLACEHOLDER, text))
+        return WORD.sub(self.replace_word, self.several_words.sub(PLACEHOLDER, text))
 
-    def word(self, match: re.Match[str]) -> str:
-        """A word, or what stands for it."""
+    def replace_word(self, match: re.Match[str]) -> str:
+        """``PLACEHOLDER`` if the word is or contains a name, else the word."""
         word = match.group()
-        if word not in self.known:
+        if word not in self.replacements:
             lower = word.lower()
-            names = lower in self.alone or any(spelling in lower for spelling in self.inside)
-            self.known[word] = PLACEHOLDER if names else word
-        return self.known[word]
+            is_name = lower in self.short or any(spelling in lower for spelling in self.long)
+            self.replacements[word] = PLACEHOLDER if is_name else word
+        return self.replacements[word]
 
 
 def draw_equal_numbers(documents: Sequence[Document], names: Sequence[str], most: int) -> tuple[list[str], list[int]]:
-    """Texts and labels: as many of each package as the smallest has, at most ``most``, drawn at random."""
+    """Texts and labels: of each package as many as the smallest has, ``most`` at most, drawn by the package's name."""
     counts = Counter(map(name_package, documents))
     number = min(most, *(counts[name] for name in names))
     texts: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(names):
-        own = [document.text for document in documents if name_package(document) == name]
-        texts += random.Random(name).sample(own, number)
+        of_package = [document.text for document in documents if name_package(document) == name]
+        texts += random.Random(name).sample(of_package, number)
         labels += [label] * number
     return texts, labels
 

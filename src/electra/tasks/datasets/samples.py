@@ -1,4 +1,4 @@
-"""A labelled task: texts or pairs of texts, and what is said of each."""
+"""Labelled texts as tasks hold them: samples with a label, sentences with a tag for each word."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ Label = int | float | tuple[float, ...]
 
 @dataclass(frozen=True)
 class Sample:
-    """A text, or two. ``label``: a class's number, a score, or 0 or 1 for each label; None where it is not said."""
+    """A text or a pair. ``label``: a class's number, a score, or 0 or 1 for each label; None if the file has none."""
 
     text: str
     pair: str | None = None
@@ -18,11 +18,19 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Sentence:
+    """Words, and a tag for each; None if the file has no tags."""
+
+    words: tuple[str, ...]
+    tags: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Task:
-    """What is to be learned, and how it is judged.
+    """Samples of texts or pairs, and how predictions of their labels are judged.
 
     ``labels``: the names of the classes or labels; empty for a score. ``metrics``: the first is what runs are compared
-    by. ``symmetric``: both orders of a pair mean the same. ``evaluated``: the splits with labels besides train.
+    by. ``symmetric``: both orders of a pair mean the same.
     """
 
     name: str
@@ -35,12 +43,12 @@ class Task:
 
     @property
     def outputs(self) -> int:
-        """How many numbers an encoder's head gives."""
+        """How many numbers a head gives for a sample."""
         return 1 if self.kind == "score" else len(self.labels)
 
     @property
     def evaluated(self) -> list[str]:
-        """The splits on which a model is judged."""
+        """The splits with labels besides train, on which a model is judged."""
         return [
             name
             for name, samples in self.splits.items()

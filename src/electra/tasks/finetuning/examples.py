@@ -1,4 +1,4 @@
-"""Labelled examples as a source of the training loop: an order drawn for each epoch, like lengths in a batch."""
+"""Labelled examples as a source of the training loop: each epoch in an order of its own, like lengths in a batch."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,24 +17,28 @@ from electra.tokenization import Tokenizer
 WINDOW = 50  # batches that are drawn together and sorted by length
 MULTIPLE = 8  # tokens to which a batch's length is rounded up
 
+Target = Any  # what is to be learned of an example: each problem has a type of its own
+
 
 @dataclass(frozen=True)
 class Example:
-    """What is read, special tokens included, with the segment of each token, and what the problem wants to be learned
-    of it. ``of``: which sample it is, or is a window of.
+    """Tokens, special ones included, each with its segment, and what is to be learned of them.
+
+    ``sample``: the number of the sample in its split that this is, or is a window of.
     """
 
     ids: list[int]
     segments: list[int]
-    target: Any
-    of: int = 0
+    target: Target
+    sample: int = 0
 
 
 @dataclass(frozen=True)
 class ExampleBatch:
-    """Examples as tensors, padded to the longest. ``documents``: 1 is text, 0 padding. ``address``: (epoch, number).
+    """Examples as tensors, padded to one length.
 
-    ``targets``: what the problem makes of its examples' targets; ``count``, int64: how many of them the loss counts.
+    ``documents``: 1 is text, 0 padding. ``address``: (epoch, number of the example). ``targets``: what the problem
+    makes of its examples' targets. ``count``, int64: how many targets the loss counts.
     """
 
     ids: Int[Tensor, "rows length"]
@@ -47,20 +51,20 @@ class ExampleBatch:
 
     @property
     def inputs(self) -> Inputs:
-        """What an encoder reads of it."""
+        """The part that an encoder reads."""
         return Inputs(self.ids, self.positions, self.segments, self.documents)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All of it by name."""
+        """All tensors by name, targets included."""
         names = ("ids", "positions", "segments", "documents", "address", "count")
         return {name: getattr(self, name) for name in names} | dict(self.targets)
 
     def to(self, device: torch.device) -> "ExampleBatch":
-        """The same on a device."""
+        """The batch on a device."""
         return self.replaced({name: move_tensor(value, device) for name, value in self.tensors().items()})
 
     def replaced(self, tensors: Mapping[str, Tensor]) -> "ExampleBatch":
-        """The same with other tensors, named as ``tensors`` names them."""
+        """A batch of other tensors, named as ``tensors()`` names them."""
         targets = {name: tensors[name] for name in self.targets}
         return ExampleBatch(**{name: value for name, value in tensors.items() if name not in targets}, targets=targets)
 
@@ -70,8 +74,10 @@ MakeTargets = Callable[[Sequence[Example], int], tuple[dict[str, Tensor], int]]
 
 
 class ExampleRef(NamedTuple):
-    """An example of an epoch, and the length to which its step's rows are padded on all processes: dropout's addresses
-    in attention depend on it."""
+    """An example in an epoch, and the length to which all processes pad the rows of its step.
+
+    The length belongs to the reference because dropout's addresses in attention depend on it.
+    """
 
     epoch: int
     number: int
@@ -80,47 +86,50 @@ class ExampleRef(NamedTuple):
 
 @dataclass(frozen=True)
 class ExamplePlace:
-    """The next example of an epoch's order."""
+    """The next example: the epoch, and the place in its order."""
 
     epoch: int = 0
     row: int = 0
 
 
 class ExampleSource:
-    """See above. What is read at a place depends on the examples, ``rows`` and ``seed`` alone."""
+    """Examples as the loop's source of rows: what is read at a place depends on examples, ``rows`` and ``seed`` alone.
+
+    ``pad``: the id of [PAD]. ``rows``: examples of a batch.
+    """
 
     start = ExamplePlace()
 
     def __init__(self, examples: Sequence[Example], targets: MakeTargets, pad: int, rows: int, seed: int):
         self.examples, self.targets, self.pad, self.rows, self.seed = examples, targets, pad, rows, seed
         self.lengths = np.array([len(example.ids) for example in examples])
-        self.order = lru_cache(2)(self.ordered)
+        self.order = lru_cache(2)(self.draw_order)
 
-    def ordered(self, epoch: int) -> list[int]:
+    def draw_order(self, epoch: int) -> list[int]:
         """The examples of an epoch: at random, sorted by length within ``WINDOW`` batches, which are then shuffled."""
-        draw = np.random.default_rng([self.seed, epoch])
-        drawn = draw.permutation(len(self.examples))
+        generator = np.random.default_rng([self.seed, epoch])
+        drawn = generator.permutation(len(self.examples))
         batches: list[np.ndarray] = []
         for start in range(0, len(drawn), WINDOW * self.rows):
             window = drawn[start : start + WINDOW * self.rows]
             window = window[np.argsort(self.lengths[window], kind="stable")]
             batches += np.split(window, range(self.rows, len(window), self.rows))
-        whole = [batch for batch in batches if len(batch) == self.rows]
+        full = [batch for batch in batches if len(batch) == self.rows]
         rest = [batch for batch in batches if len(batch) < self.rows]
-        return np.concatenate([whole[index] for index in draw.permutation(len(whole))] + rest).tolist()
+        return np.concatenate([full[index] for index in generator.permutation(len(full))] + rest).tolist()
 
     def take(self, place: ExamplePlace, count: int) -> tuple[list[ExampleRef], ExamplePlace]:
-        """The next examples; the last step of an epoch goes on into the next."""
+        """The next ``count`` examples and the place after them; the last step of an epoch goes on into the next."""
         chosen: list[tuple[int, int]] = []
         while len(chosen) < count:
             part = self.order(place.epoch)[place.row : place.row + count - len(chosen)]
             chosen += [(place.epoch, number) for number in part]
             after = replace(place, row=place.row + len(part))
             place = after if after.row < len(self.examples) else ExamplePlace(place.epoch + 1)
-        return self.together(chosen), place
+        return self.refer_to(chosen), place
 
-    def together(self, chosen: Sequence[tuple[int, int]]) -> list[ExampleRef]:
-        """References to examples, (epoch, number), that are padded to one length."""
+    def refer_to(self, chosen: Sequence[tuple[int, int]]) -> list[ExampleRef]:
+        """References to examples, given as (epoch, number), that are padded to one length."""
         length = -(-int(self.lengths[[number for _, number in chosen]].max()) // MULTIPLE) * MULTIPLE
         return [ExampleRef(epoch, number, length) for epoch, number in chosen]
 
@@ -138,11 +147,12 @@ class ExampleSource:
         positions = torch.arange(length).expand_as(ids)
         return ExampleBatch(ids, positions, segments, documents, address, targets, torch.tensor(count))
 
-    def by_length(self, at_once: int) -> list[list[ExampleRef]]:
-        """All examples once, in batches of at most ``at_once``, those of like length together."""
+    def split_by_length(self, most: int) -> list[list[ExampleRef]]:
+        """All examples once, in batches of at most ``most``, those of like length together."""
         order = np.argsort(self.lengths, kind="stable").tolist()
         return [
-            self.together([(0, number) for number in order[at : at + at_once]]) for at in range(0, len(order), at_once)
+            self.refer_to([(0, number) for number in order[start : start + most]])
+            for start in range(0, len(order), most)
         ]
 
 
@@ -153,5 +163,5 @@ def encode_texts(
     backend = type(tokenizer.backend).from_str(tokenizer.backend.to_str())
     backend.enable_truncation(length, strategy="longest_first")
     backend.encode_special_tokens = True
-    given = [text if pair is None else (text, pair) for text, pair in texts]
-    return [(found.ids, found.type_ids) for found in backend.encode_batch(given)]
+    encodings = backend.encode_batch([text if pair is None else (text, pair) for text, pair in texts])
+    return [(encoding.ids, encoding.type_ids) for encoding in encodings]

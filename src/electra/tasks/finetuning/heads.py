@@ -1,19 +1,20 @@
-"""What is read from an encoder's states: the paper's linear heads, and those of transformers' classes.
+"""Modules that turn an encoder's states into logits: the paper's linear layers, and those of transformers' classes.
 
 Parameters of the latter bear transformers' names, so that what is trained here loads there. The last product of each is
-computed in float32.
+computed in float32. All are called with (states, batch, keys), as ``ProblemHead`` has them.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from electra.interchange.encoders import Reader, States
+from electra.interchange.encoders import Reader, States, TowerReader
 from electra.kernels.random import dropout
+from electra.model.config import ModernConfig
 from electra.model.heads import linear_float32
 from electra.tasks.finetuning.examples import ExampleBatch
 from electra.tasks.finetuning.problem import FineTuning
@@ -25,14 +26,17 @@ Keys = Int[Tensor, " rows"] | None
 
 
 class GivenLogits(nn.Module):
-    """The logits that a whole model of transformers' has given."""
+    """The logits that a whole model of transformers has computed itself."""
 
     def forward(self, states: Sequence[Tensor], batch: ExampleBatch, keys: Keys) -> Tensor:
         return states[0]
 
 
 class TextLogits(nn.Module):
-    """The paper's: dropout and a linear layer on [CLS] [section 3.1], or on what ``tuning`` says stands for a text."""
+    """The paper's head for texts: dropout and a linear layer on [CLS] [section 3.1].
+
+    ``tuning`` may choose the mean of the text's states instead of [CLS], and all layers instead of the last.
+    """
 
     def __init__(self, reader: Reader, tuning: FineTuning, outputs: int):
         super().__init__()
@@ -41,9 +45,9 @@ class TextLogits(nn.Module):
 
     def forward(self, states: Sequence[States], batch: ExampleBatch, keys: Keys) -> Float[Tensor, "rows outputs"]:
         if self.tuning.layers == "all":
-            # Each normed for itself: the states of a pre-norm encoder grow from layer to layer.
-            pooled = [F.layer_norm(v, v.shape[1:]) for v in (self.pool(each, batch) for each in states)]
-            vector = torch.cat(pooled, dim=1)
+            # Each is normed by itself: the states of a pre-norm encoder grow from layer to layer.
+            vectors = [self.pool(layer, batch) for layer in states]
+            vector = torch.cat([F.layer_norm(layer, layer.shape[1:]) for layer in vectors], dim=1)
         else:
             vector = self.pool(states[-1], batch)
         return linear_float32(self.linear, dropout(vector, keys, SITE, self.tuning.dropout))
@@ -67,8 +71,8 @@ class TokenLogits(nn.Module):
     def forward(
         self, states: Sequence[States], batch: ExampleBatch, keys: Keys
     ) -> Float[Tensor, "rows length outputs"]:
-        last: Any = self.get_submodule(self.name)
-        return linear_float32(last, dropout(states[-1], keys, SITE, self.dropout))
+        layer = cast(nn.Linear, self.get_submodule(self.name))
+        return linear_float32(layer, dropout(states[-1], keys, SITE, self.dropout))
 
 
 class ElectraTextLogits(nn.Module):
@@ -82,16 +86,16 @@ class ElectraTextLogits(nn.Module):
 
     def forward(self, states: Sequence[States], batch: ExampleBatch, keys: Keys) -> Float[Tensor, "rows outputs"]:
         hidden = F.gelu(self.classifier["dense"](dropout(states[-1][:, 0], keys, SITE, self.dropout)))
-        last: Any = self.classifier["out_proj"]
+        last = cast(nn.Linear, self.classifier["out_proj"])
         return linear_float32(last, dropout(hidden, keys, SITE + 1, self.dropout))
 
 
 class ModernBertLogits(nn.Module):
-    """ModernBERT's classes': dense, GELU, LayerNorm, dropout, linear; on [CLS] (``build_text_logits``) or on every
-    token."""
+    """ModernBERT's classes': dense, GELU, LayerNorm, dropout, linear; on [CLS] (``of_text``) or on every token."""
 
-    def __init__(self, reader: Any, tuning: FineTuning, outputs: int, of_text: bool):
+    def __init__(self, reader: Reader, tuning: FineTuning, outputs: int, of_text: bool):
         super().__init__()
+        assert isinstance(reader, TowerReader) and isinstance(reader.config, ModernConfig)
         width, norm = reader.sizes[-1], nn.LayerNorm(reader.sizes[-1], reader.config.norm_eps, bias=False)
         self.head = nn.ModuleDict({"dense": build_linear(width, width, bias=False), "norm": norm})
         self.classifier = build_linear(width, outputs)
@@ -106,20 +110,18 @@ class ModernBertLogits(nn.Module):
 
 
 def build_text_logits(reader: Reader, tuning: FineTuning, outputs: int) -> nn.Module:
-    """One vector of logits for each text: (states, batch, keys) → [rows, outputs]."""
+    """A module that gives [rows, outputs]: one vector of logits for each text."""
     if reader.family == "whole":
         return GivenLogits()
     if tuning.head == "paper":
         return TextLogits(reader, tuning, outputs)
-    return (
-        ElectraTextLogits(reader, tuning, outputs)
-        if reader.family == "classic"
-        else ModernBertLogits(reader, tuning, outputs, True)
-    )
+    if reader.family == "classic":
+        return ElectraTextLogits(reader, tuning, outputs)
+    return ModernBertLogits(reader, tuning, outputs, True)
 
 
 def build_token_logits(reader: Reader, tuning: FineTuning, outputs: int, name: str = "classifier") -> nn.Module:
-    """One vector of logits for each token: (states, batch, keys) → [rows, length, outputs].
+    """A module that gives [rows, length, outputs]: one vector of logits for each token.
 
     ``name``: what transformers calls ELECTRA's layer: ``classifier`` for tags, ``qa_outputs`` for spans.
     """
@@ -131,7 +133,7 @@ def build_token_logits(reader: Reader, tuning: FineTuning, outputs: int, name: s
 
 
 def build_linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
-    """A fresh linear layer, as the original code starts it."""
+    """A fresh linear layer, initialised as in the original code."""
     layer = nn.Linear(inputs, outputs, bias)
     nn.init.trunc_normal_(layer.weight, std=STD, a=-2 * STD, b=2 * STD)
     if bias:
@@ -140,6 +142,6 @@ def build_linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
 
 
 def mean_pool(states: States, documents: Int[Tensor, "rows length"]) -> Float[Tensor, "rows hidden"]:
-    """The mean of the states of a row's text."""
+    """The mean of the states of each row's text; padding, document 0, is left out."""
     text = (documents > 0)[:, :, None]
     return (states * text).sum(1) / text.sum(1)

@@ -18,6 +18,9 @@ from electra.ranges import Count, Fraction, FractionBelowOne, NotNegative, Posit
 from electra.tasks.finetuning.examples import Example, ExampleBatch, ExampleSource
 from electra.tokenization import Tokenizer
 
+Answer = Any  # what a head says of one example, without tensors: each problem has a type of its own
+SamplePrediction = Any  # what is predicted of one sample, as JSON takes it
+
 
 @dataclass(frozen=True)
 class FineTuning:
@@ -48,16 +51,20 @@ class FineTuning:
 
 
 @runtime_checkable
-class Head(Protocol):
-    """What is put on an encoder for a problem: an ``nn.Module`` that has these."""
+class ProblemHead(Protocol):
+    """What is put on an encoder for a problem: an ``nn.Module`` that has these.
+
+    ``states``: the embeddings and each layer's states, as ``Reader.read`` gives them. ``keys``: of the rows' dropout;
+    None: no dropout.
+    """
 
     def loss(
         self, states: Sequence[Tensor], batch: ExampleBatch, keys: Int[Tensor, " rows"] | None
     ) -> Float[Tensor, ""]:
-        """The summed loss of the batch's ``count`` targets, float32. ``states``: see ``Reader``."""
+        """The loss of the batch's ``count`` targets, summed, float32."""
 
-    def answers(self, states: Sequence[Tensor], batch: ExampleBatch) -> list[Any]:
-        """What the head says of each example, as ``Problem.predictions`` takes it: no tensors."""
+    def answers(self, states: Sequence[Tensor], batch: ExampleBatch) -> list[Answer]:
+        """The answer to each example."""
 
 
 @runtime_checkable
@@ -81,32 +88,33 @@ class Problem(Protocol):
         """Hashes of what its figures come from: of each split, and of "labels", what is learned and how it's judged."""
 
     def examples(self, split: str, tokenizer: Tokenizer, length: int) -> list[Example]:
-        """The examples of a split, ready to be read. Raises ``UserError`` for a length that leaves no room."""
+        """The examples of a split, ``length`` tokens at most. Raises ``UserError`` for a length that leaves no room."""
 
     def targets(self, examples: Sequence[Example], length: int) -> tuple[dict[str, Tensor], int]:
-        """See ``Targets`` in ``examples``."""
+        """The examples' targets as tensors by name, whose first axis is the examples, and how many the loss counts."""
 
     def head(self, reader: Reader, tuning: FineTuning) -> nn.Module:
-        """A fresh ``Head``."""
+        """A fresh ``ProblemHead`` for the encoder."""
 
-    def predictions(self, split: str, examples: Sequence[Example], answers: Sequence[Any]) -> list[Any]:
-        """For each sample of the split what is predicted, as JSON takes it."""
+    def predictions(self, split: str, examples: Sequence[Example], answers: Sequence[Answer]) -> list[SamplePrediction]:
+        """The prediction for each sample of the split, from the answers to its examples."""
 
-    def judge(self, split: str, predictions: Sequence[Any]) -> dict[str, float]:
+    def judge(self, split: str, predictions: Sequence[SamplePrediction]) -> dict[str, float]:
         """The metrics by name."""
 
 
 class FineTuned(nn.Module):
-    """An encoder and a problem's head, as the training loop takes them."""
+    """An encoder and a problem's head, as the training loop takes them. ``seed``: of the dropout."""
 
     def __init__(self, reader: Reader, head: nn.Module, seed: int):
         super().__init__()
+        # No type says that a module is a Reader, or a Head, too.
         self.reader: Any = reader
         self.head: Any = head
         self.seed = seed
 
     def read(self, batch: ExampleBatch, keys: Int[Tensor, " rows"] | None) -> list[Tensor]:
-        """The encoder's states, or, of a whole model, its logits."""
+        """The encoder's states; the logits alone if it is a whole model with its head."""
         return self.reader.read(batch.inputs, keys)
 
     def counts(self, batch: ExampleBatch, progress: Float[Tensor, ""]) -> dict[str, Tensor]:
@@ -116,7 +124,7 @@ class FineTuned(nn.Module):
     def forward(
         self, batch: ExampleBatch, divisors: Mapping[str, Float[Tensor, ""]], dropout: bool, progress: Float[Tensor, ""]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss over the step's count, and (summed loss, count)."""
+        """The batch's loss, divided by the whole step's count, and (summed loss, count) as statistics."""
         epoch, row = batch.address.unbind(1)
         keys = fold(fold(torch.full_like(row, make_key(self.seed)), epoch), row) if dropout else None
         total = self.head.loss(self.read(batch, keys), batch, keys)
@@ -130,17 +138,17 @@ class FineTuned(nn.Module):
     @torch.no_grad()
     def answers(
         self, source: ExampleSource, device: torch.device, precision: Precision = "float32", at_once: int = 64
-    ) -> list[Any]:
-        """What the head says of each example, in order."""
+    ) -> list[Answer]:
+        """The head's answer to each example of the source, in order; ``at_once`` examples are read together."""
         self.to(device)
-        found: list[Any] = [None] * len(source.examples)
-        for refs in source.by_length(at_once):
+        answers: list[Answer] = [None] * len(source.examples)
+        for refs in source.split_by_length(at_once):
             batch = source.batch(refs).to(device)
             with flush_denormals(), autocast(precision, device):
-                said = self.head.answers(self.read(batch, None), batch)
-            for ref, answer in zip(refs, said, strict=True):
-                found[ref.number] = answer
-        return found
+                batch_answers = self.head.answers(self.read(batch, None), batch)
+            for ref, answer in zip(refs, batch_answers, strict=True):
+                answers[ref.number] = answer
+        return answers
 
 
 def apply_layer_decay(model: FineTuned, tuning: FineTuning) -> list[Parameter]:
@@ -151,16 +159,16 @@ def apply_layer_decay(model: FineTuned, tuning: FineTuning) -> list[Parameter]:
     """
     layers = len(model.reader.sizes) - 1
     greatest = layers + (2 if tuning.decay == "original" else 1)
-    found = []
+    parameters = []
     for name, value in model.named_parameters():
-        inside = LAYER_NUMBER.search(name)
-        if inside:
-            depth = int(inside[1]) + 1
+        layer = LAYER_NUMBER.search(name)
+        if layer:
+            depth = int(layer[1]) + 1
         elif name.startswith("head.") or model.reader.of_head(name.removeprefix("reader.")):
             depth = greatest
         else:
             depth = 0 if "embed" in name or "project" in name else layers  # a norm after the last layer
-        matrix = value.dim() == 2 and inside is not None
+        matrix = value.dim() == 2 and layer is not None
         scale = tuning.layer_decay ** (greatest - depth)
-        found.append(Parameter(name, value, decays=value.dim() > 1, matrix=matrix, scale=scale))
-    return found
+        parameters.append(Parameter(name, value, decays=value.dim() > 1, matrix=matrix, scale=scale))
+    return parameters

@@ -1,7 +1,6 @@
 """Texts, or pairs of them → classes, a score or labels."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from electra.interchange.finetuned import HeadKind, ProblemType
 from electra.tasks.datasets.samples import Kind, Task
 from electra.tasks.finetuning import heads
 from electra.tasks.finetuning.examples import Example, ExampleBatch, encode_texts
-from electra.tasks.finetuning.problem import FineTuning
+from electra.tasks.finetuning.problem import FineTuning, SamplePrediction
 from electra.tasks.metrics import compute_metrics
 from electra.tokenization import Tokenizer
 
@@ -40,7 +39,7 @@ class Sequences:
         self.low, self.high = (min(scores), max(scores)) if scores else (0.0, 1.0)
 
     def contents(self) -> dict[str, str]:
-        """See ``Problem``."""
+        """Hashes of the samples of each split, and of how their labels are learned and judged."""
         task = self.task
         splits = {split: fingerprints.hash_values(samples) for split, samples in task.splits.items()}
         judged = (task.kind, task.labels, task.metrics, task.symmetric, task.epochs)
@@ -50,30 +49,34 @@ class Sequences:
         """The samples as tokens. Pairs whose order does not matter are trained on in both, as in the original code."""
         samples = self.task.splits[split]
         texts = [(sample.text, sample.pair) for sample in samples]
-        targets = [sample.label for sample in samples]
+        labels = [sample.label for sample in samples]
         if split == "train" and self.task.symmetric:
             texts += [(second or "", first) for first, second in texts]
-            targets += targets
-        found = encode_texts(texts, tokenizer, length)
+            labels += labels
+        encoded = encode_texts(texts, tokenizer, length)
         return [
-            Example(ids, segments, target, number % len(samples))
-            for number, ((ids, segments), target) in enumerate(zip(found, targets, strict=True))
+            Example(ids, segments, label, number % len(samples))
+            for number, ((ids, segments), label) in enumerate(zip(encoded, labels, strict=True))
         ]
 
     def targets(self, examples: Sequence[Example], length: int) -> tuple[dict[str, Tensor], int]:
         """labels: int64 classes [rows], or float32 [rows, outputs]: scores from 0 to 1, or 0 and 1. 0 if unknown."""
-        nothing: Any = 0 if self.task.kind != "labels" else (0.0,) * self.task.outputs
-        labels = torch.tensor([nothing if each.target is None else each.target for each in examples])
+        unknown = 0 if self.task.kind != "labels" else (0.0,) * self.task.outputs
+        labels = torch.tensor([unknown if example.target is None else example.target for example in examples])
         if self.task.kind == "score":
             labels = ((labels - self.low) / (self.high - self.low)).float()[:, None]
         return {"labels": labels if self.task.kind == "class" else labels.float()}, len(examples)
 
     def head(self, reader: Reader, tuning: FineTuning) -> nn.Module:
-        """See ``Problem``."""
-        losses = {"class": sum_cross_entropy, "score": sum_squared_error, "labels": sum_binary_cross_entropy}
+        """Logits of each text, with the loss of the task's kind."""
+        losses: dict[Kind, Callable[[Tensor, Tensor], Tensor]] = {
+            "class": sum_cross_entropy, "score": sum_squared_error, "labels": sum_binary_cross_entropy,
+        }  # fmt: skip
         return SequenceHead(heads.build_text_logits(reader, tuning, self.task.outputs), losses[self.task.kind])
 
-    def predictions(self, split: str, examples: Sequence[Example], answers: Sequence[Any]) -> list[Any]:
+    def predictions(
+        self, split: str, examples: Sequence[Example], answers: Sequence[Sequence[float]]
+    ) -> list[SamplePrediction]:
         """The name of a class, a score in the labels' own units, or the names of the labels that are likelier than not.
 
         STS-B: the target was (y − min) / max(y − min), which is undone here.
@@ -85,47 +88,47 @@ class Sequences:
             return (outputs[:, 0] * (self.high - self.low) + self.low).tolist()
         return [[name for name, value in zip(self.labels, row, strict=True) if value > 0] for row in outputs.tolist()]
 
-    def judge(self, split: str, predictions: Sequence[Any]) -> dict[str, float]:
+    def judge(self, split: str, predictions: Sequence[SamplePrediction]) -> dict[str, float]:
         """The task's metrics."""
         gold = np.array([sample.label for sample in self.task.splits[split]])
         if self.task.kind == "labels":
-            found = np.array([[float(name in each) for name in self.labels] for each in predictions])
+            predicted = np.array([[float(name in names) for name in self.labels] for names in predictions])
         else:
-            known = {name: number for number, name in enumerate(self.labels)}
-            found = np.array([known[each] if known else each for each in predictions])
-        return compute_metrics(self.metrics, gold, found)
+            numbers = {name: number for number, name in enumerate(self.labels)}
+            predicted = np.array([numbers[value] if numbers else value for value in predictions])
+        return compute_metrics(self.metrics, gold, predicted)
 
 
 class SequenceHead(nn.Module):
-    """Logits of a text, and their loss."""
+    """Logits of a text, and their loss: (logits, labels) → the sum over the texts."""
 
-    def __init__(self, body: nn.Module, loss: Any):
+    def __init__(self, body: nn.Module, loss: Callable[[Tensor, Tensor], Tensor]):
         super().__init__()
-        self.body, self.loss_of = body, loss
+        self.body, self.sum_loss = body, loss
 
     def loss(
         self, states: Sequence[Tensor], batch: ExampleBatch, keys: Int[Tensor, " rows"] | None
     ) -> Float[Tensor, ""]:
-        """See ``Head``."""
-        return self.loss_of(self.body(states, batch, keys).float(), batch.targets["labels"])
+        """The loss of the texts' labels, summed."""
+        return self.sum_loss(self.body(states, batch, keys).float(), batch.targets["labels"])
 
-    def answers(self, states: Sequence[Tensor], batch: ExampleBatch) -> list[Any]:
-        """The logits of each text, or its score where 0 is the lowest in training and 1 the highest."""
+    def answers(self, states: Sequence[Tensor], batch: ExampleBatch) -> list[list[float]]:
+        """The logits of each text; of a score, 0 is the lowest in training and 1 the highest."""
         return self.body(states, batch, None).float().tolist()
 
 
 def sum_cross_entropy(logits: Float[Tensor, "rows classes"], labels: Int[Tensor, " rows"]) -> Float[Tensor, ""]:
-    """Of the classes, summed."""
+    """The cross-entropy of the classes, summed over the rows."""
     return F.cross_entropy(logits, labels, reduction="sum")
 
 
 def sum_squared_error(scores: Float[Tensor, "rows 1"], labels: Float[Tensor, "rows 1"]) -> Float[Tensor, ""]:
-    """Of the scores, summed."""
+    """The squared error of the scores, summed over the rows."""
     return F.mse_loss(scores, labels, reduction="sum")
 
 
 def sum_binary_cross_entropy(
     logits: Float[Tensor, "rows labels"], labels: Float[Tensor, "rows labels"]
 ) -> Float[Tensor, ""]:
-    """Of each label's presence: their mean, summed over the rows."""
+    """The cross-entropy of each label's presence: its mean over the labels, summed over the rows."""
     return F.binary_cross_entropy_with_logits(logits, labels, reduction="sum") / labels.shape[1]

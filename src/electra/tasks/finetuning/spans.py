@@ -1,9 +1,7 @@
-"""Heads that point at an answer's first and last token in a window of its context, and the texts of what they find."""
+"""Heads that point at an answer's first and last token in a window of its context, and the spans that they find."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,21 +14,22 @@ from electra.kernels.random import dropout
 from electra.model.heads import linear_float32
 from electra.tasks.finetuning.examples import ExampleBatch
 from electra.tasks.finetuning.heads import SITE, Keys, build_linear
+from electra.tasks.finetuning.windows import LONGEST_ANSWER
 
-STRIDE = 128  # tokens from one window's start to the next's [this and what follows: original code]
-LONGEST = 30  # tokens of an answer
-BEAM = 20  # starts of which ends are looked for
+BEAM = 20  # starts of which ends are looked for [this and what follows: original code]
 KEPT = 60  # spans of a window: three times the texts of a question, for some have the same
 INNER = 512  # width of the layer that joins two states
-WEIGHT = 0.5  # of the loss of answerability
+ANSWERABILITY_WEIGHT = 0.5  # of its loss
 NEVER = -1e9  # logit of what is not context
 
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """The part of a context that an example has: its first token at position ``first``, the characters of each token
-    in ``offsets``. ``start``, ``end``: positions of the answer's first and last token, 0 if no whole answer is here.
-    ``own``: positions [from, to) of the tokens that no other window has more context of.
+    """The part of a context that an example holds.
+
+    ``first``: position of its first token. ``offsets``: the characters [from, to) of each token in the context.
+    ``own``: positions [from, to) of the tokens that no other window has more context around. ``start``, ``end``:
+    positions of the answer's first and last token; 0 if the window holds no whole answer.
     """
 
     first: int
@@ -42,8 +41,10 @@ class Window:
 
 @dataclass(frozen=True, eq=False)
 class FoundSpans:
-    """What a head says of a window: positions and scores of spans, best first; the score of there being none, and of
-    what that competes with."""
+    """The spans that a head finds in a window: positions of first and last token, and scores, the best first.
+
+    ``null``: the score of there being no answer; ``rival``: the score that it competes with.
+    """
 
     starts: Int[np.ndarray, " spans"]
     ends: Int[np.ndarray, " spans"]
@@ -51,39 +52,27 @@ class FoundSpans:
     null: float
     rival: float
 
-    def scored(self, window: Window) -> list[tuple[float, int, int]]:
-        """(score, start, end) in characters of the context."""
-        first = window.offsets[self.starts - window.first, 0]
-        last = window.offsets[self.ends - window.first, 1]
-        return list(zip(self.scores.tolist(), first.tolist(), last.tolist(), strict=True))
+    def locate(self, window: Window) -> list[tuple[float, int, int]]:
+        """(score, start, end) of each span, in characters of the context."""
+        start = window.offsets[self.starts - window.first, 0]
+        end = window.offsets[self.ends - window.first, 1]
+        return list(zip(self.scores.tolist(), start.tolist(), end.tolist(), strict=True))
 
 
-@lru_cache(1 << 12)
-def cut_context(count: int, room: int) -> list[tuple[int, int, int, int]]:
-    """(first, after the last, own first, after the own last) of each window's tokens, out of ``count``.
+def stack_targets(windows: Sequence[Window], length: int) -> dict[str, Tensor]:
+    """What the heads read of windows, by name.
 
-    A window starts ``STRIDE`` after the one before, or less, so that both have ``LONGEST`` tokens, or half a window.
-    A token belongs to the window where the nearer end is farthest, as in BERT's code: min(left, right) + tokens / 100.
+    start, end: int64 [rows], as in ``Window``. answerable: float32 [rows]. context, own: bool [rows, length], whether
+    a position is of the context, and of the window's own tokens.
     """
-    step = min(STRIDE, max(room - LONGEST, room // 2, 1))
-    first = step * np.arange(1 - min(room - count, 0) // step)
-    last = np.minimum(first + room, count)
-    token = np.arange(count)
-    inside = np.minimum(token - first[:, None], (last - 1)[:, None] - token)
-    best = np.where(inside >= 0, inside + 0.01 * (last - first)[:, None], -np.inf).argmax(0)
-    own = np.searchsorted(best, np.arange(len(first) + 1))
-    return list(zip(first.tolist(), last.tolist(), own[:-1].tolist(), own[1:].tolist(), strict=True))
-
-
-def stack_targets(found: Sequence[Window], length: int) -> dict[str, Tensor]:
-    """start, end: int64 [rows]; answerable: float32 [rows]; context, own: bool [rows, length], see ``Window``."""
     start, end, first, tokens, own, after = torch.tensor(
-        [(each.start, each.end, each.first, len(each.offsets), *each.own) for each in found]
+        [(window.start, window.end, window.first, len(window.offsets), *window.own) for window in windows]
     ).T[:, :, None]
-    at = torch.arange(length)
+    position = torch.arange(length)
     return {
         "start": start[:, 0], "end": end[:, 0], "answerable": (start[:, 0] > 0).float(),
-        "context": (at >= first) & (at < first + tokens), "own": (at >= own) & (at < after),
+        "context": (position >= first) & (position < first + tokens),
+        "own": (position >= own) & (position < after),
     }  # fmt: skip
 
 
@@ -101,26 +90,25 @@ class EndPointer(nn.Module):
     def forward(
         self, tokens: Float[Tensor, "rows length inner"], start: Float[Tensor, "rows hidden"]
     ) -> Float[Tensor, "rows length"]:
-        """``tokens``: what ``of_token`` makes of the states."""
+        """The logits of all tokens. ``tokens``: U h_token of each; ``start``: h_start of each row."""
         return linear_float32(self.out, F.gelu(tokens + self.of_start(start)[:, None]))[:, :, 0]
 
 
 class Answerability(nn.Module):
-    """The logit that a window holds an answer, from [CLS] and the mean of the states by their chance to be its start:
-    w · gelu(W [h_CLS; Σ p_start(j) h_j] + b)."""
+    """The logit that a window holds an answer: w · gelu(W [h_CLS; Σ p_start(j) h_j] + b)."""
 
     def __init__(self, width: int):
         super().__init__()
         self.dense, self.out = build_linear(2 * width, INNER), build_linear(INNER, 1)
 
     def forward(self, states: States, start: Float[Tensor, "rows length"]) -> Float[Tensor, " rows"]:
-        """``start``: log-probabilities."""
+        """The logit of each window. ``start``: log p_start(j)."""
         mean = (start.exp().to(states.dtype)[:, None] @ states)[:, 0]
         return linear_float32(self.out, F.gelu(self.dense(torch.cat([states[:, 0], mean], dim=1))))[:, 0]
 
 
 class ConditionedSpans(nn.Module):
-    """The paper's, as the original code has it: an end is looked for given its start, the gold one in training."""
+    """The paper's head, as in the original code: an end is looked for given its start, the gold one in training."""
 
     def __init__(self, width: int, rate: float, answerability: Answerability | None):
         super().__init__()
@@ -128,16 +116,17 @@ class ConditionedSpans(nn.Module):
         self.start, self.end, self.answerability = build_linear(width, 1), EndPointer(width), answerability
 
     def starts(self, states: States, batch: ExampleBatch) -> Float[Tensor, "rows length"]:
-        """Log-probabilities over the context."""
+        """The log-probability of each token of the context to be the start."""
         logits = linear_float32(self.start, states)[:, :, 0]
         return logits.masked_fill(~batch.targets["context"], NEVER).log_softmax(1)
 
     def ends(self, tokens: Tensor, start: Tensor, batch: ExampleBatch) -> Float[Tensor, "rows length"]:
-        """Log-probabilities over the context; see ``EndPointer``."""
+        """The log-probability of each token of the context to be the end of a start; arguments as of ``EndPointer``."""
         return self.end(tokens, start).masked_fill(~batch.targets["context"], NEVER).log_softmax(1)
 
     def loss(self, states: Sequence[Tensor], batch: ExampleBatch, keys: Keys) -> Float[Tensor, ""]:
-        """Half the cross-entropy of start and end where there is an answer, and ``WEIGHT`` times that of whether."""
+        """Half the cross-entropy of start and end of each answer, and ``ANSWERABILITY_WEIGHT`` times that of whether
+        there is one."""
         hidden = dropout(states[-1], keys, SITE, self.rate)
         first, last, answerable = (batch.targets[name] for name in ("start", "end", "answerable"))
         starts = self.starts(hidden, batch)
@@ -146,14 +135,18 @@ class ConditionedSpans(nn.Module):
         total = -(answerable * (starts[row, first] + ends[row, last])).sum() / 2
         if self.answerability is not None:
             logits = self.answerability(hidden, starts)
-            total = total + WEIGHT * F.binary_cross_entropy_with_logits(logits, answerable, reduction="sum")
+            total = total + ANSWERABILITY_WEIGHT * F.binary_cross_entropy_with_logits(
+                logits, answerable, reduction="sum"
+            )
         return total
 
     @torch.no_grad()
-    def answers(self, states: Sequence[Tensor], batch: ExampleBatch) -> list[Any]:
-        """``FoundSpans`` of each window: log p(start) + log p(end | start), and log p(answerable) where that is
-        known, which only tells windows of one question apart; null is its negative logit, which competes with
-        nothing."""
+    def answers(self, states: Sequence[Tensor], batch: ExampleBatch) -> list[FoundSpans]:
+        """The spans of each window, scored by log p(start) + log p(end | start).
+
+        Where answerability is learned, log p(answerable) is added, which only tells windows of one question apart;
+        ``null`` is then its negative logit, which competes with nothing.
+        """
         hidden = states[-1]
         starts = self.starts(hidden, batch)
         top = pick_best_starts(starts, batch)
@@ -164,10 +157,8 @@ class ConditionedSpans(nn.Module):
         if self.answerability is not None:
             logits = self.answerability(hidden, starts)
             starts = starts + F.logsigmoid(logits)[:, None]
-        return [
-            FoundSpans(*each, -logit, 0.0)
-            for each, logit in zip(pick_best_spans(starts, top, ends, batch), logits.tolist(), strict=True)
-        ]
+        spans = pick_best_spans(starts, top, ends, batch)
+        return [FoundSpans(*columns, -logit, 0.0) for columns, logit in zip(spans, logits.tolist(), strict=True)]
 
 
 class PlainSpans(nn.Module):
@@ -178,7 +169,7 @@ class PlainSpans(nn.Module):
         self.body = body
 
     def logits(self, states: Sequence[Tensor], batch: ExampleBatch, keys: Keys) -> Float[Tensor, "rows length 2"]:
-        """Over all of the text."""
+        """The logits of start and end; those of padding are ``NEVER``."""
         return self.body(states, batch, keys).float().masked_fill((batch.documents == 0)[:, :, None], NEVER)
 
     def loss(self, states: Sequence[Tensor], batch: ExampleBatch, keys: Keys) -> Float[Tensor, ""]:
@@ -187,20 +178,20 @@ class PlainSpans(nn.Module):
         return F.cross_entropy(self.logits(states, batch, keys), gold, reduction="sum") / 2
 
     @torch.no_grad()
-    def answers(self, states: Sequence[Tensor], batch: ExampleBatch) -> list[Any]:
-        """``FoundSpans`` of each window: scores are sums of two logits; null, [CLS]'s, competes with the best span."""
+    def answers(self, states: Sequence[Tensor], batch: ExampleBatch) -> list[FoundSpans]:
+        """The spans of each window, scored by the sum of two logits; ``null`` is [CLS]'s, ``rival`` the best span's."""
         starts, ends = self.logits(states, batch, None).unbind(2)
         top = pick_best_starts(starts, batch)
-        found = pick_best_spans(starts, top, ends[:, None].expand(-1, top.shape[1], -1), batch)
-        null = (starts[:, 0] + ends[:, 0]).tolist()
+        spans = pick_best_spans(starts, top, ends[:, None].expand(-1, top.shape[1], -1), batch)
+        nulls = (starts[:, 0] + ends[:, 0]).tolist()
         return [
-            FoundSpans(*each, none, max(each[2].tolist(), default=-np.inf))
-            for each, none in zip(found, null, strict=True)
+            FoundSpans(first, last, scores, null, max(scores.tolist(), default=-np.inf))
+            for (first, last, scores), null in zip(spans, nulls, strict=True)
         ]
 
 
 def pick_best_starts(starts: Float[Tensor, "rows length"], batch: ExampleBatch) -> Int[Tensor, "rows beam"]:
-    """The positions of the best ``BEAM`` starts among a window's own tokens, and others if these are fewer."""
+    """The positions of the best ``BEAM`` starts of each window: its own tokens first, others if these are fewer."""
     return starts.masked_fill(~batch.targets["own"], -torch.inf).topk(min(BEAM, starts.shape[1]), dim=1).indices
 
 
@@ -210,17 +201,17 @@ def pick_best_spans(
     ends: Float[Tensor, "rows beam length"],
     batch: ExampleBatch,
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """(starts, ends, scores) of the best spans in each row, at most ``KEPT``, best first.
+    """(starts, ends, scores) of the best spans of each row, ``KEPT`` at most, the best first.
 
-    ``top``: the starts that are tried, each with all ends in the context that leave the answer short enough.
+    ``top``: the starts to try, each with all ends in the context that make an answer of ``LONGEST_ANSWER`` at most.
     """
     length = starts.shape[1]
-    last = top[:, :, None] + torch.arange(min(LONGEST, length), device=top.device)
+    last = top[:, :, None] + torch.arange(min(LONGEST_ANSWER, length), device=top.device)
     inside = batch.targets["context"].gather(1, last.clamp(max=length - 1).flatten(1)).view_as(last)
     legal = inside & (last < length) & batch.targets["own"].gather(1, top)[:, :, None]
     scores = starts.gather(1, top)[:, :, None] + ends.gather(2, last.clamp(max=length - 1))
-    values, at = scores.masked_fill(~legal, -torch.inf).flatten(1).topk(min(KEPT, legal[0].numel()), dim=1)
-    columns = (top.gather(1, at // last.shape[2]), last.flatten(1).gather(1, at), values)
-    counts = (values > -torch.inf).sum(1).tolist()
+    best, index = scores.masked_fill(~legal, -torch.inf).flatten(1).topk(min(KEPT, legal[0].numel()), dim=1)
+    columns = (top.gather(1, index // last.shape[2]), last.flatten(1).gather(1, index), best)
+    counts = (best > -torch.inf).sum(1).tolist()
     rows = zip(counts, *(column.cpu().numpy() for column in columns), strict=True)
     return [(first[:count], end[:count], score[:count]) for count, first, end, score in rows]

@@ -1,11 +1,10 @@
 """Questions whose answers are spans of a text: SQuAD 1.1 and 2.0 (Rajpurkar et al., 2016, 2018), MRQA (2019).
 
-What is read at once is [CLS] question [SEP] a window of the context [SEP].
+The encoder reads [CLS] question [SEP] a window of the context [SEP].
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -15,11 +14,19 @@ from electra import fingerprints
 from electra.errors import UserError
 from electra.interchange.encoders import Reader
 from electra.interchange.finetuned import HeadKind, ProblemType
-from electra.tasks import answers as texts
+from electra.tasks.answers import (
+    DIFFERENCE,
+    AnswerPrediction,
+    normalize_answer,
+    rank_answers,
+    score_answer,
+    score_with_threshold,
+)
 from electra.tasks.datasets.questions import Question, check_questions, read_questions
 from electra.tasks.finetuning import heads, spans
 from electra.tasks.finetuning.examples import Example
 from electra.tasks.finetuning.problem import FineTuning
+from electra.tasks.finetuning.windows import cut_context
 from electra.tokenization import Tokenizer
 
 QUERY = 64  # tokens of a question: original code
@@ -40,18 +47,19 @@ class Squad:
 
     def __init__(self, questions: Mapping[str, Sequence[Question]]):
         self.questions, self.splits = questions, tuple(questions)
-        self.unanswerable = any(each.impossible for split in ("train", "dev") for each in questions[split])
+        self.unanswerable = any(question.impossible for split in ("train", "dev") for question in questions[split])
 
     def contents(self) -> dict[str, str]:
-        """See ``Problem``. Where a question stands in its file changes nothing."""
+        """A hash of the questions of each split, wherever they stand in their files."""
         return {
-            split: fingerprints.hash_values(vars(each) | {"where": ""} for each in questions)
+            split: fingerprints.hash_values(vars(question) | {"where": ""} for question in questions)
             for split, questions in self.questions.items()
         }
 
     def examples(self, split: str, tokenizer: Tokenizer, length: int) -> list[Example]:
-        """The windows of each question. Those of train that hold no whole answer are left out, unless questions without
-        one are to be learned. A question has at most ``QUERY`` tokens, and half of what is read.
+        """The windows of each question, each with a question of ``QUERY`` tokens and half of ``length`` at most.
+
+        Windows of train without a whole answer are left out, unless some questions have no answer.
 
         Raises:
             UserError: a length below 5, or one at which no window of train holds an answer.
@@ -61,107 +69,120 @@ class Squad:
             raise UserError(f"length {length}: [CLS], a question, [SEP], its context and [SEP] need 5 tokens")
         cls, sep = tokenizer.ids["cls"], tokenizer.ids["sep"]
         questions = self.questions[split]
-        contexts = tokenize_contexts(list(dict.fromkeys(each.context for each in questions)), tokenizer)
-        found = []
-        for of, (each, ids) in enumerate(
-            zip(questions, tokenizer.encode([q.text.strip() for q in questions]), strict=True)
-        ):
+        contexts = tokenize_contexts(list(dict.fromkeys(question.context for question in questions)), tokenizer)
+        queries = tokenizer.encode([question.text.strip() for question in questions])
+        examples = []
+        for number, (question, ids) in enumerate(zip(questions, queries, strict=True)):
             front = [cls, *ids[:query], sep]
-            pieces, offsets = contexts[each.context]
-            gold = locate_tokens(each, offsets)
-            for first, last, own, after in spans.cut_context(len(pieces), length - len(front) - 1):
-                here = next(((a, b) for a, b in gold if first <= a <= b < last), None)
-                if here is None and split == "train" and not self.unanswerable:
+            pieces, offsets = contexts[question.context]
+            answers = locate_tokens(question, offsets)
+            for first, last, own, after in cut_context(len(pieces), length - len(front) - 1):
+                answer = next(((start, end) for start, end in answers if first <= start <= end < last), None)
+                if answer is None and split == "train" and not self.unanswerable:
                     continue
-                move = len(front) - first
-                start, end = (here[0] + move, here[1] + move) if here else (0, 0)
-                window = spans.Window(len(front), offsets[first:last], (own + move, after + move), start, end)
+                shift = len(front) - first
+                start, end = (answer[0] + shift, answer[1] + shift) if answer else (0, 0)
+                window = spans.Window(len(front), offsets[first:last], (own + shift, after + shift), start, end)
                 segments = [0] * len(front) + [1] * (last - first + 1)
-                found.append(Example([*front, *pieces[first:last], sep], segments, window, of))
-        if not found:
+                examples.append(Example([*front, *pieces[first:last], sep], segments, window, number))
+        if not examples:
             raise UserError(f"length {length}: no window holds a whole answer of {split}; --tuning.length must be more")
-        return found
+        return examples
 
     def targets(self, examples: Sequence[Example], length: int) -> tuple[dict[str, Tensor], int]:
-        """See ``spans.stack_targets``; each window counts."""
+        """The tensors that ``spans.stack_targets`` makes of the windows; each window counts."""
         return spans.stack_targets([example.target for example in examples], length), len(examples)
 
     def head(self, reader: Reader, tuning: FineTuning) -> nn.Module:
-        """See ``Problem``."""
+        """The paper's head, which tells answerable windows apart if some questions have no answer, or transformers'."""
         if tuning.head == "transformers" or reader.family == "whole":
             return spans.PlainSpans(heads.build_token_logits(reader, tuning, 2, "qa_outputs"))
         width = reader.sizes[-1]
         answerability = spans.Answerability(width) if self.unanswerable else None
         return spans.ConditionedSpans(width, tuning.dropout, answerability)
 
-    def predictions(self, split: str, examples: Sequence[Example], answers: Sequence[Any]) -> list[Any]:
-        """Of each question its id, the best text, ``n_best``, and, where some have no answer,
-        ``score_null_minus_best``: the least score of no answer in a window, less the best that it competes with."""
-        found: list[list[tuple[spans.Window, spans.FoundSpans]]] = [[] for _ in self.questions[split]]
-        for example, answer in zip(examples, answers, strict=True):
-            found[example.of].append((example.target, answer))
-        said = []
-        for question, windows in zip(self.questions[split], found, strict=True):
-            scored = [span for window, each in windows for span in each.scored(window)]
-            best = texts.rank_answers(question.context, scored)
-            one: dict[str, Any] = {"id": question.id, "text": best[0]["text"] if best else ""}
-            if self.unanswerable:
-                nothing = min(each.null for _, each in windows) - max(each.rival for _, each in windows)
-                one[texts.DIFFERENCE] = nothing if best else 0.0
-            said.append(one | {"n_best": best})
-        return said
+    def predictions(
+        self, split: str, examples: Sequence[Example], answers: Sequence[spans.FoundSpans]
+    ) -> list[AnswerPrediction]:
+        """The best text for each question, and what it was chosen from.
 
-    def judge(self, split: str, predictions: Sequence[Any]) -> dict[str, float]:
-        """exact and F1 as shares; where some questions have no answer, those of ``answers.score_with_threshold``."""
-        rows = zip(self.questions[split], predictions, strict=True)
-        if not self.unanswerable:
-            found = np.array([texts.score_answer(said["text"], question.golds, 0.0) for question, said in rows])
-            return {"f1": float(found[:, 1].mean()), "exact": float(found[:, 0].mean())}
-        golds = [[gold for gold in question.golds if texts.normalize_answer(gold)] or [""] for question, _ in rows]
-        found = np.array(
-            [texts.score_answer(said["text"], gold, 1.0) for gold, said in zip(golds, predictions, strict=True)]
+        Where some questions have no answer, ``DIFFERENCE`` is the least score of no answer in a window, less the best
+        score that it competes with.
+        """
+        windows: list[list[tuple[spans.Window, spans.FoundSpans]]] = [[] for _ in self.questions[split]]
+        for example, found in zip(examples, answers, strict=True):
+            windows[example.sample].append((example.target, found))
+        predictions: list[AnswerPrediction] = []
+        for question, pairs in zip(self.questions[split], windows, strict=True):
+            best = rank_answers(question.context, [span for window, found in pairs for span in found.locate(window)])
+            text = best[0]["text"] if best else ""
+            if self.unanswerable:
+                difference = min(found.null for _, found in pairs) - max(found.rival for _, found in pairs)
+                predictions.append(
+                    {"id": question.id, "text": text, DIFFERENCE: difference if best else 0.0, "n_best": best}
+                )
+            else:
+                predictions.append({"id": question.id, "text": text, "n_best": best})
+        return predictions
+
+    def judge(self, split: str, predictions: Sequence[AnswerPrediction]) -> dict[str, float]:
+        """exact and F1 as shares; where some questions have no answer, the figures of ``score_with_threshold``."""
+        questions, of_nothing = self.questions[split], 1.0 if self.unanswerable else 0.0
+        golds: list[Sequence[str]] = [question.golds for question in questions]
+        if self.unanswerable:
+            golds = [[gold for gold in texts if normalize_answer(gold)] or [""] for texts in golds]
+        scores = np.array(
+            [
+                score_answer(prediction["text"], texts, of_nothing)
+                for prediction, texts in zip(predictions, golds, strict=True)
+            ]
         )
-        answerable = [not question.impossible for question in self.questions[split]]
-        return texts.score_with_threshold(found, answerable, np.array([said[texts.DIFFERENCE] for said in predictions]))
+        if not self.unanswerable:
+            return {"f1": float(scores[:, 1].mean()), "exact": float(scores[:, 0].mean())}
+        answerable = [not question.impossible for question in questions]
+        differences = np.array([prediction[DIFFERENCE] for prediction in predictions])
+        return score_with_threshold(scores, answerable, differences)
 
 
 def tokenize_contexts(
     contexts: Sequence[str], tokenizer: Tokenizer
 ) -> dict[str, tuple[list[int], Int[np.ndarray, "tokens 2"]]]:
-    """Context → the ids of its tokens, and the characters that each stands for."""
-    found = {}
-    for at in range(0, len(contexts), AT_ONCE):
-        some = list(contexts[at : at + AT_ONCE])
-        for context, cut in zip(some, tokenizer.backend.encode_batch(some, add_special_tokens=False), strict=True):
-            found[context] = cut.ids, np.array(cut.offsets, dtype=np.int32).reshape(-1, 2)
-    return found
+    """Context → the ids of its tokens, and the characters [from, to) that each stands for."""
+    tokens = {}
+    for start in range(0, len(contexts), AT_ONCE):
+        part = list(contexts[start : start + AT_ONCE])
+        for context, encoding in zip(part, tokenizer.backend.encode_batch(part, add_special_tokens=False), strict=True):
+            tokens[context] = encoding.ids, np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2)
+    return tokens
 
 
 def locate_tokens(question: Question, offsets: Int[np.ndarray, "tokens 2"]) -> list[tuple[int, int]]:
-    """The first and last token of each answer."""
+    """The first and last token of each answer. ``offsets``: the characters of each token of the context."""
     first = np.searchsorted(offsets[:, 1], [start for _, start, _ in question.answers], side="right")
     last = np.searchsorted(offsets[:, 0], [end for _, _, end in question.answers], side="left") - 1
     return list(zip(first.tolist(), last.tolist(), strict=True))
 
 
 def load_squad(files: Mapping[str, Path]) -> tuple[Squad, list[str]]:
-    """The task in a file for each split, and a line for each thing about them that is not as published or not as it
-    says. test need not have answers.
+    """The task in a file for each split, and a line for what is not as published and for answers that were moved.
+
+    test need not have answers.
 
     Raises:
         UserError: a file of another kind or a damaged one, a field that is missing, an id that is there twice, a
             question without answer that is not said to be impossible, an answer of train that is not in its context.
     """
-    found: dict[str, list[Question]] = {}
-    told = []
+    splits: dict[str, list[Question]] = {}
+    notes = []
     for split, path in files.items():
         version, questions = read_questions(path, split)
-        found[split], moved = check_questions(questions, split)
-        if not found[split]:
+        splits[split], moved = check_questions(questions, split)
+        count = len(splits[split])
+        if not count:
             raise UserError(f"{path}: no questions")
-        count = PUBLISHED.get((version, split), len(found[split]))
-        if len(found[split]) != count:
-            told.append(f"{path}: {len(found[split]):,} questions, and {count:,} as published: incomplete or another")
+        published = PUBLISHED.get((version, split), count)
+        if count != published:
+            notes.append(f"{path}: {count:,} questions, and {published:,} as published: incomplete or another")
         if moved:
-            told.append(f"{path}: {moved:,} answers were not where their offsets say; the nearest occurrence is taken")
-    return Squad(found), told
+            notes.append(f"{path}: {moved:,} answers were not where their offsets say; the nearest occurrence is taken")
+    return Squad(splits), notes

@@ -3,10 +3,10 @@
 A sentence that is longer than the model is read in windows: every word is predicted, and learned, once.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,25 +19,22 @@ from electra.errors import UserError
 from electra.interchange.encoders import Reader
 from electra.interchange.finetuned import HeadKind, ProblemType
 from electra.tasks import chunks
+from electra.tasks.datasets.columns import NUMBER
+from electra.tasks.datasets.samples import Sentence
+from electra.tasks.datasets.sentences import read_sentences
 from electra.tasks.finetuning import heads
 from electra.tasks.finetuning.examples import Example, ExampleBatch
 from electra.tasks.finetuning.problem import FineTuning
+from electra.tasks.finetuning.windows import cut_sentence
 from electra.tokenization import Tokenizer
 
 NO_LABEL = -100  # in ``labels``: no target here
 
 
 @dataclass(frozen=True)
-class Sentence:
-    """Words, and a tag for each; None where they are not said."""
-
-    words: tuple[str, ...]
-    tags: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True)
 class WordTargets:
-    """The words that a window predicts: where their first pieces are, their labels (-1: none that train has), which."""
+    """The words that a window predicts: positions of their first pieces, labels (-1: a tag that train does not have),
+    and numbers in the sentence."""
 
     positions: tuple[int, ...]
     labels: tuple[int, ...]
@@ -45,8 +42,8 @@ class WordTargets:
 
 
 class Tagging:
-    """Sentences as a problem. Its labels are the tags of the train split, in order; where they mark spans it is judged
-    by these, else by words alone. A tag that train does not have is never predicted, so it counts as wrong.
+    """Sentences as a problem. Its labels are the tags of the train split, sorted; if they mark spans it is judged by
+    these, else by words alone. A tag that train does not have is never predicted, so it counts as wrong.
     """
 
     model: HeadKind = "token-classification"
@@ -58,11 +55,14 @@ class Tagging:
         self.labels = tuple(sorted({tag for sentence in sentences["train"] for tag in sentence.tags or ()}))
         self.spans = chunks.are_span_tags(self.labels)
         self.metrics: tuple[str, ...] = ("f1", "precision", "recall", "accuracy") if self.spans else ("accuracy",)
-        said = [split for split, some in sentences.items() if all(each.tags is not None for each in some)]
-        self.evaluated = tuple(split for split in said if split != "train")
+        self.evaluated = tuple(
+            split
+            for split, part in sentences.items()
+            if split != "train" and all(sentence.tags is not None for sentence in part)
+        )
 
     def contents(self) -> dict[str, str]:
-        """See ``Problem``. The labels are the train split's."""
+        """A hash of the sentences of each split; the labels are the train split's."""
         return {split: fingerprints.hash_values(sentences) for split, sentences in self.sentences.items()}
 
     def examples(self, split: str, tokenizer: Tokenizer, length: int) -> list[Example]:
@@ -71,18 +71,17 @@ class Tagging:
             raise UserError(f"length {length}: [CLS], a word and [SEP] need 3 tokens")
         room, cls, sep = length - 2, tokenizer.ids["cls"], tokenizer.ids["sep"]
         numbers = {label: number for number, label in enumerate(self.labels)}
-        found = []
-        for of, (sentence, words) in enumerate(
-            zip(self.sentences[split], encode_words(self.sentences[split], tokenizer), strict=True)
-        ):
+        examples = []
+        pieces = encode_words(self.sentences[split], tokenizer)
+        for number, (sentence, words) in enumerate(zip(self.sentences[split], pieces, strict=True)):
             labels = [numbers.get(tag, -1) for tag in sentence.tags or ("",) * len(words)]
-            before = np.cumsum([0, *(min(len(each), room) for each in words)]).tolist()
-            for first, last, owned in cut_sentence(before, room):
+            before = np.cumsum([0, *(min(len(word), room) for word in words)]).tolist()
+            for first, last, predicted in cut_sentence(before, room):
                 ids = [cls, *(piece for word in words[first:last] for piece in word[:room]), sep]
-                positions = tuple(1 + before[word] - before[first] for word in owned)
-                target = WordTargets(positions, tuple(labels[word] for word in owned), tuple(owned))
-                found.append(Example(ids, [0] * len(ids), target, of))
-        return found
+                positions = tuple(1 + before[word] - before[first] for word in predicted)
+                target = WordTargets(positions, tuple(labels[word] for word in predicted), tuple(predicted))
+                examples.append(Example(ids, [0] * len(ids), target, number))
+        return examples
 
     def targets(self, examples: Sequence[Example], length: int) -> tuple[dict[str, Tensor], int]:
         """labels: int64 [rows, length] at first pieces, ``NO_LABEL`` elsewhere."""
@@ -93,24 +92,28 @@ class Tagging:
         return {"labels": labels}, int((labels != NO_LABEL).sum())
 
     def head(self, reader: Reader, tuning: FineTuning) -> nn.Module:
-        """See ``Problem``."""
+        """Logits of every token, learned and read at first pieces."""
         return TagHead(heads.build_token_logits(reader, tuning, len(self.labels)))
 
-    def predictions(self, split: str, examples: Sequence[Example], answers: Sequence[Any]) -> list[Any]:
+    def predictions(self, split: str, examples: Sequence[Example], answers: Sequence[Sequence[int]]) -> list[list[str]]:
         """The tag of each word of each sentence."""
         tags = [[""] * len(sentence.words) for sentence in self.sentences[split]]
         for example, answer in zip(examples, answers, strict=True):
             for word, position in zip(example.target.words, example.target.positions, strict=True):
-                tags[example.of][word] = self.labels[answer[position]]
-        assert all(tag in self.labels for each in tags for tag in each), "a word that no window predicts"
+                tags[example.sample][word] = self.labels[answer[position]]
+        assert all(tag in self.labels for sentence in tags for tag in sentence), "a word that no window predicts"
         return tags
 
-    def judge(self, split: str, predictions: Sequence[Any]) -> dict[str, float]:
-        """The share of words with the right tag; where tags mark spans, their F1, precision and recall."""
+    def judge(self, split: str, predictions: Sequence[Sequence[str]]) -> dict[str, float]:
+        """The share of words with the right tag; if tags mark spans, their F1, precision and recall too."""
         gold = [sentence.tags or () for sentence in self.sentences[split]]
-        right = [a == b for tags, said in zip(gold, predictions, strict=True) for a, b in zip(tags, said, strict=True)]
-        found = chunks.score_spans(gold, predictions) if self.spans else {}
-        return found | {"accuracy": sum(right) / max(len(right), 1)}
+        right = [
+            tag == predicted
+            for tags, predicted_tags in zip(gold, predictions, strict=True)
+            for tag, predicted in zip(tags, predicted_tags, strict=True)
+        ]
+        scores = chunks.score_spans(gold, predictions) if self.spans else {}
+        return scores | {"accuracy": sum(right) / max(len(right), 1)}
 
 
 class TagHead(nn.Module):
@@ -123,11 +126,11 @@ class TagHead(nn.Module):
     def loss(
         self, states: Sequence[Tensor], batch: ExampleBatch, keys: Int[Tensor, " rows"] | None
     ) -> Float[Tensor, ""]:
-        """Cross-entropy, summed over the words; see ``Head``."""
+        """The cross-entropy of the words' tags, summed."""
         logits = self.body(states, batch, keys).float()
         return F.cross_entropy(logits.mT, batch.targets["labels"], ignore_index=NO_LABEL, reduction="sum")
 
-    def answers(self, states: Sequence[Tensor], batch: ExampleBatch) -> list[Any]:
+    def answers(self, states: Sequence[Tensor], batch: ExampleBatch) -> list[list[int]]:
         """The likeliest label of each position."""
         return self.body(states, batch, None).argmax(2).tolist()
 
@@ -138,36 +141,36 @@ def encode_words(sentences: Sequence[Sentence], tokenizer: Tokenizer) -> list[li
     backend.encode_special_tokens = True
     # Byte-level vocabularies tell words from their continuations by the space before, which many do not add themselves.
     space = " " if "ByteLevel" in repr(backend.pre_tokenizer) else ""
-    given = [[space + word for word in sentence.words] for sentence in sentences]
-    found: list[list[list[int]]] = [[[] for _ in words] for words in given]
-    encodings = backend.encode_batch(given, is_pretokenized=True, add_special_tokens=False)
-    for words, encoding in zip(found, encodings, strict=True):
+    texts = [[space + word for word in sentence.words] for sentence in sentences]
+    encodings = backend.encode_batch(texts, is_pretokenized=True, add_special_tokens=False)
+    pieces: list[list[list[int]]] = [[[] for _ in words] for words in texts]
+    for words, encoding in zip(pieces, encodings, strict=True):
         for piece, word in zip(encoding.ids, encoding.word_ids, strict=True):
             words[word].append(piece)  # type: ignore[index]  # None is for special tokens
-    return [[word or [tokenizer.ids["unk"]] for word in words] for words in found]
+    return [[word or [tokenizer.ids["unk"]] for word in words] for words in pieces]
 
 
-def cut_sentence(before: Sequence[int], room: int) -> list[tuple[int, int, list[int]]]:
-    """(first, after the last, those that are predicted here) of the words of each window, half of it new.
+def load_tagging(name: str, files: Mapping[str, Path], word: str, tag: str) -> tuple[Tagging, list[str]]:
+    """The task in a file for each split, and lines that a person should read. ``word``, ``tag``: columns.
 
-    ``before``: how many pieces stand before each word, and in all; no word has more than ``room`` of them. A word is
-    predicted where the nearest cut is farthest, in pieces; the sentence's own ends are none.
+    Raises:
+        UserError: as ``read_sentences``, or train has one tag only.
     """
-    words, spans = len(before) - 1, list[tuple[int, int]]()
-    first = last = 0
-    while last < words:
-        last = int(np.searchsorted(before, before[first] + room, side="right")) - 1
-        if last == words:
-            first = int(np.searchsorted(before, before[-1] - room))
-        spans.append((first, last))
-        first = min(last, int(np.searchsorted(before, before[first] + max(room // 2, 1))))
-    best = [(-1.0, 0)] * words
-    for number, (first, last) in enumerate(spans):
-        for word in range(first, last):
-            left = before[word] - before[first] if first else math.inf
-            right = before[last] - before[word + 1] if last < words else math.inf
-            best[word] = max(best[word], (min(left, right), -number))
-    owned: list[list[int]] = [[] for _ in spans]
-    for word, (_, number) in enumerate(best):
-        owned[-number].append(word)
-    return [(first, last, some) for (first, last), some in zip(spans, owned, strict=True) if some]
+    problem = Tagging(name, read_sentences(files, word, tag))
+    if len(problem.labels) < 2:
+        raise UserError(
+            f"{files['train']}: all words have the tag {problem.labels[0]!r}; there is nothing to tell apart"
+        )
+    return problem, list(note_tags(problem, files))
+
+
+def note_tags(problem: Tagging, files: Mapping[str, Path]) -> Iterator[str]:
+    """A line if the tags are bare numbers, and one for each split with tags that train does not have."""
+    if all(NUMBER.fullmatch(label) for label in problem.labels):
+        yield f"{files['train']}: tags are numbers without names, so words are judged, not spans"
+    for split in problem.evaluated:
+        counts = Counter(tag for sentence in problem.sentences[split] for tag in sentence.tags or ())
+        unseen = [f"{tag} ({count:,} words)" for tag, count in sorted(counts.items()) if tag not in problem.labels]
+        if unseen:
+            tags = ", ".join(unseen)
+            yield f"{files[split]}: tags that {files['train']} does not have and that are never predicted: {tags}"

@@ -113,7 +113,7 @@ def batch_texts(texts: Sequence[tuple[str, str | None]], tokenizer: Tokenizer, l
     """Texts and pairs, those of like length together; ``address`` has the number of each."""
     examples = [Example(*found, None) for found in encode_texts(texts, tokenizer, length)]
     source = ExampleSource(examples, lambda chosen, _: ({}, len(chosen)), tokenizer.ids["pad"], AT_ONCE, seed=0)
-    return [source.batch(refs) for refs in source.by_length(AT_ONCE)]
+    return [source.batch(refs) for refs in source.split_by_length(AT_ONCE)]
 
 
 def extract_features(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from electra.corpus import builtin
 from electra.errors import UserError
-from electra.tasks.datasets.catalogue import TaskChoice, load_problems
+from electra.tasks.catalogue import TaskChoice, load_problems
 from electra.tasks.datasets.labelled import Columns
 from electra.tasks.datasets.packages import PackageTask, build_package_task
 from electra.tasks.datasets.samples import Sample, Task
@@ -94,7 +94,7 @@ def build_built_in_tasks(packages: PackageTask) -> list[TunedTask]:
     all_labels = {"train": classified_samples(packages.train_texts, packages.train_labels), "dev": dev}
     tasks: list[TunedTask] = [(classification_task(BUILT_IN, packages.names, all_labels), None)]
     for per_class, tuning in TUNING.items():
-        splits = {"train": classified_samples(*packages.subset(per_class, seed=0)), "dev": dev}
+        splits = {"train": classified_samples(*packages.draw_subset(per_class, seed=0)), "dev": dev}
         tasks.append((classification_task(f"{BUILT_IN}-{per_class}", packages.names, splits), tuning))
     return tasks
 

@@ -11,7 +11,7 @@ from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
 from electra.report.tables import format_table
 from electra.tasks.datasets.packages import PackageTask, score_bag_of_words
-from electra.tasks.frozen.classify import classify_texts
+from electra.tasks.finetuning.classify import classify_texts
 from electra.tokenization import load_tokenizer
 from electra.workflows.package_task import TUNING
 
@@ -31,7 +31,7 @@ def score_encoders(task: PackageTask, folders: Mapping[str, Path], seeds: int) -
     scores: dict[str, dict[str, list[float]]] = {}
     for per_class, tuning in TUNING.items():
         for seed in range(seeds):
-            texts, labels = task.subset(per_class, seed)
+            texts, labels = task.draw_subset(per_class, seed)
             torch.manual_seed(seed)
             fresh = Tower.detection(config, build_embeddings(config))
             for name, tower in {**towers, "random weights": fresh}.items():

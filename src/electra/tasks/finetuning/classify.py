@@ -1,4 +1,4 @@
-"""Texts → classes, in memory: a fine-tuned copy of a tower, and what it says of other texts."""
+"""Texts → classes, in memory: a copy of a tower is fine-tuned, and classifies other texts."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -27,7 +27,7 @@ def classify_texts(
     tuning: FineTuning,
     seed: int,
 ) -> list[int]:
-    """The classes that a fine-tuned copy of ``tower`` gives to ``test_texts``; labels count from 0."""
+    """The classes of ``test_texts``, predicted by a copy of ``tower`` fine-tuned on ``texts``; labels count from 0."""
     samples = {
         "train": [Sample(text, None, label) for text, label in zip(texts, labels, strict=True)],
         "test": [Sample(text) for text in test_texts],
@@ -35,7 +35,7 @@ def classify_texts(
     problem = Sequences(Task("texts", "class", tuple(map(str, range(max(labels) + 1))), ("accuracy",), samples))
     reader = TowerReader(deepcopy(tower))
     torch.manual_seed(seed)
-    net = FineTuned(reader, problem.head(reader, tuning), seed)
+    model = FineTuned(reader, problem.head(reader, tuning), seed)
     train_source, test_source = (
         ExampleSource(
             problem.examples(split, tokenizer, tuning.length), problem.targets, tokenizer.ids["pad"], tuning.rows, seed
@@ -43,11 +43,11 @@ def classify_texts(
         for split in samples
     )
     steps = max(1, round(tuning.epochs * len(texts) / tuning.rows))
-    stage = Stage(net, apply_layer_decay(net, tuning), train_source, steps, tuning.rows, 0, 0)
+    stage = Stage(model, apply_layer_decay(model, tuning), train_source, steps, tuning.rows, 0, 0)
     parallel = Parallel.alone()
     train_stages(
         [stage], tuning.optimizer, LinearDecay(warmup=round(tuning.warmup * steps)),
         Engine(compile="never", log_every=0, save_every=0), parallel,
     )  # fmt: skip
-    answers = net.answers(test_source, parallel.device)
+    answers = model.answers(test_source, parallel.device)
     return [int(name) for name in problem.predictions("test", test_source.examples, answers)]

@@ -11,8 +11,8 @@ from electra.engine.optim import AdamW
 from electra.model.config import ClassicConfig, ModernConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import EncoderConfig, Tower
+from electra.tasks.finetuning.classify import classify_texts
 from electra.tasks.finetuning.problem import FineTuning
-from electra.tasks.frozen.classify import classify_texts
 
 CLASSIC = ClassicConfig(
     vocab_size=200, hidden_size=32, layers=2, heads=2, intermediate_size=64, embedding_size=16, max_positions=32
