@@ -27,7 +27,8 @@ from electra.engine.parallel import Parallel
 from electra.engine.stages import Stage
 from electra.engine.train import train_stages
 from electra.interchange import huggingface
-from electra.interchange.encoders import load_encoder, quiet_transformers
+from electra.interchange.encoders import load_encoder
+from electra.interchange.transformers_models import quiet_transformers
 from electra.model.config import ClassicConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower

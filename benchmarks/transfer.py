@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 
 from electra.errors import UserError
-from electra.interchange import encoders, huggingface
+from electra.interchange import huggingface
+from electra.interchange.folders import find_encoder
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
 from electra.report.tables import format_table
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def random_twin(model: Path, folder: Path) -> Path:
     """The same encoder, tokenizer and all, with fresh weights."""
     if not folder.exists():
-        source = encoders.find_encoder(model)
+        source = find_encoder(model)
         config = huggingface.load_tower(source).config
         torch.manual_seed(0)
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -119,8 +119,8 @@ def test_two_processes_with_an_encoder_of_transformers_draw_each_their_own(bert:
 import torch
 from pathlib import Path
 from electra.engine.parallel import Parallel
-from electra.interchange import encoders
-from electra.tasks.finetuning.examples import Example, Labelled
+from electra.interchange.encoders import load_encoder
+from electra.tasks.finetuning.examples import Example, ExampleSource
 from electra.tasks.finetuning.problem import FineTuned
 
 class Sum(torch.nn.Module):
@@ -128,9 +128,9 @@ class Sum(torch.nn.Module):
         return states[-1].square().sum(1).amax()
 
 parallel = Parallel.start()
-reader, _ = encoders.load(Path({str(bert)!r}))
+reader, _ = load_encoder(Path({str(bert)!r}))
 net = FineTuned(reader, Sum(), seed=1)
-source = Labelled([Example([2, 7, 9, 11, 3], [0] * 5, None)] * 8, lambda examples, length: ({{}}, 1), 0, 8, 1)
+source = ExampleSource([Example([2, 7, 9, 11, 3], [0] * 5, None)] * 8, lambda examples, length: ({{}}, 1), 0, 8, 1)
 refs, _ = source.take(source.start, 8)
 (mine,) = parallel.share(refs, 0)
 found = {{}}

@@ -5,10 +5,9 @@ paper's other heads are saved as ``head.safetensors`` beside an encoder that ``A
 """
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -16,15 +15,11 @@ from torch import Tensor, nn
 from electra import files
 from electra import tokenization as vocabularies
 from electra.errors import convert_errors
-from electra.interchange.encoders import (
-    TowerReader,
-    TransformersReader,
-    WholeModelReader,
-    load_with_transformers,
-    quiet_transformers,
-)
-from electra.interchange.huggingface import MODEL_KIND, TOKENIZER_FILES
+from electra.interchange.encoders import TowerReader, TransformersReader, WholeModelReader
+from electra.interchange.huggingface import MODEL_KIND
 from electra.interchange.huggingface_names import tensor_names
+from electra.interchange.tokenizer_files import copy_tokenizer_files
+from electra.interchange.transformers_models import load_with_transformers, quiet_transformers
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
 
@@ -41,33 +36,33 @@ HEAD_SETTINGS_FILE = "head.json"
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """What transformers wants to know of a task. ``labels``: empty for a score, and for answers within a text."""
+    """What transformers' config says of a head. ``labels``: empty for a score, and for answers within a text."""
 
     model: HeadKind
     labels: tuple[str, ...] = ()
     problem_type: ProblemType = ""
 
 
-def load_whole_model(folder: Path, task: HeadSpec) -> WholeModelReader:
-    """The encoder in ``folder`` in transformers' class for a task, its head fresh if the folder has none."""
-    return WholeModelReader(load_with_transformers(folder, AUTO_CLASSES[task.model], **head_settings(task)))
+def load_whole_model(folder: Path, spec: HeadSpec) -> WholeModelReader:
+    """The encoder in ``folder`` in transformers' class for such a head, which is fresh if the folder has none."""
+    return WholeModelReader(load_with_transformers(folder, AUTO_CLASSES[spec.model], **head_settings(spec)))
 
 
-def head_settings(task: HeadSpec) -> dict[str, Any]:
-    """What a config says of a task."""
-    outputs = len(task.labels) or (2 if task.model == "question-answering" else 1)  # starts and ends; a score
-    names = dict(enumerate(task.labels)) or {index: f"LABEL_{index}" for index in range(outputs)}
-    said: dict[str, Any] = {"id2label": names, "label2id": {name: index for index, name in names.items()}}
-    return said | ({"problem_type": task.problem_type} if task.problem_type else {})
+def head_settings(spec: HeadSpec) -> dict[str, object]:
+    """The keys of config.json that describe the head."""
+    outputs = len(spec.labels) or (2 if spec.model == "question-answering" else 1)  # starts and ends; a score
+    names = dict(enumerate(spec.labels)) or {index: f"LABEL_{index}" for index in range(outputs)}
+    settings: dict[str, object] = {"id2label": names, "label2id": {name: index for index, name in names.items()}}
+    return settings | ({"problem_type": spec.problem_type} if spec.problem_type else {})
 
 
 def save_finetuned(
-    folder: Path, source: Path, reader: TowerReader | TransformersReader, head: nn.Module, task: HeadSpec
+    folder: Path, source: Path, reader: TowerReader | TransformersReader, head: nn.Module, spec: HeadSpec
 ) -> bool:
-    """Write ``folder`` whole, with the tokenizer of ``source``, the folder that the encoder came from; whether
-    transformers' class for the task loads all of it.
+    """Write ``folder`` whole, with the tokenizer of ``source``, the folder that the encoder came from.
 
-    ``head``: its parameters' names are transformers' own where that class has such a head.
+    ``head``: its parameters have transformers' own names if one of its classes has such a head. Return whether the head
+    is within the model, so that transformers' class loads all of it; otherwise it is written beside the model.
 
     Raises:
         UserError: something else is there, or the disk does not take the files.
@@ -77,56 +72,55 @@ def save_finetuned(
         convert_errors(str(folder), OSError),
         files.write_whole_folder(folder, MODEL_KIND) as partial,
     ):
-        known = isinstance(reader, WholeModelReader)
         if isinstance(reader, TowerReader):
-            known = save_tower_reader(partial, source, reader, head, task)
+            head_within = save_tower_reader(partial, source, reader, head, spec)
         else:
             reader.model.save_pretrained(partial)
-        if not known:
+            head_within = isinstance(reader, WholeModelReader)
+        if not head_within:
             save_file(head_parameters(head), partial / HEAD_FILE)
-            (partial / HEAD_SETTINGS_FILE).write_text(json.dumps({"model": task.model} | head_settings(task), indent=1))
-        for name in TOKENIZER_FILES:
-            if (source / name).exists():
-                shutil.copyfile(source / name, partial / name)
-    return known
+            about = {"model": spec.model} | head_settings(spec)
+            (partial / HEAD_SETTINGS_FILE).write_text(json.dumps(about, indent=1))
+        copy_tokenizer_files(source, partial)
+    return head_within
 
 
-def save_tower_reader(folder: Path, source: Path, reader: TowerReader, head: nn.Module, task: HeadSpec) -> bool:
-    """Write the model; whether the head is in it."""
+def save_tower_reader(folder: Path, source: Path, reader: TowerReader, head: nn.Module, spec: HeadSpec) -> bool:
+    """Write our encoder with the head, in transformers' class for both, or else without. Return whether it is in."""
     import transformers
 
     vocabularies.refuse_code(source)
     config = transformers.AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
-    prefix, tensors = encoder_tensors(reader)
-    own = head_parameters(head)
-    for name, value in head_settings(task).items():
+    prefix, encoder = encoder_tensors(reader)
+    tensors = encoder | head_parameters(head)
+    for name, value in head_settings(spec).items():
         setattr(config, name, value)
     if reader.family == "modern":
         config.classifier_pooling = "cls"
-    theirs = getattr(transformers, AUTO_CLASSES[task.model]).from_config(config, trust_remote_code=False)
-    if theirs.state_dict().keys() == tensors.keys() | own.keys():
-        theirs.load_state_dict(tensors | own)
-        theirs.save_pretrained(folder)
+    model = getattr(transformers, AUTO_CLASSES[spec.model]).from_config(config, trust_remote_code=False)
+    if model.state_dict().keys() == tensors.keys():
+        model.load_state_dict(tensors)
+        model.save_pretrained(folder)
         return True
     bare = transformers.AutoModel.from_config(config, trust_remote_code=False)
-    bare.load_state_dict({name.removeprefix(prefix): value for name, value in tensors.items()})
+    bare.load_state_dict({name.removeprefix(prefix): value for name, value in encoder.items()})
     bare.save_pretrained(folder)
     return False
 
 
 def head_parameters(head: nn.Module) -> dict[str, Tensor]:
-    """A head's parameters by the names that they have in its ``body``."""
+    """Copies of a head's parameters on the CPU, by name; a prefix ``body.`` is left out."""
     return {name.removeprefix("body."): value.detach().cpu().clone() for name, value in head.named_parameters()}
 
 
 def encoder_tensors(reader: TowerReader) -> tuple[str, dict[str, Tensor]]:
-    """What transformers' classes call their encoder, and its tensors."""
+    """How the names of the encoder's tensors begin in transformers' models with a head, and copies of the tensors."""
     tower = Tower.detection(reader.config, build_embeddings(reader.config))
     tower.embeddings, tower.encoder = reader.embeddings, reader.encoder
     prefix = "electra." if reader.family == "classic" else "model."
-    values, tensors = dict(tower.named_parameters()), dict[str, Tensor]()
-    for ours, names in tensor_names(tower).items():
+    parameters, tensors = dict(tower.named_parameters()), dict[str, Tensor]()
+    for ours, theirs in tensor_names(tower).items():
         if not ours.startswith("head."):
-            parts = values[ours].detach().cpu().chunk(len(names))
-            tensors |= {name: part.clone() for name, part in zip(names, parts, strict=True)}
+            parts = parameters[ours].detach().cpu().chunk(len(theirs))
+            tensors |= {name: part.clone() for name, part in zip(theirs, parts, strict=True)}
     return prefix, tensors

@@ -20,12 +20,12 @@ LABELS = {0: "original", 1: "replaced"}
 
 
 def weight_and_bias(ours: str, *theirs: str) -> TensorNames:
-    """A weight and a bias."""
+    """The names of a weight and of a bias, each made of one tensor of every module in ``theirs``."""
     return {f"{ours}.{part}": [f"{name}.{part}" for name in theirs] for part in ("weight", "bias")}
 
 
 def weight_alone(ours: str, theirs: str) -> TensorNames:
-    """A weight without a bias."""
+    """The name of a weight that has no bias beside it."""
     return {f"{ours}.weight": [f"{theirs}.weight"]}
 
 
@@ -142,7 +142,7 @@ MODERN_FIXED = {
 
 
 def transformers_config(tower: Tower) -> PretrainedConfig:
-    """The tower's config as Hugging Face's class."""
+    """The tower's config as transformers writes it to config.json: ElectraConfig or ModernBertConfig."""
     config, token, ours = tower.config, isinstance(tower.head, TokenHead), asdict(tower.config)
     if isinstance(config, ClassicConfig):
         return ElectraConfig(
@@ -167,59 +167,67 @@ def transformers_config(tower: Tower) -> PretrainedConfig:
     )
 
 
-def encoder_config(values: dict[str, Any], where: str) -> EncoderConfig:
-    """The encoder that a config.json with these values describes; ``where`` begins every error's line.
+def encoder_config(settings: dict[str, Any], path: str) -> EncoderConfig:
+    """The encoder that the config.json at ``path`` describes with these settings.
 
     Raises:
         UserError: another kind of model, or one of these with parts that our encoders do not have.
     """
-    kind = values.get("model_type")
+    kind = settings.get("model_type")
     if kind == "electra":
-        theirs = require_fixed_settings(ElectraConfig, values, CLASSIC_FIXED, where)
-        return ClassicConfig(**{ours: as_float(getattr(theirs, key)) for ours, key in CLASSIC_KEYS.items()})
+        theirs = parse_config(ElectraConfig, settings, CLASSIC_FIXED, path)
+        return ClassicConfig(**{ours: zero_as_float(getattr(theirs, key)) for ours, key in CLASSIC_KEYS.items()})
     if kind != "modernbert":
-        raise UserError(f"{where}: model_type is {kind!r}; electra and modernbert can be read")
-    theirs = require_fixed_settings(ModernBertConfig, values, MODERN_FIXED, where)
+        raise UserError(f"{path}: model_type is {kind!r}; electra and modernbert can be read")
+    theirs = parse_config(ModernBertConfig, settings, MODERN_FIXED, path)
     if theirs.embedding_dropout != theirs.mlp_dropout:
-        raise UserError(f"{where}: embedding_dropout and mlp_dropout differ; here they are one")
+        raise UserError(f"{path}: embedding_dropout and mlp_dropout differ; here they are one")
     rope = theirs.rope_parameters
     for layers, parameters in rope.items():
         if parameters["rope_type"] != "default":
-            raise UserError(f"{where}: rope_type of {layers} is {parameters['rope_type']!r}; only default can be read")
+            raise UserError(f"{path}: rope_type of {layers} is {parameters['rope_type']!r}; only default can be read")
     return ModernConfig(
-        **{ours: as_float(getattr(theirs, key)) for ours, key in MODERN_KEYS.items()},
-        global_every=find_global_every(theirs, where),
+        **{ours: zero_as_float(getattr(theirs, key)) for ours, key in MODERN_KEYS.items()},
+        global_every=find_global_every(theirs, path),
         global_theta=float(rope["full_attention"]["rope_theta"]),
         local_theta=float(rope["sliding_attention"]["rope_theta"]),
     )
 
 
-def require_fixed_settings(
-    kind: type[PretrainedConfig], values: dict[str, Any], fixed: dict[str, Any], where: str
+def parse_config(
+    kind: type[PretrainedConfig], settings: dict[str, Any], fixed: dict[str, Any], path: str
 ) -> PretrainedConfig:
-    """Their config of these values, with what ``fixed`` names as it must be."""
+    """The settings of the config.json at ``path`` as transformers' config of a kind.
+
+    Raises:
+        UserError: a setting that transformers refuses, or that has another value than ``fixed`` says.
+    """
     from huggingface_hub.errors import StrictDataclassError  # comes with transformers
 
     try:
-        config = kind.from_dict(values)
+        config = kind.from_dict(settings)
     except (TypeError, ValueError, StrictDataclassError) as error:
-        raise UserError(f"{where}: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path}: {' '.join(str(error).split())}") from error
     for key, value in fixed.items():
         if getattr(config, key, value) != value:
-            raise UserError(f"{where}: {key} is {getattr(config, key)!r}; only {value!r} can be read")
+            raise UserError(f"{path}: {key} is {getattr(config, key)!r}; only {value!r} can be read")
     return config
 
 
-def as_float(value: Any) -> Any:
-    """Rates and deviations are floats, also where a file says 0."""
+def zero_as_float(value: Any) -> Any:
+    """The value, 0 as 0.0: rates and deviations are floats, also where a file says 0."""
     return float(value) if value == 0 else value
 
 
-def find_global_every(config: ModernBertConfig, where: str) -> int:
-    """Which layers see the whole document: every n-th, the first among them."""
-    wide = [kind == "full_attention" for kind in config.layer_types]
+def find_global_every(config: ModernBertConfig, path: str) -> int:
+    """The n of which every n-th layer, from the first on, sees the whole document.
+
+    Raises:
+        UserError: they are no such layers.
+    """
+    is_global = [kind == "full_attention" for kind in config.layer_types]
     guess = getattr(config, "global_attn_every_n_layers", None)
-    for every in ([guess] if guess else []) + list(range(1, len(wide) + 1)):
-        if wide == [index % every == 0 for index in range(len(wide))]:
+    for every in ([guess] if guess else []) + list(range(1, len(is_global) + 1)):
+        if is_global == [index % every == 0 for index in range(len(is_global))]:
             return every
-    raise UserError(f"{where}: layer_types: full_attention must be every n-th layer, from the first")
+    raise UserError(f"{path}: layer_types: full_attention must be every n-th layer, from the first")

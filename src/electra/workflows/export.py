@@ -1,5 +1,6 @@
 """``electra export``: a run's towers as folders that other tools load."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -7,6 +8,7 @@ from typing import Literal
 from electra import files
 from electra.errors import UserError, convert_errors
 from electra.interchange import huggingface
+from electra.interchange.folders import TOWERS, final_folder
 
 
 @dataclass(frozen=True)
@@ -21,28 +23,32 @@ class ExportConfig:
     """hf: what Hugging Face's AutoModel and AutoTokenizer load."""
 
 
+# Format → what writes the tower in one folder to a new one.
+FORMATS: dict[str, Callable[[Path, Path], None]] = {"hf": huggingface.export_tower}
+
+
 def export(config: ExportConfig) -> Path:
-    """The folder written, whole or not at all. Raises ``UserError`` for a run that is not finished or a folder that
-    holds something."""
+    """Write a folder for each tower into ``out``, all of them or none, and return ``out``.
+
+    Raises:
+        UserError: a run that is not finished, or a folder that holds something.
+    """
     if not config.run or not config.out:
         raise UserError("what and where? electra export RUN --out FOLDER")
     run, out = Path(config.run), Path(config.out)
-    final = run / "final" if (run / "final").is_dir() else run
-    parts = [final / name for name in ("discriminator", "encoder", "generator") if (final / name).is_dir()]
-    if not parts:
+    towers = [folder for name in TOWERS if (folder := final_folder(run) / name).is_dir()]
+    if not towers:
         raise UserError(
             f"{run}: no final/ with towers here; is the run finished? `electra pretrain --out {run}` goes on"
         )
-    taken = [out / part.name for part in parts if (out / part.name).exists()]
-    if taken:
-        raise UserError(f"{taken[0]}: is there already; choose another --out")
+    for tower in towers:
+        if (out / tower.name).exists():
+            raise UserError(f"{out / tower.name}: is there already; choose another --out")
     if not files.is_vacant(out):
         raise UserError(f"{out}: holds something already; choose another --out")
-    with convert_errors(str(out), OSError), files.write_whole_folder(out, "export") as folder:
-        for part in parts:
-            tower, readme = huggingface.load_tower(part), part / "README.md"
-            card, objective = readme.read_text() if readme.exists() else None, huggingface.read_objective(part)
-            huggingface.save_tower(folder / part.name, tower, part, card, objective)
-    for part in parts:
-        print(f"{out / part.name}: {part.name}")
+    with convert_errors(str(out), OSError), files.write_whole_folder(out, "export") as partial:
+        for tower in towers:
+            FORMATS[config.format](tower, partial / tower.name)
+    for tower in towers:
+        print(f"{out / tower.name}: {tower.name}")
     return out

@@ -27,8 +27,10 @@ from electra.engine.telemetry import MetricsRecorder, SilentRecorder, describe_e
 from electra.engine.train import Engine, check_engine, scale_stages, train_stages
 from electra.errors import UserError, convert_errors
 from electra.files import write_whole
-from electra.interchange import encoders, huggingface
+from electra.interchange import huggingface
 from electra.interchange.encoders import TowerReader
+from electra.interchange.folders import find_tower_folders, fingerprint_encoder
+from electra.interchange.initialise import initialise_towers
 from electra.model.config import ClassicConfig, EncoderConfig
 from electra.objectives.build import CorpusFacts, Electra, Objective
 from electra.objectives.health import judge_lines
@@ -192,8 +194,8 @@ def hash_origins(config: PretrainConfig, data: str) -> dict[str, str]:
     """
     found = {"data": data}
     if config.init:
-        folders = huggingface.find_tower_folders(Path(config.init))
-        found["init"] = fingerprints.hash_values(map(encoders.fingerprint_encoder, folders))
+        folders = find_tower_folders(Path(config.init))
+        found["init"] = fingerprints.hash_values(map(fingerprint_encoder, folders))
     if config.probe:
         with convert_errors(config.probe, OSError):
             found["probe"] = fingerprints.hash_files([Path(config.probe)])
@@ -290,10 +292,10 @@ def load_initial_weights(folder: Path, pretrainer: Pretrainer, shards: Shards) -
     """Give the pre-trainer the weights in ``folder``; returns what to tell of it.
 
     Raises:
-        UserError: as ``huggingface.initialise_towers``; or the folder's word pieces are not the data's.
+        UserError: as ``initialise_towers``; or the folder's word pieces are not the data's.
     """
     here, lines = load_word_pieces(shards.folder / "tokenizer"), []
-    for each in huggingface.find_tower_folders(folder):
+    for each in find_tower_folders(folder):
         if not any((each / name).exists() for name in ("tokenizer.json", "vocab.txt")):
             lines.append(f"{each}: no tokenizer there; its word pieces are taken to be those of {shards.folder}")
             continue
@@ -304,7 +306,7 @@ def load_initial_weights(folder: Path, pretrainer: Pretrainer, shards: Shards) -
                 f"{each}: {differing:,} word pieces or their ids are not those of {shards.folder}; "
                 f"prepare the data with --tokenizer {each}"
             )
-    return [*lines, *huggingface.initialise_towers(pretrainer.parts(), folder)]
+    return [*lines, *initialise_towers(pretrainer.parts(), folder)]
 
 
 def load_word_pieces(folder: Path) -> dict[str, int]:

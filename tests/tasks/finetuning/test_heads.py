@@ -75,4 +75,4 @@ def test_texts_that_are_alike_to_a_model_of_transformers_are_told_apart() -> Non
     ids = torch.arange(ROWS)[:, None].expand(-1, LENGTH)
     given = Inputs(ids, 0 * ids, 0 * ids, torch.ones_like(ids))
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        assert_told_apart(reader.read(given, None)[0])
+        assert_told_apart(reader.hidden_states(given, None)[0])

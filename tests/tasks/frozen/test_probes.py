@@ -70,7 +70,7 @@ class Planted(nn.Module):
         self.table = nn.Embedding(200, 12)
         self.sizes, self.longest, self.family, self.special = [12] * 4, 512, "classic", torch.tensor(special)
 
-    def read(self, inputs: Inputs, keys: Any) -> list[Tensor]:
+    def hidden_states(self, inputs: Inputs, keys: Any) -> list[Tensor]:
         assert keys is None and torch.is_inference_mode_enabled()
         ids = inputs.ids
         states = [self.table(ids) * (layer + 1) for layer in range(4)]
@@ -78,7 +78,7 @@ class Planted(nn.Module):
         states[2] = torch.cat([states[2][:, :, 1:], 0.01 * parity[:, :, None].expand(-1, ids.shape[1], 1)], dim=2)
         return states
 
-    def of_head(self, name: str) -> bool:
+    def is_head_parameter(self, name: str) -> bool:
         return False
 
 
@@ -118,7 +118,7 @@ def test_features_are_the_means_of_each_text_read_alone(
     for number in (0, 50, 90):
         (alone,) = batch_texts([asked[number]], tokenizer, LENGTH)
         with torch.no_grad():
-            read = tower.read(alone.inputs, None)
+            read = tower.hidden_states(alone.inputs, None)
         length = int(alone.documents.sum())
         for layer, states in zip(found, read, strict=True):
             np.testing.assert_allclose(layer[number], states[0, :length].mean(0).numpy(), rtol=1e-4, atol=1e-6)
@@ -230,7 +230,7 @@ def test_training_goes_on_as_if_nobody_had_looked(
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(value, before[name]) for name, value in tower.state_dict().items())
     batch = made.train[0]
-    tower.read(batch.inputs, None)[-1].sum().backward()
+    tower.hidden_states(batch.inputs, None)[-1].sum().backward()
     assert all(value.grad is not None for value in tower.parameters())
 
 

@@ -61,7 +61,9 @@ def test_it_is_what_a_loop_computes(tokenizer: word_pieces.Tokenizer, reader: To
             row = torch.tensor([ids])
             with torch.no_grad():
                 positions = torch.arange(len(ids))[None]
-                states = reader.read(Inputs(row, positions, torch.tensor([segments]), torch.ones_like(row)), None)
+                states = reader.hidden_states(
+                    Inputs(row, positions, torch.tensor([segments]), torch.ones_like(row)), None
+                )
             vectors.append([layer[0].mean(0) for layer in states])
         for found, one, two in zip(cosines, *vectors, strict=True):
             found.append(float(torch.cosine_similarity(one, two, dim=0)))

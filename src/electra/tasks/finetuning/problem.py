@@ -115,7 +115,7 @@ class FineTuned(nn.Module):
 
     def read(self, batch: ExampleBatch, keys: Int[Tensor, " rows"] | None) -> list[Tensor]:
         """The encoder's states; the logits alone if it is a whole model with its head."""
-        return self.reader.read(batch.inputs, keys)
+        return self.reader.hidden_states(batch.inputs, keys)
 
     def counts(self, batch: ExampleBatch, progress: Float[Tensor, ""]) -> dict[str, Tensor]:
         """How many targets the loss counts."""
@@ -164,7 +164,7 @@ def apply_layer_decay(model: FineTuned, tuning: FineTuning) -> list[Parameter]:
         layer = LAYER_NUMBER.search(name)
         if layer:
             depth = int(layer[1]) + 1
-        elif name.startswith("head.") or model.reader.of_head(name.removeprefix("reader.")):
+        elif name.startswith("head.") or model.reader.is_head_parameter(name.removeprefix("reader.")):
             depth = greatest
         else:
             depth = 0 if "embed" in name or "project" in name else layers  # a norm after the last layer

@@ -20,6 +20,7 @@ from electra.errors import UserError, convert_errors
 from electra.files import write_whole
 from electra.interchange import encoders, finetuned
 from electra.interchange.encoders import Reader
+from electra.interchange.folders import find_encoder, fingerprint_encoder
 from electra.tasks.finetuning.examples import ExampleSource
 from electra.tasks.finetuning.problem import FineTuned, FineTuning, Problem, apply_layer_decay
 from electra.tokenization import Tokenizer
@@ -51,7 +52,7 @@ class RunSettings:
 
 def hash_contents(problem: Problem, model: Path) -> dict[str, str]:
     """What a run's figures come from, as hashes: the problem's splits and labels, and the ``model`` in a folder."""
-    return problem.contents() | {MODEL: encoders.fingerprint_encoder(model)}
+    return problem.contents() | {MODEL: fingerprint_encoder(model)}
 
 
 def keep_deciding(asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,7 +70,7 @@ class FineTuningRun:
     ):
         """``contents``: of the problem and the model, see ``hash_contents``; they are the same for many runs."""
         self.problem, self.settings, self.seed, self.folder = problem, settings, seed, folder
-        self.model = encoders.find_encoder(model)
+        self.model = find_encoder(model)
         self.task = finetuned.HeadSpec(problem.model, problem.labels, problem.problem_type)
         said = {"task": problem.name, "model": str(self.model), "seed": seed, "settings": asdict(settings)}
         self.asked = json.loads(json.dumps(said | {CONTENTS: dict(contents)}))

@@ -130,6 +130,6 @@ def extract_features(
     with torch.inference_mode():
         for batch in batches:
             numbers, at = batch.address[:, 1].numpy(), batch.to(device)
-            for layer, states in zip(found, reader.read(at.inputs, None), strict=True):
+            for layer, states in zip(found, reader.hidden_states(at.inputs, None), strict=True):
                 layer[numbers] = mean_pool(states.float(), at.documents).nan_to_num(0.0, 0.0, 0.0).cpu().numpy()
     return found

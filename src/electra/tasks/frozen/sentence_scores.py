@@ -18,8 +18,10 @@ from torch.nn import functional as F
 
 from electra import tokenization as vocabularies
 from electra.errors import UserError
-from electra.interchange import encoders, huggingface
+from electra.interchange import huggingface
 from electra.interchange.encoders import Inputs, WholeModelReader
+from electra.interchange.folders import find_encoder
+from electra.interchange.transformers_models import load_with_transformers, read_model_type
 from electra.model.encoder import Tower
 from electra.model.heads import DetectionHead, TokenHead
 from electra.tokenization import Tokenizer
@@ -185,9 +187,9 @@ def load_scorer(folder: Path, device: torch.device, within_word: bool = False) -
     Raises:
         UserError: no model there, no tokenizer, or a model without a head for tokens.
     """
-    where = encoders.find_encoder(folder)
+    where = find_encoder(folder)
     tokenizer = vocabularies.load_tokenizer(where)
-    if encoders.read_model_type(where) in ("electra", "modernbert"):
+    if read_model_type(where) in ("electra", "modernbert"):
         tower = huggingface.load_tower(where).to(device)
         if (
             huggingface.read_objective(where) == "electric"
@@ -196,7 +198,7 @@ def load_scorer(folder: Path, device: torch.device, within_word: bool = False) -
         ):
             return Energies(tower, tokenizer)
         return choose_scorer(tower, tokenizer, within_word)
-    model, said = encoders.load_with_transformers(where, "AutoModelForMaskedLM", output_loading_info=True)
+    model, said = load_with_transformers(where, "AutoModelForMaskedLM", output_loading_info=True)
     if said["missing_keys"]:
         missing = ", ".join(sorted(said["missing_keys"])[:3])
         raise UserError(f"{where}: no masked language model: its weights lack {missing}")
@@ -277,7 +279,7 @@ def predict_at(
     if isinstance(model, Tower):
         states = last_states(model, rows)
         return model.token_logits(pick_per_row(states, at))
-    (logits,) = model.read(unpadded_inputs(model, rows), None)
+    (logits,) = model.hidden_states(unpadded_inputs(model, rows), None)
     return pick_per_row(logits, at).float()
 
 

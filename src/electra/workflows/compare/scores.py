@@ -11,6 +11,7 @@ from electra.engine.parallel import Parallel, flush_denormals
 from electra.errors import UserError, convert_errors
 from electra.files import write_whole
 from electra.interchange import encoders
+from electra.interchange.folders import fingerprint_encoder
 from electra.interchange.huggingface import MODEL_KIND as KIND
 from electra.tasks.datasets.samples import Task
 from electra.tasks.finetuning.problem import FineTuning
@@ -107,7 +108,7 @@ def scores_path(encoder: Path, judge: Judge) -> Path:
 
 def describe_judging(judge: Judge, encoder: Path) -> dict[str, Any]:
     """All that a judge's scores of the encoder in a folder depend on, as JSON gives it back."""
-    return json.loads(json.dumps(judge.asked | {ENCODER_KEY: encoders.fingerprint_encoder(encoder)}))
+    return json.loads(json.dumps(judge.asked | {ENCODER_KEY: fingerprint_encoder(encoder)}))
 
 
 def read_scores(judge: Judge, encoder: Path) -> dict[str, float] | None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from electra import files
 from electra.engine.parallel import Parallel
-from electra.interchange import encoders, huggingface
+from electra.interchange import huggingface
+from electra.interchange.folders import fingerprint_encoder
 from electra.tokenization import load_tokenizer
 from electra.workflows.export import ExportConfig, export
 from electra.workflows.inspect import score_word_pieces
@@ -37,7 +38,7 @@ def export_towers(run: Path, hub: Path) -> None:
 
 def is_same_model(folder: Path, other: Path) -> bool:
     """Whether two folders hold the same weights, config and tokenizer."""
-    return encoders.fingerprint_encoder(folder) == encoders.fingerprint_encoder(other)
+    return fingerprint_encoder(folder) == fingerprint_encoder(other)
 
 
 def compare_with_transformers(hub: Path, text: str) -> None:

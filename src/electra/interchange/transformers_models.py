@@ -1,0 +1,61 @@
+"""Models of transformers' own classes, read from a folder: safetensors alone, and none of the folder's code."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from electra import tokenization as vocabularies
+from electra.errors import convert_errors
+
+TOWER_CLASSES = {
+    "ElectraForPreTraining", "ElectraForMaskedLM", "ModernBertForMaskedLM", "ModernBertForTokenClassification",
+}  # fmt: skip
+
+
+def read_model_type(folder: Path) -> str:
+    """The ``model_type`` of a folder's config.json, or "None". Raises ``UserError`` if the file cannot be read."""
+    with convert_errors(f"{folder / 'config.json'}", OSError, ValueError):
+        return str(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type"))
+
+
+def has_other_head(folder: Path) -> bool:
+    """Whether an ELECTRA or ModernBERT has a head that none of our towers has, or no head."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return TOWER_CLASSES.isdisjoint(config.get("architectures") or ())
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Let transformers draw no progress bars, and not report that the weights of a new head are new."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        logging.enable_progress_bar()
+
+
+def load_with_transformers(folder: Path, auto: str, **settings: Any) -> Any:
+    """The model that one of transformers' ``Auto…`` classes loads from a folder, its weights float32.
+
+    ``settings``: more arguments of ``from_pretrained``.
+
+    Raises:
+        UserError: transformers cannot load it, it has no safetensors, or it would run code from the folder.
+    """
+    import transformers
+
+    vocabularies.refuse_code(folder)
+    with quiet_transformers(), convert_errors(f"{folder}: transformers cannot load this", Exception):
+        return getattr(transformers, auto).from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32,
+            **settings,
+        )  # fmt: skip
