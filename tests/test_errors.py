@@ -89,7 +89,7 @@ def test_what_labelled_files_hold_steers_no_terminal(tmp_path: Path, capsys: pyt
     print_warnings([STEERING])
     print(format_table([STEERING], [[STEERING]]), format_markdown([STEERING], [[STEERING]]))
     with Progress(STEERING, 1, "runs") as progress:
-        progress.at(1, STEERING)
+        progress.update(1, STEERING)
     said = capsys.readouterr()
     assert "owned" in said.out and "owned" in said.err and not steers(said.out + said.err)
 

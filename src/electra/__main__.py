@@ -1,4 +1,4 @@
-"""``python -m electra``, and so ``torchrun -m electra``."""
+"""What ``python -m electra`` and ``torchrun -m electra`` run: the command line."""
 
 import sys
 

@@ -1,5 +1,6 @@
-"""The verbs: parse, call, print. Each is a function of the same name with a config class; only the one asked for is
-imported.
+"""The command line: ``electra VERB …`` calls the function of that name with a config made of the arguments.
+
+Only the verb that is called is imported: ``electra --help`` needs no torch.
 """
 
 import argparse
@@ -22,20 +23,25 @@ MISTAKE = 2
 
 @dataclass(frozen=True)
 class Verb:
-    """A verb: what it does, and where its function and config class are (``module:function:class``)."""
+    """A verb: what it does, and where its function and config class are (``module:function:class``).
+
+    ``positional``: the fields that are given without a flag. ``preset``: the recipe that is the lowest layer of the
+    config, for a verb that has presets. ``goes_on``: the flag that names a folder; its config.json, if there is one, is
+    the lowest layer instead.
+    """
 
     about: str
     where: str
     example: str
     positional: tuple[str, ...] = ()
-    preset: str = ""  # the recipe that lies under file and flags, for a verb that has presets
-    goes_on: str = ""  # the flag with a folder whose config.json, if there is one, lies there instead
+    preset: str = ""
+    goes_on: str = ""
 
-    def load(self) -> tuple[Callable[[Any], object], type]:
+    def import_function(self) -> tuple[Callable[[Any], object], type]:
         """The function and its config class."""
-        module, function, config = self.where.split(":")
-        found = importlib.import_module(module)
-        return getattr(found, function), getattr(found, config)
+        module_name, function, config_class = self.where.split(":")
+        module = importlib.import_module(module_name)
+        return getattr(module, function), getattr(module, config_class)
 
 
 VERBS = {
@@ -111,7 +117,7 @@ VERBS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and give its exit code: 0, 2 for a mistake of the user's, 130 after Ctrl-C."""
+    """Run one command. Its exit code: 0; 2 for a mistake of the user's; 130 after Ctrl-C; 141 if nobody reads on."""
     try:
         run_command(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
@@ -128,7 +134,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_command(arguments: list[str]) -> None:
-    """Call the verb that the arguments begin with."""
+    """Call the verb that the arguments begin with, or print its config or the help.
+
+    Raises:
+        UserError: no such verb, a wrong setting, and whatever the verb raises.
+    """
     from electra.config import suggest_closest
 
     if not arguments or arguments[0] in ("-h", "--help", "help"):
@@ -140,8 +150,8 @@ def run_command(arguments: list[str]) -> None:
     name, *rest = arguments
     if name not in VERBS:
         raise UserError(f"unknown command {name}{suggest_closest(name, VERBS) or '; electra --help lists them'}")
-    function, config, show = resolve_command(name, VERBS[name], rest)
-    if show:
+    function, config, print_only = resolve_command(name, VERBS[name], rest)
+    if print_only:
         from electra.config import dump_config
 
         print(dump_config(config), end="")
@@ -150,45 +160,50 @@ def run_command(arguments: list[str]) -> None:
 
 
 def resolve_command(name: str, verb: Verb, arguments: list[str]) -> tuple[Callable[[Any], object], Any, bool]:
-    """The verb's function, its config from all layers, and whether only to print that."""
+    """The verb's function, its config from all layers, and whether the config is only to be printed.
+
+    Raises:
+        UserError: a preset or file that is not there, or a wrong setting in a file or a flag.
+        SystemExit: with code 0, after the verb's ``--help``.
+    """
     from electra import config, flags, recipes
 
     common = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    known = [common.add_argument("--config"), common.add_argument("--print-config", action="store_true")]
+    actions = [common.add_argument("--config"), common.add_argument("--print-config", action="store_true")]
     if verb.preset:
-        known.append(common.add_argument("--preset"))
+        actions.append(common.add_argument("--preset"))
     try:
-        chosen, rest = common.parse_known_args(arguments)
+        options, rest = common.parse_known_args(arguments)
     except argparse.ArgumentError as error:
         raise UserError(str(error)) from error
-    layers = [chosen.config] if chosen.config else []
-    named = chosen.config or getattr(chosen, "preset", None)
-    if begun := None if named else find_saved_config(verb, arguments):
-        layers = [begun]
+    layers = [options.config] if options.config else []
+    named = options.config or getattr(options, "preset", None)
+    if saved := None if named else find_saved_config(verb, arguments):
+        layers = [saved]
     elif verb.preset:
-        layers.insert(0, recipes.find_preset(chosen.preset or verb.preset))
-    function, config_class = verb.load()
+        layers.insert(0, recipes.find_preset(options.preset or verb.preset))
+    function, config_class = verb.import_function()
     base = config_class()
     for file in layers:
         base = config.load_config(base, file)
-    taken = [action.option_strings[0] for action in known]
+    taken = [action.option_strings[0] for action in actions]
     base = flags.parse_flags(base, rest, f"electra {name}", help_text(verb, config_class), verb.positional, taken)
-    return function, base, chosen.print_config
+    return function, base, options.print_config
 
 
 def find_saved_config(verb: Verb, arguments: list[str]) -> Path | None:
-    """The config of the run that the arguments say to go on with, if there is one."""
+    """The config.json in the folder that the verb's ``goes_on`` flag names; None where there is none."""
     if not verb.goes_on:
         return None
-    look = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    look.add_argument(verb.goes_on, dest="folder", nargs="?")
-    folder = look.parse_known_args(arguments)[0].folder
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(verb.goes_on, dest="folder", nargs="?")
+    folder = parser.parse_known_args(arguments)[0].folder
     path = Path(folder or "") / "config.json"
     return path if folder and path.is_file() else None
 
 
 def overview_text() -> str:
-    """``electra --help``."""
+    """What ``electra --help`` prints: every verb with an example."""
     verbs = "\n".join(f"  {name:<10} {verb.about}" for name, verb in VERBS.items())
     examples = "\n".join(f"  {verb.example}" for verb in VERBS.values())
     return (
@@ -201,7 +216,7 @@ def overview_text() -> str:
 
 
 def help_text(verb: Verb, config_class: type) -> str:
-    """What stands above the flags in a verb's ``--help``."""
+    """The text above the flags in a verb's ``--help``."""
     from electra import recipes
 
     preset = (

@@ -30,6 +30,8 @@ from electra.errors import UserError
 
 C = TypeVar("C")
 
+Json = Any  # a plain value, as YAML, TOML and JSON give it
+
 
 def load_config(base: C, file: str | Path) -> C:
     """``base`` with a YAML, TOML or JSON file laid over it.
@@ -48,9 +50,9 @@ def dump_config(config: object) -> str:
     return yaml.safe_dump(plain_tree(config), sort_keys=False)  # ASCII: PyYAML reads U+0085 back as a line's end
 
 
-def read_config_file(file: Path) -> Mapping[Any, Any]:
-    """The file's mapping, unchecked. Raises ``UserError`` naming the file, and the line where the parser gives it."""
-    parsers: dict[str, Callable[[str], object]] = {
+def read_config_file(file: Path) -> Mapping[Any, Json]:
+    """The file's mapping, unchecked. Raises ``UserError`` with the file's name, and the line if the parser gives it."""
+    parsers: dict[str, Callable[[str], Json]] = {
         ".yaml": parse_yaml,
         ".yml": parse_yaml,
         ".toml": tomllib.loads,
@@ -73,8 +75,8 @@ def read_config_file(file: Path) -> Mapping[Any, Any]:
     return tree
 
 
-def parse_yaml(text: str) -> Any:
-    """YAML's value. Raises ``ValueError`` with the line, as the other parsers do."""
+def parse_yaml(text: str) -> Json:
+    """The value of a YAML text. Raises ``ValueError`` with the line, as the other parsers do."""
     import yaml
 
     try:
@@ -83,8 +85,8 @@ def parse_yaml(text: str) -> Any:
         raise ValueError(str(error)) from error
 
 
-def overlay_config(base: C, tree: Mapping[Any, Any], where: str) -> C:
-    """``base`` with the nested mapping ``tree`` laid over it; ``where`` (a file, a flag) begins every error's line.
+def overlay_config(base: C, tree: Mapping[Any, Json], where: str) -> C:
+    """``base`` with the nested mapping ``tree`` laid over it; ``where`` (a file's name) begins every error's line.
 
     Entry i of a list of dataclasses is laid over entry i of the list that is there, or its last.
 
@@ -94,8 +96,8 @@ def overlay_config(base: C, tree: Mapping[Any, Any], where: str) -> C:
     return validate_tree(type(base), merge_trees(plain_tree(base), tree, type(base)), where)
 
 
-def merge_trees(lower: object, upper: object, hint: object) -> Any:
-    """The plain value ``upper`` laid over ``lower``, both of a field of type ``hint``."""
+def merge_trees(lower: Json, upper: Json, hint: object) -> Json:
+    """The plain value ``upper`` laid over ``lower``, both for a field of type ``hint``; unknown keys are kept."""
     if isinstance(upper, list) and dataclasses_of(entry_type(hint)):
         entries = lower if isinstance(lower, list) and lower else [None]
         below = (entries[min(index, len(entries) - 1)] for index in range(len(upper)))
@@ -110,8 +112,8 @@ def merge_trees(lower: object, upper: object, hint: object) -> Any:
     return {**beneath, **{key: merge_trees(beneath.get(key), each, types.get(key)) for key, each in upper.items()}}
 
 
-def validate_tree(config_class: type, tree: object, where: str) -> Any:
-    """The config that a whole tree says. Raises ``UserError`` as ``overlay_config``, for the first mistake."""
+def validate_tree(config_class: type, tree: Json, where: str) -> Any:
+    """The config that a complete tree describes. Raises ``UserError`` as ``overlay_config``, for the first mistake."""
     from pydantic import ValidationError
 
     validate = make_validator(config_class)
@@ -124,9 +126,9 @@ def validate_tree(config_class: type, tree: object, where: str) -> Any:
 
 
 @cache
-def make_validator(config_class: type) -> Callable[[tuple[object]], Any]:
-    """What makes of a tree, alone in a tuple, a config, alone in a tuple. Only around a dataclass, not to one itself,
-    pydantic lets one say from outside that unknown keys are refused."""
+def make_validator(config_class: type) -> Callable[[tuple[Json]], Any]:
+    """pydantic's reader of a config, which refuses unknown keys. It takes a tree and gives a config, both in a tuple:
+    for a dataclass alone pydantic does not take this setting from outside."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(tuple[config_class], config={"extra": "forbid"}).validate_python  # type: ignore[valid-type]
@@ -136,8 +138,8 @@ UNKNOWN_KEY = ("unexpected_keyword_argument", "invalid_key")  # pydantic's names
 UNKNOWN_KIND = ("union_tag_invalid", "union_tag_not_found")
 
 
-def explain_mistake(config_class: type, tree: object, mistake: Mapping[str, Any]) -> str:
-    """One of pydantic's errors as this program says it: the key, what was found, what is expected."""
+def explain_mistake(config_class: type, tree: Json, mistake: Mapping[str, Any]) -> str:
+    """One of pydantic's errors as a line of ours: the key, what is expected there and what was found."""
     location = mistake["loc"][1:]  # without the place in the tuple of ``make_validator``
     if mistake["type"] in UNKNOWN_KEY:
         keys, hint, part = follow_location(config_class, tree, location[:-1])
@@ -156,8 +158,8 @@ def explain_mistake(config_class: type, tree: object, mistake: Mapping[str, Any]
     return f"{path}: expected {describe_type(hint)}, found {found!r}"
 
 
-def follow_location(hint: object, tree: Any, location: Sequence[int | str]) -> tuple[list[str], object, Any]:
-    """Where one of pydantic's errors is, at most as deep as a field: its keys, the field's type, and what it holds."""
+def follow_location(hint: object, tree: Json, location: Sequence[int | str]) -> tuple[list[str], object, Json]:
+    """The keys of the field in which pydantic found a mistake, the field's type and its value in ``tree``."""
     keys: list[str] = []
     for part in location:
         classes = dataclasses_of(hint)
@@ -172,8 +174,8 @@ def follow_location(hint: object, tree: Any, location: Sequence[int | str]) -> t
     return keys, hint, tree
 
 
-def build_config(hint: object, tree: Any) -> Any:
-    """What a whole tree says, unchecked: without pydantic, for trees that are known to be right."""
+def build_config(hint: object, tree: Json) -> Any:
+    """What a complete tree describes, unchecked and without pydantic: for trees that are known to be right."""
     if config_class := choose_class(hint, tree):
         types = field_types(config_class)
         return config_class(**{key: build_config(types[key], value) for key, value in tree.items()})
@@ -181,7 +183,7 @@ def build_config(hint: object, tree: Any) -> Any:
 
 
 def check_ranges(config: object, path: str = "") -> None:
-    """Check the numbers of a config, which may have been made in Python, where nothing else checks them.
+    """Check all numbers of a config: one that was made in Python has been through no other check.
 
     Raises:
         UserError: a number is not in the range that its field's type says.
@@ -202,20 +204,20 @@ def in_range(value: object, hint: object) -> bool:
         return limits.holds(value, kind)
     if len(members := union_members(hint)) > 1:
         return any(in_range(value, each) for each in members)
-    if isinstance(value, tuple):
+    if isinstance(value, (tuple, list)):
         return all(in_range(each, entry_type(hint)) for each in value)
     return value is None or hint is not NoneType
 
 
 def nested_configs(value: object, path: str) -> Iterator[tuple[str, object]]:
-    """The configs in a field's value, with their paths."""
+    """The configs in a field's value, each with its path."""
     if is_dataclass(value):
         yield path, value
-    elif isinstance(value, tuple):
+    elif isinstance(value, (tuple, list)):
         yield from ((f"{path}.{index}", each) for index, each in enumerate(value) if is_dataclass(each))
 
 
-def key_types(config_class: type, tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+def key_types(config_class: type, tree: Mapping[str, Json], prefix: str = "") -> dict[str, object]:
     """Every key of a config, as a plain tree, and of those in it (``optimizer.learning_rate``, ``phases.0.steps``) →
     its type."""
     found: dict[str, object] = {}
@@ -231,7 +233,7 @@ def key_types(config_class: type, tree: Mapping[str, object], prefix: str = "") 
     return found
 
 
-def plain_tree(value: object) -> Any:
+def plain_tree(value: object) -> Json:
     """Configs as dicts and tuples as lists, which YAML and JSON know."""
     if is_dataclass(value):
         return {field.name: plain_tree(getattr(value, field.name)) for field in fields(value)}

@@ -1,4 +1,4 @@
-"""What the types of a config's fields say: which dataclasses a field may hold, and in words what is expected there."""
+"""The types of a config's fields: which dataclasses a field may hold, which numbers, and that in words."""
 
 import types
 from collections.abc import Callable, Mapping
@@ -17,10 +17,10 @@ class ByKind:
     """
 
     def __get_pydantic_core_schema__(self, union: object, schema_of: Callable[[type], Any]) -> Any:
-        """What pydantic asks: the schema of each class by its kind."""
+        """pydantic's hook: read the value by the schema of the class whose kind it names."""
         from pydantic_core import core_schema
 
-        def make(tree: object, build: Callable[[object], object]) -> object:
+        def build_chosen(tree: object, build: Callable[[object], object]) -> object:
             try:
                 return build(tree)
             except UserError as error:  # from __post_init__; pydantic says where only for a ValueError
@@ -28,7 +28,7 @@ class ByKind:
 
         classes = {kind_of(each): schema_of(each) for each in dataclasses_of(union)}
         choice = core_schema.tagged_union_schema(classes, discriminator="kind")
-        return core_schema.no_info_wrap_validator_function(make, choice)
+        return core_schema.no_info_wrap_validator_function(build_chosen, choice)
 
 
 BY_KIND = ByKind()
@@ -62,7 +62,7 @@ def dataclasses_of(hint: object) -> list[type]:
 
 
 def entry_type(hint: object) -> object:
-    """What ``tuple[X, …]`` holds; None for any other type."""
+    """X of ``tuple[X, ...]``; None for any other type."""
     return get_args(hint)[0] if get_origin(hint) is tuple else None
 
 

@@ -1,21 +1,21 @@
-"""The one exception that a person is meant to read, and what is done to any text before a person reads it."""
+"""The exception for mistakes of the user's, and how any text is made safe to print in one line."""
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# C0, DEL and C1 steer a terminal; marks of direction and line separators make a line look like another one; half a
-# surrogate pair (an undecodable byte of a file's name) cannot be printed.
+# Control characters (C0, DEL, C1) steer a terminal. Marks of direction and line separators make a line look like
+# another one. Half a surrogate pair (an undecodable byte of a file's name) cannot be printed.
 UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)((?:(?!::)[^\s'\"<>`])+)")  # fsspec joins addresses by ::
 PORT = re.compile(r"(?:[^:@]*|\[[^\]]*\])(?::\d*)?")
 
 
 class UserError(Exception):
-    """A mistake that the user can mend: one line saying where it is, what was found and what would be right.
+    """A mistake that the user can correct: one line that says where it is, what was found and what would be right.
 
     The command line prints it as ``electra: error: …`` and exits with code 2, without a traceback. Control characters
-    in it are made visible, and passwords and queries of addresses left out.
+    are written out, and the passwords and queries of addresses replaced by ``…``.
     """
 
     def __init__(self, message: str):
@@ -23,18 +23,18 @@ class UserError(Exception):
 
 
 def escape_controls(text: str) -> str:
-    """The text with its control characters written out, ``\\x1b`` for the escape character, so that it stays in a line
-    and steers no terminal."""
-    return UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    """Write out control characters, the escape character as ``\\x1b``: the text stays in one line and steers no
+    terminal."""
+    return UNSEEN.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def hide_secrets(text: str) -> str:
-    """The text with ``…`` for the user and password and for the query of each address (``scheme://…``) in it."""
-    return ADDRESS.sub(lambda found: found[1] + public_part(found[1], found[2]), text) if "://" in text else text
+    """Replace user, password and query of each address (``scheme://…``) in the text by ``…``."""
+    return ADDRESS.sub(lambda match: match[1] + public_part(match[1], match[2]), text) if "://" in text else text
 
 
 def public_part(scheme: str, rest: str) -> str:
-    """What of an address, behind its scheme, everyone may see."""
+    """The ``rest`` of an address, behind its scheme, without what only its owner may see."""
     end = re.search(r"[:;,.)\]]*$", rest)
     assert end is not None
     inside, sign, query = rest[: end.start()].partition("?")
@@ -51,14 +51,14 @@ def public_part(scheme: str, rest: str) -> str:
 
 
 def summarize_error(error: Exception) -> str:
-    """What an error says, in one line."""
-    said = getattr(error, "strerror", None) or " ".join(str(error).split())[:300]
-    return escape_controls(hide_secrets(said)) or type(error).__name__
+    """The message of any exception in one line, cut after 300 characters; its class's name if it has none."""
+    message = getattr(error, "strerror", None) or " ".join(str(error).split())[:300]
+    return escape_controls(hide_secrets(message)) or type(error).__name__
 
 
 @contextmanager
 def convert_errors(where: str, *kinds: type[Exception]) -> Iterator[None]:
-    """Raises ``UserError`` saying where, for errors of such kinds."""
+    """Turn exceptions of these ``kinds`` into ``UserError`` with a message that begins with ``where``."""
     try:
         yield
     except UserError:
@@ -68,11 +68,12 @@ def convert_errors(where: str, *kinds: type[Exception]) -> Iterator[None]:
 
 
 def require_plain_name(name: str, where: str) -> str:
-    """``name``, which is to become a file or folder within one that was asked for. ``where``: the flag it came from.
+    """Refuse a ``name`` that cannot be a file or folder within the one that was asked for; give it back otherwise.
+
+    ``where`` begins the message: the flag that the name came from.
 
     Raises:
-        UserError: it is empty, has more than 200 bytes, or is no plain name: a path, ``..``, hidden, or with control
-            characters.
+        UserError: the name is empty, has more than 200 bytes or control characters, is a path, or begins with a dot.
     """
     if not name or name.startswith(".") or "/" in name or "\\" in name or UNSEEN.search(name):
         raise UserError(f"{where} {name!r}: becomes a folder's name, so it must be a plain one, without / or a first .")

@@ -1,8 +1,8 @@
-"""Flags: the last layer of a config. ``--help`` is tyro's, and shows the layers below as defaults."""
+"""Flags: the last layer of a config. tyro prints ``--help``, with the layers below as defaults."""
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, make_dataclass
+from dataclasses import make_dataclass
 from typing import Annotated, Any, NoReturn, TypeVar, get_origin
 
 from electra.config import key_types, overlay_config, plain_tree, suggest_closest
@@ -12,8 +12,8 @@ from electra.ranges import parse_number
 
 C = TypeVar("C")
 
-Group = tuple[str, list[str]]  # a flag, and the words up to the next one
-FLAG = re.compile(r"--|-[A-Za-z]")  # how a flag begins; - is standard input, -1 a number
+FlagWords = tuple[str, list[str]]  # a flag, and the words up to the next one
+FLAG = re.compile(r"--|-[A-Za-z]")  # how a flag begins; - is standard input, -1 a number, -.txt a kind of input
 
 
 def parse_flags(
@@ -42,9 +42,9 @@ def parse_flags(
     return overlay_config(base, nest_values(read_values(groups, types, positional, taken), tree), "flags")
 
 
-def group_by_flag(arguments: Sequence[str]) -> list[Group]:
-    """The words behind each flag, ``--flag=word`` included; those before the first one stand behind ""."""
-    groups: list[Group] = [("", [])]
+def group_by_flag(arguments: Sequence[str]) -> list[FlagWords]:
+    """Each flag with the words behind it, that of ``--flag=word`` included; the words before the first with ""."""
+    groups: list[FlagWords] = [("", [])]
     for argument in arguments:
         if FLAG.match(argument):
             flag, equals, word = argument.partition("=")
@@ -54,8 +54,8 @@ def group_by_flag(arguments: Sequence[str]) -> list[Group]:
     return groups
 
 
-def apply_kinds(base: C, groups: Sequence[Group]) -> tuple[C, list[Group]]:
-    """``base`` with every ``--….kind`` applied that chooses one of several kinds, and the other flags."""
+def apply_kinds(base: C, groups: Sequence[FlagWords]) -> tuple[C, list[FlagWords]]:
+    """``base`` with every ``--….kind`` applied that chooses one of several kinds; and the flags that are left."""
     rest = list(groups)
     while True:
         switches = {f"{flag_name(path)}.kind": path for path in list_choices(base)}
@@ -69,9 +69,9 @@ def apply_kinds(base: C, groups: Sequence[Group]) -> tuple[C, list[Group]]:
 
 
 def read_values(
-    groups: Sequence[Group], types: Mapping[str, object], positional: Sequence[str], taken: Sequence[str]
+    groups: Sequence[FlagWords], types: Mapping[str, object], positional: Sequence[str], taken: Sequence[str]
 ) -> dict[str, object]:
-    """What the flags say of each key that they name."""
+    """The value of each key that is given by a flag or by its place. Raises ``UserError`` as ``parse_flags``."""
     known = list_flags(types)
     values: dict[str, object] = {}
     loose: list[str] = []  # words that belong to no flag
@@ -93,9 +93,9 @@ def read_values(
 
 
 def take_value(words: list[str], hint: object, key: str) -> tuple[object, list[str]]:
-    """The value that the first words say, all of them for a list, and the other words.
+    """The value of a key, from the first word or, for a list, from all of them; and the words that are left.
 
-    A word that is a number becomes one where a number is wanted, which is then shown without quotes.
+    Where a number is wanted, words that are numbers become numbers: errors show those without quotes.
 
     Raises:
         UserError: there is no word.
@@ -121,22 +121,23 @@ def nest_values(values: Mapping[str, object], tree: Any, prefix: str = "") -> An
     return layer
 
 
-def show_help(base: Any, program: str, about: str, positional: Sequence[str]) -> NoReturn:
-    """Print the flags with what ``base`` holds as their defaults, and raise ``SystemExit``."""
+def show_help(base: object, program: str, about: str, positional: Sequence[str]) -> NoReturn:
+    """Print the flags with the values of ``base`` as their defaults. Raises ``SystemExit`` with code 0."""
     import tyro
 
     kinds = [f"{flag_name(path)}.kind {'|'.join(choices)}" for path, choices in list_choices(base).items()]
     if kinds:
         about += f"\n\nParts of several kinds, shown below as set: {', '.join(kinds)}."
-    shape = mark_positional(type(base), positional)
-    default = shape(**{field.name: getattr(base, field.name) for field in fields(base)})
+    config_class: type = type(base)
+    shape = mark_positional(config_class, positional)
+    default = shape(**{name: getattr(base, name) for name in field_types(config_class)})
     settings = (tyro.conf.AvoidSubcommands,)
     tyro.cli(shape, prog=program, description=about, args=["--help"], default=default, config=settings)
     raise SystemExit(0)
 
 
-def list_choices(base: Any) -> dict[str, list[str]]:
-    """The keys of parts that come in several kinds → the kinds."""
+def list_choices(base: object) -> dict[str, list[str]]:
+    """The key of each part that comes in several kinds → the kinds."""
     types = key_types(type(base), plain_tree(base))
     choices = {key: [kind_of(each) for each in dataclasses_of(hint) if len(dataclasses_of(hint)) > 1]
                for key, hint in types.items()}  # fmt: skip
@@ -144,7 +145,7 @@ def list_choices(base: Any) -> dict[str, list[str]]:
 
 
 def list_flags(types: Mapping[str, object]) -> dict[str, str]:
-    """Every flag (``--optimizer.learning-rate``) → its key."""
+    """Every flag (``--optimizer.learning-rate``) → its key (``optimizer.learning_rate``)."""
     flags: dict[str, str] = {}
     for key, hint in types.items():
         flags[flag_name(key)] = key

@@ -46,16 +46,16 @@ class Range:
         ))  # fmt: skip
 
     def __get_pydantic_core_schema__(self, kind: type, schema_of: Callable[[type], Any]) -> Any:
-        """What pydantic asks: how to read such a number, from text such as 2e9 too."""
+        """pydantic's hook: read a number, from text such as 2e9 too, and check that it is in the range."""
         from pydantic_core import core_schema
 
-        def check(value: object) -> object:
+        def check_value(value: object) -> object:
             if not self.holds(value, kind):
                 raise ValueError(f"not {self}")
             return value
 
         read = core_schema.no_info_before_validator_function(parse_number, schema_of(kind))
-        return core_schema.no_info_after_validator_function(check, read)
+        return core_schema.no_info_after_validator_function(check_value, read)
 
 
 def parse_number(value: object) -> object:

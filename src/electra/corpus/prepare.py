@@ -153,11 +153,11 @@ def sample_texts(work: Sequence[Part], form: TextFormat, megabytes: float, skipp
             for document in chain.from_iterable(readers.read_documents(span, form, skipped) for span in part.spans):
                 yield document.text
                 left -= len(document.text)
-                progress.at(done + min(part.size, each - left) / 1e6)
+                progress.update(done + min(part.size, each - left) / 1e6)
                 if left <= 0:
                     break
             done += part.size / 1e6
-            progress.at(done)
+            progress.update(done)
 
 
 def prepare(config: PrepareConfig) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def run_parts(
 
 def report_megabytes(progress: Progress, before: int, done: int) -> None:
     """Tell the progress how many bytes are done."""
-    progress.at((before + done) / 1e6)
+    progress.update((before + done) / 1e6)
 
 
 def run_on_processes(do: PartFunction, job: Job, parts: Sequence[Part], workers: int, progress: Progress) -> None:
@@ -70,7 +70,7 @@ def run_on_processes(do: PartFunction, job: Job, parts: Sequence[Part], workers:
                         "a worker was killed, perhaps for want of memory; finished parts are kept, and the same "
                         "command goes on (with fewer --workers it takes less)"
                     ) from error
-            progress.at(sum(done) / 1e6)
+            progress.update(sum(done) / 1e6)
 
 
 @contextmanager
@@ -128,7 +128,7 @@ def run_on_ray(do: PartFunction, job: Job, parts: Sequence[Part], progress: Prog
             for finished in ray.wait(list(pending), timeout=1)[0]:
                 ray.get(finished)
                 done += pending.pop(finished).size
-            progress.at(done / 1e6)
+            progress.update(done / 1e6)
     except ray.exceptions.RayTaskError as error:
         cancel_tasks(pending)
         raise error.cause from error

@@ -95,7 +95,7 @@ class MetricsRecorder:
     def progress(self, step: int, steps: int, figures: Mapping[str, float]) -> None:
         """Show how far the run is, its figures and the time left."""
         self.bar = self.bar or Progress(self.about, steps, "steps", self.first)
-        self.bar.at(step, self.worded(figures))
+        self.bar.update(step, self.worded(figures))
 
     def worded(self, figures: Mapping[str, Any]) -> str:
         """The figures that are shown, with their labels."""
@@ -108,7 +108,7 @@ class MetricsRecorder:
     def end(self) -> None:
         """The run is over, or stops here."""
         if self.bar:
-            self.bar.end()
+            self.bar.finish()
 
 
 def read_metrics(path: Path) -> list[dict]:

@@ -123,7 +123,7 @@ def evaluate_pairs(path: Path, scorer: Scorer, limit: int = 0) -> dict[str, Any]
                 raise UserError(f"{part[error.index % len(part)].where}: {error}") from error
             margins[start : start + len(part)] = found.sums[: len(part)] - found.sums[len(part) :]
             tokens, rows = tokens + int(found.tokens.sum()), rows + found.rows
-            progress.at(start + len(part))
+            progress.update(start + len(part))
     return {
         "score": scorer.name,
         **summarize_margins(margins),
