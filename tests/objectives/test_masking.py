@@ -97,6 +97,12 @@ def test_only_words_are_chosen_as_many_as_was_said_before_and_never_more_than_wa
 
 
 @pytest.mark.parametrize("make", [plain, whole_words, with_replacement])
+def test_a_rate_of_1_chooses_every_word_of_a_long_row(make) -> None:
+    batch = mixed(4, 256)
+    assert (view_of(make(1.0), batch).valid.sum(1) == batch.choosable.sum(1)).all()
+
+
+@pytest.mark.parametrize("make", [plain, whole_words, with_replacement])
 @pytest.mark.parametrize(("first", "last"), RATES)
 @pytest.mark.parametrize("length", [33, 64, 128])
 def test_a_rate_that_changes_is_at_each_moment_the_constant_one(make, first: float, last: float, length: int) -> None:

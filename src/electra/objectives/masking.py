@@ -18,7 +18,7 @@ Counts = dict[str, Int[Tensor, ""]]  # by what a term may count, how many
 
 def count_slots(length: int, rate: float) -> int:
     """The most positions that can be chosen in a row of ``length`` tokens, as the original counts."""
-    return max(1, int((rate + 0.005) * length))
+    return min(length, max(1, int((rate + 0.005) * length)))  # a rate of 1 asks for more than there are
 
 
 def count_chosen(batch: Batch, rate: float | Float[Tensor, ""]) -> Int[Tensor, " rows"]:
