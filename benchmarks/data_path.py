@@ -19,8 +19,8 @@ from pathlib import Path
 
 import torch
 
-from electra.dataset.batches import Place, Rows
 from electra.dataset.layout import Layout, Packed, Paper
+from electra.dataset.rows import Place, Rows
 from electra.dataset.shards import Shards
 from electra.engine.parallel import keep_memory
 from electra.engine.telemetry import describe_environment

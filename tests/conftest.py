@@ -24,7 +24,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Prepared data: Python's language reference as the standard library carries it, 1,000 word pieces."""
     from pydoc_data.topics import topics
 
-    from electra.corpus.prepare import PrepareConfig, TokenizerConfig, prepare, tokenizer
+    from electra.corpus.prepare import PrepareConfig, prepare
+    from electra.corpus.train_tokenizer import TokenizerConfig, tokenizer
 
     folder = tmp_path_factory.mktemp("prepared")
     (folder / "text.txt").write_text("\n\n".join(topics.values()), encoding="utf-8")

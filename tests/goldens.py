@@ -23,8 +23,8 @@ from safetensors.torch import load_file
 from compositions import EVERY, build, objective
 from electra import cli, recipes
 from electra.corpus.prepare import PrepareConfig, prepare
-from electra.dataset.batches import Rows
 from electra.dataset.layout import Packed, Paper
+from electra.dataset.rows import Rows
 from electra.dataset.shards import Shards
 from electra.engine.optim import AdamW, LinearDecay, collect_parameters
 from electra.engine.parallel import Parallel

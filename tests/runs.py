@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from compositions import objective
-from electra.dataset.batches import Rows
+from electra.dataset.rows import Rows
 from electra.engine.optim import AdamW, LinearDecay
 from electra.engine.parallel import Parallel
 from electra.engine.telemetry import SilentRecorder

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from electra import cli
-from electra.corpus.prepare import PrepareConfig, TokenizerConfig, prepare, tokenizer
+from electra.corpus.prepare import PrepareConfig, prepare
+from electra.corpus.train_tokenizer import TokenizerConfig, tokenizer
 from electra.errors import UserError, convert_errors, escape_controls, hide_secrets
 from electra.progress import Progress, print_warnings
 from electra.report.tables import format_markdown, format_table

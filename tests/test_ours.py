@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from electra import cli, files
-from electra.corpus.prepare import PrepareConfig, TokenizerConfig, prepare, tokenizer
+from electra.corpus.prepare import PrepareConfig, prepare
+from electra.corpus.train_tokenizer import TokenizerConfig, tokenizer
 from electra.dataset.shards import Shards
 from electra.engine import checkpoint
 from electra.engine.train import Engine

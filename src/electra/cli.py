@@ -52,7 +52,7 @@ VERBS = {
     ),
     "tokenizer": Verb(
         "train a vocabulary on text: WordPiece, byte-level BPE or Unigram",
-        "electra.corpus.prepare:tokenizer:TokenizerConfig",
+        "electra.corpus.train_tokenizer:tokenizer:TokenizerConfig",
         'electra tokenizer --data "corpus/*.txt" --vocab-size 30522 --out tok/',
     ),
     "prepare": Verb(

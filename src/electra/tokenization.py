@@ -1,4 +1,4 @@
-"""Vocabularies: train one, or take one that is there. Saved so that ``AutoTokenizer`` loads it."""
+"""Tokenizers: trained on texts, or loaded; saved so that ``AutoTokenizer`` loads them."""
 
 import hashlib
 import json
@@ -23,14 +23,14 @@ SPECIAL_TOKENS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]"
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """A vocabulary and how text is cut by it. ``special``: pad, unk, cls, sep, mask → the token as it is written."""
+    """A vocabulary, and how text is cut into its tokens. ``special``: pad, unk, cls, sep, mask → the token as text."""
 
     backend: tokenizers.Tokenizer
     special: dict[str, str]
 
     @cached_property
     def size(self) -> int:
-        """How many ids there are, those included that some vocabularies leave unused between others."""
+        """The number of ids, with those that some vocabularies leave unused between others."""
         return max(self.backend.get_vocab(with_added_tokens=True).values()) + 1
 
     @property
@@ -40,20 +40,20 @@ class Tokenizer:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Equal for two tokenizers that give every text the same ids."""
-        digits = lambda score: f"{float(score):.6g}"  # noqa: E731  to save and load a score may change its last ones
-        parts = json.loads(self.backend.to_str(), parse_float=digits)
-        said = {key: parts[key] for key in ("normalizer", "pre_tokenizer", "model")}
+        """A hash that is equal for two tokenizers that give every text the same ids."""
+        round_score = lambda score: f"{float(score):.6g}"  # noqa: E731  saving and loading may change its last digits
+        parts = json.loads(self.backend.to_str(), parse_float=round_score)
+        deciding = {key: parts[key] for key in ("normalizer", "pre_tokenizer", "model")}
         added = [token for token in parts["added_tokens"] if not token["special"]]
-        content = json.dumps([said, self.ids, *added], sort_keys=True)
+        content = json.dumps([deciding, self.ids, *added], sort_keys=True)
         return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of each text, without special tokens: what is written like one in a text is text."""
+        """The ids of each text. No special tokens are added, and what looks like one in a text is read as text."""
         return [encoding.ids for encoding in self.backend.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def save(self, folder: Path) -> None:
-        """Write tokenizer.json, tokenizer_config.json and vocab.txt (where the model has one) into ``folder``."""
+        """Write tokenizer.json, tokenizer_config.json and, if the model has one, vocab.txt into ``folder``."""
         from transformers import PreTrainedTokenizerFast
 
         folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ class Tokenizer:
 
 @dataclass(frozen=True)
 class Spelling:
-    """What of a text's spelling reaches the vocabulary. Saved with the tokenizer."""
+    """How text is normalised before it is cut. Saved with the tokenizer."""
 
     lower_case: bool = True
     strip_accents: bool = True
@@ -80,61 +80,62 @@ def train_tokenizer(
     kind: TokenizerKind = "word-piece",
     spelling: Spelling = Spelling(),
 ) -> Tokenizer:
-    """A vocabulary of at most ``size`` ids from texts, whose words alone are held in memory.
+    """A tokenizer with at most ``size`` ids, trained on texts of which only the words are held in memory.
 
     The same texts give the same word pieces and byte pairs with the same ids, on every machine. Unigram's scores are
     sums in the order of a hash table, whose last digits may differ.
 
     Raises:
-        UserError: the texts hold no word.
+        UserError: no word occurs twice in the texts.
     """
-    model, trainer, around = TOKENIZER_KINDS[kind]
-    backend = around(model(), spelling)
-    with TemporaryFile("w+", encoding="utf-8", newline="\n") as held:
-        first = list(SPECIAL_TOKENS.values())
+    build_model, build_trainer, build_backend = TOKENIZER_KINDS[kind]
+    backend = build_backend(build_model(), spelling)
+    with TemporaryFile("w+", encoding="utf-8", newline="\n") as copy:
+        first_tokens = list(SPECIAL_TOKENS.values())
         if kind == "word-piece":
-            first += list_continuations(copy_texts(texts, held), backend)
-            held.seek(0)
-            texts = held
-        backend.train_from_iterator(texts, trainer(vocab_size=size, special_tokens=first, show_progress=False))
-    if backend.get_vocab_size() <= len(first) + len(ALPHABET) * (kind == "byte-bpe"):
+            first_tokens += list_continuations(copy_texts(texts, copy), backend)
+            copy.seek(0)
+            texts = copy
+        trainer = build_trainer(vocab_size=size, special_tokens=first_tokens, show_progress=False)
+        backend.train_from_iterator(texts, trainer)
+    if backend.get_vocab_size() <= len(first_tokens) + len(ALPHABET) * (kind == "byte-bpe"):
         raise UserError("no word occurs twice in these texts: nothing to make a vocabulary of")
-    if kind == "word-piece":  # those that go on are special to the trainer alone
-        backend = around(models.WordPiece(backend.get_vocab(), unk_token=SPECIAL_TOKENS["unk"]), spelling)
+    if kind == "word-piece":  # the continuations are special tokens to the trainer alone
+        backend = build_backend(models.WordPiece(backend.get_vocab(), unk_token=SPECIAL_TOKENS["unk"]), spelling)
     return finish_tokenizer(backend, SPECIAL_TOKENS)
 
 
 def copy_texts(texts: Iterable[str], file: IO[str]) -> Iterator[str]:
-    """The texts, each written to ``file`` as lines: standard input is read but once."""
+    """The texts, each written to ``file`` too as lines: standard input can be read only once."""
     for text in texts:
         file.write(text + "\n")
         yield text
 
 
 def list_continuations(texts: Iterable[str], backend: tokenizers.Tokenizer) -> list[str]:
-    """Every character that a word may go on with, as ``##c``, in the order of code points.
+    """Every character that occurs in a word behind its first, as ``##c``, in the order of code points.
 
     The trainer numbers these as they come out of a hash table, in another order in each process, and breaks ties
-    between merges by number: unless they have their places before it begins, no two vocabularies are the same.
+    between merges by number: unless they have their numbers before it begins, no two vocabularies are the same.
     """
 
-    def inside(written: str) -> set[str]:
-        normal = backend.normalizer.normalize_str(written)
-        return {character for word, _ in backend.pre_tokenizer.pre_tokenize_str(normal) for character in word[1:]}
+    def find_continuations(text: str) -> set[str]:
+        normalized = backend.normalizer.normalize_str(text)
+        return {character for word, _ in backend.pre_tokenizer.pre_tokenize_str(normalized) for character in word[1:]}
 
-    found: set[str] = set()
-    known: set[str] = set()  # as they are written: found, or what no word goes on with
+    continuations: set[str] = set()
+    settled: set[str] = set()  # characters of the texts that cannot add to the continuations any more
     for word in chain.from_iterable(set(text.split()) for text in texts):
-        if not known.issuperset(word):
-            found |= inside(word)
-            known.update(character for character in word if inside("a" + character) <= found)
-    return [f"##{character}" for character in sorted(found)]
+        if not settled.issuperset(word):
+            continuations |= find_continuations(word)
+            settled.update(character for character in word if find_continuations("a" + character) <= continuations)
+    return [f"##{character}" for character in sorted(continuations)]
 
 
 def load_tokenizer(path: Path, spelling: Spelling = Spelling()) -> Tokenizer:
     """The tokenizer of a vocab.txt (one word piece a line, BERT style), or of a folder with one or a tokenizer.json.
 
-    ``spelling`` is for a vocab.txt, which does not say.
+    ``spelling`` is for a vocab.txt, which does not say how text is normalised.
 
     Raises:
         UserError: nothing there that can be read, or special tokens missing, which are named.
@@ -149,7 +150,7 @@ def load_tokenizer(path: Path, spelling: Spelling = Spelling()) -> Tokenizer:
 
 
 def load_vocabulary(file: Path, spelling: Spelling) -> Tokenizer:
-    """See ``load_tokenizer``."""
+    """The tokenizer of a vocab.txt. Raises ``UserError`` as ``load_tokenizer``, and for a word that occurs twice."""
     try:
         words = [word.rstrip("\r") for word in file.read_text(encoding="utf-8").removesuffix("\n").split("\n")]
     except UnicodeDecodeError as error:
@@ -164,19 +165,19 @@ def load_vocabulary(file: Path, spelling: Spelling) -> Tokenizer:
 
 
 def load_tokenizer_folder(folder: Path) -> Tokenizer:
-    """See ``load_tokenizer``."""
+    """The tokenizer of a folder with a tokenizer.json, by transformers. Raises ``UserError`` as ``load_tokenizer``."""
     logging.getLogger("transformers").setLevel(logging.ERROR)
     refuse_code(folder)
     try:
-        fast = load_auto_tokenizer(folder)
+        loaded = load_auto_tokenizer(folder)
     except Exception as error:  # whatever a damaged file makes transformers raise
         raise UserError(f"{folder}: transformers cannot load this tokenizer: {' '.join(str(error).split())}") from error
-    special = {name: getattr(fast, f"{name}_token") for name in SPECIAL_TOKENS}
-    return finish_tokenizer(fast.backend_tokenizer, require_special_tokens(folder, special))
+    special = {name: getattr(loaded, f"{name}_token") for name in SPECIAL_TOKENS}
+    return finish_tokenizer(loaded.backend_tokenizer, require_special_tokens(folder, special))
 
 
 def load_auto_tokenizer(folder: Path) -> Any:
-    """What ``AutoTokenizer`` makes of a folder, without code from it. Raises whatever transformers does."""
+    """transformers' tokenizer of a folder, whose own code is not run. Raises whatever transformers does."""
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
@@ -186,16 +187,16 @@ def refuse_code(folder: Path) -> None:
     """Raise ``UserError`` for a folder whose model or tokenizer needs code that is not transformers' own."""
     for path in (folder / name for name in ("config.json", "tokenizer_config.json")):
         with convert_errors(str(path), OSError, ValueError):
-            said = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        if not isinstance(said, dict):
+            config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if not isinstance(config, dict):
             raise UserError(f"{path}: no object with named fields")
-        kernel = "/" in str(said.get("attn_implementation"))  # the Hub's name of a repository with kernels
-        if found := ["auto_map"] * ("auto_map" in said) + ["attn_implementation"] * kernel:
-            raise UserError(f"{path}: {found[0]}: this model needs code of its own, which is not run")
+        names_kernels = "/" in str(config.get("attn_implementation"))  # the Hub's name of a repository with kernels
+        if keys := ["auto_map"] * ("auto_map" in config) + ["attn_implementation"] * names_kernels:
+            raise UserError(f"{path}: {keys[0]}: this model needs code of its own, which is not run")
 
 
 def require_special_tokens(where: Path, special: dict[str, str | None]) -> dict[str, str]:
-    """``special``, all there. Raises ``UserError`` naming the special tokens that are missing."""
+    """``special``, none of which is None. Raises ``UserError`` naming the special tokens that are missing."""
     missing = [SPECIAL_TOKENS[name] for name, token in special.items() if token is None]
     if missing:
         raise UserError(
@@ -205,8 +206,8 @@ def require_special_tokens(where: Path, special: dict[str, str | None]) -> dict[
     return {name: token for name, token in special.items() if token is not None}
 
 
-def build_word_pieces(model: Any, spelling: Spelling) -> tokenizers.Tokenizer:
-    """BERT's normalisation and cutting into words around a WordPiece model."""
+def build_word_pieces(model: models.Model, spelling: Spelling) -> tokenizers.Tokenizer:
+    """BERT's normalisation and cutting into words for a WordPiece model."""
     backend = tokenizers.Tokenizer(model)
     bert = normalizers.BertNormalizer(lowercase=spelling.lower_case, strip_accents=spelling.strip_accents)
     backend.normalizer = normalizers.Sequence([*UNICODE_FORMS[spelling.normalization], bert])
@@ -217,8 +218,8 @@ def build_word_pieces(model: Any, spelling: Spelling) -> tokenizers.Tokenizer:
     return backend
 
 
-def build_byte_pairs(model: Any, spelling: Spelling) -> tokenizers.Tokenizer:
-    """Byte-level words, each with the space before it, around a BPE model (GPT-2, RoBERTa): nothing is unknown."""
+def build_byte_pairs(model: models.Model, spelling: Spelling) -> tokenizers.Tokenizer:
+    """Byte-level words, each with the space before it, for a BPE model (GPT-2, RoBERTa): nothing is unknown."""
     backend = tokenizers.Tokenizer(model)
     backend.normalizer = build_normalizer(spelling)
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -226,8 +227,8 @@ def build_byte_pairs(model: Any, spelling: Spelling) -> tokenizers.Tokenizer:
     return backend
 
 
-def build_sentence_pieces(model: Any, spelling: Spelling) -> tokenizers.Tokenizer:
-    """Words with a mark for the space before them around a Unigram model (SentencePiece): no spaces are needed."""
+def build_sentence_pieces(model: models.Model, spelling: Spelling) -> tokenizers.Tokenizer:
+    """Words with a mark for the space before them, for a Unigram model (SentencePiece): text may have no spaces."""
     backend = tokenizers.Tokenizer(model)
     backend.normalizer = build_normalizer(spelling)
     backend.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -236,10 +237,10 @@ def build_sentence_pieces(model: Any, spelling: Spelling) -> tokenizers.Tokenize
 
 
 def build_normalizer(spelling: Spelling) -> normalizers.Normalizer:
-    """The normalizer that leaves of a text what ``spelling`` says."""
-    stripped = [normalizers.NFD(), normalizers.StripAccents(), normalizers.NFC()] * spelling.strip_accents
-    lower = [normalizers.Lowercase()] * spelling.lower_case
-    return normalizers.Sequence([*UNICODE_FORMS[spelling.normalization], *stripped, *lower])
+    """The normalizer that ``spelling`` describes."""
+    strip_accents = [normalizers.NFD(), normalizers.StripAccents(), normalizers.NFC()] * spelling.strip_accents
+    lower_case = [normalizers.Lowercase()] * spelling.lower_case
+    return normalizers.Sequence([*UNICODE_FORMS[spelling.normalization], *strip_accents, *lower_case])
 
 
 UNICODE_FORMS: dict[Normalization, list[normalizers.Normalizer]] = {
@@ -248,8 +249,14 @@ UNICODE_FORMS: dict[Normalization, list[normalizers.Normalizer]] = {
     "nfkc": [normalizers.NFKC()],
 }
 ALPHABET = pre_tokenizers.ByteLevel.alphabet()
+# Kind → how its model, its trainer, and its backend of a model and a spelling are made.
 TOKENIZER_KINDS: dict[
-    TokenizerKind, tuple[Callable[[], Any], Callable[..., Any], Callable[[Any, Spelling], tokenizers.Tokenizer]]
+    TokenizerKind,
+    tuple[
+        Callable[[], models.Model],
+        Callable[..., trainers.Trainer],
+        Callable[[models.Model, Spelling], tokenizers.Tokenizer],
+    ],
 ] = {
     "word-piece": (
         partial(models.WordPiece, unk_token=SPECIAL_TOKENS["unk"]),
@@ -269,13 +276,13 @@ TOKENIZER_KINDS: dict[
 }
 
 
-def parse_tokenizer(said: str, special: dict[str, str]) -> Tokenizer:
-    """The tokenizer of a tokenizer.json's content."""
-    return finish_tokenizer(tokenizers.Tokenizer.from_str(said), special)
+def parse_tokenizer(content: str, special: dict[str, str]) -> Tokenizer:
+    """The tokenizer of the content of a tokenizer.json."""
+    return finish_tokenizer(tokenizers.Tokenizer.from_str(content), special)
 
 
 def finish_tokenizer(backend: tokenizers.Tokenizer, special: dict[str, str]) -> Tokenizer:
-    """The tokenizer with its special tokens marked and [CLS] A [SEP] B [SEP] as what it makes of a pair."""
+    """The tokenizer of a backend, in which special tokens are marked and pairs become [CLS] A [SEP] B [SEP]."""
     backend.no_truncation()
     backend.no_padding()
     backend.add_special_tokens(list(special.values()))

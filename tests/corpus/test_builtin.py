@@ -7,15 +7,15 @@ import pytest
 
 from electra.corpus import builtin
 from electra.corpus.builtin import (
-    clean_docstring,
-    extract_docstrings,
     is_in_held_out_file,
     name_package,
     remove_copies,
     split_passages,
 )
-from electra.corpus.copies import find_near_copies, split_words
+from electra.corpus.docstrings import FEWEST_WORDS, clean_docstring, extract_docstrings
 from electra.corpus.documents import Document
+from electra.corpus.hashing import split_words
+from electra.corpus.near_copies import find_near_copies
 
 SOURCE = '''
 """A module about the weather in eight words or so."""
@@ -68,7 +68,7 @@ def test_files_are_read_the_same_by_any_number_of_processes(
     one, two = (list(builtin.collect_docstrings(Counter(), workers)) for workers in (1, 2))
     assert one == two
     assert len(one) > 200
-    assert all(len(split_words(document.text)) >= builtin.FEWEST_WORDS for document in one)
+    assert all(len(split_words(document.text)) >= FEWEST_WORDS for document in one)
     assert {"json", "email", "argparse"} <= {name_package(document) for document in one}
     assert one == sorted(one, key=lambda document: (document.source, document.index))
 

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from electra.corpus import duplicates
-from electra.corpus.copies import RUN_WORDS, split_words
 from electra.corpus.documents import Document, Skipped
 from electra.corpus.duplicates import (
     BANDS,
@@ -23,6 +22,7 @@ from electra.corpus.duplicates import (
     remove_marked_lines,
     select_keyed_lines,
 )
+from electra.corpus.hashing import RUN_WORDS, split_words
 from electra.errors import UserError
 
 LONG = "the chef who ate a meal in the kitchen wrote another book"
@@ -36,7 +36,7 @@ def kept(folder: Path, wanted: CopyDetector, files: Sequence[Sequence[str]]) -> 
     """The texts of each file that stay, and what was left out: the two passes over a corpus."""
     parts = [documents(texts, f"{number}.txt") for number, texts in enumerate(files)]
     for number, part in enumerate(parts):
-        for kind, keys in wanted.keys(part).items():
+        for kind, keys in wanted.compute_keys(part).items():
             keys.astype("<u8").tofile(folder / f"{number}.{kind}.keys")
     for kind in wanted.kinds:
         mark_copies(
@@ -46,7 +46,7 @@ def kept(folder: Path, wanted: CopyDetector, files: Sequence[Sequence[str]]) -> 
     skipped, found = Skipped(), []
     for number, part in enumerate(parts):
         marked = {kind: np.fromfile(folder / f"{number}.{kind}.marks", bool) for kind in wanted.kinds}
-        found.append([document.text for document in CopyRemover(wanted, marked).kept(part, skipped)])
+        found.append([document.text for document in CopyRemover(wanted, marked).filter_documents(part, skipped)])
     return found, skipped
 
 
@@ -206,7 +206,9 @@ def test_near_copies_are_found_as_often_as_their_bands_say(
     bands, values = BANDS[likeness]
     assert bands * values <= PERMUTATIONS
     wanted = CopyDetector(("near",), likeness)
-    same = np.array([(wanted.near_keys(text) == wanted.near_keys(copy)).any() for text, copy, _ in pairs])
+    same = np.array(
+        [(wanted.compute_near_keys(text) == wanted.compute_near_keys(copy)).any() for text, copy, _ in pairs]
+    )
     alike = np.array([likeness for _, _, likeness in pairs])
     chance = 1 - (1 - alike**values) ** bands
     assert same.sum() == pytest.approx(chance.sum(), abs=4 * np.sqrt((chance * (1 - chance)).sum()))
@@ -245,21 +247,21 @@ def test_near_copies_are_left_out_across_files(tmp_path: Path, pairs: list[tuple
 )
 def test_texts_shorter_than_a_run_of_words_are_one_run(first: str, second: str, same: bool) -> None:
     pytest.importorskip("datasketch", reason="near copies need datasketch; pip install 'electra[near]'")
-    keys = CopyDetector(("near",)).near_keys
+    keys = CopyDetector(("near",)).compute_near_keys
     assert bool((keys(first) == keys(second)).any()) is same
 
 
 def test_what_cannot_be_found_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"--likeness 0.85: one of 0.9, 0.8, 0.7, 0.5"):
-        CopyDetector(("near",), 0.85).check()
+        CopyDetector(("near",), 0.85).validate()
     monkeypatch.setitem(sys.modules, "datasketch", None)
-    CopyDetector(("documents", "lines")).check()
+    CopyDetector(("documents", "lines")).validate()
     with pytest.raises(UserError, match=r"near copies need the package datasketch; pip install 'electra\[near\]'"):
-        CopyDetector(("near",)).check()
+        CopyDetector(("near",)).validate()
 
 
 def test_no_documents_have_no_keys_of_any_kind() -> None:
-    keys = CopyDetector(("documents", "lines", "near")).keys([])
+    keys = CopyDetector(("documents", "lines", "near")).compute_keys([])
     assert {kind: (len(each), each.dtype) for kind, each in keys.items()} == {
         kind: (0, np.dtype(np.uint64)) for kind in ("documents", "lines", "near")
     }

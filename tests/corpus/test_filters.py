@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from electra.corpus.copies import LONG_TEXT, count_words, hash_runs, split_words
 from electra.corpus.documents import Document, Skipped
 from electra.corpus.filters import Filters, count_symbols, has_known_run, hash_evaluation_runs
+from electra.corpus.hashing import LONG_TEXT, count_words, hash_runs, split_words
 from electra.errors import UserError
 
 
@@ -22,7 +22,7 @@ def told(filters: Filters, texts: list[str]) -> tuple[list[str], Skipped]:
     """The texts that stay, and what was left out."""
     skipped = Skipped()
     documents = [Document(text, "a.txt", 1000 * index) for index, text in enumerate(texts)]
-    return [document.text for document in filters.kept(documents, skipped)], skipped
+    return [document.text for document in filters.filter_documents(documents, skipped)], skipped
 
 
 def test_filters_that_are_off_keep_everything() -> None:
@@ -126,7 +126,7 @@ def test_lines_and_those_too_short_to_be_found_are_counted(tmp_path: Path) -> No
     runs, total, short = hash_evaluation_runs([str(tmp_path / name) for name in ("a.txt", "b.txt")], 4)
     assert (len(runs), total, short) == (3, 5, 2)
     assert hash_evaluation_runs([], 13)[1:] == (0, 0)
-    assert Filters(overlap=hash_evaluation_runs([], 13)[0]).objection(QUESTION) is None
+    assert Filters(overlap=hash_evaluation_runs([], 13)[0]).find_objection(QUESTION) is None
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=30), st.lists(st.sampled_from("abc"), max_size=30), st.integers(1, 6))

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from electra.corpus import sources
-from electra.corpus.prepare import PrepareConfig, TokenizerConfig, prepare, tokenizer
+from electra.corpus.prepare import PrepareConfig, prepare
+from electra.corpus.train_tokenizer import TokenizerConfig, tokenizer
 from electra.dataset.shards import Shards
 from electra.errors import UserError
 
@@ -240,7 +241,7 @@ def test_a_source_that_disappears_stops_the_work_and_keeps_what_is_done(corpus: 
     kept = gone.read_bytes()
     gone.unlink()
     with pytest.MonkeyPatch.context() as patch:  # it was there when the work was planned
-        patch.setattr("electra.corpus.prepare.sources", lambda patterns: listed)
+        patch.setattr("electra.corpus.prepare.find_sources", lambda patterns: listed)
         with pytest.raises(UserError, match=r"1.txt: No such file"):
             prepare(config(corpus, out, data=data, drop_copies=()))
     assert len(list((out / "parts").glob("[0-9]*.json"))) > done and not (out / "manifest.json").exists()

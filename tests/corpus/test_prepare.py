@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from electra import tokenization as word_pieces
-from electra.corpus.prepare import PrepareConfig, TokenizerConfig, prepare, tokenizer
+from electra.corpus.prepare import PrepareConfig, prepare
+from electra.corpus.train_tokenizer import TokenizerConfig, tokenizer
 from electra.dataset import shards
 from electra.dataset.shards import Shards, ShardWriter
 from electra.errors import UserError
@@ -45,7 +46,7 @@ def test_what_is_written_is_what_the_tokenizer_gives(text: Path, capsys: pytest.
     assert sum(split["documents"] for split in manifest["splits"].values()) == len(documents) == 300
     assert 10 < manifest["splits"]["held-out"]["documents"] < 60
     assert sum(split["words"] for split in manifest["splits"].values()) == len(" ".join(documents).split())
-    assert not any(list(part.damaged()) for part in parts)
+    assert not any(list(part.find_damaged_files()) for part in parts)
     said = capsys.readouterr().out
     for word in ("documents", "tokens", "words", "bytes a token", "% unknown"):
         assert word in said
@@ -58,7 +59,7 @@ def test_blocks_hold_whole_units_of_each_document_once(tmp_path: Path, monkeypat
     documents = [[[7] * int(n) for n in draw.integers(1, 30, draw.integers(1, 6))] for _ in range(60)]
     writer = ShardWriter(tmp_path, "train-00000", "fingerprint", np.dtype(np.uint16))
     for document in documents:
-        tokens = writer.add([np.array(unit, dtype=np.uint16).tobytes() for unit in document])
+        tokens = writer.add_document([np.array(unit, dtype=np.uint16).tobytes() for unit in document])
         assert tokens.tolist() == [7] * sum(map(len, document))
     entries = [{"source": "text"} | entry for entry in writer.finish()]
     assert len(entries) > 2
@@ -77,7 +78,7 @@ def test_blocks_hold_whole_units_of_each_document_once(tmp_path: Path, monkeypat
         ends = {int(shard.units[int(unit)]) for unit in shard.documents}
         open_document = False
         for block in range(shard.blocks):
-            for edges in shard.block(block):
+            for edges in shard.block_edges(block):
                 assert block * 50 <= edges[0] < (block + 1) * 50
                 joined = (
                     [*joined[:-1], joined[-1] + np.diff(edges).tolist()]
@@ -164,7 +165,7 @@ def test_a_flipped_bit_is_found(text: Path) -> None:
     content = bytearray(path.read_bytes())
     content[5000] ^= 1
     path.write_bytes(content)
-    assert list(Shards.open(text / "data", "train").damaged()) == [path]
+    assert list(Shards.open(text / "data", "train").find_damaged_files()) == [path]
 
 
 def test_an_existing_vocabulary_is_taken_over(text: Path) -> None:

@@ -16,8 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from electra.corpus import lines as text_lines
 from electra.corpus import readers, sources
 from electra.corpus.documents import Boundary, Document, Skipped, Span, TextFormat
+from electra.corpus.lines import read_plain_lines
 from electra.errors import UserError
 from formats import ENDINGS, LETTERS, as_arrow_file, as_arrow_stream, as_csv, as_jsonl, as_parquet, read, texts
 
@@ -244,7 +246,7 @@ def test_damaged_jsonl_lines_are_skipped_counted_and_located(tmp_path: Path) -> 
     path.write_bytes(b"\n".join(lines))
     skipped = Skipped()
     assert texts(path, skipped) == ["good"]
-    assert skipped.said() == {
+    assert skipped.to_json() == {
         "line has no text under 'text'": {"count": 3, "first": f"{path}, line 1"},
         "line is not JSON": {"count": 4, "first": f"{path}, line 3"},
         "line is not UTF-8": {"count": 1, "first": f"{path}, line 4"},
@@ -322,7 +324,7 @@ def test_a_very_long_document_goes_on_as_another_and_loses_nothing(
     for mark in ("", "\ufeff"):
         (tmp_path / "a.txt").write_text(mark + whole)
         for longest in range(1000, 1005):
-            monkeypatch.setattr(readers, "LONGEST_DOCUMENT", longest)
+            monkeypatch.setattr(text_lines, "LONGEST_DOCUMENT", longest)
             skipped = Skipped()
             found = read(tmp_path / "a.txt", skipped, documents=boundary)
             assert not skipped
@@ -334,7 +336,7 @@ def test_a_very_long_document_goes_on_as_another_and_loses_nothing(
 
 
 def test_a_very_long_json_line_is_counted_and_the_next_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "LONGEST_DOCUMENT", 1000)
+    monkeypatch.setattr(text_lines, "LONGEST_DOCUMENT", 1000)
     (tmp_path / "a.jsonl").write_bytes(as_jsonl(["a", "b " * 600, "c"]))
     skipped = Skipped()
     assert texts(tmp_path / "a.jsonl", skipped) == ["a", "c"]
@@ -357,7 +359,7 @@ def test_a_compressed_file_that_is_cut_off_is_an_error(
     with pytest.raises(UserError, match=rf"^{path}: .*(end-of-stream|Truncated)"):
         texts(path)
     with pytest.raises(UserError, match=rf"^{path}: "):
-        list(readers.read_plain_lines(str(path)))
+        list(read_plain_lines(str(path)))
 
 
 @pytest.mark.parametrize("garbage", [b"plain text\n" * 100, bytes(1000), random.Random(0).randbytes(1000)])

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from electra.corpus import lines as text_lines
 from electra.corpus import readers, sources
 from electra.corpus.documents import Boundary, Skipped, Span, TextFormat
 from electra.corpus.sources import TextSource
@@ -218,7 +219,7 @@ def test_lines_without_text_are_counted_wherever_a_piece_begins(
     work, skipped = sources.cut_parts(whole(tmp_path / "a.jsonl"), TextFormat()), Skipped()
     assert len(work) > 50
     assert of_parts(work, skipped=skipped) == ["a"] * 20
-    assert skipped.said() == {
+    assert skipped.to_json() == {
         "line has no text under 'text'": {"count": 60, "first": f"{tmp_path}/a.jsonl, line 2"},
         "line is not JSON": {"count": 20, "first": f"{tmp_path}/a.jsonl, line 5"},
     }
@@ -248,8 +249,7 @@ def test_the_pieces_of_a_text_have_the_documents_of_the_whole(
     form = TextFormat(boundary)
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(sources, "PART_BYTES", part)
-        patch.setattr(sources, "LONGEST", longest)
-        patch.setattr(readers, "LONGEST_DOCUMENT", longest)
+        patch.setattr(text_lines, "LONGEST_DOCUMENT", longest)
         path = Path(folder, "a.txt")
         path.write_bytes((newline.join(lines) + newline * ends).encode())
         source = whole(path)
@@ -284,7 +284,7 @@ def test_the_pieces_of_json_lines_have_the_documents_of_the_whole(
         expected = of_spans(source[0].spans, skipped=once)
         assert expected == [text for text in documents if text and text.strip()]
         assert of_parts(sources.cut_parts(source, TextFormat()), skipped=cut) == expected
-        assert cut.said() == once.said()
+        assert cut.to_json() == once.to_json()
 
 
 def test_a_file_that_is_removed_before_it_is_cut_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

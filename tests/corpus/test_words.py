@@ -153,7 +153,10 @@ def expected(tokenizer: Tokenizer, document: str) -> list[list[int]]:
 
 def read(encoder: CachingTokenizer, documents: Sequence[str]) -> list[list[list[int]]]:
     """The tokens of each unit of each document."""
-    return [[np.frombuffer(unit, encoder.dtype).tolist() for unit in units] for units in encoder.units(list(documents))]
+    return [
+        [np.frombuffer(unit, encoder.dtype).tolist() for unit in units]
+        for units in encoder.encode_documents(list(documents))
+    ]
 
 
 WHITE = [" ", " ", "  ", "   ", "\t", "\n", "\r\n", "\r", "\x0b", "\x1c", "\x85", "\xa0", "\u2003", "\u2028", "\u3000"]
@@ -237,14 +240,14 @@ def test_words_may_be_forgotten_at_any_time(name: str, texts: list[str]) -> None
 def test_known_words_are_not_tokenized_again(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     known = CachingTokenizer(encoder(name).tokenizer)
     assert known.cut is not None
-    first = known.units(TEXTS)
+    first = known.encode_documents(TEXTS)
     before = dict(known.known)
     given: list[str] = []
     encode = Tokenizer.encode
     monkeypatch.setattr(Tokenizer, "encode", lambda self, texts: given.extend(texts) or encode(self, texts))
-    assert known.units(TEXTS[::-1]) == first[::-1] and not given
+    assert known.encode_documents(TEXTS[::-1]) == first[::-1] and not given
     assert known.known == before
-    known.units(["The chef ate unseen the"])
+    known.encode_documents(["The chef ate unseen the"])
     assert [text.strip() for text in given] == ["unseen"]
 
 
@@ -252,13 +255,13 @@ def test_known_words_are_not_tokenized_again(name: str, monkeypatch: pytest.Monk
 def test_a_tokenizer_that_may_look_across_spaces_is_given_whole_lines(name: str) -> None:
     known = encoder(name)
     assert known.cut is None
-    known.units(TEXTS)
+    known.encode_documents(TEXTS)
     assert not known.known
 
 
 def test_signs_are_cut_from_words_so_that_fewer_are_new() -> None:
     known = encoder("word-piece 11 none")
-    known.units(["(chef), chef; chef: 'chef' chef?!"])
+    known.encode_documents(["(chef), chef; chef: 'chef' chef?!"])
     assert {"chef", "(", "),", ";", "?!"} <= known.known.keys()
 
 

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from electra.corpus.prepare import PrepareConfig, TokenizerConfig, prepare, tokenizer
+from electra.corpus.prepare import PrepareConfig, prepare
+from electra.corpus.train_tokenizer import TokenizerConfig, tokenizer
 from electra.dataset import shards as on_disk
-from electra.dataset.batches import BLOCKS_PER_GROUP, Batch, Place, Row, Rows
+from electra.dataset.batches import Batch
 from electra.dataset.layout import Packed, Paper
+from electra.dataset.rows import BLOCKS_PER_GROUP, Place, Row, Rows
 from electra.dataset.shards import DATA_FORMAT, MANIFEST, TOKENS_PER_BLOCK, ShardHeader, Shards, ShardWriter
 from electra.dataset.tokens import ResidentTokens, TokensOnDisk, choose_token_store
 from electra.errors import UserError
@@ -38,16 +40,16 @@ def tokens_of(refs: Sequence[Row]) -> Counter:
 
 def test_an_epoch_reads_every_token_once(rows: Rows) -> None:
     for epoch in (0, 3):
-        refs = list(rows.epoch_refs(epoch))
+        refs = list(rows.iterate_epoch(epoch))
         counts = tokens_of(refs)
         assert len(counts) == rows.shards.tokens and set(counts.values()) == {1}
         assert {ref.turn for ref in refs} == {epoch}
-    assert [r.pieces for r in rows.epoch_refs(0)] != [r.pieces for r in rows.epoch_refs(1)]
-    assert len({r[:3] for r in rows.epoch_refs(0)}) == len(list(rows.epoch_refs(0)))
+    assert [r.pieces for r in rows.iterate_epoch(0)] != [r.pieces for r in rows.iterate_epoch(1)]
+    assert len({r[:3] for r in rows.iterate_epoch(0)}) == len(list(rows.iterate_epoch(0)))
 
 
 def test_taking_goes_on_from_a_place_as_if_it_had_never_stopped(rows: Rows) -> None:
-    size = len(list(rows.epoch_refs(0)))
+    size = len(list(rows.iterate_epoch(0)))
     at_once, end = rows.take(Place(), 2 * size + 11)
     place, parts = Place(), []
     again = Rows(rows.shards, rows.layout, rows.length, rows.seed)
@@ -93,16 +95,16 @@ def test_rows_too_short_and_splits_without_text_are_refused(prepared: Path, tmp_
 def test_there_are_several_blocks_and_one_group(rows: Rows) -> None:
     """The corpus of these tests has more than one block, so that orders of blocks are tested; groups: below."""
     assert 1 < rows.shards.blocks == -(-rows.shards.tokens // TOKENS_PER_BLOCK) <= BLOCKS_PER_GROUP
-    assert [rows.shards.place(block) for block in range(rows.shards.blocks)] == [
+    assert [rows.shards.locate_block(block) for block in range(rows.shards.blocks)] == [
         (0, block) for block in range(rows.shards.blocks)
     ]
 
 
 def test_several_groups(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("electra.dataset.batches.BLOCKS_PER_GROUP", 1)
+    monkeypatch.setattr("electra.dataset.rows.BLOCKS_PER_GROUP", 1)
     rows = Rows(Shards.open(prepared, "train"), Packed(), 48, 1)
-    assert rows.groups(0) == rows.shards.blocks > 1
-    refs = list(rows.epoch_refs(0))
+    assert rows.count_groups(0) == rows.shards.blocks > 1
+    refs = list(rows.iterate_epoch(0))
     assert rows.take(Place(), len(refs)) == (refs, Place(1))
     assert set(tokens_of(refs).values()) == {1}
 
@@ -178,7 +180,7 @@ def test_weights_are_the_shares_of_the_tokens_that_are_read(
     total: Counter = Counter()
     refs: list[Row] = []
     for epoch in range(6):
-        read = list(rows.epoch_refs(epoch))
+        read = list(rows.iterate_epoch(epoch))
         counts = read_by_source(rows, read)
         assert counts["a"] == pytest.approx(share * shards.tokens, abs=3 * 200)
         assert counts.total() == pytest.approx(shards.tokens, rel=0.01)
@@ -199,13 +201,13 @@ def test_a_block_that_an_epoch_reads_again_has_another_turn_and_other_rows(
 ) -> None:
     shards = Shards.open(weighted(two_sources, tmp_path / "data", weights=("a=3", "b=1")), "train")
     rows = Rows(shards, Paper(), 48, seed=3)
-    order = rows.order(0).tolist()
+    order = rows.block_order(0).tolist()
     counts = Counter(block for _, block in order)
     assert max(counts.values()) >= 4  # a is a sixth of the data and three quarters of what is read
     assert len({(turn, block) for turn, block in order}) == len(order)
     again = next(block for block, count in counts.items() if count > 1)
     laid: dict[int, list] = {}
-    for ref in rows.epoch_refs(0):
+    for ref in rows.iterate_epoch(0):
         if ref.block == again:
             laid.setdefault(ref.turn, []).append((ref.number, ref.pieces))
     assert len(laid) == counts[again]
@@ -218,11 +220,11 @@ def test_an_epoch_goes_on_with_each_source_where_the_one_before_ended(
     """A pass over b takes several epochs, and reads each of its blocks once before the next pass begins."""
     shards = Shards.open(weighted(two_sources, tmp_path / "data", weights=("a=3", "b=1")), "train")
     rows = Rows(shards, Paper(), 48, seed=3)
-    blocks = [block for block in range(shards.blocks) if shards.sources[shards.place(block)[0]] == "b"]
+    blocks = [block for block in range(shards.blocks) if shards.sources[shards.locate_block(block)[0]] == "b"]
     read = [
         (epoch, turn, block)
         for epoch in range(12)
-        for turn, block in rows.order(epoch).tolist()
+        for turn, block in rows.block_order(epoch).tolist()
         if block in set(blocks)
     ]
     epochs = [{epoch for epoch, turn, _ in read if turn == number} for number in (0, 1, 2)]
@@ -237,7 +239,7 @@ def test_taking_rows_of_weighted_sources_goes_on_from_any_place(
 ) -> None:
     shards = Shards.open(weighted(two_sources, tmp_path / "data", weights=weights), "train")
     rows = Rows(shards, Packed(), 48, seed=3)
-    size = len(list(rows.epoch_refs(0)))
+    size = len(list(rows.iterate_epoch(0)))
     at_once, end = rows.take(Place(), 3 * size)
     place, parts = Place(), []
     for count in (size // 2, size, 1, 2 * size - size // 2 - 1):
@@ -252,9 +254,9 @@ def test_without_weights_every_token_of_every_source_is_read_once(
     shards = Shards.open(weighted(two_sources, tmp_path / "data"), "train")
     rows = Rows(shards, Paper(), 48, seed=3)
     for epoch in range(3):
-        counts = tokens_of(list(rows.epoch_refs(epoch)))
+        counts = tokens_of(list(rows.iterate_epoch(epoch)))
         assert len(counts) == shards.tokens and set(counts.values()) == {1}
-    assert {shards.sources[shards.place(block)[0]] for block in range(shards.blocks)} == {"a", "b"}
+    assert {shards.sources[shards.locate_block(block)[0]] for block in range(shards.blocks)} == {"a", "b"}
 
 
 def test_weights_are_for_training_and_the_held_out_split_is_read_as_it_is(two_sources: Path, tmp_path: Path) -> None:
@@ -262,7 +264,7 @@ def test_weights_are_for_training_and_the_held_out_split_is_read_as_it_is(two_so
     shards = Shards.open(weighted(two_sources, tmp_path / "data", weights=("a=1", "b=9")), "held-out")
     rows = Rows(shards, Paper(), 48, seed=3)
     assert shards.blocks == len(shards.files) == 2
-    assert len(tokens_of(list(rows.epoch_refs(0)))) == shards.tokens
+    assert len(tokens_of(list(rows.iterate_epoch(0)))) == shards.tokens
 
 
 # By hand -------------------------------------------------------------------------------------------------------------
@@ -330,7 +332,7 @@ def test_batches_are_those_that_are_made_row_by_row_wherever_the_tokens_are(
     for length in (8, 9, 33, 64):
         rows = Rows(shards, layout, length, seed=length)
         resident = Rows(shards, layout, length, length, ResidentTokens(shards, torch.device("cpu")))
-        refs = list(rows.epoch_refs(0))
+        refs = list(rows.iterate_epoch(0))
         for part in (refs, refs[::3], refs[:1], []):
             expected = row_by_row(rows, part)
             assert_equal(rows.batch(part), expected)
@@ -347,7 +349,7 @@ def random_shards(folder: Path, vocabulary: int) -> list[dict[str, Any]]:
     writer = ShardWriter(folder, "train-00000", "by hand", dtype)
     for _ in range(250):
         sizes = draw.integers(1, 40, draw.integers(1, 7))
-        writer.add([draw.integers(0, vocabulary, size, dtype=dtype).tobytes() for size in sizes])
+        writer.add_document([draw.integers(0, vocabulary, size, dtype=dtype).tobytes() for size in sizes])
     return writer.finish()
 
 
@@ -375,14 +377,14 @@ def test_ids_above_65535_come_back(tmp_path: Path, layout: Paper | Packed) -> No
     ]
     writer = ShardWriter(tmp_path, "train-00000", "by hand", np.dtype(np.uint32))
     for document in documents:
-        written = writer.add([unit.tobytes() for unit in document])
+        written = writer.add_document([unit.tobytes() for unit in document])
         assert written.tolist() == np.concatenate(document).tolist()
     shards = opened(tmp_path, writer.finish(), 250_000)
     rows = Rows(shards, layout, 64, 1)
-    batch = rows.batch(list(rows.epoch_refs(0)))
+    batch = rows.batch(list(rows.iterate_epoch(0)))
     expected = Counter(int(token) for document in documents for unit in document for token in unit)
     assert Counter(batch.ids[batch.choosable].tolist()) == expected
-    assert max(expected) > 1 << 16 and not list(shards.damaged())
+    assert max(expected) > 1 << 16 and not list(shards.find_damaged_files())
 
 
 def test_a_block_is_found_without_a_copy_of_the_index(tmp_path: Path) -> None:
@@ -390,10 +392,10 @@ def test_a_block_is_found_without_a_copy_of_the_index(tmp_path: Path) -> None:
     writer = ShardWriter(tmp_path, "train-00000", "by hand", np.dtype(np.uint16))
     unit = np.array([7, 8], dtype=np.uint16).tobytes()
     for _ in range(4):
-        writer.add([unit] * (count // 8))
+        writer.add_document([unit] * (count // 8))
     shards = opened(tmp_path, writer.finish())
     tracemalloc.start()
-    documents = shards.files[0].block(3)
+    documents = shards.files[0].block_edges(3)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert [each.tolist() for each in documents] == [list(range(3 * TOKENS_PER_BLOCK, 4 * TOKENS_PER_BLOCK + 1, 2))]
@@ -438,13 +440,13 @@ def test_100_gigabytes_of_tokens_take_little_memory(huge: Shards, layout: Paper 
     shards = Shards.open(huge.folder, "train")
     rows = Rows(shards, layout, 128, seed=1)
     assert shards.tokens == HUGE and shards.blocks == -(-HUGE // TOKENS_PER_BLOCK)
-    for place in (Place(), Place(0, rows.groups(0) // 2), Place(0, rows.groups(0) - 1)):
+    for place in (Place(), Place(0, rows.count_groups(0) // 2), Place(0, rows.count_groups(0) - 1)):
         refs, after = rows.take(place, 2000)
         batch = rows.batch(refs)
         assert len({ref[:3] for ref in refs}) == 2000 and after != place
         for ref in refs[::50]:
             unit = ref.pieces[0].start // UNIT
-            assert shards.place(ref.block) == (
+            assert shards.locate_block(ref.block) == (
                 0,
                 unit * UNIT // TOKENS_PER_BLOCK,
             )  # a unit belongs to the block it starts in
@@ -461,7 +463,7 @@ def test_known_tokens_are_found_where_they_stand_in_100_gigabytes(
 ) -> None:
     rows = Rows(huge, layout, 128, seed=1)
     block = unit * UNIT // TOKENS_PER_BLOCK
-    group = int(np.flatnonzero(rows.order(2)[:, 1] == block)[0]) // BLOCKS_PER_GROUP
+    group = int(np.flatnonzero(rows.block_order(2)[:, 1] == block)[0]) // BLOCKS_PER_GROUP
     refs = [ref for ref in rows.group(2, group)[:] if ref.block == block]
     pieces = sorted((ref.pieces[0], at) for at, ref in enumerate(refs))
     assert [piece.start for piece, _ in pieces] == [unit * UNIT, *(piece.stop for piece, _ in pieces[:-1])]
@@ -474,5 +476,5 @@ def test_known_tokens_are_found_where_they_stand_in_100_gigabytes(
 def test_documents_in_100_gigabytes_end_where_the_index_says(huge: Shards) -> None:
     blocks = {unit: unit * UNIT // TOKENS_PER_BLOCK for unit in (6, 7, 19_999, 20_000)}
     for unit, block in blocks.items():
-        assert [edges.tolist() for edges in huge.files[0].block(block)] == [[unit * UNIT, (unit + 1) * UNIT]]
-    assert huge.files[0].block(1) == []  # within the first unit
+        assert [edges.tolist() for edges in huge.files[0].block_edges(block)] == [[unit * UNIT, (unit + 1) * UNIT]]
+    assert huge.files[0].block_edges(1) == []  # within the first unit

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from electra.dataset.batches import Piece
 from electra.dataset.layout import (
     MOST_PADDING,
     SHORTEST_PIECE,
@@ -24,6 +23,7 @@ from electra.dataset.layout import (
     Pieces,
     pack_best_fit,
 )
+from electra.dataset.rows import Piece
 from electra.tokenization import Spelling, load_tokenizer
 
 LAYOUTS = [Paper(), Paper(single_segment=1.0, short=1.0), Packed()]
@@ -142,7 +142,7 @@ def pieces_unit_by_unit(paper: Paper, edges: list[int], length: int, draw: np.ra
 def test_units_are_taken_as_if_one_by_one(paper: Paper, lengths: list[list[int]], length: int, seed: int) -> None:
     draw, again = np.random.default_rng(seed), np.random.default_rng(seed)
     for edges in edges_of(lengths):
-        found = [Piece(*piece) for piece in paper.pieces(edges.tolist(), length, draw)]
+        found = [Piece(*piece) for piece in paper.cut_pieces(edges.tolist(), length, draw)]
         assert found == pieces_unit_by_unit(paper, edges.tolist(), length, again)
     assert draw.random() == again.random()
 
@@ -253,7 +253,7 @@ def as_if_thrown_away(edges: list[int], length: int, draw: np.random.Generator) 
     pieces: list[Piece] = []
     at = 0
     while at < len(edges) - 1:
-        piece = Piece(*next(Paper().pieces(edges[at:], length, draw)))
+        piece = Piece(*next(Paper().cut_pieces(edges[at:], length, draw)))
         reached = piece.start + length if piece.stop - piece.start >= length - 3 else piece.stop
         at = next((i for i in range(at + 1, len(edges)) if edges[i] >= reached), len(edges) - 1)
         pieces.append(piece)

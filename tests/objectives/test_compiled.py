@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from compositions import EVERY, NAMES, batch, build, objective
-from electra.dataset.batches import Batch, Rows
+from electra.dataset.batches import Batch
 from electra.dataset.layout import Layout, Packed, Paper
+from electra.dataset.rows import Rows
 from electra.dataset.shards import Shards
 from electra.engine import compiling
 from electra.model.config import ClassicConfig, ModernConfig

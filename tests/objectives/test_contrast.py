@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from compositions import ENCODERS, EVERY, NAMES, batch, build, objective, packed
-from electra.dataset.batches import Batch, Rows
+from electra.dataset.batches import Batch
 from electra.dataset.layout import Layout, Packed, Paper
+from electra.dataset.rows import Rows
 from electra.dataset.shards import Shards
 from electra.kernels.attention import operation as attention
 from electra.model import blocks

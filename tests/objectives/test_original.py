@@ -18,7 +18,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from electra.dataset.batches import Batch, Place
+from electra.dataset.batches import Batch
+from electra.dataset.rows import Place
 from electra.engine.optim import LinearDecay, Optimizer, Parameter, collect_parameters
 from electra.engine.parallel import Parallel
 from electra.engine.stages import Stage

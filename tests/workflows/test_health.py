@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from electra.corpus.prepare import PrepareConfig, TokenizerConfig, prepare, tokenizer
+from electra.corpus.prepare import PrepareConfig, prepare
+from electra.corpus.train_tokenizer import TokenizerConfig, tokenizer
 from electra.engine.optim import AdamW, LinearDecay
 from electra.engine.telemetry import read_metrics
 from electra.engine.train import Engine

@@ -11,7 +11,8 @@ from transformers import AutoModelForMaskedLM, AutoModelForPreTraining, AutoToke
 
 from electra import cli
 from electra import tokenization as word_pieces
-from electra.corpus.prepare import PrepareConfig, TokenizerConfig, prepare, tokenizer
+from electra.corpus.prepare import PrepareConfig, prepare
+from electra.corpus.train_tokenizer import TokenizerConfig, tokenizer
 from electra.engine.optim import AdamW, LinearDecay
 from electra.engine.telemetry import read_metrics
 from electra.engine.train import Engine

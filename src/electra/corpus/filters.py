@@ -2,15 +2,17 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import UInt
 
-from electra.corpus import readers
-from electra.corpus.copies import count_words, hash_runs, split_words
 from electra.corpus.documents import Document, Skipped, Span
+from electra.corpus.hashing import count_words, hash_runs, split_words
+from electra.corpus.lines import read_plain_lines
+from electra.corpus.opening import find_compression
+from electra.corpus.readers import COLUMNAR
 from electra.errors import UserError
 
 SYMBOL = re.compile(r"[^\w\s]|_")
@@ -19,7 +21,7 @@ ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|.)")  # in JSON
 
 @dataclass(frozen=True)
 class Filters:
-    """Bounds on a document; what each is at says that it is off."""
+    """Bounds on a document. The defaults leave nothing out."""
 
     fewest_words: int = 0
     most_words: int = 0
@@ -29,8 +31,8 @@ class Filters:
     overlap: UInt[np.ndarray, " runs"] = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
     """Hashes, sorted, of the evaluation texts' runs of ``overlap_words`` words."""
 
-    def objection(self, text: str) -> str | None:
-        """Why the text is left out, or None."""
+    def find_objection(self, text: str) -> str | None:
+        """Why the text is left out; None if it is not."""
         if self.fewest_words or self.most_words:
             words = count_words(text)
             if words < self.fewest_words:
@@ -43,10 +45,10 @@ class Filters:
             return f"document with {self.overlap_words} words in a row of evaluation text"
         return None
 
-    def kept(self, documents: Iterable[Document], skipped: Skipped) -> Iterable[Document]:
-        """The documents to which there is no objection."""
+    def filter_documents(self, documents: Iterable[Document], skipped: Skipped) -> Iterator[Document]:
+        """The documents that are not left out."""
         for document in documents:
-            if reason := self.objection(document.text):
+            if reason := self.find_objection(document.text):
                 skipped.note(reason, f"{document.source}, at {document.index:,}")
             else:
                 yield document
@@ -58,14 +60,14 @@ def count_symbols(text: str) -> int:
 
 
 def has_known_run(text: str, known: UInt[np.ndarray, " runs"], length: int) -> bool:
-    """Whether one of the text's runs of words is known."""
+    """Whether one of the text's runs of ``length`` words has a hash among ``known``, which are sorted."""
     runs = hash_runs(split_words(text), length)
-    at = np.searchsorted(known, runs).clip(max=len(known) - 1)
-    return bool((known[at] == runs).any())
+    places = np.searchsorted(known, runs).clip(max=len(known) - 1)
+    return bool((known[places] == runs).any())
 
 
 def hash_evaluation_runs(paths: Sequence[str], length: int) -> tuple[UInt[np.ndarray, " runs"], int, int]:
-    """Sorted hashes of the runs of words in evaluation files; how many lines there are, and how many are too short.
+    """Sorted hashes of the runs of words in evaluation files; the number of lines; how many lines are too short.
 
     The files are read as lines, whatever their format: quotes, braces and tabs are no words. A line of fewer than
     ``length`` words has no run.
@@ -73,18 +75,20 @@ def hash_evaluation_runs(paths: Sequence[str], length: int) -> tuple[UInt[np.nda
     Raises:
         UserError: a file that cannot be read, or not as lines.
     """
-    found, total, short = [np.empty(0, dtype=np.uint64)], 0, 0
+    hashes, lines, short_lines = [np.empty(0, dtype=np.uint64)], 0, 0
     for path in paths:
-        name, _ = readers.find_compression(Span(path).name)
-        if name.endswith(readers.COLUMNAR):
+        name, _ = find_compression(Span(path).name)
+        if name.endswith(COLUMNAR):
             raise UserError(f"{path}: evaluation text is read as lines; give .txt, .tsv, .csv, .json or .jsonl")
-        for line in readers.read_plain_lines(path):
-            runs = hash_runs(split_words(unescape_json(line) if name.endswith((".json", ".jsonl")) else line), length)
-            total, short = total + 1, short + (not len(runs))
-            found.append(runs)
-    return np.unique(np.concatenate(found)), total, short
+        is_json = name.endswith((".json", ".jsonl"))
+        for line in read_plain_lines(path):
+            runs = hash_runs(split_words(unescape_json(line) if is_json else line), length)
+            hashes.append(runs)
+            lines += 1
+            short_lines += not len(runs)
+    return np.unique(np.concatenate(hashes)), lines, short_lines
 
 
 def unescape_json(line: str) -> str:
-    """A line of JSON with the letters that its escapes stand for; what they stand for otherwise is no letter."""
+    """A line of JSON with the characters that its ``\\u`` escapes stand for, and a space for every other escape."""
     return ESCAPE.sub(lambda escape: chr(int(escape[1], 16)) if escape[1] else " ", line)

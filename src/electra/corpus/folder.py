@@ -17,8 +17,9 @@ from typing import Any
 
 from electra import files
 from electra.corpus.documents import Skipped
+from electra.corpus.origins import describe_part
 from electra.corpus.parts import COUNTS, READ, Job, verify_contents
-from electra.corpus.sources import Part, describe_part
+from electra.corpus.sources import Part
 from electra.dataset.shards import DATA_FORMAT, MANIFEST
 from electra.errors import UserError, convert_errors
 from electra.files import write_whole
@@ -164,7 +165,7 @@ class Preparation:
         said = [read_note(self.job.file(part, "json")) for part in self.all]
         skipped = Skipped()
         for each in said:
-            skipped.add(each["skipped"])
+            skipped.add_json(each["skipped"])
         manifest = build_manifest(self.tokenizer, said, {}, skipped)
         tokens = {name: splits["train"]["tokens"] for name, splits in manifest["sources"].items()}
         manifest["weights"] = weights(tokens)
@@ -239,7 +240,7 @@ def build_manifest(
             }
             for split in ("train", "held-out")
         },
-        "skipped": skipped.said(),
+        "skipped": skipped.to_json(),
     }
 
 

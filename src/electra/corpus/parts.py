@@ -5,90 +5,96 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
-from electra import tokenization as tokenizers
-from electra.corpus import builtin, readers
-from electra.corpus.copies import count_words, hash_text
-from electra.corpus.documents import Document, Skipped, TextFormat
+from electra.corpus.builtin import is_in_held_out_file
+from electra.corpus.documents import Document, ReportProgress, Skipped, TextFormat
 from electra.corpus.duplicates import CopyDetector, CopyRemover
 from electra.corpus.filters import Filters
-from electra.corpus.sources import Part, fingerprint_part
+from electra.corpus.hashing import count_words, hash_text
+from electra.corpus.origins import fingerprint_part
+from electra.corpus.readers import BUILTIN, read_documents
+from electra.corpus.sources import Part
 from electra.corpus.words import CHARACTERS_AT_ONCE, CachingTokenizer, group_by_size
 from electra.dataset.shards import ShardWriter, Split
 from electra.errors import UserError, convert_errors
 from electra.files import write_whole
+from electra.tokenization import parse_tokenizer
 
 READ = "read"  # ending of a note of what was read for a part
 COUNTS = ("documents", "tokens", "words", "bytes", "unknown")
 
-ReportProgress = Callable[[int], object]
 PartFunction = Callable[["Job", Part, ReportProgress], None]
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is done to every part; it travels to the workers."""
+    """What is done to every part. It is sent to the workers."""
 
     out: str
-    tokenizer: str  # tokenizer.json
-    special: tuple[tuple[str, str], ...]
-    form: TextFormat
+    tokenizer: str  # the content of tokenizer.json
+    special: tuple[tuple[str, str], ...]  # pad, unk, cls, sep, mask → the token
+    text_format: TextFormat
     filters: Filters
-    duplicates: CopyDetector
-    held_out: float
+    detector: CopyDetector
+    held_out: float  # share of the documents
 
     def file(self, part: Part, ending: str) -> Path:
-        """A file beside the shards that is there until all parts are."""
+        """A file of a part, which is removed when all parts are done."""
         return Path(self.out, "parts", f"{part.number:05d}.{ending}")
 
-    def documents(self, part: Part, skipped: Skipped, told: ReportProgress) -> Iterator[Document]:
-        """The part's documents to which no filter objects."""
+    def documents(self, part: Part, skipped: Skipped, report_progress: ReportProgress) -> Iterator[Document]:
+        """The part's documents that the filters keep. ``report_progress`` gets the bytes of the part read so far."""
         done = 0
         for span in part.spans:
-            found = readers.read_documents(span, self.form, skipped, partial(report_progress_from, told, done))
-            yield from self.filters.kept(found, skipped)
+            report_span = partial(report_progress_from, report_progress, done)
+            documents = read_documents(span, self.text_format, skipped, report_span)
+            yield from self.filters.filter_documents(documents, skipped)
             done += span.size
-        told(done)
+        report_progress(done)
 
     def is_held_out(self, document: Document, part: Part) -> bool:
-        """Whether a document is kept out of training: by its text, so that equal texts fall on one side.
+        """Whether a document is kept out of training: by a hash of its text, so that equal texts fall on one side.
 
         The built-in corpus is split by file, for the labelled task in it.
         """
-        if part.spans[0].path == readers.BUILTIN:
-            return builtin.is_in_held_out_file(document)
+        if part.spans[0].path == BUILTIN:
+            return is_in_held_out_file(document)
         return hash_text(document.text) < self.held_out * 2**64
 
 
-def report_progress_from(told: ReportProgress, before: int, read: int) -> None:
-    """Tell what is read of a span, and before it."""
-    told(before + read)
+def report_progress_from(report_progress: ReportProgress, before: int, read: int) -> None:
+    """Report the bytes read of a span together with those ``before`` it."""
+    report_progress(before + read)
 
 
-def write_copy_keys(job: Job, part: Part, told: ReportProgress) -> None:
-    """The first pass, where copies are to be left out: the keys of the part's documents."""
-    found = job.duplicates.keys(job.documents(part, Skipped(), told))
+def write_copy_keys(job: Job, part: Part, report_progress: ReportProgress) -> None:
+    """Write the keys of the part's documents, by which copies are found: the first pass, if copies are left out."""
+    keys_by_kind = job.detector.compute_keys(job.documents(part, Skipped(), report_progress))
     note_contents(job, part)
-    for kind, keys in found.items():
+    for kind, keys in keys_by_kind.items():
         with write_whole(job.file(part, f"{kind}.keys")) as file:
             keys.astype("<u8").tofile(file)
 
 
-def write_part(job: Job, part: Part, told: ReportProgress) -> None:
-    """The part's shards, and then what they hold as ``parts/NUMBER.json``, which says that the part is done."""
+def write_part(job: Job, part: Part, report_progress: ReportProgress) -> None:
+    """Write the part's shards, and then their entry for the manifest as ``parts/NUMBER.json``: the part is done."""
     skipped = Skipped()
-    marked = {kind: np.fromfile(job.file(part, f"{kind}.marks"), bool) for kind in job.duplicates.kinds}
-    documents = CopyRemover(job.duplicates, marked).kept(job.documents(part, skipped, told), skipped)
-    said = write_shards(
-        Path(job.out), part, documents, load_caching_tokenizer(job.tokenizer, job.special),
-        lambda document: job.is_held_out(document, part), skipped,
-    )  # fmt: skip
+    marks = {kind: np.fromfile(job.file(part, f"{kind}.marks"), bool) for kind in job.detector.kinds}
+    documents = job.documents(part, skipped, report_progress)
+    entry = write_shards(
+        Path(job.out),
+        part,
+        CopyRemover(job.detector, marks).filter_documents(documents, skipped),
+        load_caching_tokenizer(job.tokenizer, job.special),
+        lambda document: job.is_held_out(document, part),
+        skipped,
+    )
     note_contents(job, part)
     with write_whole(job.file(part, "json")) as file:
-        file.write_text(json.dumps(said))
+        file.write_text(json.dumps(entry))
 
 
 def note_contents(job: Job, part: Part) -> None:
@@ -120,38 +126,42 @@ def verify_contents(job: Job, part: Part) -> bool:
 
 
 @lru_cache(1)
-def load_caching_tokenizer(said: str, special: tuple[tuple[str, str], ...]) -> CachingTokenizer:
-    """The encoder of a tokenizer.json, kept from part to part with the words that it knows."""
-    return CachingTokenizer(tokenizers.parse_tokenizer(said, dict(special)))
+def load_caching_tokenizer(tokenizer_json: str, special: tuple[tuple[str, str], ...]) -> CachingTokenizer:
+    """The tokenizer of a tokenizer.json's content, kept from part to part with the words that it knows."""
+    return CachingTokenizer(parse_tokenizer(tokenizer_json, dict(special)))
 
 
 def write_shards(
     folder: Path,
     part: Part,
     documents: Iterable[Document],
-    encoder: CachingTokenizer,
-    held_out: Callable[[Document], bool],
+    tokenizer: CachingTokenizer,
+    is_held_out: Callable[[Document], bool],
     skipped: Skipped,
 ) -> dict[str, Any]:
-    """Tokenize documents into shards; returns what the manifest says of them."""
-    fingerprint, unknown = encoder.tokenizer.fingerprint, encoder.tokenizer.ids["unk"]
+    """Tokenize documents into shards; returns the part's entry, of which ``build_manifest`` makes the manifest.
+
+    Documents without a token are left out and counted in ``skipped``, which the entry holds too.
+    """
+    fingerprint, unknown = tokenizer.tokenizer.fingerprint, tokenizer.tokenizer.ids["unk"]
     writers = {
-        split: ShardWriter(folder, f"{split}-{part.number:05d}", fingerprint, encoder.dtype)
-        for split in ("train", "held-out")
+        split: ShardWriter(folder, f"{split}-{part.number:05d}", fingerprint, tokenizer.dtype)
+        for split in get_args(Split)
     }
-    totals = {split: dict.fromkeys(COUNTS, 0) for split in writers}
-    for batch in group_by_size(documents, lambda document: len(document.text), CHARACTERS_AT_ONCE):
-        for document, units in zip(batch, encoder.units([document.text for document in batch]), strict=True):
+    counts_by_split = {split: dict.fromkeys(COUNTS, 0) for split in writers}
+    for group in group_by_size(documents, lambda document: len(document.text), CHARACTERS_AT_ONCE):
+        units_of_documents = tokenizer.encode_documents([document.text for document in group])
+        for document, units in zip(group, units_of_documents, strict=True):
             if not units:
                 skipped.note("document without a token", f"{document.source}, at {document.index:,}")
                 continue
-            split: Split = "held-out" if held_out(document) else "train"
-            tokens = writers[split].add(units)
-            total = totals[split]
-            total["documents"] += 1
-            total["tokens"] += len(tokens)
-            total["words"] += count_words(document.text)
-            total["bytes"] += len(document.text.encode())
-            total["unknown"] += int((tokens == unknown).sum())
-    splits = {split: totals[split] | {"shards": writer.finish()} for split, writer in writers.items()}
-    return {"source": part.source, "splits": splits, "skipped": skipped.said()}
+            split: Split = "held-out" if is_held_out(document) else "train"
+            tokens = writers[split].add_document(units)
+            counts = counts_by_split[split]
+            counts["documents"] += 1
+            counts["tokens"] += len(tokens)
+            counts["words"] += count_words(document.text)
+            counts["bytes"] += len(document.text.encode())
+            counts["unknown"] += int((tokens == unknown).sum())
+    splits = {split: counts_by_split[split] | {"shards": writer.finish()} for split, writer in writers.items()}
+    return {"source": part.source, "splits": splits, "skipped": skipped.to_json()}

@@ -1,39 +1,44 @@
-"""Rows as a model will see them, in a terminal: which text stands where, segments and boundaries visible."""
+"""Rows as a model will see them, printed: their text, segments, documents and padding."""
 
 import itertools
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from electra.corpus.documents import Document, Skipped
+from electra.corpus.documents import Document, Skipped, ignore_progress
 from electra.corpus.folder import build_manifest
 from electra.corpus.parts import Job, write_shards
 from electra.corpus.sources import Part
 from electra.corpus.words import CachingTokenizer
-from electra.dataset.batches import Batch, Rows
+from electra.dataset.batches import Batch
 from electra.dataset.layout import Layout, Packed, Paper
+from electra.dataset.rows import Rows
 from electra.dataset.shards import Shards
 from electra.errors import UserError, escape_controls
 from electra.tokenization import Tokenizer
 
 ROW_LENGTH = 128
-CHARACTERS_PER_ROW = 4096  # characters read for each row that is to be shown
+CHARACTERS_PER_ROW = 4096  # read for each row that is to be printed
 
 
 def print_preview(job: Job, parts: Sequence[Part], tokenizer: Tokenizer, count: int) -> None:
-    """Print ``count`` rows of each layout from the first documents of every source, which are told too."""
-    skipped = Skipped()
-    said = []
+    """Print the first documents of every source, and ``count`` rows of each layout that are made of them.
+
+    Raises:
+        UserError: no text.
+    """
+    first_parts: dict[str, Part] = {}
+    for part in parts:
+        first_parts.setdefault(part.source, part)
+    skipped, encoder = Skipped(), CachingTokenizer(tokenizer)
+    entries = []
     with tempfile.TemporaryDirectory() as folder:
-        first: dict[str, Part] = {}
-        for part in parts:
-            first.setdefault(part.source, part)
-        encoder = CachingTokenizer(tokenizer)
-        for part in first.values():
-            documents = list(read_first_documents(job, part, skipped, CHARACTERS_PER_ROW * count // len(first) + 1))
+        for part in first_parts.values():
+            characters = CHARACTERS_PER_ROW * count // len(first_parts) + 1
+            documents = list(read_first_documents(job, part, skipped, characters))
             print_first_documents(part.source, documents)
-            said.append(write_shards(Path(folder), part, documents, encoder, lambda document: False, skipped))
-        shards = Shards(Path(folder), "train", build_manifest(tokenizer, said, {}, skipped))
+            entries.append(write_shards(Path(folder), part, documents, encoder, lambda document: False, skipped))
+        shards = Shards(Path(folder), "train", build_manifest(tokenizer, entries, {}, skipped))
         if not shards.tokens:
             raise UserError(f"no text to show; {', '.join(skipped.lines())}")
         for layout in (Paper(), Packed()):
@@ -44,8 +49,8 @@ def print_preview(job: Job, parts: Sequence[Part], tokenizer: Tokenizer, count: 
 
 
 def read_first_documents(job: Job, part: Part, skipped: Skipped, characters: int) -> Iterator[Document]:
-    """The first documents of a part."""
-    for document in job.documents(part, skipped, int):
+    """The first documents of a part, until they have more than ``characters`` characters."""
+    for document in job.documents(part, skipped, ignore_progress):
         yield document
         characters -= len(document.text)
         if characters < 0:
@@ -53,7 +58,7 @@ def read_first_documents(job: Job, part: Part, skipped: Skipped, characters: int
 
 
 def print_first_documents(source: str, documents: Sequence[Document]) -> None:
-    """Say what was taken for a document."""
+    """Print where the first three documents of a source are, and how each begins."""
     print(f"{source}: the first documents")
     for document in documents[:3]:
         lines = document.text.strip().split("\n")
@@ -61,21 +66,22 @@ def print_first_documents(source: str, documents: Sequence[Document]) -> None:
 
 
 def print_first_rows(shards: Shards, layout: Layout, length: int, count: int, tokenizer: Tokenizer) -> None:
-    """Print the first rows of an epoch."""
+    """Print the first ``count`` rows, of ``length`` tokens, of an epoch."""
     rows = Rows(shards, layout, length, seed=1)
-    refs = list(itertools.islice(rows.epoch_refs(0), count))
-    batch = rows.batch(refs)
-    for at, ref in enumerate(refs):
-        print(f"row {at}, from {shards.sources[ref.shard]}")
-        for line in format_row(batch, at, tokenizer):
+    first_rows = list(itertools.islice(rows.iterate_epoch(0), count))
+    batch = rows.batch(first_rows)
+    for index, row in enumerate(first_rows):
+        print(f"row {index}, from {shards.sources[row.shard]}")
+        for line in format_row(batch, index, tokenizer):
             print(f"  {line}")
 
 
-def format_row(batch: Batch, at: int, tokenizer: Tokenizer) -> Iterator[str]:
+def format_row(batch: Batch, index: int, tokenizer: Tokenizer) -> Iterator[str]:
     """A line for each stretch of one document and segment in a row, and one for its padding."""
-    fields = zip(batch.documents[at].tolist(), batch.segments[at].tolist(), batch.ids[at].tolist(), strict=True)
-    for (document, segment), stretch in itertools.groupby(fields, key=lambda field: field[:2]):
-        ids = [token for *_, token in stretch]
+    columns = (batch.documents[index].tolist(), batch.segments[index].tolist(), batch.ids[index].tolist())
+    tokens = zip(*columns, strict=True)
+    for (document, segment), stretch in itertools.groupby(tokens, key=lambda token: token[:2]):
+        ids = [token_id for *_, token_id in stretch]
         if document:
             text = escape_controls(tokenizer.backend.decode(ids, skip_special_tokens=False))
             yield f"document {document} segment {'AB'[segment]} {len(ids):>4} │ {text}"

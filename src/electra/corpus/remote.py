@@ -17,7 +17,7 @@ READ_AHEAD = 1 << 22  # bytes, less than a part: s3fs's own 50 MB would be fetch
 
 
 class RemoteFile(io.RawIOBase):
-    """A remote file that is read in ranges; whatever its client raises becomes a ``UserError``."""
+    """A remote file that is read in ranges. Whatever its client raises becomes a ``UserError``."""
 
     def __init__(self, path: str, file: Any) -> None:
         self.path, self.file = path, file
@@ -29,13 +29,13 @@ class RemoteFile(io.RawIOBase):
         return True
 
     def readinto(self, into: Any) -> int:
-        with translate_client_errors(self.path):
+        with convert_client_errors(self.path):
             content = self.file.read(len(into))
         into[: len(content)] = content
         return len(content)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        with translate_client_errors(self.path):
+        with convert_client_errors(self.path):
             self.file.seek(offset, whence)
         return self.file.tell()
 
@@ -49,45 +49,45 @@ class RemoteFile(io.RawIOBase):
 
 
 def open_remote_file(path: str) -> BufferedReader:
-    """The file, as one on the disk would be."""
+    """A remote file as a buffered stream that can seek, as one on the disk."""
     system, inside = find_file_system(path)
-    with translate_client_errors(path):
+    with convert_client_errors(path):
         file = system.open(inside, "rb", block_size=READ_AHEAD)
     return BufferedReader(RemoteFile(path, file), 1 << 18)
 
 
 def list_remote_files(pattern: str) -> list[tuple[str, int]]:
-    """(path, bytes) of the files that a remote file, folder or glob stands for."""
+    """(path, bytes) of the files that a remote file, folder or glob stands for, sorted; 0 bytes if not known."""
     system, inside = find_file_system(pattern)
-    with translate_client_errors(pattern):
+    with convert_client_errors(pattern):
         if any(sign in inside for sign in "*?[") and not system.exists(inside):
-            found = system.glob(inside, detail=True)
+            entries = system.glob(inside, detail=True)
         elif system.isdir(inside):
-            found = system.find(inside, detail=True)
+            entries = system.find(inside, detail=True)
         else:
-            found = {inside: system.info(inside)}
-    return sorted((system.unstrip_protocol(name), info["size"] or 0) for name, info in found.items())
+            entries = {inside: system.info(inside)}
+    return sorted((system.unstrip_protocol(name), info["size"] or 0) for name, info in entries.items())
 
 
 def fingerprint_remote_file(path: str) -> str:
-    """A hash of what the file's server says of its content: size, time, tag, whatever of these it says."""
+    """A hash of what identifies the file's content to its server: those of ``VERSION_KEYS`` that the server gives."""
     system, inside = find_file_system(path)
-    with translate_client_errors(path):
-        said = system.info(inside)
-    return fingerprints.hash_values(f"{key} {said[key]}" for key in sorted(said) if key.lower() in VERSION_KEYS)
+    with convert_client_errors(path):
+        entry = system.info(inside)
+    return fingerprints.hash_values(f"{key} {entry[key]}" for key in sorted(entry) if key.lower() in VERSION_KEYS)
 
 
 def find_file_system(path: str) -> tuple[Any, str]:
     """fsspec's file system for a path, and the path within it."""
     import fsspec
 
-    with translate_client_errors(path):
+    with convert_client_errors(path):
         return fsspec.core.url_to_fs(path)
 
 
 @contextmanager
-def translate_client_errors(path: str) -> Iterator[None]:
-    """Raises ``UserError`` for what a file system's client says in its own words."""
+def convert_client_errors(path: str) -> Iterator[None]:
+    """Raise ``UserError`` for whatever the client of a file system raises."""
     try:
         yield
     except FileNotFoundError as error:

@@ -1,7 +1,7 @@
 """Text → tokens, quickly: words repeat, and most need no second tokenization.
 
-A text may be cut where its tokenizer cuts it whatever stands on either side. For the tokenizers made of parts that are
-known here that is at single spaces; another one is given whole lines.
+A text may be cut where its tokenizer always cuts, whatever the text on either side. For tokenizers whose parts are all
+known here, that is at single spaces; any other tokenizer gets whole lines.
 """
 
 import json
@@ -16,15 +16,15 @@ from electra.tokenization import Tokenizer
 
 LONG_LINE = 10_000  # characters after which a line is cut at the next space, so that one line costs little memory
 LONGEST_WORD = 1 << 20  # … and without a space anywhere: a million characters in one piece cost 0.4 GB
-CHARACTERS_AT_ONCE = 1 << 20  # characters that are tokenized together
-CACHE_BYTES = 3 << 27  # bytes, about, that known words may take: 0.4 GB
-WORD_OVERHEAD = 200  # … and what one takes besides its characters and tokens
+CHARACTERS_AT_ONCE = 1 << 20  # that are tokenized together
+CACHE_BYTES = 3 << 27  # about what known words may take: 0.4 GB
+WORD_OVERHEAD = 200  # bytes that a known word takes besides its characters
 
 BEFORE_SPACE = re.compile(r"(?<=\S)(?= )")  # Python's \s holds all that Unicode calls white space
-# … behind what stays without its accents; where a mark alone goes, the spaces on its sides become one token. To NFKC
-# the letters that are left out here are such marks, some with a space before them.
+# A space after a character that is not removed with the accents: where a mark alone is removed, the spaces on its two
+# sides become one token. The letters that are excluded here are such marks to NFKC, some with a space before them.
 BEHIND_WHAT_STAYS = re.compile(r"(?<=[!-~«»‐-―‘-…、。，]|[^\W\u037a\ufc5e-\ufc63\ufe70-\ufe7f\uff9e\uff9f])(?= )")
-ASCII_SIGN = r"[!-&(-/:-@\[-`{-~]"  # of ASCII, without the apostrophe, which may begin a word's ending
+ASCII_SIGN = r"[!-&(-/:-@\[-`{-~]"  # without the apostrophe, which may begin a word's ending
 WORD_BREAK = re.compile(f"(?<=[A-Za-z0-9])(?={ASCII_SIGN})|(?<={ASCII_SIGN})(?=[A-Za-z0-9])")
 LOCAL_NORMALIZERS = {"BertNormalizer", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents"}
 DROPS_SPACES = {"BertPreTokenizer", "Whitespace", "WhitespaceSplit"}
@@ -34,63 +34,62 @@ Item = TypeVar("Item")
 
 
 class CachingTokenizer:
-    """The tokens of texts, equal to those that the tokenizer gives each line by itself."""
+    """Tokenizes lines and remembers the tokens of their words. The result is what the tokenizer gives for each line."""
 
     def __init__(self, tokenizer: Tokenizer):
         self.tokenizer = tokenizer
         self.dtype = np.dtype(np.uint16 if tokenizer.size <= 1 << 16 else np.uint32)
-        self.cut, self.breaks = choose_cutter(tokenizer.backend)
+        self.cut, self.cuts_at_signs = choose_cutter(tokenizer.backend)
         self.known: dict[str, bytes] = {}
-        self.before: dict[str, bytes] = {}  # what was known before the last time that it became too much
-        self.held = 0
+        self.known_before: dict[str, bytes] = {}  # what was known when the cache was last emptied
+        self.cached_bytes = 0  # about what ``known`` takes
 
-    def units(self, documents: Sequence[str]) -> list[list[bytes]]:
-        """For each document its units as arrays of ``dtype``, as bytes: its lines, long ones in parts, none empty."""
+    def encode_documents(self, documents: Sequence[str]) -> list[list[bytes]]:
+        """The units of each document, arrays of ``dtype`` as bytes: its lines, long ones in parts, none empty."""
         encoded: list[list[bytes]] = [[] for _ in documents]
-        whole = self.cut is None
-        numbered = (
+        numbered_units = (
             (number, unit)
             for number, document in enumerate(documents)
             for line in split_lines(document)
-            for unit in ([line] if whole else cut_line(line))
+            for unit in ([line] if self.cut is None else cut_line(line))
         )
-        for group in group_by_size(numbered, lambda each: len(each[1]), CHARACTERS_AT_ONCE):
-            numbers, texts = zip(*group, strict=True)
-            for number, tokens in zip(numbers, self.encode(texts), strict=True):
+        for group in group_by_size(numbered_units, lambda numbered: len(numbered[1]), CHARACTERS_AT_ONCE):
+            numbers, units = zip(*group, strict=True)
+            for number, tokens in zip(numbers, self.encode_units(units), strict=True):
                 if tokens:
                     encoded[number].append(tokens)
         return encoded
 
-    def encode(self, texts: Sequence[str]) -> Iterable[bytes]:
-        """The tokens of each text."""
+    def encode_units(self, units: Sequence[str]) -> Iterable[bytes]:
+        """The tokens of each unit."""
         if self.cut is None:
-            return self.tokens(texts)
-        cut = [self.cut(text) for text in texts]
-        self.learn(set().union(*cut))
-        return (b"".join(map(self.known.__getitem__, words)) for words in cut)
+            return self.tokenize(units)
+        words_of_units = [self.cut(unit) for unit in units]
+        self.learn(set().union(*words_of_units))
+        return (b"".join(map(self.known.__getitem__, words)) for words in words_of_units)
 
     def learn(self, words: set[str]) -> None:
-        """Make the words known that are new: of "films," only what is new in "films" and "," is tokenized."""
-        if self.held > CACHE_BYTES / 2:
-            self.before, self.known, self.held = self.known, {}, 0
-        again = words.difference(self.known).intersection(self.before)
-        self.known |= {word: self.before[word] for word in again}
+        """Make all of the words known. Of a new word "films," only what is new of "films" and "," is tokenized."""
+        if self.cached_bytes > CACHE_BYTES / 2:
+            self.known_before, self.known, self.cached_bytes = self.known, {}, 0
+        recalled = words.difference(self.known).intersection(self.known_before)
+        self.known |= {word: self.known_before[word] for word in recalled}
         new = words.difference(self.known)
-        cut = {word: WORD_BREAK.split(word) for word in new} if self.breaks else {}
-        whole = list(set().union(*cut.values()).difference(self.known)) if self.breaks else list(new)
-        for word, tokens in zip(whole, self.tokens(whole), strict=True):
+        cut = {word: WORD_BREAK.split(word) for word in new} if self.cuts_at_signs else {}
+        uncut = list(set().union(*cut.values()).difference(self.known)) if self.cuts_at_signs else list(new)
+        for word, tokens in zip(uncut, self.tokenize(uncut), strict=True):
             self.known[word] = tokens
         for word, pieces in cut.items():
             self.known[word] = b"".join(map(self.known.__getitem__, pieces))
-        self.held += sum(WORD_OVERHEAD + len(word) for word in (*again, *whole, *cut))
+        self.cached_bytes += sum(WORD_OVERHEAD + len(word) for word in (*recalled, *uncut, *cut))
 
-    def tokens(self, texts: Sequence[str]) -> Iterator[bytes]:
+    def tokenize(self, texts: Sequence[str]) -> Iterator[bytes]:
         """The tokens of each text, by the tokenizer itself."""
         return (np.array(ids, dtype=self.dtype).tobytes() for ids in self.tokenizer.encode(texts))
 
 
 def group_by_size(items: Iterable[Item], size: Callable[[Item], int], most: int) -> Iterator[list[Item]]:
-    """The items in lists that end when their sizes together reach ``most``."""
+    """The items in lists, each of which ends when the sizes of its items together reach ``most``."""
     held: list[Item] = []
     total = 0
     for item in items:
@@ -104,12 +103,12 @@ def group_by_size(items: Iterable[Item], size: Callable[[Item], int], most: int)
 
 
 def split_lines(document: str) -> Iterator[str]:
-    """The lines of a text that are not blank."""
+    """The lines of a text that are not blank, without their ends."""
     return (line.removesuffix("\r") for line in document.split("\n") if line and not line.isspace())
 
 
 def cut_line(line: str) -> Iterator[str]:
-    """A line, or a long one in parts, cut where its tokens do not tell."""
+    """A line; a long one in parts, cut where that does not change its tokens."""
     start = 0
     while len(line) - start > LONG_LINE:
         space = BEHIND_WHAT_STAYS.search(line, start + LONG_LINE, start + LONGEST_WORD)
@@ -121,41 +120,39 @@ def cut_line(line: str) -> Iterator[str]:
 
 
 def choose_cutter(backend: tokenizers.Tokenizer) -> tuple[Callable[[str], list[str]] | None, bool]:
-    """What cuts a line into pieces whose tokens, one after another, are its own; None where nothing surely does.
+    """The function that cuts a line into pieces whose tokens, one after another, are the line's; whether the pieces may
+    be cut at ``WORD_BREAK`` too.
 
-    Also, whether pieces may be cut at ``WORD_BREAK``.
+    The function is None for a tokenizer that may give other tokens to pieces.
     """
-    said = json.loads(backend.to_str())
-    normalizers, pre_tokenizers = (
-        flatten_sequence(said["normalizer"], "normalizers"),
-        flatten_sequence(said["pre_tokenizer"], "pretokenizers"),
-    )
-    kinds, spelling = ({each["type"] for each in parts} for parts in (pre_tokenizers, normalizers))
-    keeps = kinds & KEEPS_SPACES
+    parts = json.loads(backend.to_str())
+    normalizers = flatten_sequence(parts["normalizer"], "normalizers")
+    pre_tokenizers = flatten_sequence(parts["pre_tokenizer"], "pretokenizers")
+    normalizer_types = {part["type"] for part in normalizers}
+    pre_tokenizer_types = {part["type"] for part in pre_tokenizers}
+    keeps_spaces = pre_tokenizer_types & KEEPS_SPACES
     if (
-        any(not token["special"] for token in said["added_tokens"])  # these may hold spaces
-        or not spelling <= LOCAL_NORMALIZERS
-        or not kinds <= DROPS_SPACES | KEEPS_SPACES | {"Digits"}
-        or ("BertNormalizer" in spelling and "ByteLevel" in kinds)  # it makes spaces, which bytes count
-        or len(keeps) + bool(kinds & DROPS_SPACES) != 1
-        or any(not each.get("use_regex", True) or not each.get("split", True) for each in pre_tokenizers)
-        or said["model"].get("dropout")
+        any(not token["special"] for token in parts["added_tokens"])  # these may hold spaces
+        or not normalizer_types <= LOCAL_NORMALIZERS
+        or not pre_tokenizer_types <= DROPS_SPACES | KEEPS_SPACES | {"Digits"}
+        or ("BertNormalizer" in normalizer_types and "ByteLevel" in pre_tokenizer_types)  # bytes count spaces it makes
+        or len(keeps_spaces) + bool(pre_tokenizer_types & DROPS_SPACES) != 1
+        or any(not part.get("use_regex", True) or not part.get("split", True) for part in pre_tokenizers)
+        or parts["model"].get("dropout")
     ):
         return None, False
     # These part letters from signs; but a space put before a piece would make it the beginning of a word.
-    breaks = bool(kinds & {"BertPreTokenizer", "ByteLevel"})
-    breaks = breaks and not any(each.get("add_prefix_space") for each in pre_tokenizers)
-    if not keeps:
-        return lambda line: line.split(" "), breaks
-    return (BEHIND_WHAT_STAYS if "StripAccents" in spelling else BEFORE_SPACE).split, breaks
+    cuts_at_signs = bool(pre_tokenizer_types & {"BertPreTokenizer", "ByteLevel"})
+    cuts_at_signs = cuts_at_signs and not any(part.get("add_prefix_space") for part in pre_tokenizers)
+    if not keeps_spaces:
+        return lambda line: line.split(" "), cuts_at_signs
+    return (BEHIND_WHAT_STAYS if "StripAccents" in normalizer_types else BEFORE_SPACE).split, cuts_at_signs
 
 
-def flatten_sequence(part: dict[str, Any] | None, inner: str) -> list[dict[str, Any]]:
-    """The members of a sequence of parts, or the part alone, or nothing."""
+def flatten_sequence(part: dict[str, Any] | None, key: str) -> list[dict[str, Any]]:
+    """The members, under ``key``, of a part that is a sequence, and theirs; else the part alone; nothing for None."""
     if part is None:
         return []
-    return (
-        [each for member in part[inner] for each in flatten_sequence(member, inner)]
-        if part["type"] == "Sequence"
-        else [part]
-    )
+    if part["type"] != "Sequence":
+        return [part]
+    return [member for inner in part[key] for member in flatten_sequence(inner, key)]

@@ -1,28 +1,33 @@
-"""Who does the parts: this process, several of this machine, or a Ray cluster whose machines see the same folders."""
+"""Runs a function for many parts: in this process, in several, or on a Ray cluster whose machines share the folder."""
 
+import ctypes
 import gc
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context, parent_process
-from typing import Any, Literal
+from typing import Literal, NoReturn
 
+from electra.corpus.documents import ignore_progress
 from electra.corpus.parts import Job, PartFunction
 from electra.corpus.sources import Part
 from electra.errors import UserError
 from electra.progress import Progress
 
+Engine = Literal["local", "ray"]
+
 
 def run_parts(
-    do: PartFunction, job: Job, parts: Sequence[Part], engine: Literal["local", "ray"], workers: int, label: str
+    function: PartFunction, job: Job, parts: Sequence[Part], engine: Engine, workers: int, label: str
 ) -> None:
-    """``do`` for every part, with progress under ``label``.
+    """Call ``function`` for every part, with a progress line called ``label``.
 
     Raises:
         UserError: what a part raises, after the parts that are under way elsewhere are stopped; a worker that was
@@ -30,36 +35,37 @@ def run_parts(
     """
     with Progress(label, sum(part.size for part in parts) / 1e6, "MB") as progress:
         if engine == "ray":
-            run_on_ray(do, job, parts, progress)
+            run_on_ray(function, job, parts, progress)
         elif workers == 1 or len(parts) <= 1:
             before = 0
             for part in parts:
-                do(job, part, partial(report_megabytes, progress, before))
+                function(job, part, partial(report_megabytes, progress, before))
                 before += part.size
         else:
-            run_on_processes(do, job, parts, workers, progress)
+            run_on_processes(function, job, parts, workers, progress)
 
 
 def report_megabytes(progress: Progress, before: int, done: int) -> None:
-    """Tell the progress how many bytes are done."""
+    """Pass on that ``done`` bytes of a part are done, ``before`` bytes being those of the parts before it."""
     progress.update((before + done) / 1e6)
 
 
-def run_on_processes(do: PartFunction, job: Job, parts: Sequence[Part], workers: int, progress: Progress) -> None:
-    """``do`` for every part, in ``workers`` processes of this machine.
+def run_on_processes(function: PartFunction, job: Job, parts: Sequence[Part], workers: int, progress: Progress) -> None:
+    """Call ``function`` for every part in ``workers`` processes of this machine.
 
     The processes are spawned, so a script must call this under ``if __name__ == "__main__"``.
 
     Raises:
-        UserError: as ``run_parts``.
+        UserError: what a part raises; a worker that was killed.
     """
     context = get_context("spawn")
-    stop, done = context.RawValue("b", 0), context.RawArray("q", len(parts))  # no locks: a killed worker keeps none
+    # No locks: a worker that is killed would keep its own for ever.
+    stop, done = context.RawValue(ctypes.c_byte, 0), context.RawArray(ctypes.c_longlong, len(parts))
     with (
         ProcessPoolExecutor(min(workers, len(parts)), context, start_worker, (stop, job, done)) as pool,
         stop_on_failure(stop),
     ):
-        pending = {pool.submit(do_part, do, part, index) for index, part in enumerate(parts)}
+        pending = {pool.submit(run_part_in_worker, function, part, index) for index, part in enumerate(parts)}
         while pending:
             ready, pending = wait(pending, 0.5, FIRST_EXCEPTION)
             for future in ready:
@@ -74,8 +80,8 @@ def run_on_processes(do: PartFunction, job: Job, parts: Sequence[Part], workers:
 
 
 @contextmanager
-def stop_on_failure(stop: Any) -> Iterator[None]:
-    """Tell the workers to stop at once if anything fails, Ctrl-C included."""
+def stop_on_failure(stop: ctypes.c_byte) -> Iterator[None]:
+    """Set ``stop``, which ends the workers at once, if anything fails, Ctrl-C included."""
     try:
         yield
     except BaseException:
@@ -83,35 +89,47 @@ def stop_on_failure(stop: Any) -> Iterator[None]:
         raise
 
 
-worker_state: dict[str, Any] = {}  # in a worker: the job, and the array in which it tells how far each part is
+@dataclass
+class WorkerState:
+    """In a worker process: the job, and how many bytes of each part are done, which the parent reads."""
+
+    job: Job
+    done: "ctypes.Array[ctypes.c_longlong]"
 
 
-def start_worker(stop: Any, job: Job, done: Any) -> None:
-    """In a worker: leave Ctrl-C to the parent, end when told or when the parent is gone, use one core."""
+worker_state: WorkerState  # is set in worker processes alone
+
+
+def start_worker(stop: ctypes.c_byte, job: Job, done: "ctypes.Array[ctypes.c_longlong]") -> None:
+    """In a new worker process: leave Ctrl-C to the parent, use one core, and end when ``stop`` is set or the parent is
+    gone."""
+    global worker_state
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    worker_state.update(job=job, done=done)
+    worker_state = WorkerState(job, done)
     gc.disable()  # nothing here makes cycles, and the collector would walk through all words
 
-    def watch() -> None:
+    def watch_parent() -> NoReturn:
         parent = parent_process()
         while not stop.value and parent is not None and parent.is_alive():
             time.sleep(0.5)
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=watch_parent, daemon=True).start()
 
 
-def do_part(do: PartFunction, part: Part, index: int) -> None:
-    """In a worker: one part."""
-    do(worker_state["job"], part, lambda done: worker_state["done"].__setitem__(index, done))
+def run_part_in_worker(function: PartFunction, part: Part, index: int) -> None:
+    """In a worker process: call ``function`` for one part."""
+    function(worker_state.job, part, lambda done: worker_state.done.__setitem__(index, done))
 
 
-def run_on_ray(do: PartFunction, job: Job, parts: Sequence[Part], progress: Progress) -> None:
-    """Run every part as a task of one core; a machine that is lost gives its parts back.
+def run_on_ray(function: PartFunction, job: Job, parts: Sequence[Part], progress: Progress) -> None:
+    """Call ``function`` for every part as a task of one core. Parts of a machine that is lost run on another.
 
-    Ray's own rules say which cluster: RAY_ADDRESS, or a new one here. Raises ``UserError`` as a part does, or without
-    the package.
+    Ray's own rules decide which cluster: the one of RAY_ADDRESS, or a new one here.
+
+    Raises:
+        UserError: what a part raises; an error of Ray's; the package is missing.
     """
     try:
         import ray
@@ -120,8 +138,8 @@ def run_on_ray(do: PartFunction, job: Job, parts: Sequence[Part], progress: Prog
 
     if not ray.is_initialized():
         ray.init(log_to_driver=False, include_dashboard=False)
-    known, remote = ray.put(job), ray.remote(num_cpus=1)(do_part_quietly)
-    pending = {remote.remote(do, known, part): part for part in parts}
+    shared_job, task = ray.put(job), ray.remote(num_cpus=1)(run_part_quietly)
+    pending = {task.remote(function, shared_job, part): part for part in parts}
     done = 0
     try:
         while pending:
@@ -137,14 +155,14 @@ def run_on_ray(do: PartFunction, job: Job, parts: Sequence[Part], progress: Prog
         raise UserError(f"ray: {' '.join(str(error).split())[:300]}; finished parts are kept") from error
 
 
-def cancel_tasks(pending: dict) -> None:
-    """Leave no task behind."""
+def cancel_tasks(tasks: Iterable[object]) -> None:
+    """Cancel tasks of Ray's, so that none is left behind."""
     import ray
 
-    for reference in pending:
-        ray.cancel(reference)
+    for task in tasks:
+        ray.cancel(task)
 
 
-def do_part_quietly(do: PartFunction, job: Job, part: Part) -> None:
-    """One part, without telling how far it is: the cluster may be elsewhere."""
-    do(job, part, int)
+def run_part_quietly(function: PartFunction, job: Job, part: Part) -> None:
+    """Call ``function`` for one part, without reports of its progress: the cluster may be elsewhere."""
+    function(job, part, ignore_progress)

@@ -1,4 +1,4 @@
-"""The edges of documents' units → rows: arithmetic on offsets that reads no token."""
+"""The edges of documents' units → rows: arithmetic on offsets, without reading a token."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,8 +12,8 @@ from jaxtyping import Int
 from electra.config_types import BY_KIND
 from electra.ranges import Fraction, Range
 
-SHORTEST_PIECE = 8  # tokens, special ones included, for which a row begins another piece of a text that does not fit
-SHORTEST_FILLER = 3  # … where rows would be too empty otherwise
+SHORTEST_PIECE = 8  # tokens, special ones included, that a row must have left to begin a text that does not fit
+SHORTEST_FILLER = 3  # the same, if rows would be too empty otherwise
 SHORTEST_TARGET = 5  # original code
 MOST_PADDING = 0.02  # share of packed rows; beyond it texts are cut to fill the rows
 
@@ -21,9 +21,9 @@ RowLength = Annotated[int, Range(least=SHORTEST_PIECE)]  # tokens, special ones 
 RowLengthOrZero = Annotated[int, Range(least=SHORTEST_PIECE, zero=True)]  # 0 takes what the field's help says
 Edges = Int[np.ndarray, "_"]
 Spans = Int[np.ndarray, "_ 2"]  # start, stop
-# (row, start, middle, stop), in the order in which they stand in the rows, these numbered from 0. A piece is tokens
-# start … stop of a shard: [CLS] start … middle [SEP], then middle … stop [SEP] if there are any. Numbers in an array:
-# a Python object for each piece of a million tokens keeps the garbage collector busy for longer than all the rest.
+# (row, start, middle, stop), in the order of the rows, numbered from 0, and of the pieces in a row. A piece is tokens
+# start … stop of a shard: [CLS] start … middle [SEP], then middle … stop [SEP] if there are any. An array, since a
+# Python object for each piece of a million tokens keeps the garbage collector busy for longer than all the rest.
 Pieces = Int[np.ndarray, "_ 4"]
 
 
@@ -38,28 +38,30 @@ class Paper:
     """Share of the rows that aim at a random length."""
 
     def lay_out(self, documents: Sequence[Edges], length: int, draw: np.random.Generator) -> Pieces:
-        """One piece a row. A takes units up to about half of the length that is aimed at, B the rest."""
-        pieces = (piece for edges in documents for piece in self.pieces(edges.tolist(), length, draw))
-        found = make_array(pieces, 3)
-        return np.column_stack([np.arange(len(found)), found])
+        """One piece a row. A takes units up to about half of the length that is aimed at, B the rest.
 
-    def pieces(self, edges: list[int], length: int, draw: np.random.Generator) -> Iterator[tuple[int, int, int]]:
-        """(start, middle, stop) of the document's pieces, from its first token to its last; ``edges`` are those of its
-        units."""
-        start, ends, at = edges[0], edges[1:], 0  # what is not laid out yet begins in unit ``at``
-        while at < len(ends):
+        ``documents``: of each the offsets at which units begin, and the last one's end. ``length``: tokens of a row.
+        """
+        pieces = (piece for edges in documents for piece in self.cut_pieces(edges.tolist(), length, draw))
+        laid_out = make_array(pieces, 3)
+        return np.column_stack([np.arange(len(laid_out)), laid_out])
+
+    def cut_pieces(self, edges: list[int], length: int, draw: np.random.Generator) -> Iterator[tuple[int, int, int]]:
+        """(start, middle, stop) of a document's pieces, from its first token to its last."""
+        start, ends, unit = edges[0], edges[1:], 0  # what is not laid out yet begins in ``unit``
+        while unit < len(ends):
             short = draw.random() < self.short
             target = int(draw.integers(SHORTEST_TARGET, length + 1)) if short else length
             half = edges[-1] + 1 if draw.random() < self.single_segment else start + (target - 3) // 2
-            behind = min(bisect_left(ends, start + target, at) + 1, len(ends))
-            second = bisect_left(ends, half, at, behind)  # B's first unit, where A takes what ends before the half
-            # A unit that crosses the half goes to A half of the time, and always where A would have none.
-            if second == at or (second < behind and draw.random() < 0.5):
+            end = min(bisect_left(ends, start + target, unit) + 1, len(ends))  # the unit after the piece's last
+            second = bisect_left(ends, half, unit, end)  # B's first unit, if A takes what ends before the half
+            # A unit that crosses the half goes to A half of the time, and always if A would have none.
+            if second == unit or (second < end and draw.random() < 0.5):
                 second += 1
             middle = min(ends[second - 1], start + length - 2)
-            stop = min(ends[behind - 1], max(middle, start + length - 3))
+            stop = min(ends[end - 1], max(middle, start + length - 3))
             yield start, middle, stop
-            start, at = stop, bisect_right(ends, stop, at)
+            start, unit = stop, bisect_right(ends, stop, unit)
 
 
 @dataclass(frozen=True)
@@ -74,51 +76,51 @@ class Packed:
     kind: Literal["packed"] = "packed"
 
     def lay_out(self, documents: Sequence[Edges], length: int, draw: np.random.Generator) -> Pieces:
-        """Rows of pieces, every token in one of them."""
+        """Pieces in rows, every token in one of them. ``draw`` is not needed."""
         room = length - 2
         bounds = [(int(edges[0]), int(edges[-1])) for edges in documents]
-        full = [at for start, stop in bounds for at in range(start, stop - room, room)]
+        full = [offset for start, stop in bounds for offset in range(start, stop - room, room)]
         rests = make_array(((stop - (stop - start - 1) % room - 1, stop) for start, stop in bounds), 2)
-        ways: list[Callable[[], Pieces]] = [
+        packings: list[Callable[[], Pieces]] = [
             lambda: pack_best_fit(rests, length),
             lambda: pack_in_order(rests, length, SHORTEST_PIECE),
             lambda: pack_in_order(rests, length, SHORTEST_FILLER),
         ]
-        for way in ways:
-            laid = way()
-            if count_positions(laid).sum() >= (1 - MOST_PADDING) * length * count_rows(laid):
+        for pack in packings:
+            packed = pack()
+            if count_positions(packed).sum() >= (1 - MOST_PADDING) * length * count_rows(packed):
                 break
-        filling = make_array(((row, at, at + room, at + room) for row, at in enumerate(full)), 4)
-        return np.concatenate([filling, laid + np.array([len(full), 0, 0, 0])])
+        filling = make_array(((row, start, start + room, start + room) for row, start in enumerate(full)), 4)
+        return np.concatenate([filling, packed + np.array([len(full), 0, 0, 0])])
 
 
 Layout = Annotated[Paper | Packed, BY_KIND]
 
 
 def make_array(rows: Iterable[Sequence[int]], columns: int) -> Int[np.ndarray, "rows columns"]:
-    """Rows of numbers as an array."""
+    """Rows of whole numbers as an array, int64."""
     return np.fromiter(chain.from_iterable(rows), np.int64).reshape(-1, columns)
 
 
 def count_rows(pieces: Pieces) -> int:
-    """In how many rows they stand."""
+    """The number of rows that the pieces make."""
     return int(pieces[-1, 0]) + 1 if len(pieces) else 0
 
 
 def count_positions(pieces: Int[np.ndarray, "pieces _"]) -> Int[np.ndarray, " pieces"]:
-    """How many positions of a row each takes, special tokens included; its last columns are (start, middle, stop)."""
+    """How many positions each piece takes, special tokens included. The last columns are (start, middle, stop)."""
     start, middle, stop = pieces[:, -3:].T
     return stop - start + 2 + (middle < stop)
 
 
 def pack_best_fit(spans: Spans, length: int) -> Pieces:
-    """Pieces of at most ``length`` positions in rows: the longest first, each where the least room is left over."""
+    """Spans that fit into rows of ``length`` positions: the longest first, each where the least room is left over."""
     sizes = spans[:, 1] - spans[:, 0] + 2
     order = np.argsort(-sizes, kind="stable")
-    taken: list[int] = []  # the row of each, in this order
+    rows: list[int] = []  # of each span, in this order
     count = 0
     open_rows: list[list[int]] = [[] for _ in range(length + 1)]  # by the room that is left
-    rooms = 0  # bit n: a row with room n is there
+    rooms = 0  # bit n is set if there is a row with room n
     for size in sizes[order].tolist():
         above = rooms >> size
         if above:
@@ -128,17 +130,17 @@ def pack_best_fit(spans: Spans, length: int) -> Pieces:
                 rooms &= ~(1 << room)
         else:
             room, row, count = length, count, count + 1
-        taken.append(row)
+        rows.append(row)
         open_rows[room - size].append(row)
         rooms |= 1 << (room - size)
-    rows_taken = np.array(taken, dtype=np.int64)
-    by_row = np.argsort(rows_taken, kind="stable")
+    row_of_span = np.array(rows, dtype=np.int64)
+    by_row = np.argsort(row_of_span, kind="stable")
     start, stop = spans[order[by_row]].T
-    return np.column_stack([rows_taken[by_row], start, stop, stop])
+    return np.column_stack([row_of_span[by_row], start, stop, stop])
 
 
 def pack_in_order(spans: Spans, length: int, shortest: int) -> Pieces:
-    """Pieces one after another, cut where a row ends; what leaves less room than ``shortest`` ends a row too."""
+    """Spans one after another, cut where a row ends. A row with less room than ``shortest`` left ends there."""
     pieces: list[int] = []
     row, room = 0, length
     for start, stop in spans.tolist():

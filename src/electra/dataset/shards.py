@@ -2,7 +2,7 @@
 
 A shard is a header of 4,096 bytes (JSON: format, dtype, counts, tokenizer, checksum of the rest), the tokens (filled
 up with zeros to a multiple of 8 bytes), the offset at which each unit starts (uint64, and the end), the unit with which
-each document starts (uint64, and the end). A unit is the stretch of text at whose edges a segment may break: a line.
+each document starts (uint64, and the end). A unit is a stretch of text at whose edges a segment may break: a line.
 """
 
 import hashlib
@@ -29,11 +29,12 @@ TOKENS_PER_BLOCK = 1 << 16  # tokens that are laid out into rows together
 CHECKSUM_CHUNK = 1 << 22  # bytes read at once for a checksum
 
 Split = Literal["train", "held-out"]
+Manifest = dict[str, Any]  # JSON, as ``corpus.folder.build_manifest`` makes it
 
 
 @dataclass(frozen=True)
 class ShardHeader:
-    """What stands at the beginning of a shard."""
+    """The beginning of a shard. ``tokenizer``: its fingerprint. ``checksum``: of all behind the header."""
 
     tokenizer: str
     dtype: str
@@ -62,18 +63,18 @@ class ShardWriter:
         self.written: list[tuple[str, ShardHeader]] = []
         self.file: BinaryIO | None = None
 
-    def add(self, document: Sequence[bytes]) -> Integer[np.ndarray, " tokens"]:
-        """Append a document, given as its units: the bytes of arrays of ``dtype``, none empty. Returns its tokens."""
+    def add_document(self, units: Sequence[bytes]) -> Integer[np.ndarray, " tokens"]:
+        """Append a document and return its tokens. ``units``: the bytes of arrays of ``dtype``, none empty."""
         if self.file is None:
             self.file = (self.folder / self.name).open("wb")
             self.file.write(b" " * HEADER_BYTES)
-            self.units, self.documents, self.tokens = array("Q", [0]), array("Q", [0]), 0
-        content = b"".join(document)
+            self.unit_starts, self.document_starts, self.tokens = array("Q", [0]), array("Q", [0]), 0
+        content = b"".join(units)
         self.file.write(content)
-        for unit in document:
+        for unit in units:
             self.tokens += len(unit) // self.dtype.itemsize
-            self.units.append(self.tokens)
-        self.documents.append(len(self.units) - 1)
+            self.unit_starts.append(self.tokens)
+        self.document_starts.append(len(self.unit_starts) - 1)
         if self.tokens >= SHARD_TOKENS:
             self.finish()
         return np.frombuffer(content, self.dtype)
@@ -84,13 +85,13 @@ class ShardWriter:
         return f"{self.stem}-{len(self.written):03d}.shard"
 
     def finish(self) -> list[dict[str, Any]]:
-        """Close the shard that is open; returns what the manifest says of each shard."""
+        """Close the shard that is open; returns the manifest's entry of each shard: its file and its header."""
         if self.file is not None:
-            counts = (self.tokens, len(self.units) - 1, len(self.documents) - 1)
+            counts = (self.tokens, len(self.unit_starts) - 1, len(self.document_starts) - 1)
             header = ShardHeader(self.tokenizer, self.dtype.name, *counts)
             self.file.write(bytes(header.index - HEADER_BYTES - self.tokens * self.dtype.itemsize))
-            self.file.write(np.array(self.units, dtype="<u8").tobytes())
-            self.file.write(np.array(self.documents, dtype="<u8").tobytes())
+            self.file.write(np.array(self.unit_starts, dtype="<u8").tobytes())
+            self.file.write(np.array(self.document_starts, dtype="<u8").tobytes())
             self.file.close()
             path = self.folder / self.name
             header = replace(header, checksum=compute_checksum(path))
@@ -104,7 +105,7 @@ class ShardWriter:
 
 
 def compute_checksum(path: Path) -> str:
-    """The hash of a shard behind its header."""
+    """The hash of a shard's bytes behind its header."""
     digest = hashlib.blake2b(digest_size=16)
     with path.open("rb") as file:
         file.seek(HEADER_BYTES)
@@ -114,9 +115,18 @@ def compute_checksum(path: Path) -> str:
 
 
 class Shard:
-    """One file, mapped into memory. Raises ``UserError`` unless it is as long as its header says."""
+    """A shard that is mapped into memory.
 
-    def __init__(self, path: Path, expected: Mapping[str, Any]):
+    ``tokens``: all of them. ``units``: where each unit starts among them. ``documents``: the unit that each document
+    starts with. Both have the end as a last entry.
+    """
+
+    def __init__(self, path: Path, expected: Mapping[str, object]):
+        """Open the file, whose header must equal ``expected``.
+
+        Raises:
+            UserError: it cannot be read, is another shard, or is not as long as its header says.
+        """
         self.path = path
         try:
             size = path.stat().st_size
@@ -138,26 +148,25 @@ class Shard:
 
     @property
     def blocks(self) -> int:
-        """How many blocks there are; a unit belongs to the block in which it starts."""
+        """The number of blocks. A unit belongs to the block in which it starts."""
         return -(-self.header.tokens // TOKENS_PER_BLOCK)
 
-    def block(self, index: int) -> list[Int[np.ndarray, "_"]]:
+    def block_edges(self, index: int) -> list[Int[np.ndarray, "_"]]:
         """For each document, or part of one, in the block: the offsets of its units' edges in ``tokens``."""
-        at = np.array(
-            [index * TOKENS_PER_BLOCK, (index + 1) * TOKENS_PER_BLOCK], dtype="<u8"
-        )  # another type would copy the whole index
-        first, last = np.searchsorted(self.units[:-1], at)
+        # uint64 as the offsets are: for another type NumPy would copy all of them.
+        block = np.array([index * TOKENS_PER_BLOCK, (index + 1) * TOKENS_PER_BLOCK], dtype="<u8")
+        first, last = np.searchsorted(self.units[:-1], block)
         edges = np.array(self.units[first : last + 1], dtype=np.int64)
         inner = np.searchsorted(self.documents, np.array([first + 1, last], dtype="<u8"))
         cuts = np.array(self.documents[inner[0] : inner[1]], dtype=np.int64) - first
         bounds = [0, *cuts.tolist(), int(last - first)]
-        return [edges[a : b + 1] for a, b in itertools.pairwise(bounds) if b > a]
+        return [edges[start : end + 1] for start, end in itertools.pairwise(bounds) if end > start]
 
 
 class Shards:
     """One split of prepared data."""
 
-    def __init__(self, folder: Path, split: Split, manifest: Mapping[str, Any]):
+    def __init__(self, folder: Path, split: Split, manifest: Manifest):
         self.folder, self.split, self.manifest = folder, split, manifest
         entries = manifest["splits"][split]["shards"]
         self.files = [
@@ -165,7 +174,7 @@ class Shards:
             for entry in entries
         ]
         self.sources: list[str] = [entry["source"] for entry in entries]  # of each file
-        # source → share of the tokens that training reads; empty: as they are
+        # Source → share of the tokens that training reads. Empty: every token is read once an epoch.
         self.weights: dict[str, float] = manifest["weights"] if split == "train" else {}
         self.special: dict[str, int] = manifest["special"]  # pad, unk, cls, sep, mask → id
         self.vocab_size: int = manifest["vocab_size"]
@@ -173,10 +182,10 @@ class Shards:
 
     @classmethod
     def open(cls, folder: Path, split: Split) -> "Shards":
-        """A split of the folder that ``prepare`` wrote.
+        """A split of a folder that ``prepare`` wrote.
 
         Raises:
-            UserError: no prepared data, of another version, a shard that is missing or cut short.
+            UserError: no prepared data; data of another version; a shard that is missing or cut short.
         """
         path = folder / MANIFEST
         if not folder.is_dir():
@@ -201,36 +210,38 @@ class Shards:
 
     @property
     def tokens(self) -> int:
-        """How many tokens there are."""
+        """The number of tokens."""
         return sum(shard.header.tokens for shard in self.files)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Equal for equal data: a hash of the shards' checksums and the tokenizer."""
-        said = [self.tokenizer, json.dumps(self.weights), *(shard.header.checksum for shard in self.files)]
-        return hashlib.blake2b(" ".join(said).encode(), digest_size=16).hexdigest()
+        """A hash of the shards' checksums, the tokenizer and the weights: equal for equal data."""
+        origins = [self.tokenizer, json.dumps(self.weights), *(shard.header.checksum for shard in self.files)]
+        return hashlib.blake2b(" ".join(origins).encode(), digest_size=16).hexdigest()
 
     @cached_property
     def first_blocks(self) -> Int[np.ndarray, " files"]:
-        """How many blocks stand in the files before each file."""
+        """The number of each file's first block: how many blocks the files before it have."""
         counts = [shard.blocks for shard in self.files]
         return np.cumsum([0, *counts])[:-1]
 
     @property
     def blocks(self) -> int:
-        """How many blocks there are in all files."""
+        """The number of blocks in all files."""
         return sum(shard.blocks for shard in self.files)
 
-    def place(self, block: int) -> tuple[int, int]:
-        """The file that a block stands in, and its number there."""
+    def locate_block(self, block: int) -> tuple[int, int]:
+        """The file that a block belongs to, and the block's number in that file."""
         file = int(np.searchsorted(self.first_blocks, block, "right")) - 1
         return file, block - int(self.first_blocks[file])
 
-    def damaged(self, told: Callable[[int], object] = int) -> Iterator[Path]:
-        """The files whose content is not what it was when they were written. Reads all; ``told`` is given the bytes."""
+    def find_damaged_files(self, report_progress: Callable[[int], object] | None = None) -> Iterator[Path]:
+        """The files whose checksum is not the one in their header. Reads everything; after each file
+        ``report_progress`` gets the bytes read so far."""
         done = 0
         for shard in self.files:
             if compute_checksum(shard.path) != shard.header.checksum:
                 yield shard.path
             done += shard.header.size
-            told(done)
+            if report_progress:
+                report_progress(done)

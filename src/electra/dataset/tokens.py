@@ -1,4 +1,4 @@
-"""Where the tokens of a split are while rows are read: in their files, or all of them in the memory of a device."""
+"""Where tokens are read from: the files of a split, or the memory of a device that holds all of them."""
 
 import numpy as np
 import torch
@@ -8,38 +8,41 @@ from torch import Tensor
 from electra.dataset.layout import Spans
 from electra.dataset.shards import Shards
 
-GPU_MEMORY_SHARE = 0.25  # of a GPU's free memory, which tokens may take; while they are put there, they take it twice
+GPU_MEMORY_SHARE = 0.25  # of a GPU's free memory that tokens may take; while they are moved there they take twice that
 
 PieceFiles = Int[np.ndarray, " pieces"]  # the file that each piece is from
 PieceStarts = Int[np.ndarray, " pieces"]  # where the tokens of each piece begin
 
 
 class TokensOnDisk:
-    """In the files: what is asked for is copied out of them."""
+    """Tokens in the files, from which those that are asked for are copied."""
 
     def __init__(self, shards: Shards):
         self.files = view_as_signed(shards)
 
     def read(self, files: PieceFiles, spans: Spans) -> tuple[Int[Tensor, " tokens"], PieceStarts]:
-        """Tokens, those of the pieces among them, and where these begin."""
+        """The tokens of the pieces, signed, one piece after another, and where each piece begins among them.
+
+        ``files``: the file of each piece. ``spans``: (start, stop) of each in its file.
+        """
         pieces = zip(files.tolist(), spans.tolist(), strict=True)
-        found = [self.files[file][start:stop] for file, (start, stop) in pieces]
+        tokens = [self.files[file][start:stop] for file, (start, stop) in pieces]
         sizes = spans[:, 1] - spans[:, 0]
-        return torch.from_numpy(np.concatenate([NO_TOKENS, *found])), np.cumsum(sizes) - sizes
+        return torch.from_numpy(np.concatenate([NO_TOKENS, *tokens])), np.cumsum(sizes) - sizes
 
 
 class ResidentTokens:
-    """All of them in the memory of a device, where batches are then made."""
+    """All tokens of a split in the memory of a device, where batches are then made."""
 
     def __init__(self, shards: Shards, device: torch.device):
         files = view_as_signed(shards)
-        self.first = np.cumsum([0, *map(len, files)])  # token of each file
-        # Copies, since torch takes no memory that is only for reading.
+        self.first_tokens = np.cumsum([0, *map(len, files)])  # of the files
+        # Copies, since torch does not take memory that is read-only.
         self.tokens = torch.cat([torch.from_numpy(file.copy()).to(device) for file in (NO_TOKENS, *files)])
 
     def read(self, files: PieceFiles, spans: Spans) -> tuple[Int[Tensor, " tokens"], PieceStarts]:
-        """As ``OnDisk.read``, but nothing is copied."""
-        return self.tokens, self.first[files] + spans[:, 0]
+        """All tokens, signed, and where each piece begins among them. Nothing is copied."""
+        return self.tokens, self.first_tokens[files] + spans[:, 0]
 
 
 TokenStore = TokensOnDisk | ResidentTokens
@@ -47,19 +50,17 @@ NO_TOKENS = np.empty(0, dtype=np.int16)
 
 
 def view_as_signed(shards: Shards) -> list[Int[np.ndarray, "_"]]:
-    """The tokens of each file as numbers with a sign, with which torch can do more; ``convert_to_ids`` makes them
-    ids."""
+    """The tokens of each file as signed numbers, for which torch has more functions; ``convert_to_ids`` undoes it."""
     return [shard.tokens.view(f"i{shard.tokens.itemsize}") for shard in shards.files]
 
 
 def convert_to_ids(tokens: Int[Tensor, " tokens"]) -> Int[Tensor, " tokens"]:
-    """The ids that ``view_as_signed`` tokens stand for, int64."""
+    """The ids, int64, of signed tokens."""
     return tokens.long().bitwise_and_((1 << 8 * tokens.itemsize) - 1)
 
 
 def choose_token_store(shards: Shards, device: torch.device) -> TokenStore:
-    """In a GPU's memory where they take no more than ``GPU_MEMORY_SHARE`` of what is free there; else where they
-    are."""
+    """Tokens in a GPU's memory if they take at most ``GPU_MEMORY_SHARE`` of what is free there, else on the disk."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         if sum(shard.tokens.nbytes for shard in shards.files) <= GPU_MEMORY_SHARE * free:

@@ -1,4 +1,4 @@
-"""What objectives ask of a vocabulary: which tokens begin a word, and how often each comes."""
+"""What objectives need to know of a vocabulary: which tokens begin a word, and how frequent each token is."""
 
 import json
 
@@ -10,23 +10,23 @@ from torch import Tensor
 from electra.dataset.shards import Shards
 from electra.tokenization import Tokenizer
 
-SPACE_MARKS = {"ByteLevel": "Ġ", "Metaspace": "▁"}  # what a token begins with whose word has a space before it
-TOKENS_AT_ONCE = 1 << 24  # tokens
+SPACE_MARKS = {"ByteLevel": "Ġ", "Metaspace": "▁"}  # the first character of a token whose word has a space before it
+TOKENS_AT_ONCE = 1 << 24  # that are counted together
 
 
 def find_word_beginnings(tokenizer: Tokenizer) -> Bool[Tensor, " vocab"]:
-    """Whether a token begins a word: with word pieces all but the ``##`` ones; else those with a space before them."""
+    """Whether each token begins a word: of word pieces all but the ``##`` ones, else those with a space before them."""
     parts = json.loads(tokenizer.backend.to_str())
     prefix = parts["model"].get("continuing_subword_prefix")
     space = SPACE_MARKS.get((parts["pre_tokenizer"] or {}).get("type", ""), "")
-    found = torch.ones(tokenizer.size, dtype=torch.bool)
+    begins_word = torch.ones(tokenizer.size, dtype=torch.bool)
     for token, index in tokenizer.backend.get_vocab(with_added_tokens=True).items():
-        found[index] = not token.startswith(prefix) if prefix else token.startswith(space)
-    return found
+        begins_word[index] = not token.startswith(prefix) if prefix else token.startswith(space)
+    return begins_word
 
 
 def count_token_frequencies(shards: Shards) -> Float[Tensor, " vocab"]:
-    """How often each token comes in a split, as shares that add up to 1; float32."""
+    """The share of each token among the tokens of a split, float32; the shares add up to 1."""
     counts = np.zeros(shards.vocab_size, np.int64)
     for shard in shards.files:
         for start in range(0, len(shard.tokens), TOKENS_AT_ONCE):

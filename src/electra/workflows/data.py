@@ -85,7 +85,7 @@ def verify_checksums(shards: Shards) -> None:
     """Raises ``UserError`` naming the files whose checksums do not hold."""
     size = sum(shard.header.size for shard in shards.files)
     with Progress(f"verifying {shards.split}", size / 1e6, "MB") as progress:
-        damaged = [str(path) for path in shards.damaged(lambda done: progress.update(done / 1e6))]
+        damaged = [str(path) for path in shards.find_damaged_files(lambda done: progress.update(done / 1e6))]
     if damaged:
         raise UserError(f"damaged: {', '.join(damaged)}; prepare the data anew")
     print(f"{shards.split}: the checksums of all {len(shards.files)} shards hold")

@@ -15,8 +15,8 @@ from electra import config as configs
 from electra import files, fingerprints
 from electra import tokenization as tokenizer
 from electra.dataset import vocabulary as vocabularies
-from electra.dataset.batches import Rows
 from electra.dataset.layout import Layout, Paper, RowLength
+from electra.dataset.rows import Rows
 from electra.dataset.shards import Shards
 from electra.dataset.tokens import choose_token_store
 from electra.engine import checkpoint
@@ -180,7 +180,7 @@ def open_data(config: PretrainConfig) -> tuple[Shards, Shards]:
     splits = Shards.open(Path(config.data), "train"), Shards.open(Path(config.data), "held-out")
     for shards in splits:
         if sum(shard.header.size for shard in shards.files) <= VERIFIED:
-            for path in shards.damaged():
+            for path in shards.find_damaged_files():
                 raise UserError(f"{path}: damaged: its checksum is another now; prepare the data anew")
     return splits
 

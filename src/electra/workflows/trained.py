@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from electra import config as configs
 from electra import tokenization as tokenizer
-from electra.dataset.batches import Rows
+from electra.dataset.rows import Rows
 from electra.dataset.shards import Shards, Split
 from electra.errors import UserError, convert_errors
 from electra.interchange import huggingface

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from electra.corpus.copies import split_words
 from electra.corpus.documents import Document
+from electra.corpus.hashing import split_words
 from electra.errors import UserError
 from electra.tasks.datasets import packages
 from electra.tasks.datasets.packages import NameRemover, build_package_task, score_bag_of_words

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from electra.dataset.batches import Rows
 from electra.dataset.layout import Paper
+from electra.dataset.rows import Rows
 from electra.dataset.shards import Shards
 from electra.engine.parallel import Parallel
 from electra.model.config import ClassicConfig

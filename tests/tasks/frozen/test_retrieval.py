@@ -7,8 +7,8 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from electra.dataset.batches import Rows
 from electra.dataset.layout import Paper
+from electra.dataset.rows import Rows
 from electra.dataset.shards import Shards
 from electra.engine.parallel import Parallel
 from electra.errors import UserError

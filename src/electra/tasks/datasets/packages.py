@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from electra.corpus.builtin import is_in_held_out_file, name_package
-from electra.corpus.copies import WORD, find_near_copies, split_words
 from electra.corpus.documents import Document
+from electra.corpus.hashing import WORD, split_words
+from electra.corpus.near_copies import find_near_copies
 from electra.errors import UserError
 from electra.tasks.metrics import macro_f1
 

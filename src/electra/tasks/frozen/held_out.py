@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from electra.dataset.batches import Batch, Rows
+from electra.dataset.batches import Batch
+from electra.dataset.rows import Rows
 from electra.engine.parallel import Parallel, Precision, autocast
 from electra.objectives.pretrainer import Pretrainer, derive_row_keys
 from electra.tasks.metrics import roc_auc
@@ -30,7 +31,7 @@ def evaluate_held_out(
 ) -> dict[str, float]:
     """The objective's figures on at most ``count`` held-out rows, without dropout; each process evaluates its share."""
     pretrainer.to(parallel.device)
-    refs = list(itertools.islice(rows.epoch_refs(0), count))
+    refs = list(itertools.islice(rows.iterate_epoch(0), count))
     own_refs = refs[parallel.rank :: parallel.world]
     sums: dict[str, Tensor] = {}
     # A process without a row of its own reads the first row to know which sums there are, and adds zeros to them.
@@ -79,7 +80,7 @@ def corrupt_rows(
 
 def read_batches(rows: Rows, count: int, batch_rows: int, device: torch.device) -> Iterator[Batch]:
     """At most ``count`` rows of the first epoch on a device, ``batch_rows`` at a time."""
-    for part in split_into_runs(list(itertools.islice(rows.epoch_refs(0), count)), batch_rows):
+    for part in split_into_runs(list(itertools.islice(rows.iterate_epoch(0), count)), batch_rows):
         yield rows.batch(part).to(device)
 
 

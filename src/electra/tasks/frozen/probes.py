@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import nn
 
-from electra.corpus.copies import hash_text
+from electra.corpus.hashing import hash_text
 from electra.errors import UserError
 from electra.interchange.encoders import Reader
 from electra.tasks.datasets.samples import Sample, Task

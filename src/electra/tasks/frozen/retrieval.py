@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from electra.dataset.batches import Rows
+from electra.dataset.rows import Rows
 from electra.engine.parallel import Precision, autocast
 from electra.errors import UserError
 from electra.objectives.pretrainer import Pretrainer, derive_row_keys

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from electra.dataset.batches import Rows
+from electra.dataset.rows import Rows
 from electra.dataset.shards import Shards
 from electra.engine.optim import collect_parameters
 from electra.engine.parallel import Parallel

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from electra.dataset.batches import Batch, Place
+from electra.dataset.batches import Batch
 from electra.dataset.layout import SHORTEST_PIECE
+from electra.dataset.rows import Place
 from electra.engine.parallel import Precision, autocast
 from electra.engine.stages import Stage
 from electra.objectives.pretrainer import derive_row_keys

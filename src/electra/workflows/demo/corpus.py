@@ -8,7 +8,7 @@ from electra import files, fingerprints
 from electra import tokenization as word_pieces
 from electra.corpus import builtin
 from electra.corpus.documents import Skipped
-from electra.corpus.prepare import prepare_documents
+from electra.corpus.in_memory import prepare_documents
 from electra.dataset.shards import Shards, Split
 from electra.errors import UserError, convert_errors
 from electra.tasks.datasets.packages import PackageTask, build_package_task
