@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from electra.corpus import sources
+from electra.corpus import builtin, sources
 from electra.corpus.prepare import PrepareConfig, prepare
 from electra.corpus.train_tokenizer import TokenizerConfig, tokenizer
 from electra.dataset.shards import Shards
@@ -305,6 +305,18 @@ def test_piped_text_is_prepared_beside_files_whatever_the_workers(corpus: Path, 
     manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
     assert sum(split["words"] for split in manifest["sources"]["piped"].values()) == len(text.split())
     assert manifest["sources"]["wiki"]["train"]["documents"] > 500
+
+
+def test_the_builtin_corpus_is_prepared_like_any_text(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [file for file in builtin.list_python_files() if file[0].startswith(("asyncio/", "email/", "http/"))]
+    monkeypatch.setattr(builtin, "list_python_files", lambda: files)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    asked = config(corpus, tmp_path / "data", data=("builtin",), drop_copies=())
+    prepare(replace(asked, part="1/1"))
+    manifest = prepare(replace(asked, merge=True))
+    assert all(split["documents"] > 10 for split in manifest["splits"].values())
 
 
 def test_weights_and_temperature_are_shares_of_the_tokens(corpus: Path, tmp_path: Path) -> None:

@@ -125,6 +125,14 @@ def test_missing_settings_are_named(text: Path) -> None:
             prepare(config(text, **changes))
 
 
+def test_the_vocabulary_is_not_trained_without_a_folder_for_it(text: Path) -> None:
+    absent = (str(text / "absent.txt"),)
+    with pytest.raises(UserError, match="--out is missing"):
+        tokenizer(TokenizerConfig(data=absent))
+    with pytest.raises(UserError, match="tok: is there already"):
+        tokenizer(TokenizerConfig(data=absent, out=str(text / "tok")))
+
+
 def test_a_50_mb_line_is_read_in_little_memory(text: Path) -> None:
     line = "the chef ate a meal and then " * (50_000_000 // 29)
     (text / "text" / "long.txt").write_text(line)

@@ -77,7 +77,7 @@ def fingerprint_span(span: Span) -> str:
     Empty for standard input and data sets of the Hub, which cannot be compared.
     """
     if span.path == BUILTIN:
-        return fingerprints.hash_files(Path(path) for path, _ in builtin.list_python_files())
+        return fingerprints.hash_files(Path(path) for _, path in builtin.list_python_files())
     if span.path.startswith(HUB_PREFIX) or is_piped(span.path):
         return ""
     if "://" in span.path:
