@@ -129,11 +129,11 @@ def find_next_document(file: BufferedReader, offset: int, lines: bool) -> int:
     """The first byte from ``offset`` on at which a document may begin: a line's if ``lines``, else the one after a
     blank line. The end of the file if there is none."""
     file.seek(offset - 1)
-    found = False
+    reached = False
     is_whole = False  # the line before ``offset`` may have begun anywhere
-    while not found and (line := file.readline(LONGEST_DOCUMENT)):
+    while not reached and (line := file.readline(LONGEST_DOCUMENT)):
         ends = line.endswith(b"\n")
-        found = ends and (lines or (is_whole and not line.strip()))
+        reached = ends and (lines or (is_whole and not line.strip()))
         is_whole = ends
     return file.tell()
 

@@ -23,7 +23,7 @@ SIGNING_KEYS = re.compile(
 
 
 class SpanDescription(TypedDict):
-    """A span in a plan on the disk. ``address``: see ``hash_address``."""
+    """A span in a plan on the disk. ``address``: a hash of it, empty for a file of this machine."""
 
     address: str
     start: int
@@ -39,8 +39,7 @@ class PartDescription(TypedDict):
 
 
 def describe_part(part: Part) -> PartDescription:
-    """A part for the plan on the disk. Files of this machine stand there by their sizes alone, since their contents are
-    compared and they may be renamed."""
+    """A part for the plan on the disk. It holds no names of files, which may be renamed: their contents are compared."""
     spans: list[SpanDescription] = [
         {"address": hash_address(span.path), "start": span.start, "stop": span.stop} for span in part.spans
     ]
@@ -72,7 +71,7 @@ def fingerprint_part(part: Part) -> list[str]:
 
 
 def fingerprint_span(span: Span) -> str:
-    """A hash of what is read there: of the bytes, or for a remote file of what its server says of its version.
+    """A hash of a span's content: of its bytes, or for a remote file of the version that its server gives.
 
     Empty for standard input and data sets of the Hub, which cannot be compared.
     """

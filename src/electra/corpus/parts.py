@@ -26,6 +26,7 @@ from electra.tokenization import parse_tokenizer
 READ = "read"  # ending of a note of what was read for a part
 COUNTS = ("documents", "tokens", "words", "bytes", "unknown")
 
+PartEntry = dict[str, Any]  # JSON: source, counts and shards of each split, what was skipped
 PartFunction = Callable[["Job", Part, ReportProgress], None]
 
 
@@ -138,7 +139,7 @@ def write_shards(
     tokenizer: CachingTokenizer,
     is_held_out: Callable[[Document], bool],
     skipped: Skipped,
-) -> dict[str, Any]:
+) -> PartEntry:
     """Tokenize documents into shards; returns the part's entry, of which ``build_manifest`` makes the manifest.
 
     Documents without a token are left out and counted in ``skipped``, which the entry holds too.

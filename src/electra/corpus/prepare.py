@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from electra import files, fingerprints
 from electra.config import check_ranges
@@ -172,7 +172,7 @@ def build_job(config: PrepareConfig, tokenizer: Tokenizer) -> Job:
     return Job(config.out, tokenizer.backend.to_str(), special, text_format, filters, detector, config.held_out)
 
 
-def collect_plan_settings(config: PrepareConfig, tokenizer: Tokenizer, job: Job) -> dict[str, Any]:
+def collect_plan_settings(config: PrepareConfig, tokenizer: Tokenizer, job: Job) -> dict[str, object]:
     """The settings that decide what the data is, for the plan: a try with the same ones continues an earlier one.
 
     The tokenizer and the evaluation text are in it by their hashes, and the files are compared by their contents.

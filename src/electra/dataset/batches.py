@@ -109,7 +109,7 @@ def assemble_batch(
 
 
 def move_tensor(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on ``device``. To a GPU it goes from pinned memory, so that nobody waits for the copy."""
+    """The tensor on ``device``. It is copied to a GPU from pinned memory, so that Python need not wait."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.contiguous().pin_memory().to(device, non_blocking=True)
     return tensor.to(device)

@@ -1,4 +1,4 @@
-"""A place in the data → rows → a batch: pure functions, so that a run goes on from a place as if it never stopped.
+"""A place in the data → the next rows: a pure function, so that a run continues from a place as if it never stopped.
 
 The data is cut into blocks of about 65,000 tokens. An epoch permutes the blocks; groups of them are laid out into rows,
 and the rows of a group are shuffled. No index of the corpus is held in memory, and every token of the split stands in

@@ -84,7 +84,7 @@ class ShardWriter:
         """The file name of the shard that is being written."""
         return f"{self.stem}-{len(self.written):03d}.shard"
 
-    def finish(self) -> list[dict[str, Any]]:
+    def finish(self) -> list[dict[str, object]]:
         """Close the shard that is open; returns the manifest's entry of each shard: its file and its header."""
         if self.file is not None:
             counts = (self.tokens, len(self.unit_starts) - 1, len(self.document_starts) - 1)
