@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from electra.tasks.chunks import are_span_tags, decode_spans, score_spans, score_spans_by_type
+from electra.tasks.chunks import are_span_tags, decode_spans, score_spans
 
 TAGS = st.lists(
     st.sampled_from(["O", *(f"{prefix}-{kind}" for prefix in "BIESLU" for kind in ("A", "B-C"))]), max_size=9
@@ -77,15 +77,6 @@ def test_f1_is_zero_where_it_is_not_defined() -> None:
         == score_spans([], [])
         == nothing
     )
-
-
-def test_each_type_is_counted_for_itself() -> None:
-    gold, found = ["B-X", "I-X", "O", "B-Y"], ["B-X", "I-X", "B-Z", "B-X"]
-    said = score_spans_by_type([gold], [found])
-    assert said["X"] == {"f1": pytest.approx(2 / 3), "precision": 0.5, "recall": 1.0, "spans": 1}
-    assert said["Y"] == {"f1": 0.0, "precision": 0.0, "recall": 0.0, "spans": 1}
-    assert list(said) == ["X", "Y", "Z"] and said["Z"]["spans"] == 0
-    assert score_spans([gold], [found])["precision"] == pytest.approx(1 / 3)
 
 
 def test_tags_tell_whether_they_mark_spans() -> None:

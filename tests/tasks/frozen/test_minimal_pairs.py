@@ -13,7 +13,8 @@ import pytest
 from electra.errors import UserError
 from electra.tasks.frozen import minimal_pairs
 from electra.tasks.frozen.minimal_pairs import MinimalPair, evaluate_pairs, read_pairs, tabulate_pairs
-from electra.tasks.frozen.sentence_scores import SentenceScores, UnreadableSentence
+from electra.tasks.frozen.sentence_groups import UnreadableSentence
+from electra.tasks.frozen.sentence_scores import SentenceScores
 
 GOOD, BAD = "The cats annoy Tim.", "The cats annoys Tim."
 
@@ -27,18 +28,14 @@ class Length:
         self.longest = longest
         self.calls: list[int] = []
 
-    def read(self, sentences: Sequence[str]) -> SentenceScores:
-        """See ``Scorer``."""
+    def score(self, sentences: Sequence[str]) -> SentenceScores:
+        """Minus the lengths; a sentence that is too long cannot be read."""
         self.calls.append(len(sentences))
         for index, text in enumerate(sentences):
             if len(text) > self.longest:
                 raise UnreadableSentence(index, f"{len(text)} tokens")
         lengths = np.array([len(text) for text in sentences])
         return SentenceScores(-lengths.astype(np.float64), lengths.astype(np.int64), len(sentences))
-
-    def scores(self, sentences: Sequence[str]) -> np.ndarray:
-        """See ``Scorer``."""
-        return self.read(sentences).sums
 
 
 def write(path: Path, *lines: dict | str) -> Path:

@@ -195,7 +195,7 @@ def test_without_dev_a_fifth_of_train_judges(tokenizer: word_pieces.Tokenizer) -
     task = of_parity(tokenizer, train=500)
     assert len(set(task.splits["train"])) == 500
     made = Probe(task, tokenizer, LENGTH)
-    assert len(made.gold) == 100 and len(made.targets) == 400 and made.held.sum() == 80
+    assert len(made.gold) == 100 and len(made.targets) == 400 and made.held_out.sum() == 80
     assert probe_layers(planted(tokenizer), tokenizer, task, LENGTH, CPU)["best"] == 1.0
     unlabelled = replace(task, splits=task.splits | {"dev": [Sample("w1")]})
     assert len(Probe(unlabelled, tokenizer, LENGTH).gold) == 100

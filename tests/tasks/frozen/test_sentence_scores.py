@@ -15,15 +15,8 @@ from electra.interchange import huggingface
 from electra.model.config import ClassicConfig, ModernConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
-from electra.tasks.frozen.sentence_scores import (
-    PseudoLogLikelihood,
-    ReplacedTokens,
-    UnreadableSentence,
-    choose_scorer,
-    group_sentences,
-    load_scorer,
-    mask_each_token,
-)
+from electra.tasks.frozen.sentence_groups import UnreadableSentence, group_sentences, mask_each_token
+from electra.tasks.frozen.sentence_scores import PseudoLogLikelihood, ReplacedTokens, choose_scorer, load_scorer
 from electra.tasks.frozen.texts import pad_texts
 from electra.tokenization import Tokenizer, train_tokenizer
 
@@ -80,7 +73,7 @@ def one_by_one(model: Tower, tokenizer: Tokenizer, text: str, within_word: bool 
 def test_pseudo_log_likelihood_is_its_definition(config, batch, within_word, tokenizer: Tokenizer) -> None:
     model = tower(config)
     wanted = [one_by_one(model, tokenizer, text, within_word) for text in SENTENCES]
-    found = PseudoLogLikelihood(model, tokenizer, within_word, batch).read(SENTENCES)
+    found = PseudoLogLikelihood(model, tokenizer, within_word, batch).score(SENTENCES)
     assert found.sums == pytest.approx(wanted, abs=1e-4)
     assert found.tokens.tolist() == [len(ids) for ids in tokenizer.encode(SENTENCES)]
     assert found.sums[0] == found.sums[4] == found.sums[8], "the same tokens have exactly the same score"
@@ -90,7 +83,7 @@ def test_pseudo_log_likelihood_is_its_definition(config, batch, within_word, tok
 def test_within_word_hides_the_rest_of_the_word_alone(tokenizer: Tokenizer) -> None:
     model = tower(CONFIGS[0].values[0])
     text = ["cats", "runningdogs ran"]
-    whole, within = (PseudoLogLikelihood(model, tokenizer, choice).scores(text) for choice in (False, True))
+    whole, within = (PseudoLogLikelihood(model, tokenizer, choice).score(text).sums for choice in (False, True))
     assert whole[0] == within[0] and abs(whole[1] - within[1]) > 1e-3
     (group,) = group_sentences(["runningdogs ran"], tokenizer, 30, words=True)
     words = group.words[0].tolist()
@@ -111,7 +104,7 @@ def test_replaced_token_score_is_its_definition(config, batch, tokenizer: Tokeni
         with torch.no_grad():
             logits = model.detection_logits(model.hidden(*pad_texts([ids], tokenizer)))[0, 1:-1]
         wanted.append(F.logsigmoid(-logits.double()).sum().item())
-    found = ReplacedTokens(model, tokenizer, batch).read(SENTENCES)
+    found = ReplacedTokens(model, tokenizer, batch).score(SENTENCES)
     assert found.sums == pytest.approx(wanted, abs=1e-4)
     assert found.rows == len(SENTENCES) - 2, "one sentence stands there three times"
     assert np.ptp(wanted) > 1
@@ -126,7 +119,7 @@ def test_an_encoder_of_electric_is_scored_by_its_energies(tokenizer: Tokenizer, 
         read = [model.detection_logits(each)[0, 1:-1] for each in states]
     found = load_scorer(tmp_path / "model", CPU)
     assert found.name == "minus energy"
-    assert found.scores(TEXTS) == pytest.approx([-float(logits.double().sum()) for logits in read], abs=1e-4)
+    assert found.score(TEXTS).sums == pytest.approx([-float(logits.double().sum()) for logits in read], abs=1e-4)
     huggingface.save_tower(tmp_path / "model", model, tmp_path / "tokenizer", None, "electra")
     assert load_scorer(tmp_path / "model", CPU).name == "replaced-token score"
     with pytest.raises(UserError, match="within-word"):
@@ -142,10 +135,10 @@ def test_what_sentences_share_is_read_once(tokenizer: Tokenizer, monkeypatch: py
     pair = ["the cats annoy tim", "the cats barked tim"]
     lengths = [len(ids) for ids in tokenizer.encode(pair)]
     assert lengths[0] == lengths[1], "so that they differ in a token"
-    alone = [PseudoLogLikelihood(model, tokenizer).scores([text])[0] for text in pair]
+    alone = [PseudoLogLikelihood(model, tokenizer).score([text]).sums[0] for text in pair]
     assert len(read) == len(set(read)) + 1 == sum(lengths), "the row that hides the difference, twice"
     read.clear()
-    together = PseudoLogLikelihood(model, tokenizer).read([*pair, *pair])
+    together = PseudoLogLikelihood(model, tokenizer).score([*pair, *pair])
     assert len(read) == len(set(read)) == together.rows == sum(lengths) - 1
     assert together.sums == pytest.approx(alone * 2, abs=1e-5)
     assert together.tokens.sum() == 2 * sum(lengths)
@@ -153,14 +146,14 @@ def test_what_sentences_share_is_read_once(tokenizer: Tokenizer, monkeypatch: py
 
 def test_long_sentences_go_a_few_at_a_time(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     scorer = PseudoLogLikelihood(tower(CONFIGS[0].values[0]), tokenizer)
-    at_once = scorer.scores(SENTENCES)
-    monkeypatch.setattr("electra.tasks.frozen.sentence_scores.HELD", 1)
-    assert all(len(group.at) == 1 for group in group_sentences(SENTENCES, tokenizer, 38, words=False))
-    assert scorer.scores(SENTENCES) == pytest.approx(at_once, abs=1e-5)
+    at_once = scorer.score(SENTENCES).sums
+    monkeypatch.setattr("electra.tasks.frozen.sentence_groups.HELD", 1)
+    assert all(len(group.indices) == 1 for group in group_sentences(SENTENCES, tokenizer, 38, words=False))
+    assert scorer.score(SENTENCES).sums == pytest.approx(at_once, abs=1e-5)
 
 
 def test_no_sentences_have_no_scores(tokenizer: Tokenizer) -> None:
-    assert PseudoLogLikelihood(tower(CONFIGS[0].values[0]), tokenizer).scores([]).shape == (0,)
+    assert PseudoLogLikelihood(tower(CONFIGS[0].values[0]), tokenizer).score([]).sums.shape == (0,)
 
 
 def test_the_head_says_which_score_it_is(tokenizer: Tokenizer) -> None:
@@ -175,12 +168,12 @@ def test_the_head_says_which_score_it_is(tokenizer: Tokenizer) -> None:
 @pytest.mark.parametrize("kind", ["token", "detection"])
 def test_a_sentence_that_cannot_be_read_is_named(kind: str, tokenizer: Tokenizer) -> None:
     reads = choose_scorer(tower(CONFIGS[0].values[0], kind), tokenizer)
-    reads.scores(["cats " * 38])
+    reads.score(["cats " * 38])
     with pytest.raises(UnreadableSentence, match=r"39 tokens, but the model reads 38: 'cats cats") as caught:
-        reads.scores(["cats", "cats " * 39])
+        reads.score(["cats", "cats " * 39])
     assert caught.value.index == 1
     with pytest.raises(UnreadableSentence, match=r"no token: '\\u200b'"):
-        reads.scores(["\u200b"])
+        reads.score(["\u200b"])
 
 
 def by_minicons(folder: Path, texts: list[str], metric: str) -> Float64[np.ndarray, " texts"]:
@@ -197,7 +190,7 @@ def test_minicons_agrees(config, within_word, metric, tokenizer: Tokenizer, tmp_
     texts = [text for text in SENTENCES if "[MASK]" not in text]  # theirs reads it as the token
     tokenizer.save(tmp_path / "tokenizer")
     huggingface.save_tower(tmp_path / "model", tower(config), tmp_path / "tokenizer", None)
-    found = load_scorer(tmp_path / "model", CPU, within_word).scores(texts)
+    found = load_scorer(tmp_path / "model", CPU, within_word).score(texts).sums
     assert found == pytest.approx(by_minicons(tmp_path / "model", texts, metric), abs=1e-3)
 
 
@@ -222,9 +215,9 @@ def test_a_masked_model_of_transformers_is_scored_too(bert: BertConfig, tokenize
         with torch.no_grad():
             wanted += model(row).logits[0, place + 1].log_softmax(0)[token].item()
     reads = load_scorer(tmp_path, CPU)
-    assert reads.scores(["the cats annoy tim"]) == pytest.approx([wanted], abs=1e-4)
+    assert reads.score(["the cats annoy tim"]).sums == pytest.approx([wanted], abs=1e-4)
     with pytest.raises(UnreadableSentence, match="39 tokens, but the model reads 38"):
-        reads.scores(["cats " * 39])
+        reads.score(["cats " * 39])
 
 
 def test_a_model_without_a_head_for_tokens_is_refused(bert: BertConfig, tokenizer: Tokenizer, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from electra.tasks.metrics import METRICS, Values
 
 STRENGTHS = (1.0, 0.1, 0.01, 0.001)  # of L2 beside the mean loss of a sample, of which the first best is taken
 
-Answers = Float[np.ndarray, "samples outputs"]
+Outputs = Float[np.ndarray, "samples outputs"]
 
 
 class Criterion(NamedTuple):
@@ -26,9 +26,9 @@ class Criterion(NamedTuple):
 
     loss: Callable[[Tensor, Tensor], Tensor]
     metric: str
-    decide: Callable[[Answers], Values]
+    decide: Callable[[Outputs], Values]
 
-    def judge(self, gold: Answers, outputs: Answers) -> float:
+    def judge(self, gold: Outputs, outputs: Outputs) -> float:
         """The metric of a model's outputs."""
         return METRICS[self.metric](self.decide(gold), self.decide(outputs))
 
@@ -58,50 +58,54 @@ class LinearModel(NamedTuple):
     weights: Float[np.ndarray, "width outputs"]
     bias: Float[np.ndarray, " outputs"]
 
-    def __call__(self, features: Float[np.ndarray, "samples width"]) -> Answers:
+    def __call__(self, features: Float[np.ndarray, "samples width"]) -> Outputs:
         return features.astype(np.float64) @ self.weights + self.bias
 
 
 def fit_linear(
-    features: Float[np.ndarray, "samples width"], targets: Answers, way: Criterion, strength: float
+    features: Float[np.ndarray, "samples width"], targets: Outputs, criterion: Criterion, strength: float
 ) -> LinearModel:
-    """argmin of mean loss + strength / 2 · |W|² over the features less their mean, over their deviation; b is free.
+    """argmin of mean loss + strength / 2 · |W|² over standardized features; the bias is not regularised.
 
     W = C⁻ᵀV, where CCᵀ is the features' correlation + strength · 1: in V the curvature is that of the loss alone, so
     that L-BFGS needs tens of steps.
     """
     with torch.inference_mode(False), torch.enable_grad():
         x, gold = torch.from_numpy(features).double(), torch.from_numpy(targets)
-        middle, scale = x.mean(0), x.std(0, correction=0)
-        scale = torch.where(scale > 1e-6 * scale.max(), scale, torch.inf)  # a constant is worth nothing
-        x = (x - middle) / scale
-        unit = torch.eye(x.shape[1], dtype=x.dtype)
-        root = torch.linalg.cholesky(x.T @ x / len(x) + strength * unit)
-        back = torch.linalg.solve_triangular(root.T, unit, upper=True)
-        free = torch.zeros(x.shape[1], gold.shape[1], dtype=x.dtype, requires_grad=True)
+        mean, deviation = x.mean(0), x.std(0, correction=0)
+        deviation = torch.where(deviation > 1e-6 * deviation.max(), deviation, torch.inf)  # a constant is worth nothing
+        x = (x - mean) / deviation
+        identity = torch.eye(x.shape[1], dtype=x.dtype)
+        root = torch.linalg.cholesky(x.T @ x / len(x) + strength * identity)
+        inverse = torch.linalg.solve_triangular(root.T, identity, upper=True)
+        v = torch.zeros(x.shape[1], gold.shape[1], dtype=x.dtype, requires_grad=True)
         bias = torch.zeros(gold.shape[1], dtype=x.dtype, requires_grad=True)
-        search = torch.optim.LBFGS(
-            [free, bias], max_iter=200, tolerance_grad=1e-7, tolerance_change=1e-12, line_search_fn="strong_wolfe"
+        optimizer = torch.optim.LBFGS(
+            [v, bias], max_iter=200, tolerance_grad=1e-7, tolerance_change=1e-12, line_search_fn="strong_wolfe"
         )
 
-        def loss() -> Tensor:
-            search.zero_grad()
-            weights = back @ free
-            value = way.loss(x @ weights + bias, gold) / len(x) + strength / 2 * weights.square().sum()
-            value.backward()
-            return value
+        def compute_loss() -> Tensor:
+            optimizer.zero_grad()
+            weights = inverse @ v
+            loss = criterion.loss(x @ weights + bias, gold) / len(x) + strength / 2 * weights.square().sum()
+            loss.backward()
+            return loss
 
-        search.step(loss)
-        weights = (back @ free.detach()) / scale[:, None]
-        return LinearModel(weights.numpy(), (bias.detach() - middle @ weights).numpy())
+        optimizer.step(compute_loss)
+        weights = (inverse @ v.detach()) / deviation[:, None]
+        return LinearModel(weights.numpy(), (bias.detach() - mean @ weights).numpy())
 
 
 def fit_with_best_strength(
-    features: Float[np.ndarray, "samples width"], targets: Answers, held: Bool[np.ndarray, " samples"], way: Criterion
+    features: Float[np.ndarray, "samples width"],
+    targets: Outputs,
+    held_out: Bool[np.ndarray, " samples"],
+    criterion: Criterion,
 ) -> LinearModel:
-    """The fit to all samples with the strength of L2 that, fitted to the others, has the least loss on those held."""
+    """A fit to all samples, with the strength of L2 whose fit to the others has the least loss on those held out."""
     losses = []
     for strength in STRENGTHS:
-        found = fit_linear(features[~held], targets[~held], way, strength)(features[held])
-        losses.append(float(way.loss(torch.from_numpy(found), torch.from_numpy(targets[held]))))
-    return fit_linear(features, targets, way, STRENGTHS[int(np.argmin(losses))])
+        model = fit_linear(features[~held_out], targets[~held_out], criterion, strength)
+        outputs = torch.from_numpy(model(features[held_out]))
+        losses.append(float(criterion.loss(outputs, torch.from_numpy(targets[held_out]))))
+    return fit_linear(features, targets, criterion, STRENGTHS[int(np.argmin(losses))])

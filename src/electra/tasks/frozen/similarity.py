@@ -1,4 +1,4 @@
-"""How alike two sentences are to an encoder that was tuned for nothing: STS-B's correlation, layer by layer."""
+"""Similarity of sentences by an encoder that was not tuned for it: STS-B's correlation, layer by layer."""
 
 from collections.abc import Sequence
 
@@ -19,23 +19,23 @@ def measure_similarity(
 ) -> dict[int, float]:
     """Layer (0: the embeddings) → Spearman's correlation of dev's scores with the cosines of the sentences' vectors.
 
-    A sentence is read alone; its vector is the mean of the layer's states. ``layers``: all where none is named.
+    A sentence is read alone; its vector is the mean of the layer's states. ``layers``: all if none is named.
 
     Raises:
         UserError: a task that does not score pairs, one without a dev split, or a layer that is not there.
     """
-    if task.kind != "score" or "dev" not in task.evaluated or any(each.pair is None for each in task.splits["dev"]):
+    samples = task.splits["dev"] if "dev" in task.evaluated else ()
+    if task.kind != "score" or not samples or any(sample.pair is None for sample in samples):
         raise UserError(f"{task.name}: similarity needs a dev split of pairs of texts with scores, as STS-B has")
     last = len(reader.sizes) - 1
     for layer in layers:
         if not 0 <= layer <= last:
             raise UserError(f"layer {layer}: this encoder has 0 (its embeddings) to {last}")
-    samples = task.splits["dev"]
     sentences = [sample.text for sample in samples] + [sample.pair or "" for sample in samples]
-    known = {sentence: number for number, sentence in enumerate(dict.fromkeys(sentences))}
-    read = batch_texts([(each, None) for each in known], tokenizer, min(length, reader.longest))
-    vectors = extract_features(reader, read, device)
-    first, second = np.array([known[each] for each in sentences]).reshape(2, -1)
+    numbers = {sentence: number for number, sentence in enumerate(dict.fromkeys(sentences))}
+    batches = batch_texts([(sentence, None) for sentence in numbers], tokenizer, min(length, reader.longest))
+    vectors = extract_features(reader, batches, device)
+    first, second = np.array([numbers[sentence] for sentence in sentences]).reshape(2, -1)
     gold = np.array([sample.label for sample in samples], dtype=np.float64)
     return {
         layer: spearman(gold, cosine_similarity(vectors[layer][first], vectors[layer][second]))
@@ -46,7 +46,7 @@ def measure_similarity(
 def cosine_similarity(
     one: Float[np.ndarray, "pairs width"], two: Float[np.ndarray, "pairs width"]
 ) -> Float[np.ndarray, " pairs"]:
-    """The cosine of each pair of vectors, float64; 0 where one is nothing."""
+    """The cosine of each pair of vectors, float64; 0 if one of them is zero."""
     one, two = one.astype(np.float64), two.astype(np.float64)
     lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(two, axis=1)
     return (one * two).sum(1) / np.where(lengths > 0, lengths, np.inf)
