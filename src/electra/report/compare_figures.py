@@ -1,4 +1,4 @@
-"""Downstream scores against what training took, and against the generator's size, as PNGs that a person looks at."""
+"""Downstream scores against what training cost, and against the generator's size, as PNGs."""
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -10,36 +10,46 @@ from electra.report.compare import RANDOM, Comparison, Spread, format_budget, fo
 Line = Sequence[tuple[float, Spread | None]]  # points from left to right
 
 
-def draw_against_budget(found: Comparison, path: Path) -> None:
-    """A panel for each score, in it a line with its band for each objective."""
+def draw_against_budget(comparison: Comparison, path: Path) -> None:
+    """Draw a panel for each score: a line over the budgets, with its band, for each objective."""
+    budgets = comparison.budgets
     lines = {
-        score: {name: [(each, found.spread(name, each, score)) for each in found.budgets] for name in found.objectives}
-        for score in found.scores
+        score: {
+            name: [(budget, comparison.spread(name, budget, score)) for budget in budgets]
+            for name in comparison.objectives
+        }
+        for score in comparison.scores
     }
-    what = "training FLOPs" if found.unit == "FLOPs" else "minutes of training"
-    draw_panels(found, lines, what, {each: format_number(each) for each in found.budgets}, path)
+    label = "training FLOPs" if comparison.unit == "FLOPs" else "minutes of training"
+    draw_panels(comparison, lines, label, {budget: format_number(budget) for budget in budgets}, path)
 
 
-def draw_against_size(found: Comparison, sizes: Sequence[float], path: Path) -> None:
-    """A panel for each score, in it a line over the generator's sizes; each is one of the comparison's objectives, at
-    its one budget.
+def draw_against_size(comparison: Comparison, sizes: Sequence[float], path: Path) -> None:
+    """Draw a panel for each score: a line over the generator's sizes.
+
+    Each size is one of the comparison's objectives, at its one budget.
     """
-    (budget,) = found.budgets
-    named = list(zip(sizes, found.objectives, strict=True))
+    (budget,) = comparison.budgets
+    by_size = list(zip(sizes, comparison.objectives, strict=True))
+    name = format_budget(budget, comparison.unit)
     lines = {
-        score: {format_budget(budget, found.unit): [(size, found.spread(name, budget, score)) for size, name in named]}
-        for score in found.scores
+        score: {name: [(size, comparison.spread(objective, budget, score)) for size, objective in by_size]}
+        for score in comparison.scores
     }
     ticks = {size: str(Fraction(size).limit_denominator(64)) for size in sizes}
-    draw_panels(found, lines, "the generator's width over the discriminator's", ticks, path)
+    draw_panels(comparison, lines, "the generator's width over the discriminator's", ticks, path)
 
 
 def draw_panels(
-    found: Comparison, lines: Mapping[str, Mapping[str, Line]], what: str, ticks: Mapping[float, str], path: Path
+    comparison: Comparison,
+    lines: Mapping[str, Mapping[str, Line]],
+    label: str,
+    ticks: Mapping[float, str],
+    path: Path,
 ) -> None:
-    """One picture of ``lines`` (score → name → line) with the level of random weights; x, ``what`` it is, logarithmic.
+    """Draw ``lines`` (score → name → line) as one picture, with the level of random weights; x is logarithmic.
 
-    ``ticks``: every x and how it is written.
+    ``label``: of the x axis. ``ticks``: every x and its text.
     """
     from matplotlib.figure import Figure
 
@@ -53,20 +63,20 @@ def draw_panels(
         axes.minorticks_off()
         for name, line in named.items():
             draw_line(axes, line, name)
-        if level := found.spread(RANDOM, 0.0, score):
+        if level := comparison.spread(RANDOM, 0.0, score):
             axes.axhline(level.mean, color="gray", linewidth=1, linestyle="--", label=RANDOM)
             axes.axhspan(level.mean - level.deviation, level.mean + level.deviation, color="gray", alpha=0.15, lw=0)
         axes.legend(fontsize=7)
         axes.grid(alpha=0.3)
-    figure.supxlabel(f"{what} (bands: ± a standard deviation over seeds)", fontsize=9)
+    figure.supxlabel(f"{label} (bands: ± a standard deviation over seeds)", fontsize=9)
     figure.savefig(path, dpi=110, format="png")
 
 
 def draw_line(axes: Any, line: Line, name: str) -> None:
-    """Means as points that are joined, each with its spread, and the band between."""
+    """Draw means as joined points, each with its spread, and the band between the spreads."""
     points = [(x, spread.mean, spread.deviation) for x, spread in line if spread]
     if points:
-        xs, means, deviations = (list(each) for each in zip(*points, strict=True))
-        drawn = axes.errorbar(xs, means, deviations, marker="o", markersize=4, linewidth=1.4, capsize=2, label=name)
-        low, high = ([mean + sign * d for _, mean, d in points] for sign in (-1, 1))
-        axes.fill_between(xs, low, high, color=drawn[0].get_color(), alpha=0.15, linewidth=0)
+        xs, means, deviations = (list(column) for column in zip(*points, strict=True))
+        bars = axes.errorbar(xs, means, deviations, marker="o", markersize=4, linewidth=1.4, capsize=2, label=name)
+        low, high = ([mean + sign * deviation for _, mean, deviation in points] for sign in (-1, 1))
+        axes.fill_between(xs, low, high, color=bars[0].get_color(), alpha=0.15, linewidth=0)

@@ -20,49 +20,57 @@ OWN = ("discriminator/skill", "encoder/accuracy", "encoder/loss", "generator/acc
 NOT_REACHED = "not reached"
 
 
-def render_comparison(found: Comparison, reference: str, sizes: Comparison | None, about: str) -> str:
-    """All of it in Markdown. ``reference``: the objective that the others may overtake; ``sizes``: of the generator."""
-    parts = [f"# {', '.join(found.objectives)} at equal {found.unit}", about, explain_marks(found.objectives[0])]
-    for budget in found.budgets:
-        if any(found.of(name, budget) for name in found.objectives):
-            parts += [f"## {format_budget(budget, found.unit)}", render_budget(found, budget)]
-    if len(found.objectives) > 1:
-        how = (
+def render_comparison(comparison: Comparison, reference: str, sizes: Comparison | None, about: str) -> str:
+    """The whole page in Markdown.
+
+    ``reference``: the objective that the others may overtake. ``sizes``: the comparison of generator sizes, if there is
+    one. ``about``: what the page begins with.
+    """
+    parts = [
+        f"# {', '.join(comparison.objectives)} at equal {comparison.unit}",
+        about,
+        explain_marks(comparison.objectives[0]),
+    ]
+    for budget in comparison.budgets:
+        if any(comparison.results_of(name, budget) for name in comparison.objectives):
+            parts += [f"## {format_budget(budget, comparison.unit)}", render_budget(comparison, budget)]
+    if len(comparison.objectives) > 1:
+        rule = (
             f"The smallest budget at which an objective is better than {reference} by more than the two standard "
             "deviations together, and stays so at all larger ones."
         )
-        parts += [f"## Where {reference} is overtaken", how, render_overtakings(found, reference)]
+        parts += [f"## Where {reference} is overtaken", rule, render_overtakings(comparison, reference)]
     if sizes:
-        how = f"The generator's width as a fraction of the discriminator's; ▲ ▼ are against {sizes.objectives[0]}."
-        title = f"## Size of the generator, {format_budget(sizes.budgets[-1], found.unit)}"
-        parts += [title, how, render_budget(sizes, sizes.budgets[-1])]
+        rule = f"The generator's width as a fraction of the discriminator's; ▲ ▼ are against {sizes.objectives[0]}."
+        title = f"## Size of the generator, {format_budget(sizes.budgets[-1], comparison.unit)}"
+        parts += [title, rule, render_budget(sizes, sizes.budgets[-1])]
     return "\n\n".join(parts) + "\n"
 
 
-def render_budget(found: Comparison, budget: float) -> str:
+def render_budget(comparison: Comparison, budget: float) -> str:
     """Two tables of a budget: what the objectives spent, and how well their encoders do."""
-    there = [name for name in found.objectives if found.of(name, budget)]
+    objectives = [name for name in comparison.objectives if comparison.results_of(name, budget)]
     header = ["", "seeds", "FLOPs", "tokens", "tokens/s", "seconds", "its own held-out figure"]
-    spent = format_markdown(header, [list_costs(name, found.of(name, budget)) for name in there])
-    return f"{spent}\n\n{render_scores(found, budget, there)}"
+    spent = format_markdown(header, [list_costs(name, comparison.results_of(name, budget)) for name in objectives])
+    return f"{spent}\n\n{render_scores(comparison, budget, objectives)}"
 
 
 def list_costs(name: str, results: Sequence[EncoderResult]) -> list[object]:
-    """A row: means over seeds."""
+    """The row of an objective's results: what was spent and its own held-out figure, means over seeds."""
     mean = {key: statistics.mean(result.cost[key] for result in results) for key in results[0].cost}
     own = next((key for key in OWN if key in results[0].own), "")
     figure = compute_spread([result.own[own] for result in results if own in result.own])
     numbers = [round(mean[key]) for key in ("tokens", "tokens_per_second", "seconds")]
-    return [name, len(results), format_number(mean["flops"], 3), *numbers, f"{own} {figure.said()}" if figure else ""]
+    return [name, len(results), format_number(mean["flops"], 3), *numbers, f"{own} {figure.format()}" if figure else ""]
 
 
-def render_scores(found: Comparison, budget: float, there: Sequence[str]) -> str:
-    """A row for each objective and one for random weights, with the marks that ``explain_marks`` explains."""
+def render_scores(comparison: Comparison, budget: float, objectives: Sequence[str]) -> str:
+    """A row for each objective and one for random weights, with the marks that ``explain_marks`` describes."""
     columns = {}
-    rows = [*there, RANDOM]
-    for score in found.scores:
-        spreads = {name: found.spread(name, budget, score) for name in rows}
-        columns[score] = mark_cells(spreads, found.objectives[0])
+    rows = [*objectives, RANDOM]
+    for score in comparison.scores:
+        spreads = {name: comparison.spread(name, budget, score) for name in rows}
+        columns[score] = mark_cells(spreads, comparison.objectives[0])
     return format_markdown(["", *columns], [[name, *(column[name] for column in columns.values())] for name in rows])
 
 
@@ -71,17 +79,17 @@ def mark_cells(spreads: Mapping[str, Spread | None], first: str) -> dict[str, st
     best = max((spread.mean for spread in spreads.values() if spread), default=0.0)
     against, cells = spreads.get(first), {}
     for name, spread in spreads.items():
-        said = spread.said() if spread else ""
+        cell = spread.format() if spread else ""
         if spread and spread.mean == best:
-            said = f"**{said}**"
+            cell = f"**{cell}**"
         if spread and against and differ(spread, against):
-            said += " ▲" if spread.mean > against.mean else " ▼"
-        cells[name] = said
+            cell += " ▲" if spread.mean > against.mean else " ▼"
+        cells[name] = cell
     return cells
 
 
 def explain_marks(first: str) -> str:
-    """How to read the cells of ``render_scores``."""
+    """The paragraph that says how to read the cells of ``render_scores``. ``first``: the objective to compare with."""
     return (
         "Mean ± standard deviation over seeds; larger is better. `**`: the best mean of a column, whatever the spread. "
         f"▲ ▼: better or worse than {first} by more than the two standard deviations together; without a mark the "
@@ -89,12 +97,18 @@ def explain_marks(first: str) -> str:
     )
 
 
-def render_overtakings(found: Comparison, reference: str) -> str:
-    """For each score and objective the budget from which on it is better than ``reference``."""
-    others = [name for name in found.objectives if name != reference]
+def render_overtakings(comparison: Comparison, reference: str) -> str:
+    """A row for each score: the budget from which on each other objective is better than ``reference``."""
+    others = [name for name in comparison.objectives if name != reference]
     rows = []
-    for score in found.scores:
-        series = {name: [found.spread(name, budget, score) for budget in found.budgets] for name in found.objectives}
-        at = [find_overtaking(series[name], series[reference]) for name in others]
-        rows.append([score, *(NOT_REACHED if i is None else format_budget(found.budgets[i], found.unit) for i in at)])
+    for score in comparison.scores:
+        spreads = {
+            name: [comparison.spread(name, budget, score) for budget in comparison.budgets]
+            for name in comparison.objectives
+        }
+        row = [score]
+        for name in others:
+            index = find_overtaking(spreads[name], spreads[reference])
+            row.append(NOT_REACHED if index is None else format_budget(comparison.budgets[index], comparison.unit))
+        rows.append(row)
     return format_markdown([f"overtakes {reference} at", *others], rows)

@@ -1,4 +1,4 @@
-"""The curves of a run, as a PNG that a person looks at."""
+"""A run's curves as a PNG."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 from electra.files import write_whole
 
 FILE = "curves.png"
-PANELS = [  # title, figures
+PANELS = [  # title, the figures that a panel shows
     ("generator: loss (nats)", ["generator/loss"]),
     ("generator: share right", ["generator/accuracy", "generator/sampled_accuracy"]),
     ("discriminator: loss (nats)", ["discriminator/loss"]),
@@ -23,7 +23,7 @@ PANELS = [  # title, figures
 
 
 def draw_curves(lines: Sequence[Mapping[str, float]], folder: Path) -> None:
-    """``folder/curves.png`` from the lines of a metrics.jsonl: the training figures, and the held-out ones as dots.
+    """Draw ``folder/curves.png`` from the lines of a metrics.jsonl: training figures as lines, held-out ones as dots.
 
     A training node may lack matplotlib. The run is complete without the picture, so its absence is only said.
     """
@@ -32,13 +32,13 @@ def draw_curves(lines: Sequence[Mapping[str, float]], folder: Path) -> None:
         return
     from matplotlib.figure import Figure
 
-    known = [(title, names) for title, names in PANELS if any(name in line for name in names for line in lines)]
-    if not known:
+    panels = [(title, names) for title, names in PANELS if any(name in line for name in names for line in lines)]
+    if not panels:
         return
-    columns = min(len(known), 4)
-    height = -(-len(known) // columns)
+    columns = min(len(panels), 4)
+    height = -(-len(panels) // columns)
     figure = Figure(figsize=(4 * columns, 3 * height), layout="constrained")
-    for index, (title, names) in enumerate(known, 1):
+    for index, (title, names) in enumerate(panels, 1):
         axes = figure.add_subplot(height, columns, index)
         for name in names:
             for split, style in (("train", {"linewidth": 1}), ("held-out", {"marker": "o", "linestyle": ":"})):

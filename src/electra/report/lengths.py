@@ -1,4 +1,4 @@
-"""How long documents are, as a PNG that a person looks at."""
+"""The lengths of documents as a PNG."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,12 +13,15 @@ ROWS = (128, 512)  # lengths of rows that are drawn in
 def draw_lengths(
     counts: Mapping[str, Int[np.ndarray, " bins"]], edges: Float[np.ndarray, " edges"], path: Path
 ) -> None:
-    """Documents and their tokens by length; ``counts``: split → documents in each bin, ``edges``: of the bins."""
+    """Draw the shares of documents and of their tokens by length.
+
+    ``counts``: split → documents in each bin. ``edges``: of the bins, in tokens.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.2), layout="constrained")
-    middle = np.sqrt(edges[:-1] * edges[1:])
-    for number, (title, weight) in enumerate((("documents", np.ones_like(middle)), ("tokens", middle)), 1):
+    centre = np.sqrt(edges[:-1] * edges[1:])
+    for number, (title, weight) in enumerate((("documents", np.ones_like(centre)), ("tokens", centre)), 1):
         axes = figure.add_subplot(1, 2, number)
         for split, count in counts.items():
             share = count * weight / max((count * weight).sum(), 1)

@@ -1,4 +1,4 @@
-"""Inspected texts as one page of HTML: nothing is fetched, nothing runs, light or dark as the reader has it."""
+"""Inspected texts as one page of HTML. It fetches and runs nothing, and follows the reader's light or dark theme."""
 
 from collections.abc import Sequence
 from html import escape
@@ -34,15 +34,15 @@ FOOT = """
 
 
 def render_page(texts: Sequence[Sequence[tuple[str, float]]]) -> str:
-    """The page of texts, each of them tokens with P(replaced). Word pieces are joined, each in its own colour."""
+    """The page of texts, each given as (token, P(replaced)). Word pieces are joined, each in its own colour."""
     return (
         HEAD + "\n".join(f'<p dir="auto">{"".join(map(render_token, text)).lstrip(" ")}</p>' for text in texts) + FOOT
     )
 
 
 def render_token(token: tuple[str, float]) -> str:
-    """A token with what stands between it and the one before."""
-    written, replaced = token
-    word = written.removeprefix(CONTINUES)
-    space = " " if word == written else ""
+    """A token in HTML, a space before it unless it continues a word."""
+    text, replaced = token
+    word = text.removeprefix(CONTINUES)
+    space = " " if word == text else ""
     return f'{space}<span style="--p:{replaced:.3f}" title="{replaced:.3f}">{escape(word)}</span>'

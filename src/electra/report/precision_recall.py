@@ -1,4 +1,4 @@
-"""Precision against recall, as a PNG that a person looks at."""
+"""Precision against recall as a PNG."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ POINTS = 2_000  # of a curve that are drawn
 
 @runtime_checkable
 class Curve(Protocol):
-    """Precision and recall over rising thresholds, their average precision, and what guessing comes to."""
+    """Precision and recall over rising thresholds, the average precision, and ``chance``: the precision of guessing."""
 
     @property
     def precision(self) -> Float[np.ndarray, " points"]: ...
@@ -29,15 +29,15 @@ class Curve(Protocol):
 
 
 def draw_precision_recall(curves: Mapping[str, Curve], path: Path) -> None:
-    """One picture of all curves by name, each with its level of chance as a dotted line."""
+    """Draw all curves (by name) as one picture, each with its level of chance as a dotted line."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4.5), layout="constrained")
     axes = figure.add_subplot()
     for name, curve in curves.items():
-        kept = np.unique(np.linspace(0, len(curve.recall) - 1, POINTS).round().astype(int))
+        points = np.unique(np.linspace(0, len(curve.recall) - 1, POINTS).round().astype(int))
         label = f"{name}: average precision {curve.average:.3f}"
-        (line,) = axes.step(curve.recall[kept], curve.precision[kept], where="post", linewidth=1.2, label=label)
+        (line,) = axes.step(curve.recall[points], curve.precision[points], where="post", linewidth=1.2, label=label)
         axes.axhline(curve.chance, color=line.get_color(), linewidth=0.8, linestyle=":")
     axes.set(xlim=(0, 1), ylim=(0, 1.02))
     axes.set_xlabel("recall: share of the replaced tokens that are found (dotted: guessing)", fontsize=8)

@@ -2,15 +2,25 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 from electra.report.tables import format_table
 
 Runs = Mapping[str, Mapping[str, Mapping[str, float]]]  # run → split → metric → value
 
 
-def summarize_seeds(runs: Runs) -> dict[str, dict[str, Any]]:
-    """``split/metric`` → its median, mean, spread (standard deviation), best and values by run."""
+class FigureSummary(TypedDict):
+    """One figure over runs. ``spread``: the standard deviation, 0 of one run. ``values``: by run."""
+
+    median: float
+    mean: float
+    spread: float
+    best: float
+    values: dict[str, float]
+
+
+def summarize_seeds(runs: Runs) -> dict[str, FigureSummary]:
+    """``split/metric`` → its summary over the runs."""
     first = next(iter(runs.values()))
     return {
         f"{split}/{metric}": summarize_values({name: run[split][metric] for name, run in runs.items()})
@@ -19,8 +29,8 @@ def summarize_seeds(runs: Runs) -> dict[str, dict[str, Any]]:
     }
 
 
-def summarize_values(values: Mapping[str, float]) -> dict[str, Any]:
-    """What is said of one figure over runs."""
+def summarize_values(values: Mapping[str, float]) -> FigureSummary:
+    """The summary of one figure. ``values``: by run; the best is the largest."""
     numbers = list(values.values())
     return {
         "median": statistics.median(numbers),
@@ -31,11 +41,11 @@ def summarize_values(values: Mapping[str, float]) -> dict[str, Any]:
     }
 
 
-def format_seed_summary(title: str, found: Mapping[str, Mapping[str, Any]], failed: Sequence[str]) -> str:
+def format_seed_summary(title: str, summaries: Mapping[str, FigureSummary], failed: Sequence[str]) -> str:
     """A table of the figures, and a line for the runs that failed."""
     rows = [
-        [name, each["median"], f"{each['mean']:.3f} ± {each['spread']:.3f}", each["best"]]
-        for name, each in found.items()
+        [name, summary["median"], f"{summary['mean']:.3f} ± {summary['spread']:.3f}", summary["best"]]
+        for name, summary in summaries.items()
     ]
-    said = format_table([title, "median", "mean ± spread", "best"], rows)
-    return said + (f"\nlearned nothing (one prediction for all): {', '.join(failed)}" if failed else "")
+    table = format_table([title, "median", "mean ± spread", "best"], rows)
+    return table + (f"\nlearned nothing (one prediction for all): {', '.join(failed)}" if failed else "")

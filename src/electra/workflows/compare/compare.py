@@ -127,5 +127,7 @@ def compare_sizes(plan: Plan, found: Comparison) -> Comparison | None:
     names = {width: f"generator {width:g}" for width in plan.sizes}
     results = [result for result in found.results if result.objective == RANDOM]
     for width, contender in plan.sizes.items():
-        results += [replace(each, objective=names[width]) for each in found.of(contender.name, plan.budgets[-1])]
+        results += [
+            replace(each, objective=names[width]) for each in found.results_of(contender.name, plan.budgets[-1])
+        ]
     return Comparison(tuple(names.values()), plan.budgets[-1:], found.unit, results)
