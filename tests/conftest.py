@@ -1,6 +1,7 @@
 """What several tests need: the folder of reference numbers and data that lies beside a developer's checkout."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,15 @@ def shared() -> Path:
     if not (folder / "oracle").is_dir():
         pytest.skip(f"needs the original implementation's numbers, which are not at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unrendered() -> Iterator[None]:
+    """No run's curves are rendered, but where a test says ``with rendering()``."""
+    from pictures import rendering  # not earlier: what is imported with this file is not checked for shapes
+
+    with rendering(False):
+        yield
 
 
 @pytest.fixture(scope="session")

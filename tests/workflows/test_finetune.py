@@ -14,12 +14,14 @@ from electra.errors import UserError
 from electra.tasks.datasets.labelled import Columns
 from electra.workflows.finetune import FinetuneConfig, finetune
 from finetuning import TUNING, config, sentences, write_csv
+from pictures import rendering
 
 
 def test_a_task_of_ones_own_is_learned(
     classic: Path, tmp_path: Path, files: dict, capsys: pytest.CaptureFixture
 ) -> None:
-    found = finetune(config(classic, tmp_path, files, seeds=2))
+    with rendering():
+        found = finetune(config(classic, tmp_path, files, seeds=2))
     figures = found["train"]["figures"]["dev/accuracy"]
     assert figures["median"] > 0.9 and len(figures["values"]) == 2 and figures["best"] >= figures["mean"]
     folder = tmp_path / "train" / "seed-1"
@@ -30,7 +32,8 @@ def test_a_task_of_ones_own_is_learned(
             [name == ("yes" if there else "no") for name, (_, there) in zip(predictions[split], rows, strict=True)]
         )
         assert right > 0.85, split
-    assert not (folder / "checkpoints").exists() and (folder / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    assert not (folder / "checkpoints").exists()
+    assert (folder / "curves.png").read_bytes()[:4] == b"\x89PNG" and (folder / "curves.png").stat().st_size > 10_000
     said = capsys.readouterr().out
     assert "train, 2 seeds" in said and "dev/accuracy" in said and "±" in said
     assert json.loads((tmp_path / "train" / "summary.json").read_text())["figures"] == found["train"]["figures"]

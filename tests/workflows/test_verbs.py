@@ -25,6 +25,7 @@ from electra.workflows.evaluate import EvaluateConfig, evaluate
 from electra.workflows.export import ExportConfig, export
 from electra.workflows.inspect import InspectConfig, inspect
 from electra.workflows.pretrain import Phase, PretrainConfig, pretrain
+from pictures import rendering
 
 WORDS = ["value", "name", "module", "class", "object", "string", "number", "list"]
 TEXT = "The import statement binds a name in the local namespace."
@@ -48,8 +49,9 @@ def config(data: Path, out: Path) -> PretrainConfig:
 
 @pytest.fixture(scope="module")
 def run(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of 40 steps."""
-    return pretrain(config(prepared, tmp_path_factory.mktemp("run") / "run"))
+    """A finished run of 40 steps, its curves rendered."""
+    with rendering():
+        return pretrain(config(prepared, tmp_path_factory.mktemp("run") / "run"))
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +68,7 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_folder_holds_what_a_person_looks_for(run: Path) -> None:
     found = {path.name for path in run.iterdir()}
     assert {"config.json", "environment.json", "metrics.jsonl", "curves.png", "checkpoints", "final"} <= found
-    assert (run / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    assert (run / "curves.png").read_bytes()[:4] == b"\x89PNG" and (run / "curves.png").stat().st_size > 10_000
     assert {"vocab.txt", "tokenizer.json", "README.md"} <= {
         path.name for path in (run / "final/discriminator").iterdir()
     }
