@@ -1,10 +1,7 @@
 """Code that comes with a folder is never run, whatever stands on standard input."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +9,7 @@ import torch
 import transformers
 
 from electra import tokenization as word_pieces
+from processes import run_python
 
 CODE = "import pathlib\npathlib.Path({ran!r}).write_text('ran')\nfrom transformers import {base} as Mine\n"
 
@@ -64,17 +62,11 @@ def test_a_folder_that_needs_code_is_refused_in_a_line(theirs: Path, tmp_path: P
     told(folder)
     (folder / "mine.py").write_text(CODE.format(ran=str(ran), base="BertConfig"))
     (tmp_path / "a.csv").write_text("text,label\none,a\ntwo,b\n")
-    (tmp_path / "cache").mkdir()
     words = command.format(folder=folder, out=tmp_path / "out", csv=tmp_path / "a.csv").split()
-    done = subprocess.run(
-        [sys.executable, "-m", "electra", *words],
-        input="y\none two three four\n",
-        env=os.environ | {"HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-    )
+    code = f"import sys; from electra.cli import main; sys.exit(main({words!r}))"
+    ended = run_python(code, "y\none two three four\n")
     assert not ran.exists()
-    assert done.returncode == 2 and done.stdout == "", done.stderr
-    (said,) = [line for line in done.stderr.splitlines() if line.startswith("electra: error:")]
+    assert ended.code == 2 and ended.out == "", ended.err
+    (said,) = [line for line in ended.err.splitlines() if line.startswith("electra: error:")]
     assert said.endswith("this model needs code of its own, which is not run") and str(folder) in said
-    assert done.stderr.count("\n") == 1 and not (tmp_path / "out").exists()
+    assert ended.err.count("\n") == 1 and not (tmp_path / "out").exists()

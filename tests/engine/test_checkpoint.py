@@ -1,7 +1,5 @@
 """A checkpoint is whole or absent, and a failed write leaves the ones before it alone."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +7,7 @@ import torch
 
 from electra.engine import checkpoint
 from electra.errors import UserError
+from processes import run_python
 
 
 def save(folder: Path, step: int, keep: int = 2) -> None:
@@ -58,7 +57,8 @@ try:
 except UserError as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "cannot write the checkpoint" in done.stdout and len(done.stdout.splitlines()) == 1
+    ended = run_python(code)
+    assert not ended.code, ended.err
+    assert "cannot write the checkpoint" in ended.out and len(ended.out.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
     assert torch.equal(checkpoint.load_checkpoint(tmp_path / "step-00000001")[0]["w"], torch.ones(1000))

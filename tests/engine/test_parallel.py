@@ -1,12 +1,12 @@
 """Where a run computes."""
 
-import subprocess
 import sys
 
 import pytest
 import torch
 
 from electra.engine.parallel import bfloat16_is_faster, flush_denormals, resolve_precision
+from processes import run_python
 
 CODE = """
 import torch
@@ -20,8 +20,9 @@ with flush_denormals():
 
 def kept(first: str) -> int:
     """How many of the products are not 0, in a process with two threads that begins so."""
-    command = [sys.executable, "-c", CODE.format(first="torch.set_num_threads(2)\n" + first)]
-    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    ended = run_python(CODE.format(first="torch.set_num_threads(2)\n" + first))
+    assert not ended.code, ended.err
+    return int(ended.out)
 
 
 def test_numbers_too_small_are_0_on_every_thread() -> None:
@@ -58,8 +59,9 @@ print(round(statistics.median(faults)))
 def test_freed_memory_is_used_again() -> None:
     faults = {}
     for first in ("", "keep_memory()"):
-        command = [sys.executable, "-c", FAULTS.format(first=first)]
-        faults[first] = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        ended = run_python(FAULTS.format(first=first))
+        assert not ended.code, ended.err
+        faults[first] = int(ended.out)
     assert faults["keep_memory()"] * 10 < faults[""], "with huge pages, hundreds instead of 25,600"
 
 

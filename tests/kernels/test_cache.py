@@ -12,6 +12,7 @@ import torch
 from electra.engine.compiling import compile_if_possible
 from electra.errors import UserError
 from electra.kernels import cache
+from processes import run_python
 
 NAMES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 
@@ -120,16 +121,13 @@ def test_a_chosen_folder_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert os.environ[NAMES[0]] == str(tmp_path / "chosen") and mode(tmp_path / "chosen") == 0o700
 
 
-def test_a_home_that_nobody_can_write_is_no_mistake(tmp_path: Path) -> None:
+def test_a_home_that_nobody_can_write_is_no_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the temporary folder goes with the process."""
     (tmp_path / "home").write_text("")
-    code = f"import os; from electra.kernels.cache import *; keep_to_ourselves(); print(os.environ['{NAMES[0]}'])"
-    environment = {k: v for k, v in os.environ.items() if k not in ("XDG_CACHE_HOME", *NAMES)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment | {"HOME": str(tmp_path / "home")},
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert "kept for this run alone" in done.stderr and not Path(done.stdout.strip()).exists()
+    code = f"import os; from electra.kernels.cache import *; set_compile_caches(); print(os.environ['{NAMES[0]}'])"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    ended = run_python(code, HOME=str(tmp_path / "home"))
+    assert not ended.code and "kept for this run alone" in ended.err and not Path(ended.out.strip()).exists()
 
 
 @pytest.mark.compiled

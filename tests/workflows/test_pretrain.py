@@ -1,10 +1,9 @@
 """Laws 1, 5, 6 and 8 on the real thing: a tiny run on real text, stopped, resumed, shared out and broken."""
 
 import json
+import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from electra.objectives.build import Electra, Mlm
 from electra.tasks.datasets.labelled import Columns
 from electra.workflows.export import ExportConfig, export
 from electra.workflows.pretrain import Phase, PretrainConfig, pretrain
-from processes import run_two
+from processes import Running, run_python, run_two
 
 CLASSIC = ClassicConfig(hidden_size=64, layers=2, heads=2, intermediate_size=128, embedding_size=32, max_positions=64)
 MODERN = ModernConfig(
@@ -93,8 +92,8 @@ def save_and_die(*arguments):
 checkpoint.save_checkpoint = save_and_die
 pretrain({broken!r})
 """
-    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    killed = run_python(code)
+    assert killed.code == -signal.SIGKILL, killed.err
     assert [p.name for p in (tmp_path / "broken" / "checkpoints").iterdir()] == ["step-00000010"]
     pretrain(broken)
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
@@ -160,17 +159,14 @@ from electra.model.config import ModernConfig
 from electra.objectives.build import *
 pretrain({asked!r})
 """
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
+    process = Running(code)
     metrics = tmp_path / "run" / "metrics.jsonl"
     deadline = time.monotonic() + 60
     while not (metrics.exists() and metrics.read_text().count("\n") > 3):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    told, _ = process.communicate(timeout=60)
-    assert process.returncode == 0 and "stopped at step" in told
+        assert process.ended(0.05) is None and time.monotonic() < deadline
+    os.kill(process.pid, signal.SIGTERM)
+    told = process.end(60)
+    assert told.code == 0 and "stopped at step" in told.out
     assert not (tmp_path / "run" / "final").exists()
     saved = max((tmp_path / "run" / "checkpoints").iterdir())
     assert json.loads((saved / "state.json").read_text())["step"] == lines(tmp_path / "run")[-1]["step"]
