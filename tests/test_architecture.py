@@ -15,6 +15,7 @@ FLOORS = [
     {"errors", "ranges"},
     {"files", "fingerprints", "progress", "config_types"},
     {"config", "kernels", "flops", "reference", "tokenization"},
+    {"run_folder"},
     {"recipes", "dataset", "model"},
     {"corpus", "objectives", "engine", "interchange"},
     {"tasks", "report"},

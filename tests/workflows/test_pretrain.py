@@ -96,6 +96,9 @@ pretrain({broken!r})
     assert killed.code == -signal.SIGKILL, killed.err
     assert [p.name for p in (tmp_path / "broken" / "checkpoints").iterdir()] == ["step-00000010"]
     pretrain(broken)
+    pretrain(broken)  # it is finished: no start
+    (start,) = json.loads((tmp_path / "broken" / "environment.json").read_text())["starts"]
+    assert start["step"] == 10 and start["packages"]["torch"] == torch.__version__
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
     assert lines(tmp_path / "whole") == lines(tmp_path / "broken")
     assert lines(tmp_path / "whole", "held-out") == lines(tmp_path / "broken", "held-out")

@@ -5,7 +5,6 @@ that the same command goes on after whatever stopped it, and machines that share
 """
 
 import fcntl
-import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -16,16 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from electra import files
+from electra.config import plain_tree
 from electra.corpus.documents import Skipped
 from electra.corpus.origins import describe_part
 from electra.corpus.parts import COUNTS, READ, Job, verify_contents
 from electra.corpus.sources import Part
 from electra.dataset.shards import DATA_FORMAT, MANIFEST
-from electra.errors import UserError, convert_errors
-from electra.files import write_whole
+from electra.errors import UserError
+from electra.run_folder import list_differences, read_json, write_json
 from electra.tokenization import Tokenizer
 
 TOKENIZER_FOLDER = "tokenizer"  # what such a folder holds, and its name in prepared data
+REMEDY = "remove it, and the same command goes on"  # for a damaged note
 IN_THE_MAKING = "prepared data in the making"
 SHARD_NAME = re.compile(r"(train|held-out)-\d{5,}-\d{3,}\.shard")
 OF_PARTS = re.compile(rf"\d{{5,}}\.({READ}|(documents|lines|near)\.(keys|marks))")
@@ -55,7 +56,7 @@ class Preparation:
         self.job, self.all, self.tokenizer = job, parts, tokenizer
         self.out, self.work, self.fresh = Path(job.out), Path(job.out, "parts"), False
         self.was_there = self.out.exists()
-        self.plan = json.loads(json.dumps({"settings": settings, "parts": [describe_part(part) for part in parts]}))
+        self.plan = plain_tree({"settings": settings, "parts": [describe_part(part) for part in parts]})
 
     @contextmanager
     def held(self, share: Share) -> Iterator[None]:
@@ -93,7 +94,7 @@ class Preparation:
         """Write the plan, or find that the one that is there is this. ``alone``: no one else works by that plan."""
         file = self.work / "plan.json"
         if file.exists():
-            found = read_note(file)
+            found = read_json(file, REMEDY)
             if found == self.plan:
                 return
             if self.done() or not alone:
@@ -106,8 +107,7 @@ class Preparation:
         self.fresh = not file.exists()
         with files.write_whole_folder(self.out / TOKENIZER_FOLDER, TOKENIZER_FOLDER) as folder:
             self.tokenizer.save(folder)
-        with write_whole(file) as plan:
-            plan.write_text(json.dumps(self.plan))
+        write_json(file, self.plan)
 
     def compare(self, share: Share) -> None:
         """Raises ``UserError`` for a part of a share that was made of files which hold something else now."""
@@ -122,9 +122,8 @@ class Preparation:
 
     def difference(self, found: dict[str, Any]) -> str:
         """What is not as it was."""
-        for name, value in self.plan["settings"].items():
-            if (before := found["settings"].get(name)) != value:
-                return f"{name} was {before!r}, is {value!r}"
+        for key, before, now in list_differences(found["settings"], self.plan["settings"]):
+            return f"{key} was {before!r}, is {now!r}"
         return "other files, or of another size"
 
     def done(self) -> set[int]:
@@ -162,7 +161,7 @@ class Preparation:
                 f"{self.out}: {len(missing)} of {len(self.all)} parts are missing: "
                 f"{', '.join(map(str, missing[:10]))}{' …' * (len(missing) > 10)}"
             )
-        said = [read_note(self.job.file(part, "json")) for part in self.all]
+        said = [read_json(self.job.file(part, "json"), REMEDY) for part in self.all]
         skipped = Skipped()
         for each in said:
             skipped.add_json(each["skipped"])
@@ -174,8 +173,7 @@ class Preparation:
         except UserError:
             self.discard()
             raise
-        with write_whole(self.out / MANIFEST) as file:
-            file.write_text(json.dumps(manifest, indent=1))
+        write_json(self.out / MANIFEST, manifest, indent=1)
         self.forget()
         return manifest
 
@@ -194,12 +192,6 @@ def list_files_named(folder: Path, names: re.Pattern[str]) -> list[str]:
     """The files in a folder of ours that have such names, or had them while they were written."""
     found = [each.name for each in folder.iterdir() if each.is_file()] if folder.is_dir() else []
     return [name for name in found if names.fullmatch(files.final_name(name))]
-
-
-def read_note(file: Path) -> Any:
-    """What a JSON file holds."""
-    with convert_errors(f"{file}: damaged; remove it, and the same command goes on", ValueError):
-        return json.loads(file.read_text(encoding="utf-8"))
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """One part of the work: its spans → documents → shards and a count. Parts run in any order, on any number of cores."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -19,8 +18,9 @@ from electra.corpus.readers import BUILTIN, read_documents
 from electra.corpus.sources import Part
 from electra.corpus.words import CHARACTERS_AT_ONCE, CachingTokenizer, group_by_size
 from electra.dataset.shards import ShardWriter, Split
-from electra.errors import UserError, convert_errors
+from electra.errors import UserError
 from electra.files import write_whole
+from electra.run_folder import read_json, write_json
 from electra.tokenization import parse_tokenizer
 
 READ = "read"  # ending of a note of what was read for a part
@@ -94,8 +94,7 @@ def write_part(job: Job, part: Part, report_progress: ReportProgress) -> None:
         skipped,
     )
     note_contents(job, part)
-    with write_whole(job.file(part, "json")) as file:
-        file.write_text(json.dumps(entry))
+    write_json(job.file(part, "json"), entry)
 
 
 def note_contents(job: Job, part: Part) -> None:
@@ -105,8 +104,7 @@ def note_contents(job: Job, part: Part) -> None:
         UserError: as ``verify_contents``.
     """
     if not verify_contents(job, part):
-        with write_whole(job.file(part, READ)) as file:
-            file.write_text(json.dumps(fingerprint_part(part)))
+        write_json(job.file(part, READ), fingerprint_part(part))
 
 
 def verify_contents(job: Job, part: Part) -> bool:
@@ -118,8 +116,7 @@ def verify_contents(job: Job, part: Part) -> bool:
     path = job.file(part, READ)
     if not path.exists():
         return False
-    with convert_errors(f"{path}: damaged; remove {job.out} and begin anew", ValueError):
-        before = json.loads(path.read_text(encoding="utf-8"))
+    before = read_json(path, f"remove {job.out} and begin anew")
     for span, there, now in zip(part.spans, before, fingerprint_part(part), strict=True):
         if there != now:
             raise UserError(f"{span.shown}: changed since {job.out} was begun; remove that folder, and begin anew")

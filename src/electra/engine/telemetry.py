@@ -2,9 +2,11 @@
 
 import json
 import platform
+import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -142,6 +144,23 @@ def describe_environment() -> dict[str, object]:
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
+
+
+def describe_start() -> dict[str, object]:
+    """The environment of a run that starts now, with the time in UTC and the commit of our source."""
+    return describe_environment() | {"commit": read_commit(), "time": datetime.now(UTC).isoformat(timespec="seconds")}
+
+
+def read_commit() -> str | None:
+    """The commit that our source is checked out at; None if it was installed without its history."""
+    checkout = Path(__file__).parents[3]
+    if not (checkout / ".git").exists():
+        return None
+    try:
+        git = subprocess.run(["git", "-C", str(checkout), "rev-parse", "HEAD"], capture_output=True, text=True)
+    except OSError:  # no git here
+        return None
+    return git.stdout.strip() or None
 
 
 def processor_name() -> str:

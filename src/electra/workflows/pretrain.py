@@ -11,9 +11,9 @@ from typing import Any, Literal
 import torch
 from safetensors.torch import save_file
 
-from electra import config as configs
-from electra import files, fingerprints
+from electra import fingerprints
 from electra import tokenization as tokenizer
+from electra.config import check_ranges
 from electra.dataset import vocabulary as vocabularies
 from electra.dataset.layout import Layout, Paper, RowLength
 from electra.dataset.rows import Rows
@@ -23,7 +23,7 @@ from electra.engine import checkpoint
 from electra.engine.optim import AdamW, GoogleAdam, LinearDecay, Muon, OptimizerConfig, Schedule, collect_parameters
 from electra.engine.parallel import Parallel
 from electra.engine.stages import Stage, State
-from electra.engine.telemetry import MetricsRecorder, SilentRecorder, describe_environment, read_metrics
+from electra.engine.telemetry import MetricsRecorder, SilentRecorder, describe_start, read_metrics
 from electra.engine.train import Engine, check_engine, scale_stages, train_stages
 from electra.errors import UserError, convert_errors
 from electra.files import write_whole
@@ -37,6 +37,7 @@ from electra.objectives.health import judge_lines
 from electra.objectives.pretrainer import Pretrainer
 from electra.ranges import Count, NotNegative, Seed
 from electra.report import curves
+from electra.run_folder import Content, Request
 from electra.tasks.datasets import labelled
 from electra.tasks.datasets.labelled import Columns
 from electra.tasks.frozen.held_out import evaluate_held_out
@@ -46,7 +47,6 @@ PRETRAINING_RUN = "run of pretrain"  # what the folder says that it holds
 REST = "objective.safetensors"  # in final/: what an objective learned besides its towers
 VERIFIED = 1 << 31  # bytes of a split up to which its checksums are compared at every start: a few seconds
 PATHS = ("data", "out", "init", "probe")  # settings that name a file or folder
-OF = {"data": "data", "init": "initial weights", "probe": "texts to probe"}  # what their contents are
 PROBED, PROBE_LENGTH = 1000, 128  # texts that a probe is fitted to and judged by, and tokens of each: seconds
 SHOWN = {
     "generator/loss": "mlm",
@@ -114,7 +114,7 @@ def pretrain(config: PretrainConfig) -> Path:
     Raises:
         UserError: bad data, a run folder of another config, a loss that is not finite, a full disk.
     """
-    configs.check_ranges(config)
+    check_ranges(config)
     parallel = Parallel.start()
     say = print if parallel.first else print_nothing
     train_shards, held_shards = open_data(config)
@@ -123,7 +123,18 @@ def pretrain(config: PretrainConfig) -> Path:
     pretrainers = build_pretrainers(config, train_shards, say)
     for pretrainer in pretrainers:
         check_engine(config.engine, pretrainer, parallel)
-    out = open_run(asked, hash_origins(asked, train_shards.fingerprint), parallel)
+    if not asked.out:
+        raise UserError("--out is missing: the folder that the run is written to")
+    out = Path(asked.out)
+    begun = checkpoint.latest_checkpoint(out / "checkpoints")
+    step = checkpoint.step_of_checkpoint(begun) if begun else 0
+    request = request_run(asked, train_shards.fingerprint)
+    with convert_errors(str(out), OSError):
+        request.refuse_another(out)
+        if parallel.first:
+            finished = bool(begun) and (out / "final").is_dir()
+            request.begin(out, describe_start() | {"step": step}, finished)
+    parallel.wait()
     tokens = choose_token_store(train_shards, parallel.device)
     rows = {p.length: Rows(train_shards, config.layout, p.length, config.seed, tokens) for p in config.phases}
     length = config.phases[-1].length
@@ -137,8 +148,6 @@ def pretrain(config: PretrainConfig) -> Path:
 
     stages, schedule = plan_stages(config, pretrainers, rows)
     say(describe_run(stages, out))
-    begun = checkpoint.latest_checkpoint(out / "checkpoints")
-    step = checkpoint.step_of_checkpoint(begun) if begun else 0
     recorder = MetricsRecorder(out, SHOWN, step, watch=judge_lines) if parallel.first else SilentRecorder()
     state = train_stages(
         stages, config.optimizer, schedule, config.engine, parallel,
@@ -185,82 +194,25 @@ def open_data(config: PretrainConfig) -> tuple[Shards, Shards]:
     return splits
 
 
-def hash_origins(config: PretrainConfig, data: str) -> dict[str, str]:
-    """What a run comes from besides its config, as hashes of contents: ``data``, the weights it starts with, and the
-    file that it is probed on.
+def request_run(config: PretrainConfig, data: str) -> Request:
+    """What the run folder is asked to hold; ``data``: the fingerprint of the prepared data.
 
     Raises:
         UserError: no model in ``config.init``, or a file that cannot be read.
     """
-    found = {"data": data}
+    init = probe = ""
     if config.init:
         folders = find_tower_folders(Path(config.init))
-        found["init"] = fingerprints.hash_values(map(fingerprint_encoder, folders))
+        init = fingerprints.hash_values(map(fingerprint_encoder, folders))
     if config.probe:
         with convert_errors(config.probe, OSError):
-            found["probe"] = fingerprints.hash_files([Path(config.probe)])
-    return found
-
-
-def refuse_other_contents(out: Path, config: PretrainConfig, origin: Mapping[str, str]) -> None:
-    """Raise ``UserError`` if the run in ``out`` was begun on other contents than those of ``origin``."""
-    begun = configs.read_config_file(out / "environment.json")
-    for name, what in OF.items():
-        if begun.get(name) != origin.get(name):
-            there = getattr(config, name)
-            if there and name not in begun:
-                raise UserError(f"{out}: does not say which {what} this run was begun on; choose another --out")
-            raise UserError(f"{out}: this run was begun on other {what} than {there} holds now; choose another --out")
-
-
-def open_run(config: PretrainConfig, origin: Mapping[str, str], parallel: Parallel) -> Path:
-    """The run folder, with this config in it. Raises ``UserError`` if it is another config's or of other contents,
-    or if it holds anything else."""
-    if not config.out:
-        raise UserError("--out is missing: the folder that the run is written to")
-    out, wanted = Path(config.out), json.loads(json.dumps(asdict(config)))
-    path = out / "config.json"
-    if path.exists():
-        begun = json.loads(
-            json.dumps(asdict(configs.load_config(PretrainConfig(), path)))
-        )  # keys that came later: defaults
-        differing = sorted(list_differences(without_paths(begun), without_paths(wanted)))
-        if differing:
-            raise UserError(
-                f"{path}: this folder holds a run of another config: {'; '.join(differing)}; choose another --out"
-            )
-        refuse_other_contents(out, config, origin)
-        if parallel.first and not files.read_kind(out):  # of version 0.1
-            files.mark_folder(out, PRETRAINING_RUN)
-    else:
-        with convert_errors(str(out), OSError):
-            files.refuse_taken_folder(out, PRETRAINING_RUN)
-            if parallel.first:
-                begin_run(out, {"environment.json": dict(origin) | describe_environment(), "config.json": wanted})
-    parallel.wait()
-    return out
-
-
-def begin_run(out: Path, contents: Mapping[str, object]) -> None:
-    """Make the folder ours and write JSON files into it."""
-    files.claim_folder(out, PRETRAINING_RUN)
-    for name, content in contents.items():
-        with write_whole(out / name) as file:
-            file.write_text(json.dumps(content, indent=1))
-
-
-def without_paths(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What tells one run from another in a config as JSON: not how folders are spelled, whose contents are compared."""
-    return {name: value for name, value in config.items() if name not in PATHS}
-
-
-def list_differences(there: object, wanted: object, key: str = "") -> Iterator[str]:
-    """``key: old → new`` for each leaf in which two nested values differ."""
-    if isinstance(there, dict) and isinstance(wanted, dict):
-        for name in there.keys() | wanted.keys():
-            yield from list_differences(there.get(name), wanted.get(name), f"{key}.{name}".lstrip("."))
-    elif there != wanted:
-        yield f"{key}: {there} there, {wanted} now"
+            probe = fingerprints.hash_files([Path(config.probe)])
+    contents = {
+        "data": Content("data", config.data, data),
+        "init": Content("initial weights", config.init, init),
+        "probe": Content("texts to probe", config.probe, probe),
+    }
+    return Request(PRETRAINING_RUN, {"config.json": config}, contents, free=PATHS)
 
 
 def build_pretrainers(config: PretrainConfig, shards: Shards, say: Callable[[str], None]) -> list[Pretrainer]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +10,19 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from electra import files
+from electra.config import plain_tree
 from electra.engine import checkpoint
 from electra.engine.optim import LinearDecay
 from electra.engine.parallel import Parallel
 from electra.engine.stages import Stage
-from electra.engine.telemetry import MetricsRecorder, Recorder, SilentRecorder, read_metrics
+from electra.engine.telemetry import MetricsRecorder, Recorder, SilentRecorder, describe_start, read_metrics
 from electra.engine.train import Engine, check_engine, train_stages
 from electra.errors import UserError, convert_errors
 from electra.files import write_whole
 from electra.interchange import encoders, finetuned
 from electra.interchange.encoders import Reader
 from electra.interchange.folders import find_encoder, fingerprint_encoder
+from electra.run_folder import Request, list_differences, read_json, write_json
 from electra.tasks.finetuning.examples import ExampleSource
 from electra.tasks.finetuning.problem import FineTuned, FineTuning, Problem, apply_layer_decay
 from electra.tokenization import Tokenizer
@@ -31,7 +33,7 @@ FINETUNING_RUN = "run of fine-tuning"  # what the folder says that it holds
 ASKED, RESULT, PREDICTIONS = "config.json", "result.json", "predictions.json"
 BEST, MODEL = "best.safetensors", "model"
 CONTENTS = "contents"  # in config.json: hashes of what the figures come from
-WITHOUT_EFFECT = ("log_every", "save_every", "keep")  # of the engine's settings
+FREE = ("task", "model", *(f"settings.engine.{name}" for name in ("log_every", "save_every", "keep")))
 
 Figures = dict[str, dict[str, float]]  # split → metric → value
 
@@ -55,13 +57,6 @@ def hash_contents(problem: Problem, model: Path) -> dict[str, str]:
     return problem.contents() | {MODEL: fingerprint_encoder(model)}
 
 
-def keep_deciding(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """What was asked without how often the loop tells and saves, which changes no figure."""
-    settings = dict(asked["settings"])
-    engine = {name: value for name, value in settings.get("engine", {}).items() if name not in WITHOUT_EFFECT}
-    return {**asked, "settings": settings | {"engine": engine}}
-
-
 class FineTuningRun:
     """See above. The same settings go on where the run stopped, or give what it gave."""
 
@@ -72,8 +67,9 @@ class FineTuningRun:
         self.problem, self.settings, self.seed, self.folder = problem, settings, seed, folder
         self.model = find_encoder(model)
         self.task = finetuned.HeadSpec(problem.model, problem.labels, problem.problem_type)
-        said = {"task": problem.name, "model": str(self.model), "seed": seed, "settings": asdict(settings)}
-        self.asked = json.loads(json.dumps(said | {CONTENTS: dict(contents)}))
+        asked = {"task": problem.name, "model": str(self.model), "seed": seed, "settings": settings}
+        self.asked = plain_tree(asked | {CONTENTS: contents})
+        self.request = Request(FINETUNING_RUN, {ASKED: self.asked})
 
     def figures(self, parallel: Parallel) -> Figures | None:
         """Its figures; None if a signal stopped it.
@@ -103,8 +99,7 @@ class FineTuningRun:
     def read(self, name: str) -> dict[str, Any]:
         """What a JSON file of the folder holds; nothing if it is not there."""
         path = self.folder / name
-        with convert_errors(f"{path}: damaged; remove the folder to run it again", ValueError):
-            return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return read_json(path, "remove the folder to run it again") if path.is_file() else {}
 
     def check(self) -> None:
         """Find the folder without a run, or with this one; nothing is written.
@@ -121,26 +116,20 @@ class FineTuningRun:
                 f"{self.folder}: holds a run of an earlier version, which does not say what data and model it was made "
                 "from; choose another --out"
             )
-        before, asked, there, here = (
-            keep_deciding(begun),
-            keep_deciding(self.asked),
-            begun[CONTENTS],
-            self.asked[CONTENTS],
-        )
-        settings = [name for name in ("seed", "settings") if before[name] != asked[name]]
-        data = [name for name in {**here, **there} if name != MODEL and here.get(name) != there.get(name)]
-        said = [f"of other settings ({', '.join(settings)})"] * bool(settings)
-        said += [f"of other data ({', '.join(data)})"] * bool(data)
-        said += [f"of another model than {self.model} holds now"] * (here[MODEL] != there.get(MODEL))
-        if said:
-            raise UserError(f"{self.folder}: holds a run {' and '.join(said)}; choose another --out, or remove it")
+        contents = [d.key for d in list_differences(begun[CONTENTS], self.asked[CONTENTS])]
+        changed = list_differences(begun, self.asked, (*FREE, CONTENTS))
+        settings = list(dict.fromkeys(d.key.partition(".")[0] for d in changed))
+        data = [name for name in contents if name != MODEL]
+        others = [f"of other settings ({', '.join(settings)})"] if settings else []
+        others += [f"of other data ({', '.join(data)})"] if data else []
+        others += [f"of another model than {self.model} holds now"] if MODEL in contents else []
+        if others:
+            raise UserError(f"{self.folder}: holds a run {' and '.join(others)}; choose another --out, or remove it")
 
     def begin(self, parallel: Parallel) -> None:
-        """Write what was asked, unless the folder holds it."""
-        if parallel.first and not self.read(ASKED):
-            files.claim_folder(self.folder, FINETUNING_RUN)
-            with write_whole(self.folder / ASKED) as file:
-                file.write_text(json.dumps(self.asked, indent=1))
+        """Write what was asked, or that it is started again."""
+        if parallel.first:
+            self.request.begin(self.folder, describe_start())
         parallel.wait()
 
     def fresh(self) -> tuple[FineTuned, Tokenizer]:
@@ -194,8 +183,7 @@ class FineTuningRun:
         with write_whole(self.folder / PREDICTIONS) as file:
             file.write_text(json.dumps(predictions, ensure_ascii=False), encoding="utf-8")
         finetuned.save_finetuned(self.folder / MODEL, self.model, net.reader, net.head, self.task)
-        with write_whole(self.folder / RESULT) as file:
-            file.write_text(json.dumps(figures, indent=1))
+        write_json(self.folder / RESULT, figures, indent=1)
         checkpoint.remove_checkpoints(self.folder / "checkpoints")
         files.remove_files(self.folder, [BEST])
 

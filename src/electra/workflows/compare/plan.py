@@ -1,32 +1,30 @@
 """What ``electra compare`` is asked, and what of it is to be done: read and checked before anything is trained."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from electra import config as configs
 from electra import files
 from electra.dataset.shards import Shards, Split
-from electra.engine.telemetry import describe_environment
+from electra.engine.telemetry import describe_start
 from electra.errors import UserError, convert_errors
-from electra.files import write_whole
 from electra.progress import print_warnings
 from electra.ranges import Count, CountOrZero, Positive
 from electra.report.compare import Unit
+from electra.run_folder import Content, Request
 from electra.tasks.datasets.labelled import Columns
 from electra.tasks.finetuning.problem import FineTuning
 from electra.workflows.compare import tasks as compare_tasks
 from electra.workflows.compare.objectives import Contender, Equal, load_base_config, parse_objectives, size_generators
-from electra.workflows.compare.runs import JudgedEncoder, RandomWeights, refuse_other_config
+from electra.workflows.compare.runs import JudgedEncoder, RandomWeights
 from electra.workflows.compare.scores import Judge, PairsJudge, ProbeJudge, TuningJudge, read_scores
 from electra.workflows.compare.tasks import BUILT_IN
 
 COMPARISON = "comparison"  # what the folder says that it holds
-CONFIG, PRETRAINING, ENVIRONMENT = "config.json", "pretraining.json", "environment.json"
+CONFIG, PRETRAINING = "config.json", "pretraining.json"
 SPLITS: tuple[Split, ...] = ("train", "held-out")
 # What may be another in a folder that was begun: what is compared, of which what is there is taken and the rest made.
-# Data and settings are told by what they hold, in ENVIRONMENT and PRETRAINING.
+# Data and settings are compared by what they hold, in environment.json and PRETRAINING.
 FREE = ("out", "data", "settings", "objectives", "budgets", "seeds", "tasks", "probes", "pairs", "generator_sizes")
 
 
@@ -110,20 +108,19 @@ def plan_comparison(config: CompareConfig) -> Plan:
         ]
     ]
     for run in runs:
-        run.check()
-    written = {CONFIG: config, PRETRAINING: base}
-    for name, wanted_there in written.items():
-        if (out / name).exists():
-            refuse_other_config(out / name, wanted_there, FREE)
+        run.check(train.fingerprint)
+    contents = {"data": Content("data", config.data, train.fingerprint)}
+    request = Request(COMPARISON, {CONFIG: config, PRETRAINING: base}, contents, FREE)
+    request.refuse_another(out)
     random = [RandomWeights(n, out / "random-weights" / f"seed-{n}", base) for n in range(1, config.seeds + 1)]
     encoders: list[JudgedEncoder] = [*random, *runs]
-    refuse_other_data(out, train.fingerprint)
+    request.adopt(out)
     with files.claim_or_restore(out, COMPARISON):
         judges = read_judges(config)
-        for encoder in encoders:
-            for judge in judges:
-                read_scores(judge, encoder.folder)
-        begin_comparison(out, written, train.fingerprint)
+        scores = [read_scores(judge, encoder.folder) for encoder in encoders for judge in judges]
+        with convert_errors(str(out), OSError):
+            request.begin(out, describe_start(), finished=None not in scores)
+            request.write_settings(out)  # what is compared may be more now
     unit: Unit = "FLOPs" if config.equal == "flops" else "minutes"
     return Plan(objectives, budgets, unit, sizes, encoders, judges)
 
@@ -152,22 +149,3 @@ def read_judges(config: CompareConfig) -> list[Judge]:
         judges, told = [*judges, pairs], [*told, *pairs.notes]
     print_warnings(told)
     return judges
-
-
-def refuse_other_data(out: Path, data: str) -> None:
-    """Raises ``UserError`` for other data than before. A comparison of version 0.1, whose configs are this one's, is
-    made ours."""
-    path = out / ENVIRONMENT
-    if path.exists() and configs.read_config_file(path).get("data") != data:
-        raise UserError(f"{path}: this folder was begun on other data; choose another --out")
-    if not files.read_kind(out) and all((out / name).is_file() for name in (CONFIG, PRETRAINING, ENVIRONMENT)):
-        files.mark_folder(out, COMPARISON)
-
-
-def begin_comparison(out: Path, written: Mapping[str, object], data: str) -> None:
-    """Write the configs and, once, what else the figures depend on."""
-    contents = {name: configs.plain_tree(each) for name, each in written.items()}
-    contents |= {} if (out / ENVIRONMENT).exists() else {ENVIRONMENT: {"data": data} | describe_environment()}
-    for name, content in contents.items():
-        with convert_errors(str(out / name), OSError), write_whole(out / name) as file:
-            file.write_text(json.dumps(content, indent=1))

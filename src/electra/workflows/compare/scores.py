@@ -1,6 +1,5 @@
 """How ``electra compare`` judges an encoder: probes and fine-tuning on labelled tasks, and minimal pairs."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -8,18 +7,17 @@ from typing import Any, Protocol, runtime_checkable
 from electra import config as configs
 from electra import files, fingerprints
 from electra.engine.parallel import Parallel, flush_denormals
-from electra.errors import UserError, convert_errors
-from electra.files import write_whole
+from electra.errors import UserError
 from electra.interchange import encoders
 from electra.interchange.folders import fingerprint_encoder
 from electra.interchange.huggingface import MODEL_KIND as KIND
+from electra.run_folder import join_differences, list_differences, read_json, write_json
 from electra.tasks.datasets.samples import Task
 from electra.tasks.finetuning.problem import FineTuning
 from electra.tasks.finetuning.run import MODEL, FineTuningRun, RunSettings, hash_contents
 from electra.tasks.finetuning.sequences import Sequences
 from electra.tasks.frozen import minimal_pairs, sentence_scores
 from electra.tasks.frozen.probes import probe_layers
-from electra.workflows.pretrain import list_differences
 
 PROBED_LENGTH = 128  # tokens that a probe reads of a text
 ENCODER_KEY = "encoder"  # in what a judge was asked: a hash of weights, config and tokenizer
@@ -108,7 +106,7 @@ def scores_path(encoder: Path, judge: Judge) -> Path:
 
 def describe_judging(judge: Judge, encoder: Path) -> dict[str, Any]:
     """All that a judge's scores of the encoder in a folder depend on, as JSON gives it back."""
-    return json.loads(json.dumps(judge.asked | {ENCODER_KEY: fingerprint_encoder(encoder)}))
+    return configs.plain_tree(judge.asked | {ENCODER_KEY: fingerprint_encoder(encoder)})
 
 
 def read_scores(judge: Judge, encoder: Path) -> dict[str, float] | None:
@@ -120,16 +118,15 @@ def read_scores(judge: Judge, encoder: Path) -> dict[str, float] | None:
     path = scores_path(encoder, judge)
     if not path.is_file():
         return None
-    with convert_errors(f"{path}: damaged; remove it", ValueError):
-        said = json.loads(path.read_text(encoding="utf-8"))
-    if ENCODER_KEY not in said["asked"]:
+    before = read_json(path, "remove it")
+    if ENCODER_KEY not in before["asked"]:
         raise UserError(
             f"{path}: of an earlier version, which does not say what encoder was scored; choose another --out, or "
             "remove it"
         )
-    if differing := sorted(list_differences(said["asked"], describe_judging(judge, encoder))):
-        raise UserError(f"{path}: scored otherwise: {'; '.join(differing)}; choose another --out, or remove it")
-    return said["scores"]
+    if changed := list_differences(before["asked"], describe_judging(judge, encoder)):
+        raise UserError(f"{path}: scored otherwise: {join_differences(changed)}; choose another --out, or remove it")
+    return before["scores"]
 
 
 def score_encoder(judge: Judge, encoder: Path, seed: int) -> dict[str, float] | None:
@@ -144,6 +141,5 @@ def score_encoder(judge: Judge, encoder: Path, seed: int) -> dict[str, float] | 
     if found is not None:
         path = scores_path(encoder, judge)
         files.make_folder(path.parent)
-        with write_whole(path) as file:
-            file.write_text(json.dumps({"asked": describe_judging(judge, encoder), "scores": found}, indent=1))
+        write_json(path, {"asked": describe_judging(judge, encoder), "scores": found}, indent=1)
     return found

@@ -1,0 +1,151 @@
+"""What a folder was asked to hold: written when the work begins, and compared with what is asked when it goes on.
+
+The settings lie in the folder as JSON. ``environment.json`` has the fingerprints of what the work is made from and,
+beside them, the versions and the machine of the first start; each later start adds an entry to the list ``starts``.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, is_dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from electra import files
+from electra.config import load_config, plain_tree, read_config_file
+from electra.errors import UserError, convert_errors
+
+ENVIRONMENT, STARTS = "environment.json", "starts"
+
+
+class Difference(NamedTuple):
+    """A value that is not what it was. ``key`` is its path through nested settings: ``optimizer.learning_rate``."""
+
+    key: str
+    before: object
+    now: object
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.before} there, {self.now} now"
+
+
+def list_differences(before: object, now: object, free: Collection[str] = (), key: str = "") -> list[Difference]:
+    """The leaves in which two nested values differ, in the order of ``now``. What lies at a ``free`` key may differ."""
+    if key in free or before == now:
+        return []
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        prefix = f"{key}." if key else ""
+        return [
+            difference
+            for name in {**now, **before}
+            for difference in list_differences(before.get(name), now.get(name), free, f"{prefix}{name}")
+        ]
+    return [Difference(key, before, now)]
+
+
+def join_differences(differences: Iterable[Difference]) -> str:
+    """The differences in one line, sorted by their keys."""
+    return "; ".join(sorted(map(str, differences)))
+
+
+def read_json(path: Path, remedy: str) -> Any:
+    """The content of a JSON file. Raises ``UserError`` for a damaged one, with the ``remedy``."""
+    with convert_errors(f"{path}: damaged; {remedy}", ValueError):
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_json(path: Path, value: object, indent: int | None = None) -> None:
+    """Write a JSON file, whole or not at all; dataclasses become objects."""
+    with files.write_whole(path) as file:
+        file.write_text(json.dumps(plain_tree(value), indent=indent), encoding="utf-8")
+
+
+class Content(NamedTuple):
+    """Something that a run is made from: ``what`` it is in words, and the fingerprint of what ``place`` holds now.
+
+    ``place`` is spelled as the user spelled it. Both are empty where the run is made without it.
+    """
+
+    what: str
+    place: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a folder is asked to hold. Where an equal request began it, the work goes on.
+
+    ``kind`` is what ``electra.json`` says that the folder holds, ``settings`` maps a file's name to the config (or the
+    values as JSON has them) in it, ``contents`` a name in ``environment.json`` to what lies behind it. Settings whose
+    keys are ``free`` may differ.
+    """
+
+    kind: str
+    settings: Mapping[str, object]
+    contents: Mapping[str, Content] = field(default_factory=dict)
+    free: Collection[str] = ()
+
+    def is_begun(self, folder: Path) -> bool:
+        """Whether the folder has all files with settings, which are the last that ``begin`` writes."""
+        return all((folder / name).exists() for name in self.settings)
+
+    def refuse_another(self, folder: Path) -> None:
+        """Raises ``UserError`` if the folder was begun by another request, or is not ours."""
+        for name, settings in self.settings.items():
+            if (folder / name).exists():
+                before = read_settings(folder / name, settings)
+                if changed := list_differences(before, plain_tree(settings), self.free):
+                    raise UserError(
+                        f"{folder / name}: this folder holds a run of another config: {join_differences(changed)}; "
+                        "choose another --out"
+                    )
+        if self.is_begun(folder):
+            self.refuse_other_contents(folder)
+        else:
+            files.refuse_taken_folder(folder, self.kind)
+
+    def refuse_other_contents(self, folder: Path) -> None:
+        """Raises ``UserError`` if the folder was begun on contents with other fingerprints."""
+        begun = read_config_file(folder / ENVIRONMENT)
+        for name, content in self.contents.items():
+            if begun.get(name, "") != content.fingerprint:
+                if content.place and name not in begun:
+                    raise UserError(
+                        f"{folder}: does not say which {content.what} this run was begun on; choose another --out"
+                    )
+                now = f"than {content.place} holds now" if content.place else "and now has none"
+                raise UserError(f"{folder}: this run was begun on other {content.what} {now}; choose another --out")
+
+    def adopt(self, folder: Path) -> None:
+        """Make a folder ours that version 0.1 began, which wrote no ``electra.json``."""
+        if self.is_begun(folder) and not files.read_kind(folder):
+            files.mark_folder(folder, self.kind)
+
+    def begin(self, folder: Path, environment: Mapping[str, object], finished: bool = False) -> None:
+        """Write the request into the folder; in a folder that was begun, add a start, unless its work is finished."""
+        if not self.is_begun(folder):
+            files.claim_folder(folder, self.kind)
+            made_from = {name: content.fingerprint for name, content in self.contents.items() if content.fingerprint}
+            write_json(folder / ENVIRONMENT, made_from | dict(environment), indent=1)
+            self.write_settings(folder)
+            return
+        self.adopt(folder)
+        if not finished:
+            add_start(folder / ENVIRONMENT, environment)
+
+    def write_settings(self, folder: Path) -> None:
+        """Write the settings, in place of those that are there."""
+        for name, settings in self.settings.items():
+            write_json(folder / name, settings, indent=1)
+
+
+def read_settings(path: Path, now: object) -> object:
+    """The settings in a file as JSON has them. If ``now`` is a config, keys that came later have their defaults."""
+    if is_dataclass(now) and not isinstance(now, type):
+        return plain_tree(load_config(type(now)(), path))
+    return read_config_file(path)
+
+
+def add_start(path: Path, environment: Mapping[str, object]) -> None:
+    """Add to an ``environment.json`` that its run was started again."""
+    begun = dict(read_config_file(path)) if path.exists() else {}
+    write_json(path, begun | {STARTS: [*begun.get(STARTS, ()), environment]}, indent=1)

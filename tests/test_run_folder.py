@@ -1,0 +1,61 @@
+"""A folder goes on where it was begun by an equal request, and says in which environments it did."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from electra import files
+from electra.errors import UserError
+from electra.run_folder import Content, Request, list_differences
+
+
+@dataclass(frozen=True)
+class Config:
+    steps: int = 3
+    out: str = "here"
+
+
+REQUEST = Request("run", {"config.json": Config()}, {"data": Content("data", "data/", "1f")}, free=("out",))
+
+
+def environment(folder: Path) -> dict:
+    return json.loads((folder / "environment.json").read_text())
+
+
+def test_each_start_tells_its_environment_until_the_work_is_finished(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    REQUEST.begin(out, {"gpu": "A"})
+    assert environment(out) == {"data": "1f", "gpu": "A"} and files.read_kind(out) == "run"
+    REQUEST.begin(out, {"gpu": "B"})
+    REQUEST.begin(out, {"gpu": "C"})
+    REQUEST.begin(out, {"gpu": "D"}, finished=True)
+    assert environment(out) == {"data": "1f", "gpu": "A", "starts": [{"gpu": "B"}, {"gpu": "C"}]}
+    REQUEST.refuse_another(out)
+
+
+def test_another_request_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    REQUEST.begin(tmp_path, {})
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    replace(REQUEST, settings={"config.json": Config(out="there")}).refuse_another(tmp_path)
+    for other, message in (
+        (replace(REQUEST, settings={"config.json": Config(steps=4)}), "config.json: .*steps: 3 there, 4 now; choose"),
+        (replace(REQUEST, contents={"data": Content("data", "d", "2")}), "begun on other data than d holds now"),
+        (replace(REQUEST, contents={"data": Content("data", "", "")}), "begun on other data and now has none; choose"),
+        (replace(REQUEST, contents={"init": Content("weights", "w", "1")}), "does not say which weights this run was"),
+    ):
+        with pytest.raises(UserError, match=message):
+            other.refuse_another(tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_folder_of_others_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"is there already, and no run of this program \(holds thesis.txt\)"):
+        REQUEST.refuse_another(tmp_path)
+
+
+def test_differences_lie_at_leaves_and_free_ones_are_left_out() -> None:
+    before, now = {"a": {"b": 1, "c": 2}, "d": [1]}, {"e": 0, "a": {"b": 5, "c": 3}, "d": [1]}
+    assert list_differences(before, now, free=("a.c",)) == [("e", None, 0), ("a.b", 1, 5)]
