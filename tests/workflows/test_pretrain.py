@@ -79,6 +79,7 @@ def test_resume_is_exact(prepared: Path, tmp_path: Path, name: str) -> None:
     broken = replace(whole, out=str(tmp_path / "broken"))
     code = f"""
 import os
+from electra.dataset.layout import *
 from electra.engine import checkpoint
 from electra.workflows.pretrain import *
 from electra.engine.optim import *

@@ -39,7 +39,7 @@ class PartDescription(TypedDict):
 
 
 def describe_part(part: Part) -> PartDescription:
-    """A part for the plan on the disk, without the names of its files: they may change, and contents are compared."""
+    """A part for the plan on the disk, without names of files: these may change, and contents are compared instead."""
     spans: list[SpanDescription] = [
         {"address": hash_address(span.path), "start": span.start, "stop": span.stop} for span in part.spans
     ]
