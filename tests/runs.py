@@ -58,10 +58,10 @@ class Kept(SilentRecorder):
 def trained(asked: PretrainConfig, checkpoints: Path | None = None) -> list[float]:
     """The losses of a run without its folder: neither pictures nor exports, which take most of a short run's time."""
     parallel, asked, kept = Parallel.start(), apply_compat(asked), Kept()
-    train_shards, held_shards = open_data(asked)
-    pretrainers = build_pretrainers(asked, train_shards, print_nothing)
-    rows = {each.length: Rows(train_shards, asked.layout, each.length, asked.seed) for each in asked.phases}
-    held_rows = Rows(held_shards, asked.layout, asked.phases[-1].length, asked.seed)
+    data = open_data(asked)
+    pretrainers = build_pretrainers(asked, data, print_nothing)
+    rows = {each.length: Rows(data.train, asked.layout, each.length, asked.seed) for each in asked.phases}
+    held_rows = Rows(data.held_out, asked.layout, asked.phases[-1].length, asked.seed)
     stages, schedule = plan_stages(asked, pretrainers, rows)
     train_stages(
         stages, asked.optimizer, schedule, asked.engine, parallel, checkpoints, kept,

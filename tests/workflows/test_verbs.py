@@ -99,6 +99,15 @@ def test_evaluate_gives_the_exported_weights_the_figures_of_the_run(run: Path, c
     assert evaluate(EvaluateConfig(models=(str(run),), rows=64, json=True)) == json.loads(capsys.readouterr().out)
 
 
+def test_evaluate_draws_by_the_frequencies_of_training(prepared: Path, tmp_path: Path) -> None:
+    phases = (Phase(steps=1, length=32, rows=8),)
+    asked = replace(config(prepared, tmp_path / "run"), objective=Electra(generator="unigram"), phases=phases)
+    run = pretrain(asked)
+    figures = evaluate(EvaluateConfig(models=(str(run),), rows=asked.held_out_rows))[str(run)]
+    last = read_metrics(run / "metrics.jsonl")[-1]
+    assert figures["generator/loss"] == pytest.approx(last["generator/loss"], rel=1e-6)
+
+
 def test_evaluate_shows_models_side_by_side(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     """Minimal pairs, probes, similarity and the retrieval of replaced tokens, of both towers and of their folders."""
     towers = [str(run / "final" / name) for name in ("discriminator", "generator")]

@@ -10,16 +10,17 @@ import numpy as np
 from jaxtyping import Int
 
 from electra import files
-from electra import tokenization as vocabularies
 from electra.config import check_ranges
 from electra.corpus.figures import print_data_overview
 from electra.corpus.preview import print_first_rows
+from electra.dataset.data import Data
 from electra.dataset.layout import Layout, Packed, Paper, RowLength
 from electra.dataset.shards import Shards, Split
 from electra.errors import UserError, escape_controls, require_plain_name
 from electra.progress import Progress
 from electra.ranges import CountOrZero
 from electra.report import lengths
+from electra.tokenization import Tokenizer
 
 LAYOUTS: dict[str, Layout] = {"paper": Paper(), "packed": Packed()}
 LENGTH_EDGES = 2.0 ** np.arange(0, 31, 0.25)  # tokens
@@ -51,8 +52,8 @@ def data(config: DataConfig) -> dict[str, Any]:
     if not config.data:
         raise UserError("which data? electra data FOLDER, as `electra prepare` wrote it")
     folder = Path(config.data)
-    splits = {split: Shards.open(folder, split) for split in get_args(Split)}
-    train = splits["train"]
+    opened = Data.open(folder)
+    train, splits = opened.train, {split: opened.split(split) for split in get_args(Split)}
     if config.histogram:
         require_plain_name(config.histogram, "--histogram")
         files.refuse_foreign_file(folder / config.histogram, lengths.SIGN)
@@ -72,7 +73,7 @@ def data(config: DataConfig) -> dict[str, Any]:
         except OSError as error:
             raise UserError(f"{folder / config.histogram}: {error.strerror}; --histogram '' draws none") from error
         print(f"{folder / config.histogram}: how long documents are")
-    tokenizer = vocabularies.load_tokenizer(folder / "tokenizer")
+    tokenizer = opened.tokenizer
     for text in itertools.islice(decode_documents(train, tokenizer), config.samples):
         print(f"\na document, decoded:\n  {text}")
     if config.rows:
@@ -109,7 +110,7 @@ def print_length_shares(count: Int[np.ndarray, " bins"]) -> None:
     print(f"documents: {', '.join(said)} tokens; the longest has fewer than {longest:,.0f}")
 
 
-def decode_documents(shards: Shards, tokenizer: vocabularies.Tokenizer) -> Iterator[str]:
+def decode_documents(shards: Shards, tokenizer: Tokenizer) -> Iterator[str]:
     """The documents as text, from the first shard on."""
     for shard in shards.files:
         for first, last in itertools.pairwise(shard.documents.tolist()):

@@ -15,9 +15,9 @@ from electra import fingerprints
 from electra import tokenization as tokenizer
 from electra.config import check_ranges
 from electra.dataset import vocabulary as vocabularies
+from electra.dataset.data import Data
 from electra.dataset.layout import Layout, Paper, RowLength
 from electra.dataset.rows import Rows
-from electra.dataset.shards import Shards
 from electra.dataset.tokens import choose_token_store
 from electra.engine import checkpoint
 from electra.engine.optim import AdamW, GoogleAdam, LinearDecay, Muon, OptimizerConfig, Schedule, collect_parameters
@@ -45,7 +45,6 @@ from electra.tasks.frozen.probes import Probe
 
 PRETRAINING_RUN = "run of pretrain"  # what the folder says that it holds
 REST = "objective.safetensors"  # in final/: what an objective learned besides its towers
-VERIFIED = 1 << 31  # bytes of a split up to which its checksums are compared at every start: a few seconds
 PATHS = ("data", "out", "init", "probe")  # settings that name a file or folder
 PROBED, PROBE_LENGTH = 1000, 128  # texts that a probe is fitted to and judged by, and tokens of each: seconds
 SHOWN = {
@@ -117,10 +116,10 @@ def pretrain(config: PretrainConfig) -> Path:
     check_ranges(config)
     parallel = Parallel.start()
     say = print if parallel.first else print_nothing
-    train_shards, held_shards = open_data(config)
+    data = open_data(config)
     asked, config = config, apply_compat(config)
-    probe = load_probe(config) if config.probe and parallel.first else None
-    pretrainers = build_pretrainers(config, train_shards, say)
+    probe = load_probe(config, data) if config.probe and parallel.first else None
+    pretrainers = build_pretrainers(config, data, say)
     for pretrainer in pretrainers:
         check_engine(config.engine, pretrainer, parallel)
     if not asked.out:
@@ -128,17 +127,17 @@ def pretrain(config: PretrainConfig) -> Path:
     out = Path(asked.out)
     begun = checkpoint.latest_checkpoint(out / "checkpoints")
     step = checkpoint.step_of_checkpoint(begun) if begun else 0
-    request = request_run(asked, train_shards.fingerprint)
+    request = request_run(asked, data.fingerprint)
     with convert_errors(str(out), OSError):
         request.refuse_another(out)
         if parallel.first:
             finished = bool(begun) and (out / "final").is_dir()
             request.begin(out, describe_start() | {"step": step}, finished)
     parallel.wait()
-    tokens = choose_token_store(train_shards, parallel.device)
-    rows = {p.length: Rows(train_shards, config.layout, p.length, config.seed, tokens) for p in config.phases}
+    tokens = choose_token_store(data.train, parallel.device)
+    rows = {p.length: Rows(data.train, config.layout, p.length, config.seed, tokens) for p in config.phases}
     length = config.phases[-1].length
-    held_rows = Rows(held_shards, config.layout, length, config.seed)
+    held_rows = Rows(data.held_out, config.layout, length, config.seed)
 
     def evaluate(pretrainer: Any) -> dict[str, float]:
         figures = evaluate_held_out(
@@ -154,7 +153,7 @@ def pretrain(config: PretrainConfig) -> Path:
         out / "checkpoints", recorder, evaluate, config.hours * 3600,
     )  # fmt: skip
     if parallel.first:
-        finish_run(config, out, pretrainers[-1], state, anew=state.step > step)
+        finish_run(config, data, out, pretrainers[-1], state, anew=state.step > step)
     parallel.wait()
     return out
 
@@ -171,27 +170,23 @@ def apply_compat(config: PretrainConfig) -> PretrainConfig:
     return replace(config, optimizer=GoogleAdam(**numbers), objective=objective)
 
 
-def load_probe(config: PretrainConfig) -> Probe:
+def load_probe(config: PretrainConfig, data: Data) -> Probe:
     """The labelled file as a probe reads it. Raises ``UserError`` as ``labelled.load_labelled`` and ``Probe``."""
     task = labelled.load_labelled(Path(config.probe).stem, {"train": Path(config.probe)}, config.probe_columns)
-    found = tokenizer.load_tokenizer(Path(config.data) / "tokenizer")
-    return Probe(task, found, min(PROBE_LENGTH, config.encoder.max_positions), PROBED)
+    return Probe(task, data.tokenizer, min(PROBE_LENGTH, config.encoder.max_positions), PROBED)
 
 
 def print_nothing(*words: object) -> None:
     """What the processes say that are not the first."""
 
 
-def open_data(config: PretrainConfig) -> tuple[Shards, Shards]:
-    """The train and held-out splits of the prepared data; checksums are compared where that takes seconds."""
+def open_data(config: PretrainConfig) -> Data:
+    """The prepared data, verified where that takes seconds."""
     if not config.data:
         raise UserError("--data is missing: the folder that `electra prepare` wrote")
-    splits = Shards.open(Path(config.data), "train"), Shards.open(Path(config.data), "held-out")
-    for shards in splits:
-        if sum(shard.header.size for shard in shards.files) <= VERIFIED:
-            for path in shards.find_damaged_files():
-                raise UserError(f"{path}: damaged: its checksum is another now; prepare the data anew")
-    return splits
+    data = Data.open(Path(config.data))
+    data.verify_small_splits()
+    return data
 
 
 def request_run(config: PretrainConfig, data: str) -> Request:
@@ -215,47 +210,50 @@ def request_run(config: PretrainConfig, data: str) -> Request:
     return Request(PRETRAINING_RUN, {"config.json": config}, contents, free=PATHS)
 
 
-def build_pretrainers(config: PretrainConfig, shards: Shards, say: Callable[[str], None]) -> list[Pretrainer]:
+def build_pretrainers(config: PretrainConfig, data: Data, say: Callable[[str], None]) -> list[Pretrainer]:
     """A pre-trainer for each stage of the objective, the first with fresh weights or those of ``config.init``; their
     vocabulary is the data's."""
     encoder, length = config.encoder, max(phase.length for phase in config.phases)
     if length > encoder.max_positions:
         raise UserError(f"phases: rows of {length} tokens, but encoder.max_positions is {encoder.max_positions}")
-    if encoder.vocab_size != shards.vocab_size:
-        say(f"vocabulary: {shards.vocab_size:,} word pieces, the data's (the config has {encoder.vocab_size:,})")
-        encoder = replace(encoder, vocab_size=shards.vocab_size)
+    if encoder.vocab_size != data.vocab_size:
+        say(f"vocabulary: {data.vocab_size:,} word pieces, the data's (the config has {encoder.vocab_size:,})")
+        encoder = replace(encoder, vocab_size=data.vocab_size)
     torch.manual_seed(config.seed)
-    found = [objective.build(encoder, describe_corpus(shards), config.seed) for _, objective in config.objective.stages]
+    found = [objective.build(encoder, describe_corpus(data), config.seed) for _, objective in config.objective.stages]
     if config.init:
-        for line in load_initial_weights(Path(config.init), found[0], shards):
+        for line in load_initial_weights(Path(config.init), found[0], data):
             say(line)
     elif found[0].untrained:
         raise UserError("objective: its generator learns nothing and nobody trained it: bring one with --init FOLDER")
     return found
 
 
-def describe_corpus(shards: Shards) -> CorpusFacts:
+def describe_corpus(data: Data) -> CorpusFacts:
     """What an objective may ask of the data."""
-    words = lambda: vocabularies.find_word_beginnings(tokenizer.load_tokenizer(shards.folder / "tokenizer"))  # noqa: E731
-    return CorpusFacts(shards.mask_id, words, lambda: vocabularies.count_token_frequencies(shards))
+    return CorpusFacts(
+        data.train.mask_id,
+        lambda: vocabularies.find_word_beginnings(data.tokenizer),
+        lambda: vocabularies.count_token_frequencies(data.train),
+    )
 
 
-def load_initial_weights(folder: Path, pretrainer: Pretrainer, shards: Shards) -> list[str]:
+def load_initial_weights(folder: Path, pretrainer: Pretrainer, data: Data) -> list[str]:
     """Give the pre-trainer the weights in ``folder``; returns what to tell of it.
 
     Raises:
         UserError: as ``initialise_towers``; or the folder's word pieces are not the data's.
     """
-    here, lines = load_word_pieces(shards.folder / "tokenizer"), []
+    here, lines = data.tokenizer.backend.get_vocab(with_added_tokens=True), []
     for each in find_tower_folders(folder):
         if not any((each / name).exists() for name in ("tokenizer.json", "vocab.txt")):
-            lines.append(f"{each}: no tokenizer there; its word pieces are taken to be those of {shards.folder}")
+            lines.append(f"{each}: no tokenizer there; its word pieces are taken to be those of {data.folder}")
             continue
         there = load_word_pieces(each)
         if there != here:
             differing = len(there.items() ^ here.items())
             raise UserError(
-                f"{each}: {differing:,} word pieces or their ids are not those of {shards.folder}; "
+                f"{each}: {differing:,} word pieces or their ids are not those of {data.folder}; "
                 f"prepare the data with --tokenizer {each}"
             )
     return [*lines, *initialise_towers(pretrainer.parts(), folder)]
@@ -323,7 +321,7 @@ def describe_run(stages: Sequence[Stage], out: Path) -> str:
     return f"{out}: {towers}; {steps:,} steps, {tokens:.3g} tokens, {work:.3g} floating-point operations"
 
 
-def finish_run(config: PretrainConfig, out: Path, pretrainer: Pretrainer, state: State, anew: bool) -> None:
+def finish_run(config: PretrainConfig, data: Data, out: Path, pretrainer: Pretrainer, state: State, anew: bool) -> None:
     """Curves as PNG and, when every step is done, ``final/`` with a folder for each tower.
 
     ``anew``: steps were made since the folders that may be there.
@@ -338,9 +336,7 @@ def finish_run(config: PretrainConfig, out: Path, pretrainer: Pretrainer, state:
         if not anew and (out / "final" / name).is_dir():
             continue
         text = format_model_card(name, config, figures)
-        huggingface.save_tower(
-            out / "final" / name, tower, Path(config.data) / "tokenizer", text, config.objective.kind
-        )
+        huggingface.save_tower(out / "final" / name, tower, data.tokenizer_folder, text, config.objective.kind)
     if rest := pretrainer.rest():
         with write_whole(out / "final" / REST) as file:
             save_file({name: value.cpu().contiguous() for name, value in rest.items()}, file)

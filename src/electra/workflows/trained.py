@@ -9,8 +9,9 @@ from safetensors.torch import load_file
 
 from electra import config as configs
 from electra import tokenization as tokenizer
+from electra.dataset.data import Data
 from electra.dataset.rows import Rows
-from electra.dataset.shards import Shards, Split
+from electra.dataset.shards import Split
 from electra.errors import UserError, convert_errors
 from electra.interchange import huggingface
 from electra.objectives.build import Electra, Mlm
@@ -28,7 +29,7 @@ class Trained:
 
     config: PretrainConfig
     pretrainer: Pretrainer
-    data: Path
+    data: Data
     length: int
 
     @classmethod
@@ -41,10 +42,10 @@ class Trained:
         config = load_run_config(run)
         if not (data or config.data):
             raise UserError(f"{run} does not say which data it was trained on: give --data FOLDER")
-        shards = Shards.open(Path(data or config.data), "held-out")
+        opened = Data.open(Path(data or config.data))
         inside = run / "final" if (run / "final").is_dir() else run
-        pretrainer = load_pretrainer(inside, config, shards)
-        return cls(config, pretrainer, shards.folder, length or config.phases[-1].length)
+        pretrainer = load_pretrainer(inside, config, opened)
+        return cls(config, pretrainer, opened, length or config.phases[-1].length)
 
     @property
     def batch_rows(self) -> int:
@@ -52,7 +53,7 @@ class Trained:
 
     def rows(self, split: Split) -> Rows:
         """A split's rows, laid out as in training."""
-        return Rows(Shards.open(self.data, split), self.config.layout, self.length, self.config.seed)
+        return Rows(self.data.split(split), self.config.layout, self.length, self.config.seed)
 
 
 def load_run_config(run: Path) -> PretrainConfig:
@@ -63,20 +64,20 @@ def load_run_config(run: Path) -> PretrainConfig:
     return PretrainConfig(objective=Electra(embeddings="own") if (run / "discriminator").is_dir() else Mlm())
 
 
-def load_pretrainer(folder: Path, config: PretrainConfig, shards: Shards) -> Pretrainer:
+def load_pretrainer(folder: Path, config: PretrainConfig, data: Data) -> Pretrainer:
     """The pre-trainer of exported towers. Raises ``UserError`` as ``Trained.open``."""
     _, objective = config.objective.stages[-1]
-    fresh = objective.build(config.encoder, describe_corpus(shards), seed=0)
+    fresh = objective.build(config.encoder, describe_corpus(data), seed=0)
     missing = [name for name in fresh.parts() if not (folder / name).is_dir()]
     if missing:
         raise UserError(
             f"{folder}: no {' or '.join(missing)} here; the held-out figures need it, to corrupt text as in training"
         )
     for name in fresh.parts():
-        if tokenizer.load_tokenizer(folder / name).fingerprint != shards.tokenizer:
-            raise UserError(f"{shards.folder}: prepared with another tokenizer than that of {folder / name}")
+        if tokenizer.load_tokenizer(folder / name).fingerprint != data.train.tokenizer:
+            raise UserError(f"{data.folder}: prepared with another tokenizer than that of {folder / name}")
     parts = {name: huggingface.load_tower(folder / name) for name in fresh.parts()}
-    found = objective.build(parts[fresh.kept].config, describe_corpus(shards), seed=0)
+    found = objective.build(parts[fresh.kept].config, describe_corpus(data), seed=0)
     found.encoder.take(parts[found.kept].values())
     if isinstance(found.corrupt, Generate) and isinstance(found.corrupt.generator, MaskedGenerator):
         found.corrupt.generator.tower = parts["generator"]

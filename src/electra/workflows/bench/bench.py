@@ -13,8 +13,8 @@ import torch
 
 from electra import recipes
 from electra.config import check_ranges
+from electra.dataset.data import Data
 from electra.dataset.layout import RowLength
-from electra.dataset.shards import Shards
 from electra.engine.compiling import Compile, will_compile
 from electra.engine.parallel import Parallel, Precision, resolve_precision
 from electra.engine.stages import Stage
@@ -91,8 +91,8 @@ def load_bench_recipe(config: BenchConfig) -> PretrainConfig:
     if config.against == "transformers" and not isinstance(recipe.encoder, ClassicConfig):
         raise UserError(f"--against transformers: its ELECTRA classes have no encoder like that of {config.preset}")
     if config.data:
-        vocab_size = Shards.open(Path(config.data), "train").vocab_size
-        recipe = replace(recipe, data=config.data, encoder=replace(recipe.encoder, vocab_size=vocab_size))
+        vocabulary = Data.open(Path(config.data)).vocab_size
+        recipe = replace(recipe, data=config.data, encoder=replace(recipe.encoder, vocab_size=vocabulary))
     return replace(recipe, engine=replace(recipe.engine, precision=config.precision, compile=config.compile))
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
+from electra.dataset.data import Data
 from electra.dataset.rows import Rows
-from electra.dataset.shards import Shards
 from electra.engine.optim import collect_parameters
 from electra.engine.parallel import Parallel
 from electra.engine.stages import RowSource, Stage
@@ -27,8 +27,8 @@ def build_bench_loop(recipe: PretrainConfig, rows: int, length: int, parallel: P
     source: RowSource = RandomRows(recipe.encoder.vocab_size, length)
     corpus = CorpusFacts(MASK)
     if recipe.data:
-        shards = Shards.open(Path(recipe.data), "train")
-        source, corpus = Rows(shards, recipe.layout, length, recipe.seed), describe_corpus(shards)
+        data = Data.open(Path(recipe.data))
+        source, corpus = Rows(data.train, recipe.layout, length, recipe.seed), describe_corpus(data)
     torch.manual_seed(recipe.seed)
     pretrainer = recipe.objective.build(recipe.encoder, corpus, recipe.seed)
     parameters = collect_parameters(pretrainer, pretrainer.towers())

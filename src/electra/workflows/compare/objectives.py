@@ -10,7 +10,7 @@ import torch
 
 from electra import config as configs
 from electra import recipes
-from electra.dataset.shards import Shards
+from electra.dataset.data import Data
 from electra.errors import UserError, convert_errors, require_plain_name
 from electra.report.compare import format_number
 from electra.workflows.compare.runs import PretrainedEncoder
@@ -26,7 +26,7 @@ class Contender:
     name: str
     config: PretrainConfig
 
-    def check(self, data: Shards, least: float) -> None:
+    def check(self, data: Data, least: float) -> None:
         """Raise what training would raise after a while.
 
         Raises:

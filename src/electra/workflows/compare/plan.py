@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from electra import files
-from electra.dataset.shards import Shards, Split
+from electra.dataset.data import Data
 from electra.engine.telemetry import describe_start
 from electra.errors import UserError, convert_errors
 from electra.progress import print_warnings
@@ -22,7 +22,6 @@ from electra.workflows.compare.tasks import BUILT_IN
 
 COMPARISON = "comparison"  # what the folder says that it holds
 CONFIG, PRETRAINING = "config.json", "pretraining.json"
-SPLITS: tuple[Split, ...] = ("train", "held-out")
 # What may be another in a folder that was begun: what is compared, of which what is there is taken and the rest made.
 # Data and settings are compared by what they hold, in environment.json and PRETRAINING.
 FREE = ("out", "data", "settings", "objectives", "budgets", "seeds", "tasks", "probes", "pairs", "generator_sizes")
@@ -91,14 +90,14 @@ def plan_comparison(config: CompareConfig) -> Plan:
     """Read and check everything, and write the configs to ``out``."""
     validate_comparison(config)
     base, out = load_base_config(config.preset, config.settings, config.data), Path(config.out)
-    train, _ = (Shards.open(Path(config.data), split) for split in SPLITS)
+    data = Data.open(Path(config.data))
     objectives, budgets = parse_objectives(base, config.objectives), tuple(sorted(set(config.budgets)))
     sizes = size_generators(objectives, config.generator_sizes)
     smallest, largest = (budgets[at] if config.equal == "flops" else 0.0 for at in (0, -1))
     for each in objectives:
-        each.check(train, smallest)
+        each.check(data, smallest)
     for each in sizes.values():
-        each.check(train, largest)
+        each.check(data, largest)
     runs = [
         each.at(budget, config.equal, seed, out)
         for seed in range(1, config.seeds + 1)  # one seed after another, so that a first table is there early
@@ -108,11 +107,14 @@ def plan_comparison(config: CompareConfig) -> Plan:
         ]
     ]
     for run in runs:
-        run.check(train.fingerprint)
-    contents = {"data": Content("data", config.data, train.fingerprint)}
+        run.check(data)
+    contents = {"data": Content("data", config.data, data.fingerprint)}
     request = Request(COMPARISON, {CONFIG: config, PRETRAINING: base}, contents, FREE)
     request.refuse_another(out)
-    random = [RandomWeights(n, out / "random-weights" / f"seed-{n}", base) for n in range(1, config.seeds + 1)]
+    random = [
+        RandomWeights(seed, out / "random-weights" / f"seed-{seed}", base.encoder, data)
+        for seed in range(1, config.seeds + 1)
+    ]
     encoders: list[JudgedEncoder] = [*random, *runs]
     request.adopt(out)
     with files.claim_or_restore(out, COMPARISON):

@@ -7,10 +7,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from electra.dataset.shards import Shards
+from electra.dataset.data import Data
 from electra.engine import checkpoint
 from electra.engine.telemetry import read_metrics
 from electra.interchange import huggingface
+from electra.model.config import EncoderConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
 from electra.report.compare import RANDOM
@@ -44,13 +45,10 @@ class PretrainedEncoder:
     folder: Path
     config: PretrainConfig
 
-    def check(self, data: str) -> None:
-        """Raises ``UserError`` if the folder holds a run of another config, or one that was begun on other contents.
-
-        ``data``: the fingerprint of the prepared data.
-        """
+    def check(self, data: Data) -> None:
+        """Raises ``UserError`` if the folder holds a run of another config, or one that was begun on other contents."""
         if self.folder.exists():
-            request_run(self.config, data).refuse_another(self.folder)
+            request_run(self.config, data.fingerprint).refuse_another(self.folder)
 
     def ready(self) -> dict[str, Any] | None:
         """See ``JudgedEncoder``."""
@@ -71,18 +69,18 @@ class RandomWeights:
 
     seed: int
     folder: Path
-    config: PretrainConfig
+    shape: EncoderConfig
+    data: Data
     objective: str = RANDOM
     budget: float = 0.0
 
     def ready(self) -> dict[str, Any]:
         """See ``JudgedEncoder``."""
         if not self.folder.is_dir():
-            data = Shards.open(Path(self.config.data), "train")
-            shape = replace(self.config.encoder, vocab_size=data.vocab_size)
+            shape = replace(self.shape, vocab_size=self.data.vocab_size)
             torch.manual_seed(self.seed)
             tower = Tower.detection(shape, build_embeddings(shape))
-            huggingface.save_tower(self.folder, tower, data.folder / "tokenizer", None)
+            huggingface.save_tower(self.folder, tower, self.data.tokenizer_folder, None)
         return {"cost": dict.fromkeys(SPENT, 0), "own": {}}
 
 

@@ -2,14 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import get_args
 
 from electra import files, fingerprints
 from electra import tokenization as word_pieces
 from electra.corpus import builtin
 from electra.corpus.documents import Skipped
 from electra.corpus.in_memory import prepare_documents
-from electra.dataset.shards import Shards, Split
+from electra.dataset.data import Data
 from electra.errors import UserError, convert_errors
 from electra.tasks.datasets.packages import PackageTask, build_package_task
 from electra.workflows.package_task import TASK_FILE, read_package_task, write_package_task
@@ -44,8 +43,9 @@ def prepare_corpus(out: Path, vocab_size: int) -> PackageTask:
 
 def record_corpus(out: Path, vocab_size: int) -> dict[str, object]:
     """What decides the corpus in ``out``, and hashes of what it is now: of the data's splits and of the task."""
-    data = [Shards.open(out / "data", split).fingerprint for split in get_args(Split)]
-    return {"vocab_size": vocab_size, "data": data, "task": fingerprints.hash_files([out / TASK_FILE])}
+    data = Data.open(out / "data")
+    splits = [data.train.fingerprint, data.held_out.fingerprint]
+    return {"vocab_size": vocab_size, "data": splits, "task": fingerprints.hash_files([out / TASK_FILE])}
 
 
 def refuse_changed_corpus(out: Path, vocab_size: int) -> None:
