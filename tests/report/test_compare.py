@@ -23,7 +23,7 @@ def results(objective: str, budget: float, *scores: float, own: str = "generator
 
 def comparison(seeds: int = 2) -> Comparison:
     """electra begins behind mlm, and is ahead of it from 3e13 on; the twin is never more than a spread ahead."""
-    given = [
+    everything = [
         *results(RANDOM, 0, 0.10, 0.12),
         *results("mlm", 1e13, 0.50, 0.52), *results("mlm", 3e13, 0.55, 0.57), *results("mlm", 1e14, 0.60, 0.62),
         *results("electra", 1e13, 0.40, 0.42, own="discriminator/skill"),
@@ -31,9 +31,8 @@ def comparison(seeds: int = 2) -> Comparison:
         *results("electra", 1e14, 0.70, 0.72, own="discriminator/skill"),
         *results("twin", 1e13, 0.51, 0.53), *results("twin", 3e13, 0.60, 0.62), *results("twin", 1e14, 0.61, 0.63),
     ]  # fmt: skip
-    return Comparison(
-        ("mlm", "electra", "twin"), (1e13, 3e13, 1e14), "FLOPs", [each for each in given if each.seed <= seeds]
-    )
+    of_seeds = [result for result in everything if result.seed <= seeds]
+    return Comparison(("mlm", "electra", "twin"), (1e13, 3e13, 1e14), "FLOPs", of_seeds)
 
 
 def test_means_differ_where_they_are_further_apart_than_both_spreads() -> None:
@@ -56,17 +55,17 @@ def test_one_overtakes_where_it_stays_ahead() -> None:
     assert find_overtaking([low, low, Spread(0.9, 0.0, 1)], reference) is None
 
 
-def row(said: str, begins: str, number: int = 0) -> list[str]:
+def row(page: str, begins: str, number: int = 0) -> list[str]:
     """The cells of the n-th row that begins so."""
-    found = [line for line in said.splitlines() if line.startswith(f"| {begins} ")]
-    return [cell.strip() for cell in found[number].strip("|").split("|")]
+    lines = [line for line in page.splitlines() if line.startswith(f"| {begins} ")]
+    return [cell.strip() for cell in lines[number].strip("|").split("|")]
 
 
 def test_the_page_marks_what_exceeds_the_spread() -> None:
-    said = render_comparison(comparison(), "mlm", None, "about it")
-    first, last = said.index("## 1e13 FLOPs"), said.index("## 1e14 FLOPs")
-    assert "about it" in said and "by more than the two standard deviations together" in said
-    at_first, at_last = said[first:last], said[last:]
+    page = render_comparison(comparison(), "mlm", None, "about it")
+    first, last = page.index("## 1e13 FLOPs"), page.index("## 1e14 FLOPs")
+    assert "about it" in page and "by more than the two standard deviations together" in page
+    at_first, at_last = page[first:last], page[last:]
     assert row(at_first, "mlm") == ["mlm", "2", "1e13", "5,000", "700", "8", "generator/accuracy 0.250 ± 0.000"]
     assert row(at_first, "electra")[-1] == "discriminator/skill 0.250 ± 0.000"
     assert row(at_first, "mlm", 1) == ["mlm", "0.510 ± 0.014"]
@@ -75,34 +74,35 @@ def test_the_page_marks_what_exceeds_the_spread() -> None:
     assert row(at_first, RANDOM) == [RANDOM, "0.110 ± 0.014 ▼"]
     assert row(at_last, "electra", 1) == ["electra", "**0.710 ± 0.014** ▲"]
     assert row(at_last, "twin", 1) == ["twin", "0.620 ± 0.014"]
-    crossing = said[said.index("## Where mlm is overtaken") :]
+    crossing = page[page.index("## Where mlm is overtaken") :]
     assert row(crossing, "overtakes mlm at")[1:] == ["electra", "twin"]
     assert row(crossing, SCORE)[1:] == ["3e13 FLOPs", "not reached"]
 
 
 def test_one_seed_marks_nothing_but_the_best() -> None:
-    said = render_comparison(comparison(seeds=1), "mlm", None, "")
-    assert "**0.700**" in said and "± 0" not in said
-    assert not any(mark in line for mark in "▲▼" for line in said.splitlines() if line.startswith("|"))
-    assert row(said[said.index("## Where") :], SCORE)[1:] == ["not reached", "not reached"]
+    page = render_comparison(comparison(seeds=1), "mlm", None, "")
+    assert "**0.700**" in page and "± 0" not in page
+    assert not any(mark in line for mark in "▲▼" for line in page.splitlines() if line.startswith("|"))
+    assert row(page[page.index("## Where") :], SCORE)[1:] == ["not reached", "not reached"]
 
 
 def test_half_of_the_results_make_a_page_and_pictures(tmp_path: Path) -> None:
     for count in (2, 3, 4):
         whole = comparison()
         part = Comparison(whole.objectives, whole.budgets, whole.unit, whole.results[:count])
-        said = render_comparison(part, "mlm", None, "")
-        assert ("## 1e13 FLOPs" in said) == (count > 2) and "## 3e13 FLOPs" not in said
+        page = render_comparison(part, "mlm", None, "")
+        assert ("## 1e13 FLOPs" in page) == (count > 2) and "## 3e13 FLOPs" not in page
         compare_figures.draw_against_budget(part, tmp_path / "scores.png")
         assert (tmp_path / "scores.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_sizes_have_a_section_and_a_picture(tmp_path: Path) -> None:
-    given = [*results("generator 0.125", 8, 0.7, 0.72), *results("generator 0.5", 8, 0.6, 0.62), *results(RANDOM, 0, 0)]
-    sizes = Comparison(("generator 0.125", "generator 0.5"), (8.0,), "minutes", given)
-    said = render_comparison(Comparison(("electra",), (8.0,), "minutes", given[-1:]), "electra", sizes, "")
-    assert "## Size of the generator, 8 minutes" in said and "overtaken" not in said
-    assert row(said, "generator 0.5", 1)[1] == "0.610 ± 0.014 ▼"
+    by_size = [*results("generator 0.125", 8, 0.7, 0.72), *results("generator 0.5", 8, 0.6, 0.62)]
+    by_size += results(RANDOM, 0, 0)
+    sizes = Comparison(("generator 0.125", "generator 0.5"), (8.0,), "minutes", by_size)
+    page = render_comparison(Comparison(("electra",), (8.0,), "minutes", by_size[-1:]), "electra", sizes, "")
+    assert "## Size of the generator, 8 minutes" in page and "overtaken" not in page
+    assert row(page, "generator 0.5", 1)[1] == "0.610 ± 0.014 ▼"
     compare_figures.draw_against_size(sizes, [0.125, 0.5], tmp_path / "sizes.png")
     assert (tmp_path / "sizes.png").read_bytes()[:4] == b"\x89PNG"
 

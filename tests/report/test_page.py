@@ -22,13 +22,13 @@ TEXT = "the chef ate the meal"
 class Read(HTMLParser):
     """The tags of a page, and each paragraph's text and its tokens."""
 
-    def __init__(self, said: str):
+    def __init__(self, html: str):
         super().__init__()
         self.tags: list[str] = []
         self.paragraphs: list[str] = []
         self.tokens: list[list[tuple[str, dict[str, str | None]]]] = []
         self.inside, self.at = False, dict[str, str | None]()
-        self.feed(said)
+        self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
@@ -51,10 +51,10 @@ class Read(HTMLParser):
 
 
 def test_pieces_are_joined_and_each_has_its_colour() -> None:
-    found = Read(render_page([[("the", 0.01), ("ch", 0.5), ("##ef", 0.875), (".", 1.0)], [("one", 0.0)], []]))
-    assert found.paragraphs == ["the chef .", "one", ""]
-    assert [word for word, _ in found.tokens[0]] == ["the", "ch", "ef", "."]
-    assert found.tokens[0][2][1] == {"style": "--p:0.875", "title": "0.875"}
+    page = Read(render_page([[("the", 0.01), ("ch", 0.5), ("##ef", 0.875), (".", 1.0)], [("one", 0.0)], []]))
+    assert page.paragraphs == ["the chef .", "one", ""]
+    assert [word for word, _ in page.tokens[0]] == ["the", "ch", "ef", "."]
+    assert page.tokens[0][2][1] == {"style": "--p:0.875", "title": "0.875"}
 
 
 @pytest.mark.parametrize(
@@ -62,9 +62,9 @@ def test_pieces_are_joined_and_each_has_its_colour() -> None:
     ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "&amp;", "</p>", "100%", "%s", "שלום", "e\u0301"],
 )
 def test_text_is_text_whatever_it_says(token: str) -> None:
-    found, plain = Read(render_page([[("a", 0.5), (token, 0.5)]])), Read(render_page([[("a", 0.5), ("b", 0.5)]]))
-    assert found.tags == plain.tags and "script" not in found.tags
-    assert found.paragraphs == [f"a {token}"]
+    page, plain = Read(render_page([[("a", 0.5), (token, 0.5)]])), Read(render_page([[("a", 0.5), ("b", 0.5)]]))
+    assert page.tags == plain.tags and "script" not in page.tags
+    assert page.paragraphs == [f"a {token}"]
 
 
 def test_a_mark_stays_with_its_letter() -> None:
@@ -72,9 +72,9 @@ def test_a_mark_stays_with_its_letter() -> None:
 
 
 def test_nothing_is_fetched_and_both_modes_are_known() -> None:
-    said = render_page([[("a", 0.5)]])
-    assert "http:" not in said and "https:" not in said and "url(" not in said and "src=" not in said
-    assert "default-src 'none'" in said and "color-scheme: light dark" in said and '<meta charset="utf-8">' in said
+    html = render_page([[("a", 0.5)]])
+    assert "http:" not in html and "https:" not in html and "url(" not in html and "src=" not in html
+    assert "default-src 'none'" in html and "color-scheme: light dark" in html and '<meta charset="utf-8">' in html
 
 
 @pytest.fixture(scope="module")
@@ -96,18 +96,18 @@ def test_inspect_writes_the_page(run: Path, tmp_path: Path, capsys: pytest.Captu
     path = tmp_path / "page.html"
     texts = (TEXT, "<script> alert </script>")
     seen = inspect(InspectConfig(run=str(run), texts=texts, json=True, html=str(path)))
-    said = capsys.readouterr()
-    assert str(path) in said.err and str(path) not in said.out and len(said.out.splitlines()) == 2
+    output = capsys.readouterr()
+    assert str(path) in output.err and str(path) not in output.out and len(output.out.splitlines()) == 2
     assert path.read_text(encoding="utf-8") == render_page(seen)
-    found = Read(path.read_text(encoding="utf-8"))
-    assert found.paragraphs == [TEXT, "< script > alert < / script >"] and "script" not in found.tags
+    page = Read(path.read_text(encoding="utf-8"))
+    assert page.paragraphs == [TEXT, "< script > alert < / script >"] and "script" not in page.tags
 
 
 def test_a_page_is_whole_or_absent(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = {"run": str(run), "texts": (TEXT,)}
+    settings = {"run": str(run), "texts": (TEXT,)}
     for wrong in (tmp_path / "none" / "page.html", tmp_path, Path(".")):
         with pytest.raises(UserError, match=f"^{wrong}: "):
-            inspect(InspectConfig(**asked, html=str(wrong)))
+            inspect(InspectConfig(**settings, html=str(wrong)))
     path = tmp_path / "page.html"
     path.write_text("before")
 
@@ -116,5 +116,5 @@ def test_a_page_is_whole_or_absent(run: Path, tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(workflow, "render_page", full)
     with pytest.raises(UserError, match="page.html: No space left on device"):
-        inspect(InspectConfig(**asked, html=str(path)))
+        inspect(InspectConfig(**settings, html=str(path)))
     assert [each.name for each in tmp_path.iterdir()] == ["page.html"] and path.read_text() == "before"

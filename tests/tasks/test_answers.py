@@ -43,16 +43,16 @@ def words(text: str) -> list[str]:
 
 
 def overlap(text: str, gold: str) -> float:
-    found, wanted = words(text), words(gold)
+    given_words, gold_words = words(text), words(gold)
     same = 0
-    left = list(wanted)
-    for word in found:
+    left = list(gold_words)
+    for word in given_words:
         if word in left:
             left.remove(word)
             same += 1
     if not same:
         return 0.0
-    precision, recall = same / len(found), same / len(wanted)
+    precision, recall = same / len(given_words), same / len(gold_words)
     return 2 * precision * recall / (precision + recall)
 
 
@@ -113,8 +113,8 @@ def test_no_threshold_is_better_than_the_one_that_is_found(rows: list[tuple[floa
 
 def test_figures_are_those_at_the_threshold_that_is_best_for_f1() -> None:
     kept = np.array([[0.0, 0.9], [1.0, 1.0], [0.0, 0.0]])
-    said = answers.score_with_threshold(kept, [True, True, False], np.array([1.0, 0.0, 2.0]))
-    assert said == pytest.approx(
+    figures = answers.score_with_threshold(kept, [True, True, False], np.array([1.0, 0.0, 2.0]))
+    assert figures == pytest.approx(
         {"f1": 2.9 / 3, "exact": 2 / 3, "best_f1": 2.9 / 3, "best_exact": 2 / 3, "threshold": 1.0}
     )
     predictions = [{"id": "x", "text": "cat", "score_null_minus_best": 1.0},
@@ -136,7 +136,7 @@ def test_where_an_answer_stands() -> None:
 
 
 def test_best_texts_are_told_once() -> None:
-    found = answers.rank_answers("the cat", [(1.0, 4, 7), (3.0, 3, 7), (2.0, 0, 3), (9.0, 3, 4)])
-    assert [(each["text"], each["score"]) for each in found] == [("cat", 3.0), ("the", 2.0)]
-    assert found[0]["probability"] == pytest.approx(1 / (1 + np.exp(-1)))
+    ranked = answers.rank_answers("the cat", [(1.0, 4, 7), (3.0, 3, 7), (2.0, 0, 3), (9.0, 3, 4)])
+    assert [(each["text"], each["score"]) for each in ranked] == [("cat", 3.0), ("the", 2.0)]
+    assert ranked[0]["probability"] == pytest.approx(1 / (1 + np.exp(-1)))
     assert answers.rank_answers("", []) == []

@@ -40,17 +40,17 @@ def test_spans_are_those_of_the_restated_rule(tags: list[str]) -> None:
 @given(st.lists(st.tuples(TAGS, TAGS), max_size=4))
 def test_f1_is_that_of_spans_counted_one_by_one(pairs: list[tuple[list[str], list[str]]]) -> None:
     gold = [(number, *span) for number, (tags, _) in enumerate(pairs) for span in sorted(restated(tags))]
-    found = [(number, *span) for number, (_, tags) in enumerate(pairs) for span in sorted(restated(tags))]
-    right = sum(span in gold for span in found)
-    precision = right / len(found) if found else 0.0
+    predicted = [(number, *span) for number, (_, tags) in enumerate(pairs) for span in sorted(restated(tags))]
+    right = sum(span in gold for span in predicted)
+    precision = right / len(predicted) if predicted else 0.0
     recall = right / len(gold) if gold else 0.0
     both = 2 * precision * recall / (precision + recall) if right else 0.0
-    said = score_spans(*zip(*pairs, strict=True)) if pairs else score_spans([], [])
-    assert said == {"f1": pytest.approx(both), "precision": precision, "recall": recall}
+    scores = score_spans(*zip(*pairs, strict=True)) if pairs else score_spans([], [])
+    assert scores == {"f1": pytest.approx(both), "precision": precision, "recall": recall}
 
 
 @pytest.mark.parametrize(
-    ("tags", "found"),
+    ("tags", "expected"),
     [
         ("I-X I-X O I-Y", {(0, 2, "X"), (3, 4, "Y")}),
         ("B-X I-Y I-X", {(0, 1, "X"), (1, 2, "Y"), (2, 3, "X")}),
@@ -64,8 +64,8 @@ def test_f1_is_that_of_spans_counted_one_by_one(pairs: list[tuple[list[str], lis
         ("", set()),
     ],
 )
-def test_hard_cases(tags: str, found: set[tuple[int, int, str]]) -> None:
-    assert decode_spans(tags.split()) == found
+def test_hard_cases(tags: str, expected: set[tuple[int, int, str]]) -> None:
+    assert decode_spans(tags.split()) == expected
 
 
 def test_f1_is_zero_where_it_is_not_defined() -> None:

@@ -14,14 +14,14 @@ binary = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, m
 @settings(max_examples=200, deadline=None)
 @given(binary)
 def test_binary_figures_are_their_definitions(pairs: list[tuple[int, int]]) -> None:
-    gold, found = (np.array(side) for side in zip(*pairs, strict=True))
-    both = [int(np.sum((gold == g) & (found == f))) for g in (0, 1) for f in (0, 1)]
+    gold, predicted = (np.array(side) for side in zip(*pairs, strict=True))
+    both = [int(np.sum((gold == g) & (predicted == f))) for g in (0, 1) for f in (0, 1)]
     tn, fp, fn, tp = both
     bottom = ((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)) ** 0.5
-    said = compute_metrics(("accuracy", "f1", "matthews"), gold, found)
-    assert said["accuracy"] == pytest.approx((tp + tn) / len(gold))
-    assert said["f1"] == pytest.approx(2 * tp / (2 * tp + fp + fn) if 2 * tp + fp + fn else 0.0)
-    assert said["matthews"] == pytest.approx((tp * tn - fp * fn) / bottom if bottom else 0.0)
+    values = compute_metrics(("accuracy", "f1", "matthews"), gold, predicted)
+    assert values["accuracy"] == pytest.approx((tp + tn) / len(gold))
+    assert values["f1"] == pytest.approx(2 * tp / (2 * tp + fp + fn) if 2 * tp + fp + fn else 0.0)
+    assert values["matthews"] == pytest.approx((tp * tn - fp * fn) / bottom if bottom else 0.0)
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
@@ -32,10 +32,10 @@ def ranks(values: np.ndarray) -> np.ndarray:
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.integers(-5, 5), st.integers(-5, 5)), min_size=2, max_size=30))
 def test_correlations_are_their_definitions(pairs: list[tuple[int, int]]) -> None:
-    gold, found = (np.array(side, dtype=float) for side in zip(*pairs, strict=True))
-    for name, (x, y) in {"pearson": (gold, found), "spearman": (ranks(gold), ranks(found))}.items():
+    gold, predicted = (np.array(side, dtype=float) for side in zip(*pairs, strict=True))
+    for name, (x, y) in {"pearson": (gold, predicted), "spearman": (ranks(gold), ranks(predicted))}.items():
         constant = np.ptp(x) == 0 or np.ptp(y) == 0
-        assert METRICS[name](gold, found) == pytest.approx(0.0 if constant else np.corrcoef(x, y)[0, 1], abs=1e-12)
+        assert METRICS[name](gold, predicted) == pytest.approx(0.0 if constant else np.corrcoef(x, y)[0, 1], abs=1e-12)
 
 
 @settings(max_examples=200, deadline=None)
@@ -44,11 +44,11 @@ def test_micro_f1_and_accuracy_of_labels_are_their_definitions(count: int, rows:
     values = np.array(rows)
     gold, predicted = values[:, :count], values[:, 3 : 3 + count]
     both = int((gold * predicted).sum())
-    said = compute_metrics(("accuracy", "micro-f1"), gold, predicted)
-    assert said["accuracy"] == pytest.approx(
+    computed = compute_metrics(("accuracy", "micro-f1"), gold, predicted)
+    assert computed["accuracy"] == pytest.approx(
         np.mean([list(a) == list(b) for a, b in zip(gold, predicted, strict=True)])
     )
-    assert said["micro-f1"] == pytest.approx(2 * both / max(gold.sum() + predicted.sum(), 1))
+    assert computed["micro-f1"] == pytest.approx(2 * both / max(gold.sum() + predicted.sum(), 1))
 
 
 scored = st.lists(st.tuples(st.integers(-4, 4), st.booleans()), min_size=1, max_size=60)
@@ -81,9 +81,9 @@ def test_auc_is_the_share_of_pairs_in_order(drawn: list[tuple[int, bool]]) -> No
 
 
 def test_several_labels_a_sample() -> None:
-    gold, found = np.array([[1, 0, 1], [0, 1, 0]]), np.array([[1, 0, 0], [0, 1, 0]])
-    said = compute_metrics(("accuracy", "micro-f1", "macro-f1"), gold, found)
-    assert said == pytest.approx({"accuracy": 0.5, "micro-f1": 4 / 5, "macro-f1": 2 / 3})
+    gold, predicted = np.array([[1, 0, 1], [0, 1, 0]]), np.array([[1, 0, 0], [0, 1, 0]])
+    values = compute_metrics(("accuracy", "micro-f1", "macro-f1"), gold, predicted)
+    assert values == pytest.approx({"accuracy": 0.5, "micro-f1": 4 / 5, "macro-f1": 2 / 3})
 
 
 def test_a_class_that_is_never_found_counts_as_nothing() -> None:

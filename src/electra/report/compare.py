@@ -60,8 +60,8 @@ class Comparison:
 
     def results_of(self, objective: str, budget: float) -> list[EncoderResult]:
         """The results of an objective at a budget; random weights are the same at each."""
-        wanted = (objective, 0.0 if objective == RANDOM else budget)
-        return [result for result in self.results if (result.objective, result.budget) == wanted]
+        key = (objective, 0.0 if objective == RANDOM else budget)
+        return [result for result in self.results if (result.objective, result.budget) == key]
 
     def spread(self, objective: str, budget: float, score: str) -> Spread | None:
         """A score over seeds; None if there is no result with it."""

@@ -33,10 +33,10 @@ def read(path: Path, word: str = "", tag: str = "", **more: Path) -> tuple[Taggi
 @pytest.mark.parametrize(("file", "counts"), [("train.txt", 8936), ("test.txt", 2012)])
 def test_conll_2000_has_as_many_sentences_as_published(shared: Path, file: str, counts: int) -> None:
     folder = shared / "data" / "conll2000"
-    task, told = load_tagging("chunks", {"train": folder / "train.txt", "dev": folder / file}, "", "")
+    task, notes = load_tagging("chunks", {"train": folder / "train.txt", "dev": folder / file}, "", "")
     assert len(task.sentences["dev"]) == counts and len(task.labels) == 22 and task.metrics[0] == "f1"
     assert sum(len(each.words) for each in task.sentences["dev"]) == {8936: 211727, 2012: 47377}[counts]
-    assert [line.split(": ")[-1] for line in told] == {8936: [], 2012: ["I-LST (2 words)"]}[counts]
+    assert [line.split(": ")[-1] for line in notes] == {8936: [], 2012: ["I-LST (2 words)"]}[counts]
     tags, _ = load_tagging("pos", {"train": folder / "train.txt", "dev": folder / file}, "1", "2")
     assert tags.metrics == ("accuracy",) and "NN" in tags.labels
 
@@ -56,8 +56,8 @@ def test_conll_2000_has_as_many_sentences_as_published(shared: Path, file: str, 
 )
 def test_columns_are_read_however_they_are_written(tmp_path: Path, content: str) -> None:
     path = written(tmp_path, "a.txt", content)
-    task, told = read(path)
-    assert task.sentences["train"] == SENTENCES and told == []
+    task, notes = read(path)
+    assert task.sentences["train"] == SENTENCES and notes == []
     assert task.labels == ("B-LOC", "B-ORG", "O") and task.spans and task.evaluated == ("dev",)
     assert read(path, "1", "-2")[0].labels == ("#", "IN", "NNP", "VBZ")
     assert read(path, "3", "1")[0].sentences["dev"][0] == Sentence(("B-ORG", "O"), ("EU", "rejects"))
@@ -91,15 +91,15 @@ def test_tables_give_the_same_task(tmp_path: Path) -> None:
 def test_numbers_bear_the_names_that_the_file_has_for_them(tmp_path: Path) -> None:
     table = pyarrow.Table.from_pylist([{"tokens": ["a", "b"], "ner": [1, 0]}])
     parquet.write_table(table, tmp_path / "bare.parquet")
-    task, told = read(tmp_path / "bare.parquet", "tokens", "ner")
-    assert task.labels == ("0", "1") and "bare.parquet: tags are numbers without names" in told[0]
+    task, notes = read(tmp_path / "bare.parquet", "tokens", "ner")
+    assert task.labels == ("0", "1") and "bare.parquet: tags are numbers without names" in notes[0]
     names = {"names": ["O", "B-X"], "_type": "ClassLabel"}
     for feature in ({"feature": names, "_type": "List"}, [names]):
-        said = {"info": {"features": {"ner": feature}}}
-        named = table.replace_schema_metadata({"huggingface": json.dumps(said)})
+        metadata = {"info": {"features": {"ner": feature}}}
+        named = table.replace_schema_metadata({"huggingface": json.dumps(metadata)})
         parquet.write_table(named, tmp_path / "named.parquet")
-        task, told = read(tmp_path / "named.parquet", "tokens", "ner")
-        assert task.sentences["dev"] == [Sentence(("a", "b"), ("B-X", "O"))] and told == []
+        task, notes = read(tmp_path / "named.parquet", "tokens", "ner")
+        assert task.sentences["dev"] == [Sentence(("a", "b"), ("B-X", "O"))] and notes == []
 
 
 def test_a_test_file_needs_no_tags(tmp_path: Path) -> None:
@@ -113,13 +113,13 @@ def test_a_test_file_needs_no_tags(tmp_path: Path) -> None:
 
 def test_tags_that_train_lacks_are_told(tmp_path: Path) -> None:
     dev = written(tmp_path, "dev.txt", "a DT B-MISC\nb NN I-MISC\nc NN I-MISC\n")
-    _, told = load_tagging("mine", {"train": written(tmp_path, "train.txt", CONLL), "dev": dev}, "", "")
-    assert len(told) == 1 and told[0].startswith(f"{dev}: tags that ")
-    assert told[0].endswith("never predicted: B-MISC (1 words), I-MISC (2 words)")
+    _, notes = load_tagging("mine", {"train": written(tmp_path, "train.txt", CONLL), "dev": dev}, "", "")
+    assert len(notes) == 1 and notes[0].startswith(f"{dev}: tags that ")
+    assert notes[0].endswith("never predicted: B-MISC (1 words), I-MISC (2 words)")
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "columns", "said"),
+    ("name", "content", "columns", "message"),
     [
         ("a.txt", "a X\nb Y\nc\n", ("", ""), r"a.txt, line 3: 1 columns, and 2 in .*a.txt, line 1"),
         ("a.txt", "\na\tX\nb\t\n", ("", ""), r"a.txt, line 3: no tag in column 2"),
@@ -143,20 +143,20 @@ def test_tags_that_train_lacks_are_told(tmp_path: Path) -> None:
         ("a.jsonl", "{", ("", ""), r"a.jsonl, line 1: not JSON"),
     ],
 )
-def test_mistakes_are_named(tmp_path: Path, name: str, content: str, columns: tuple[str, str], said: str) -> None:
-    with pytest.raises(UserError, match=said):
+def test_mistakes_are_named(tmp_path: Path, name: str, content: str, columns: tuple[str, str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         read(written(tmp_path, name, content), *columns)
 
 
 def test_files_that_cannot_be_are_named(tmp_path: Path) -> None:
     (tmp_path / "latin.txt").write_bytes("é X\nb Y\n".encode("latin-1"))
     (tmp_path / "cut.parquet").write_bytes(b"PAR1nothing")
-    for name, said in [
+    for name, message in [
         ("latin.txt", "latin.txt: not UTF-8 at byte 0"),
         ("cut.parquet", "cut.parquet: "),
         ("absent.txt", "absent.txt: No such file"),
     ]:
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             read(tmp_path / name)
 
 

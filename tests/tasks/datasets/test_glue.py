@@ -14,9 +14,9 @@ from electra.tasks.datasets.samples import Sample
     [("cola", (8551, 1043)), ("sst-2", (67349, 872)), ("mrpc", (3668, 408)), ("sts-b", (5749, 1500))],
 )
 def test_every_row_of_the_real_files_is_read(shared: Path, name: str, counts: tuple[int, int]) -> None:
-    task, told = glue.load_glue(name, shared / "data" / "glue" / glue.GLUE_TASKS[name].folder)
+    task, notes = glue.load_glue(name, shared / "data" / "glue" / glue.GLUE_TASKS[name].folder)
     assert (len(task.splits["train"]), len(task.splits["dev"])) == counts
-    assert told == []
+    assert notes == []
     assert task.evaluated == ["dev"]
     assert all(sample.text.strip() for sample in task.splits["train"])
 
@@ -37,15 +37,15 @@ def mnli(folder: Path) -> None:
 
 def test_mnli_has_five_files_and_the_diagnostic_set(tmp_path: Path) -> None:
     mnli(tmp_path)
-    task, told = glue.load_glue("mnli", tmp_path)
+    task, notes = glue.load_glue("mnli", tmp_path)
     assert task.splits["train"] == [Sample('He said "yes', "No", 2), Sample('He said "yes', "No", 0)]
     assert task.evaluated == ["dev", "dev-mismatched"]
     assert task.splits["diagnostic"] == [Sample("a", "b", None)]
-    assert len(told) == 6 and ", train: 2 rows, and 392,702 as published: incomplete, or another" in told[0]
+    assert len(notes) == 6 and ", train: 2 rows, and 392,702 as published: incomplete, or another" in notes[0]
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("sentence\tlabels\na\t1\n", r"train.tsv, line 1: no column 'label'; its columns: 'sentence', 'labels'"),
         ("sentence\tlabel\na\t1\nb\n", r"train.tsv, line 3: 1 fields, and none for 'label'"),
@@ -53,10 +53,10 @@ def test_mnli_has_five_files_and_the_diagnostic_set(tmp_path: Path) -> None:
         ("", "train.tsv, line 1: no column 'sentence'; its columns: none"),
     ],
 )
-def test_damage_is_named_by_file_line_and_column(tmp_path: Path, content: str, said: str) -> None:
+def test_damage_is_named_by_file_line_and_column(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "train.tsv").write_text(content)
     (tmp_path / "dev.tsv").write_text("sentence\tlabel\na\t1\n")
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         glue.load_glue("sst-2", tmp_path)
 
 

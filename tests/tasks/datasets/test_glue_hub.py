@@ -30,9 +30,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "cola": ({"sentence": ["good", "bad"], "label": [1, 0]}, yes),
         "stsb": ({"sentence1": ["a"], "sentence2": ["b"], "label": [3.5]}, datasets.Value("float32")),
     }
-    said = ["---", "configs:"]
+    lines = ["---", "configs:"]
     for config, splits in LAYOUT.items():
-        said += [f"- config_name: {config}", "  data_files:"]
+        lines += [f"- config_name: {config}", "  data_files:"]
         values, label = rows[config]
         for split in splits:
             content = dict(values)
@@ -41,18 +41,18 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             data = datasets.Dataset.from_dict(content).cast_column("label", label)
             (folder / config).mkdir(exist_ok=True)
             data.to_parquet(folder / config / f"{split}.parquet")
-            said += [f"  - split: {split}", f"    path: {config}/{split}.parquet"]
-    (folder / "README.md").write_text("\n".join([*said, "---"]))
+            lines += [f"  - split: {split}", f"    path: {config}/{split}.parquet"]
+    (folder / "README.md").write_text("\n".join([*lines, "---"]))
     return folder
 
 
 def test_classes_are_ours_whatever_their_order_there(home: Path) -> None:
-    task, told = glue_hub.load_glue_from_hub("mnli", f"hub:{home}")
+    task, notes = glue_hub.load_glue_from_hub("mnli", f"hub:{home}")
     assert task.splits["train"] == [Sample("a", "x", 1), Sample("b", "y", 2), Sample("c", "z", 0)]
     assert task.labels == ("contradiction", "entailment", "neutral")
     assert set(task.splits) == {"train", "dev", "dev-mismatched", "test", "test-mismatched", "diagnostic"}
     assert task.evaluated == ["dev", "dev-mismatched"] and task.splits["diagnostic"][0] == Sample("d", "w", None)
-    assert any("train: 3 rows, and 392,702 as published" in line for line in told)
+    assert any("train: 3 rows, and 392,702 as published" in line for line in notes)
 
 
 def test_single_sentences_and_scores(home: Path) -> None:

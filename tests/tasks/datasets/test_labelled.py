@@ -57,7 +57,7 @@ def test_a_test_file_needs_no_labels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dev", "columns", "said"),
+    ("dev", "columns", "message"),
     [
         (
             [{"text": "a", "label": "odd"}],
@@ -68,9 +68,9 @@ def test_a_test_file_needs_no_labels(tmp_path: Path) -> None:
         ([{"text": "a", "label": "bad"}], Columns(pair="other"), r"train.jsonl, line 1: no 'other': 'text', 'label'"),
     ],
 )
-def test_mistakes_are_named(tmp_path: Path, dev: list[dict], columns: Columns, said: str) -> None:
+def test_mistakes_are_named(tmp_path: Path, dev: list[dict], columns: Columns, message: str) -> None:
     files = {"train": written(tmp_path, "train.jsonl", ROWS), "dev": written(tmp_path, "dev.jsonl", dev)}
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         load_labelled("mine", files, columns)
 
 
@@ -81,7 +81,7 @@ def test_files_that_cannot_be_are_named(tmp_path: Path) -> None:
     (tmp_path / "cut.parquet").write_bytes(b"PAR1nothing")
     (tmp_path / "empty.csv").write_text("text,label\n")
     (tmp_path / "one.csv").write_text("text,label\na,x\nb,x\n")
-    for name, said in [
+    for name, message in [
         ("bad.jsonl", "bad.jsonl, line 2: not JSON"),
         ("latin.csv", "latin.csv: not UTF-8 at byte"),
         ("cut.parquet", "cut.parquet: damaged or no parquet"),
@@ -90,5 +90,5 @@ def test_files_that_cannot_be_are_named(tmp_path: Path) -> None:
         ("empty.csv", "empty.csv: no rows"),
         ("one.csv", "one.csv: all rows have the label 'x'"),
     ]:
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             load_labelled("mine", {"train": tmp_path / name, "dev": good}, Columns())

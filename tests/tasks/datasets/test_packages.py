@@ -30,9 +30,9 @@ def corpus(per_file: int = 4, files: int = 60) -> list[Document]:
 
 def test_names_are_taken_out() -> None:
     unnamed = NameRemover(NAMES)
-    given = "PyTorch and TORCHSCRIPT: torch.nn, np.array, Numpy's scikit-learn; pytest_plugin; input of knowledge"
+    text = "PyTorch and TORCHSCRIPT: torch.nn, np.array, Numpy's scikit-learn; pytest_plugin; input of knowledge"
     expected = "package and package: package.nn, package.array, package's package; package_plugin; input of knowledge"
-    assert unnamed(given) == expected
+    assert unnamed(text) == expected
 
 
 def test_the_task_is_balanced_and_its_sides_share_no_file() -> None:

@@ -23,15 +23,15 @@ MODERN = ModernConfig(vocab_size=200, hidden_size=32, layers=2, heads=2, interme
 def texts(count: int, seed: int) -> tuple[list[str], list[int]]:
     """Class 1 has "alpha" before "omega", class 0 after: a bag of words cannot tell them apart."""
     draw = random.Random(seed)
-    found, labels = [], []
+    drawn, labels = [], []
     for _ in range(count):
         words = draw.choices([f"w{n}" for n in range(20)], k=8)
         first, second = sorted(draw.sample(range(8), 2))
         label = draw.randrange(2)
         words[first], words[second] = ("alpha", "omega") if label else ("omega", "alpha")
-        found.append(" ".join(words))
+        drawn.append(" ".join(words))
         labels.append(label)
-    return found, labels
+    return drawn, labels
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +55,8 @@ def test_order_is_learned(tokenizer: word_pieces.Tokenizer, config: EncoderConfi
     )  # fmt: skip
     start = tower(config)
     before = {name: value.clone() for name, value in start.state_dict().items()}
-    found = classify_texts(start, tokenizer, train, labels, test, tuning, seed=1)
-    assert sum(a == b for a, b in zip(found, truth, strict=True)) > 75, "half of them are right by chance"
+    predicted = classify_texts(start, tokenizer, train, labels, test, tuning, seed=1)
+    assert sum(a == b for a, b in zip(predicted, truth, strict=True)) > 75, "half of them are right by chance"
     assert all(torch.equal(value, before[name]) for name, value in start.state_dict().items())
 
 

@@ -73,6 +73,6 @@ def test_texts_that_are_alike_to_a_model_of_transformers_are_told_apart() -> Non
     torch.manual_seed(0)
     reader = WholeModelReader(transformers.BertForSequenceClassification(config))
     ids = torch.arange(ROWS)[:, None].expand(-1, LENGTH)
-    given = Inputs(ids, 0 * ids, 0 * ids, torch.ones_like(ids))
+    inputs = Inputs(ids, 0 * ids, 0 * ids, torch.ones_like(ids))
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        assert_told_apart(reader.hidden_states(given, None)[0])
+        assert_told_apart(reader.hidden_states(inputs, None)[0])

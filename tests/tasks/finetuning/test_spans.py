@@ -23,13 +23,13 @@ SHAPES = [(4, 60, (4, 64), 10, 12), (5, 50, (20, 40), 0, 0), (10, 3, (10, 11), 1
 
 def batch() -> ExampleBatch:
     """The rows of ``SHAPES``, with padding in all but the first."""
-    found = [spans.Window(first, torch.arange(2 * tokens).view(tokens, 2).numpy(), own, start, end)
+    windows = [spans.Window(first, torch.arange(2 * tokens).view(tokens, 2).numpy(), own, start, end)
              for first, tokens, own, start, end in SHAPES]  # fmt: skip
     text = torch.tensor([[first + tokens + 1] for first, tokens, *_ in SHAPES])
     zeros = torch.zeros(len(SHAPES), LENGTH, dtype=torch.int64)
     documents = (torch.arange(LENGTH) < text).long()
-    count = torch.tensor(len(found))
-    return ExampleBatch(zeros, zeros, zeros, documents, zeros[:, :2].int(), spans.stack_targets(found, LENGTH), count)
+    count = torch.tensor(len(windows))
+    return ExampleBatch(zeros, zeros, zeros, documents, zeros[:, :2].int(), spans.stack_targets(windows, LENGTH), count)
 
 
 def conditioned(answerability: bool = True) -> spans.ConditionedSpans:
@@ -66,9 +66,9 @@ def test_the_loss_reaches_every_parameter(head: torch.nn.Module) -> None:
 
 @pytest.mark.parametrize("head", [conditioned(), plain()], ids=["paper", "plain"])
 def test_answers_keep_to_their_window(head: torch.nn.Module) -> None:
-    said = head.answers(states(), batch())
-    assert [len(each.scores) for each in said] == [60, 60, 3, 0]
-    for (first, tokens, own, *_), each in zip(SHAPES, said, strict=True):
+    answers = head.answers(states(), batch())
+    assert [len(each.scores) for each in answers] == [60, 60, 3, 0]
+    for (first, tokens, own, *_), each in zip(SHAPES, answers, strict=True):
         assert all(own[0] <= start < own[1] and start <= end < first + tokens
                    for start, end in zip(each.starts, each.ends, strict=True))  # fmt: skip
         assert all(each.ends - each.starts < 30)
@@ -88,7 +88,7 @@ def test_the_split_layer_is_the_layer_on_both_states_side_by_side() -> None:
 
 @torch.no_grad()
 def test_conditioned_scores_and_loss_by_hand() -> None:
-    head, hidden, given = conditioned(), states()[0], batch()
+    head, hidden, examples = conditioned(), states()[0], batch()
     row, (first, tokens, own, start, end) = 0, SHAPES[0]
     inside = slice(first, first + tokens)
     starts = head.start(hidden)[row, inside, 0].log_softmax(0)
@@ -98,38 +98,38 @@ def test_conditioned_scores_and_loss_by_hand() -> None:
     logit = head.answerability.out(F.gelu(inner))[0]
     best = {(at, last): starts[at - first] + ends(at)[last - first]
             for at in range(*own) for last in range(at, min(at + 30, first + tokens))}  # fmt: skip
-    found = head.answers([hidden], given)[row]
-    place = (int(found.starts[0]), int(found.ends[0]))
+    answer = head.answers([hidden], examples)[row]
+    place = (int(answer.starts[0]), int(answer.ends[0]))
     assert place == max(best, key=lambda each: best[each])
-    assert found.scores[0] == pytest.approx(float(best[place] + F.logsigmoid(logit)), abs=1e-5)
-    assert found.null == pytest.approx(-float(logit), abs=1e-5) and found.rival == 0
-    one = ExampleBatch(**{name: getattr(given, name)[:1] for name in
-                        ("ids", "positions", "segments", "documents", "address")},
-                targets={name: value[:1] for name, value in given.targets.items()}, count=torch.tensor(1))  # fmt: skip
+    assert answer.scores[0] == pytest.approx(float(best[place] + F.logsigmoid(logit)), abs=1e-5)
+    assert answer.null == pytest.approx(-float(logit), abs=1e-5) and answer.rival == 0
+    first_row = examples.replaced(
+        {name: torch.tensor(1) if name == "count" else value[:1] for name, value in examples.tensors().items()}
+    )
     expected = -best[start, end] / 2 - 0.5 * F.logsigmoid(logit)
-    torch.testing.assert_close(head.loss([hidden[:1]], one, None), expected)
+    torch.testing.assert_close(head.loss([hidden[:1]], first_row, None), expected)
 
 
 def test_a_window_without_answer_teaches_only_that() -> None:
-    head, given = conditioned(), batch()
-    given.targets["answerable"][:] = 0
-    head.loss(states(), given, None).backward()
+    head, examples = conditioned(), batch()
+    examples.targets["answerable"][:] = 0
+    head.loss(states(), examples, None).backward()
     assert not any(value.grad.any() for value in head.end.parameters())
 
 
 @torch.no_grad()
 def test_plain_scores_and_loss_by_hand() -> None:
-    head, hidden, given = plain(), states()[0], batch()
-    logits = head.body([hidden], given, None)
+    head, hidden, examples = plain(), states()[0], batch()
+    logits = head.body([hidden], examples, None)
     total = torch.tensor(0.0)
     for row, (first, tokens, own, start, end) in enumerate(SHAPES):
         text = logits[row, : first + tokens + 1]
         total -= (text[:, 0].log_softmax(0)[start] + text[:, 1].log_softmax(0)[end]) / 2
         best = {(at, last): float(text[at, 0] + text[last, 1])
                 for at in range(*own) for last in range(at, min(at + 30, first + tokens))}  # fmt: skip
-        found = head.answers([hidden], given)[row]
-        assert found.null == pytest.approx(float(text[0].sum()), abs=1e-5)
-        assert found.rival == pytest.approx(max(best.values(), default=-float("inf")), abs=1e-5)
+        answer = head.answers([hidden], examples)[row]
+        assert answer.null == pytest.approx(float(text[0].sum()), abs=1e-5)
+        assert answer.rival == pytest.approx(max(best.values(), default=-float("inf")), abs=1e-5)
         if best:
-            assert (found.starts[0], found.ends[0]) == max(best, key=lambda each: best[each])
-    torch.testing.assert_close(head.loss([hidden], given, None), total)
+            assert (answer.starts[0], answer.ends[0]) == max(best, key=lambda each: best[each])
+    torch.testing.assert_close(head.loss([hidden], examples, None), total)

@@ -27,13 +27,13 @@ CONTEXT = "The café—opened in 1889, by “Ana” Bo\u0308ll—sold  tea. In 1
 
 
 def question(name: str, text: str | None, start: int = 0, asked: str = "What?") -> dict[str, Any]:
-    said = [{"text": text, "answer_start": start}] if text is not None else []
-    return {"id": name, "question": asked, "answers": said} | ({"is_impossible": True} if text is None else {})
+    listed = [{"text": text, "answer_start": start}] if text is not None else []
+    return {"id": name, "question": asked, "answers": listed} | ({"is_impossible": True} if text is None else {})
 
 
 def write(path: Path, *paragraphs: tuple[str, list[dict[str, Any]]], version: str = "1.1") -> Path:
-    said = [{"context": context, "qas": questions} for context, questions in paragraphs]
-    content = json.dumps({"version": version, "data": [{"title": "x", "paragraphs": said}]}).encode()
+    entries = [{"context": context, "qas": questions} for context, questions in paragraphs]
+    content = json.dumps({"version": version, "data": [{"title": "x", "paragraphs": entries}]}).encode()
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
     return path
 
@@ -56,9 +56,9 @@ def bert(shared: Path) -> word_pieces.Tokenizer:
 def published(shared: Path) -> squad.Squad:
     """The first 300 questions of SQuAD 1.1's dev set, as train and as dev."""
     file = shared / "data" / "squad" / "dev-v1.1.json.gz"
-    found, told = squad.load_squad({"train": file, "dev": file})
-    assert told == [f"{file}: 10,570 questions, and 87,599 as published: incomplete or another"]
-    return squad.Squad({split: some[:300] for split, some in found.questions.items()})
+    problem, notes = squad.load_squad({"train": file, "dev": file})
+    assert notes == [f"{file}: 10,570 questions, and 87,599 as published: incomplete or another"]
+    return squad.Squad({split: some[:300] for split, some in problem.questions.items()})
 
 
 @pytest.mark.parametrize("length", [96, 384])
@@ -66,38 +66,38 @@ def test_every_answer_is_found_again_in_tokens(
     published: squad.Squad, bert: word_pieces.Tokenizer, length: int
 ) -> None:
     assert isinstance(published, Problem)
-    found = published.examples("train", bert, length)
+    examples = published.examples("train", bert, length)
     pieces = squad.tokenize_contexts([each.context for each in published.questions["train"]], bert)
     seen: dict[int, bool] = {}
-    for example in found:
-        window, asked = example.target, published.questions["train"][example.sample]
+    for example in examples:
+        window, question = example.target, published.questions["train"][example.sample]
         assert len(example.ids) == len(example.segments) <= length
         assert example.ids[0] == 101 and example.ids[window.first - 1] == example.ids[-1] == 102
         assert example.segments == [0] * window.first + [1] * (len(window.offsets) + 1)
         inside = slice(window.first, window.first + len(window.offsets))
-        ids, offsets = pieces[asked.context]
+        ids, offsets = pieces[question.context]
         at = np.flatnonzero((offsets == window.offsets[0]).all(1))[0]
         assert example.ids[inside] == ids[at : at + len(window.offsets)]
         first, last = window.offsets[[window.start - window.first, window.end - window.first]].tolist()
-        gold = [(a, b) for _, a, b in asked.answers if first[0] <= a < first[1] and last[0] < b <= last[1]]
+        gold = [(a, b) for _, a, b in question.answers if first[0] <= a < first[1] and last[0] < b <= last[1]]
         assert gold, "the tokens hold an answer, and none is at its edge"
-        seen[example.sample] = asked.context[first[0] : last[1]] in asked.golds
+        seen[example.sample] = question.context[first[0] : last[1]] in question.golds
     assert len(seen) == 300 and sum(seen.values()) > 290, "few answers begin or end within a word piece"
 
 
 def test_every_token_of_a_context_is_read_and_owned_once(published: squad.Squad, bert: word_pieces.Tokenizer) -> None:
-    found = published.examples("dev", bert, 128)
-    assert len(found) > 300
+    examples = published.examples("dev", bert, 128)
+    assert len(examples) > 300
     counts = [
         len(squad.tokenize_contexts([each.context], bert)[each.context][0]) for each in published.questions["dev"]
     ]
     owned = [0] * 300
-    for example in found:
+    for example in examples:
         owned[example.sample] += example.target.own[1] - example.target.own[0]
     assert owned == counts
-    tensors, count = published.targets(found[:8], 128)
+    tensors, count = published.targets(examples[:8], 128)
     assert count == 8 and tensors["own"].sum() <= tensors["context"].sum()
-    for row, example in enumerate(found[:8]):
+    for row, example in enumerate(examples[:8]):
         there = tensors["context"][row].nonzero()[:, 0].tolist()
         assert there == [at for at, segment in enumerate(example.segments) if segment][:-1]
 
@@ -106,16 +106,16 @@ def test_answers_are_read_back_and_the_windows_of_a_question_are_one(
     published: squad.Squad, bert: word_pieces.Tokenizer
 ) -> None:
     """The gold spans, given as what a head found, are right all over; a worse one elsewhere changes nothing."""
-    found = published.examples("dev", bert, 128)
-    said = []
-    for example in found:
+    examples = published.examples("dev", bert, 128)
+    found_spans = []
+    for example in examples:
         window = example.target
         held = window.start > 0
         start, end = (window.start, window.end) if held else (window.first, window.first)
-        said.append(FoundSpans(np.array([start]), np.array([end]), np.array([2.0 if held else 1.0]), 0.0, 0.0))
-    predictions = published.predictions("dev", found, said)
-    said = published.judge("dev", predictions)
-    assert said["f1"] > said["exact"] > 0.97, "all but answers that begin or end within a word piece"
+        found_spans.append(FoundSpans(np.array([start]), np.array([end]), np.array([2.0 if held else 1.0]), 0.0, 0.0))
+    predictions = published.predictions("dev", examples, found_spans)
+    scores = published.judge("dev", predictions)
+    assert scores["f1"] > scores["exact"] > 0.97, "all but answers that begin or end within a word piece"
     assert json.loads(json.dumps(predictions)) == predictions
     assert [each["id"] for each in predictions] == [each.id for each in published.questions["dev"]]
     assert not any("score_null_minus_best" in each for each in predictions)
@@ -124,26 +124,26 @@ def test_answers_are_read_back_and_the_windows_of_a_question_are_one(
 def test_offsets_are_corrected_and_told(tmp_path: Path) -> None:
     wrong = [question("a", "1889", 50), question("b", "sold tea", 3), question("c", "café", CONTEXT.index("café"))]
     train = write(tmp_path / "train.json.gz", (CONTEXT, wrong))
-    found, told = squad.load_squad({"train": train, "dev": write(tmp_path / "dev.json", GOOD)})
-    places = [CONTEXT[start:end] for each in found.questions["train"] for _, start, end in each.answers]
+    problem, notes = squad.load_squad({"train": train, "dev": write(tmp_path / "dev.json", GOOD)})
+    places = [CONTEXT[start:end] for each in problem.questions["train"] for _, start, end in each.answers]
     assert places == ["1889", "sold  tea", "café"]
-    assert found.questions["train"][0].answers[0][1] == CONTEXT.rindex("1889")
-    assert told[1] == f"{train}: 2 answers were not where their offsets say; the nearest occurrence is taken"
-    assert "3 questions, and 87,599 as published" in told[0] and "1 questions, and 10,570 as published" in told[2]
+    assert problem.questions["train"][0].answers[0][1] == CONTEXT.rindex("1889")
+    assert notes[1] == f"{train}: 2 answers were not where their offsets say; the nearest occurrence is taken"
+    assert "3 questions, and 87,599 as published" in notes[0] and "1 questions, and 10,570 as published" in notes[2]
 
 
 def test_mrqa_is_read(tmp_path: Path) -> None:
     first, second = CONTEXT.index("1889"), CONTEXT.rindex("1889")
     spans = [[first, first + 3], [second, second + 3]]
-    asked = {"qid": "a", "question": "When?", "answers": ["1889", "in 1889"],
+    entry = {"qid": "a", "question": "When?", "answers": ["1889", "in 1889"],
              "detected_answers": [{"text": "1889", "char_spans": spans}]}  # fmt: skip
-    file = mrqa(tmp_path / "train.jsonl.gz", {"context": CONTEXT, "qas": [asked]})
+    file = mrqa(tmp_path / "train.jsonl.gz", {"context": CONTEXT, "qas": [entry]})
     bare = mrqa(tmp_path / "t.jsonl.gz", {"context": CONTEXT, "qas": [{"qid": "a", "question": "?"}]})
-    found, told = squad.load_squad({"train": file, "dev": file, "test": bare})
-    assert told == [] and found.splits == ("train", "dev", "test") and found.evaluated == ("dev",)
-    assert found.questions["train"][0].answers == (("1889", first, first + 4), ("1889", second, second + 4))
-    assert found.questions["dev"][0].golds == ("1889", "in 1889")
-    assert found.judge("dev", [{"text": "In 1889!"}]) == {"exact": 1.0, "f1": 1.0}
+    problem, notes = squad.load_squad({"train": file, "dev": file, "test": bare})
+    assert notes == [] and problem.splits == ("train", "dev", "test") and problem.evaluated == ("dev",)
+    assert problem.questions["train"][0].answers == (("1889", first, first + 4), ("1889", second, second + 4))
+    assert problem.questions["dev"][0].golds == ("1889", "in 1889")
+    assert problem.judge("dev", [{"text": "In 1889!"}]) == {"exact": 1.0, "f1": 1.0}
 
 
 def edited(tmp_path: Path, **changes: Any) -> Path:
@@ -151,7 +151,7 @@ def edited(tmp_path: Path, **changes: Any) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"question": 3}, r"train.json: data[0].paragraphs[1].qas[0]: 'question' is '3', and should be a text"),
         ({"answers": [{"text": "tea"}]}, "data[0].paragraphs[1].qas[0].answers[0]: no 'answer_start'"),
@@ -165,15 +165,15 @@ def edited(tmp_path: Path, **changes: Any) -> Path:
         ),
     ],
 )
-def test_damage_is_named_by_its_place(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+def test_damage_is_named_by_its_place(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     file = edited(tmp_path, **changes)
-    with pytest.raises(UserError, match=re.escape(said)) as error:
+    with pytest.raises(UserError, match=re.escape(message)) as error:
         squad.load_squad({"train": file, "dev": write(tmp_path / "dev.json", GOOD)})
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("x.json", "{", r"x.json: not JSON: Expecting"),
         ("x.json", "[]", r"x.json: no 'data'"),
@@ -196,9 +196,9 @@ def test_damage_is_named_by_its_place(tmp_path: Path, changes: dict[str, Any], s
         ),
     ],
 )
-def test_files_of_another_kind_are_named(tmp_path: Path, name: str, content: str, said: str) -> None:
+def test_files_of_another_kind_are_named(tmp_path: Path, name: str, content: str, message: str) -> None:
     (tmp_path / name).write_text(content)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         squad.load_squad({"train": tmp_path / name, "dev": tmp_path / name})
 
 
@@ -211,14 +211,14 @@ def small(folder: Path, unanswerable: bool) -> squad.Squad:
     paragraphs = []
     for part in range(4):
         words = [WORDS[at] for at in draw.permutation(12)[:10]] + ["x"] * 20
-        asked = []
+        questions = []
         for turn in range(2):
             name, at = f"{part}-{turn}", 2 * turn + part
             answer = None if unanswerable and turn else f"{words[at + 1]} {words[at + 2]}"
             word = words[at] if answer else next(each for each in WORDS if each not in words)
             start = len(" ".join(words[: at + 1])) + 1
-            asked.append(question(name, answer, start, f"after {word}"))
-        paragraphs.append((" ".join(words), asked))
+            questions.append(question(name, answer, start, f"after {word}"))
+        paragraphs.append((" ".join(words), questions))
     file = write(folder / "small.json", *paragraphs, version="own")
     return squad.load_squad({"train": file, "dev": file})[0]
 
@@ -251,11 +251,11 @@ def test_eight_questions_are_learned(tmp_path: Path, head: Any, unanswerable: bo
         if loss < 0.02:
             break
     predictions = problem.predictions("dev", dev.examples, net.answers(dev, CPU))
-    said = problem.judge("dev", predictions)
-    assert (said["exact"], said["f1"]) == (1.0, 1.0)
-    assert set(said) == {"exact", "f1"} | ({"best_exact", "best_f1", "threshold"} if unanswerable else set())
-    given = answers.select_answers(predictions, said.get("threshold", 0.0))
-    assert given == {each.id: each.golds[0] if each.golds else "" for each in problem.questions["dev"]}
+    scores = problem.judge("dev", predictions)
+    assert (scores["exact"], scores["f1"]) == (1.0, 1.0)
+    assert set(scores) == {"exact", "f1"} | ({"best_exact", "best_f1", "threshold"} if unanswerable else set())
+    texts = answers.select_answers(predictions, scores.get("threshold", 0.0))
+    assert texts == {each.id: each.golds[0] if each.golds else "" for each in problem.questions["dev"]}
     assert json.loads(json.dumps(predictions)) == predictions
 
 
@@ -276,6 +276,6 @@ def test_a_context_without_tokens_has_an_answer_of_nothing(tmp_path: Path) -> No
     examples = problem.examples("dev", tokenizer, 32)
     reader = TowerReader(Tower.detection(config := ClassicConfig(vocab_size=tokenizer.size), build_embeddings(config)))
     net = FineTuned(reader, problem.head(reader, FineTuning(head="transformers")), seed=0)
-    found = net.answers(ExampleSource(examples, problem.targets, tokenizer.ids["pad"], 8, seed=0), CPU)
-    last = problem.predictions("dev", examples, found)[-1]
+    spans_found = net.answers(ExampleSource(examples, problem.targets, tokenizer.ids["pad"], 8, seed=0), CPU)
+    last = problem.predictions("dev", examples, spans_found)[-1]
     assert (last["text"], last["n_best"], last["score_null_minus_best"]) == ("", [], 0.0)

@@ -71,15 +71,15 @@ LISTS = st.lists(
 def test_windows_have_every_word_once_at_its_first_piece(tokenizer: Tokenizer, lists: list, length: int) -> None:
     sentences = [Sentence(tuple(words), tuple("XY"[len(word) % 2] for word in words)) for words in lists]
     task = problem(Sentence(("a", "b"), ("X", "Y")), dev=sentences)
-    examples, wanted = task.examples("dev", tokenizer, length), encode_words(sentences, tokenizer)
+    examples, pieces = task.examples("dev", tokenizer, length), encode_words(sentences, tokenizer)
     seen, answers = [], []
     for example in examples:
         ids, target, answer = example.ids, example.target, [0] * 40
         assert len(ids) == len(example.segments) <= length
         assert (ids[0], ids[-1]) == (tokenizer.ids["cls"], tokenizer.ids["sep"])
         for position, label, word in zip(target.positions, target.labels, target.words, strict=True):
-            said = wanted[example.sample][word][: length - 2]
-            assert ids[position : position + len(said)] == said and position + len(said) < len(ids)
+            expected = pieces[example.sample][word][: length - 2]
+            assert ids[position : position + len(expected)] == expected and position + len(expected) < len(ids)
             seen.append((example.sample, word))
             answer[position] = label
         answers.append(answer)
@@ -87,9 +87,9 @@ def test_windows_have_every_word_once_at_its_first_piece(tokenizer: Tokenizer, l
     targets, count = task.targets(examples, 40)
     assert targets["labels"].shape == (len(examples), 40) and targets["labels"].dtype == torch.int64
     assert count == len(seen) == int((targets["labels"] != NO_LABEL).sum())
-    said = task.predictions("dev", examples, answers)
-    assert said == [list(sentence.tags or ()) for sentence in sentences]
-    assert task.judge("dev", said) == {"accuracy": float(bool(seen))}
+    predictions = task.predictions("dev", examples, answers)
+    assert predictions == [list(sentence.tags or ()) for sentence in sentences]
+    assert task.judge("dev", predictions) == {"accuracy": float(bool(seen))}
 
 
 def test_a_tag_that_train_lacks_is_no_target_and_wrong() -> None:
@@ -98,8 +98,8 @@ def test_a_tag_that_train_lacks_is_no_target_and_wrong() -> None:
     assert example.target == WordTargets((1, 2), (-1, 1), (0, 1))
     targets, count = task.targets([example], 4)
     assert targets["labels"].tolist() == [[NO_LABEL, NO_LABEL, 1, NO_LABEL]] and count == 1
-    said = task.predictions("dev", [example], [[0, 0, 1, 0]])
-    assert task.judge("dev", said) == {"f1": 0.0, "precision": 0.0, "recall": 0.0, "accuracy": 0.5}
+    predictions = task.predictions("dev", [example], [[0, 0, 1, 0]])
+    assert task.judge("dev", predictions) == {"f1": 0.0, "precision": 0.0, "recall": 0.0, "accuracy": 0.5}
 
 
 def test_words_without_a_prediction_and_lengths_without_room_are_refused() -> None:
@@ -152,8 +152,9 @@ def test_the_loss_is_that_of_first_pieces_alone() -> None:
     states = torch.randn(*batch.ids.shape, 32)
     logits = head.body([states], batch, None).log_softmax(2)[0]
     target = source.examples[0].target
-    said = sum(-logits[position, label] for position, label in zip(target.positions, target.labels, strict=True))
-    assert target.positions[1] > 2 and head.loss([states], batch, None).item() == pytest.approx(said.item(), rel=1e-5)
+    expected = sum(-logits[position, label] for position, label in zip(target.positions, target.labels, strict=True))
+    assert target.positions[1] > 2
+    assert head.loss([states], batch, None).item() == pytest.approx(expected.item(), rel=1e-5)
     assert head.answers([states], batch) == [logits.argmax(1).tolist()]
 
 

@@ -47,8 +47,8 @@ def write(path: Path, *lines: dict | str) -> Path:
 
 
 def test_files_of_both_kinds_and_both_names_are_read(tmp_path: Path) -> None:
-    said = {"sentence_good": GOOD, "sentence_bad": BAD, "UID": "agreement_1", "linguistics_term": "agreement"}
-    write(tmp_path / "b.jsonl", said, "", said | {"UID": None, "linguistics_term": "s-selection"})
+    fields = {"sentence_good": GOOD, "sentence_bad": BAD, "UID": "agreement_1", "linguistics_term": "agreement"}
+    write(tmp_path / "b.jsonl", fields, "", fields | {"UID": None, "linguistics_term": "s-selection"})
     write(tmp_path / "deep" / "a.jsonl.gz", {"good": "ein Häuschen", "bad": "eine\u2028Häuschen", "field": "syntax"})
     write(tmp_path / "c.jsonl", {"good": "a", "bad": "b"})
     write(tmp_path / "README.txt", "no pairs")
@@ -64,7 +64,7 @@ def test_files_of_both_kinds_and_both_names_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ('{"good": "a", "bad": ', r"x\.jsonl, line 2: not JSON: Expecting value"),
         ({"good": "a", "worse": "b"}, r"line 2: no text in sentence_bad or bad; fields found: good, worse$"),
@@ -74,9 +74,9 @@ def test_files_of_both_kinds_and_both_names_are_read(tmp_path: Path) -> None:
         ('["a", "b"]', r"line 2: expected an object with sentence_good and sentence_bad, found \[\"a\", \"b\"\]$"),
     ],
 )
-def test_a_line_that_is_no_pair_is_named(line: dict | str, said: str, tmp_path: Path) -> None:
+def test_a_line_that_is_no_pair_is_named(line: dict | str, message: str, tmp_path: Path) -> None:
     write(tmp_path / "x.jsonl", {"good": "a", "bad": "b"}, line)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         read_pairs(tmp_path)
 
 
@@ -115,25 +115,25 @@ def folder(tmp_path: Path) -> Path:
 def test_figures(chunk: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(minimal_pairs, "CHUNK", chunk)
     scorer = Length()
-    found = evaluate_pairs(folder, scorer)
-    assert {key: found[key] for key in ("score", "accuracy", "pairs", "ties", "rows", "tokens", "notes")} == {
+    result = evaluate_pairs(folder, scorer)
+    assert {key: result[key] for key in ("score", "accuracy", "pairs", "ties", "rows", "tokens", "notes")} == {
         "score": "brevity", "accuracy": 4 / 6, "pairs": 6, "ties": 1, "rows": 12, "tokens": 19, "notes": [],
     }  # fmt: skip
-    assert found["phenomena"] == {
+    assert result["phenomena"] == {
         "P": {"accuracy": 3 / 5, "pairs": 5, "ties": 1},
         "Q": {"accuracy": 1.0, "pairs": 1, "ties": 0},
     }
-    assert [part["accuracy"] for part in found["paradigms"].values()] == [1 / 3, 1.0, 1.0]
-    assert list(found["paradigms"]) == ["one", "three", "two"]
+    assert [part["accuracy"] for part in result["paradigms"].values()] == [1 / 3, 1.0, 1.0]
+    assert list(result["paradigms"]) == ["one", "three", "two"]
     assert max(scorer.calls) <= 2 * chunk
-    assert tabulate_pairs(found) == [("P", 5, 1, "60.0"), ("Q", 1, 0, "100.0"), ("all", 6, 1, "66.7")]
-    assert tabulate_pairs(found, "paradigms")[0] == ("one", 3, 1, "33.3")
-    json.dumps(found)
+    assert tabulate_pairs(result) == [("P", 5, 1, "60.0"), ("Q", 1, 0, "100.0"), ("all", 6, 1, "66.7")]
+    assert tabulate_pairs(result, "paradigms")[0] == ("one", 3, 1, "33.3")
+    json.dumps(result)
 
 
 def test_a_limit_takes_the_first_of_each_paradigm(folder: Path) -> None:
-    found = evaluate_pairs(folder, Length(), limit=1)
-    assert found["pairs"] == 3 and found["accuracy"] == 1.0
+    result = evaluate_pairs(folder, Length(), limit=1)
+    assert result["pairs"] == 3 and result["accuracy"] == 1.0
 
 
 def test_a_sentence_that_cannot_be_read_is_named_by_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,8 +150,8 @@ def test_the_whole_of_blimp(shared: Path, tmp_path: Path) -> None:
     assert len(pairs) == 67_000 and notes == []
     assert len({pair.paradigm for pair in pairs}) == 67
     assert len({pair.phenomenon for pair in pairs}) == 12
-    found = evaluate_pairs(tmp_path, Length(), limit=3)
-    assert found["pairs"] == 201 and found["phenomena"]["argument_structure"]["pairs"] == 27
+    result = evaluate_pairs(tmp_path, Length(), limit=3)
+    assert result["pairs"] == 201 and result["phenomena"]["argument_structure"]["pairs"] == 27
     first = next(tmp_path.rglob("*.jsonl"))
     first.write_text("".join(first.read_text().splitlines(keepends=True)[:-1]))
     assert "66,999 pairs, not 67,000: incomplete" in read_pairs(tmp_path)[1][0]

@@ -88,23 +88,23 @@ def planted(tokenizer: word_pieces.Tokenizer) -> Planted:
 
 
 def test_the_layer_that_knows_is_found(tokenizer: word_pieces.Tokenizer) -> None:
-    found = probe_layers(planted(tokenizer), tokenizer, of_parity(tokenizer, train=300, dev=200), LENGTH, CPU)
-    assert found["best_layer"] == 2 and found["best"] == found["layer 2"] == 1.0
-    assert all(found[f"layer {layer}"] < 0.65 for layer in (0, 1, 3)) and found["all layers"] > 0.95
-    assert 0.4 < found["majority"] < 0.65
+    scores = probe_layers(planted(tokenizer), tokenizer, of_parity(tokenizer, train=300, dev=200), LENGTH, CPU)
+    assert scores["best_layer"] == 2 and scores["best"] == scores["layer 2"] == 1.0
+    assert all(scores[f"layer {layer}"] < 0.65 for layer in (0, 1, 3)) and scores["all layers"] > 0.95
+    assert 0.4 < scores["majority"] < 0.65
 
 
 def test_figures_are_those_of_the_probe_and_repeat_themselves(tokenizer: word_pieces.Tokenizer) -> None:
     task, tower = of_parity(tokenizer, train=120, dev=80), reader(CLASSIC)
-    found, made = probe_layers(tower, tokenizer, task, LENGTH, CPU), Probe(task, tokenizer, LENGTH)
-    assert made.figures(tower, CPU) == made.figures(tower, CPU) == {
-        "probe/best": found["best"],
-        "probe/best_layer": found["best_layer"],
-        "probe/last": found["layer 2"],
-        "probe/majority": found["majority"],
+    scores, probe = probe_layers(tower, tokenizer, task, LENGTH, CPU), Probe(task, tokenizer, LENGTH)
+    assert probe.figures(tower, CPU) == probe.figures(tower, CPU) == {
+        "probe/best": scores["best"],
+        "probe/best_layer": scores["best_layer"],
+        "probe/last": scores["layer 2"],
+        "probe/majority": scores["majority"],
     }  # fmt: skip
     turned = replace(task, splits={split: list(samples)[::-1] for split, samples in task.splits.items()})
-    assert probe_layers(tower, tokenizer, turned, LENGTH, CPU) == found
+    assert probe_layers(tower, tokenizer, turned, LENGTH, CPU) == scores
 
 
 @pytest.mark.parametrize("config", [CLASSIC, MODERN], ids=["classic", "modern"])
@@ -112,15 +112,15 @@ def test_features_are_the_means_of_each_text_read_alone(
     tokenizer: word_pieces.Tokenizer, config: EncoderConfig
 ) -> None:
     tower = reader(config)
-    asked: list[tuple[str, str | None]] = [(text, None) for text in texts(90, 1)] + [("w1 w2", "w3")]
-    found = extract_features(tower, batch_texts(asked, tokenizer, LENGTH), CPU)
-    assert [layer.shape for layer in found] == [(91, size) for size in tower.sizes]
+    pairs: list[tuple[str, str | None]] = [(text, None) for text in texts(90, 1)] + [("w1 w2", "w3")]
+    features = extract_features(tower, batch_texts(pairs, tokenizer, LENGTH), CPU)
+    assert [layer.shape for layer in features] == [(91, size) for size in tower.sizes]
     for number in (0, 50, 90):
-        (alone,) = batch_texts([asked[number]], tokenizer, LENGTH)
+        (alone,) = batch_texts([pairs[number]], tokenizer, LENGTH)
         with torch.no_grad():
             read = tower.hidden_states(alone.inputs, None)
         length = int(alone.documents.sum())
-        for layer, states in zip(found, read, strict=True):
+        for layer, states in zip(features, read, strict=True):
             np.testing.assert_allclose(layer[number], states[0, :length].mean(0).numpy(), rtol=1e-4, atol=1e-6)
 
 
@@ -157,10 +157,10 @@ def test_the_whole_fit_does_as_well_as_scikit_learn(noise: float) -> None:
     x, scores = random_data(4, noise)
     gold, train = scores.argmax(1), 600
     held = np.arange(train) % 5 == 0
-    found = fit_with_best_strength(x[:train], np.eye(4)[gold[:train]], held, CRITERIA["class"])(x[train:]).argmax(1)
+    predicted = fit_with_best_strength(x[:train], np.eye(4)[gold[:train]], held, CRITERIA["class"])(x[train:]).argmax(1)
     scaler = StandardScaler().fit(x[:train])
     theirs = LogisticRegression(max_iter=5000).fit(scaler.transform(x[:train]), gold[:train])
-    ours = (found == gold[train:]).mean()
+    ours = (predicted == gold[train:]).mean()
     assert ours >= theirs.score(scaler.transform(x[train:]), gold[train:]) - 0.02
 
 
@@ -170,9 +170,9 @@ def test_dev_judges_and_does_nothing_else(tokenizer: word_pieces.Tokenizer, monk
     fits: list[tuple[float, bytes]] = []
 
     def noted(x: np.ndarray, y: np.ndarray, way: linear.Criterion, strength: float) -> linear.LinearModel:
-        found = fit_linear(x, y, way, strength)
-        fits.append((strength, found.weights.tobytes()))
-        return found
+        model = fit_linear(x, y, way, strength)
+        fits.append((strength, model.weights.tobytes()))
+        return model
 
     monkeypatch.setattr(linear, "fit_linear", noted)
     one = probe_layers(planted(tokenizer), tokenizer, task, LENGTH, CPU)
@@ -194,8 +194,8 @@ def test_equal_texts_are_on_one_side(drawn: list[str]) -> None:
 def test_without_dev_a_fifth_of_train_judges(tokenizer: word_pieces.Tokenizer) -> None:
     task = of_parity(tokenizer, train=500)
     assert len(set(task.splits["train"])) == 500
-    made = Probe(task, tokenizer, LENGTH)
-    assert len(made.gold) == 100 and len(made.targets) == 400 and made.held_out.sum() == 80
+    probe = Probe(task, tokenizer, LENGTH)
+    assert len(probe.gold) == 100 and len(probe.targets) == 400 and probe.held_out.sum() == 80
     assert probe_layers(planted(tokenizer), tokenizer, task, LENGTH, CPU)["best"] == 1.0
     unlabelled = replace(task, splits=task.splits | {"dev": [Sample("w1")]})
     assert len(Probe(unlabelled, tokenizer, LENGTH).gold) == 100
@@ -221,15 +221,15 @@ def test_training_goes_on_as_if_nobody_had_looked(
     """Whatever mode a probe is called in, and, where classes are told apart, without scikit-learn and scipy."""
     for absent in ("sklearn", "sklearn.metrics", "scipy", "scipy.stats"):
         monkeypatch.setitem(sys.modules, absent, None)
-    tower, made = reader(CLASSIC), Probe(of_parity(tokenizer, train=60, dev=40), tokenizer, LENGTH)
+    tower, probe = reader(CLASSIC), Probe(of_parity(tokenizer, train=60, dev=40), tokenizer, LENGTH)
     before, state = {name: value.clone() for name, value in tower.state_dict().items()}, torch.get_rng_state()
-    said = made.figures(tower, CPU)
+    figures = probe.figures(tower, CPU)
     for mode in (torch.no_grad, torch.inference_mode):
         with mode():
-            assert made.figures(tower, CPU) == said
+            assert probe.figures(tower, CPU) == figures
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(value, before[name]) for name, value in tower.state_dict().items())
-    batch = made.train[0]
+    batch = probe.train[0]
     tower.hidden_states(batch.inputs, None)[-1].sum().backward()
     assert all(value.grad is not None for value in tower.parameters())
 
@@ -237,8 +237,8 @@ def test_training_goes_on_as_if_nobody_had_looked(
 def test_a_diverged_encoder_tells_nothing(tokenizer: word_pieces.Tokenizer) -> None:
     dead = reader(CLASSIC)
     nn.init.constant_(dead.encoder.layers[0].up.weight, float("nan"))
-    found = probe_layers(dead, tokenizer, of_parity(tokenizer, train=120, dev=80), LENGTH, CPU)
-    assert found["layer 1"] == found["layer 2"] == found["majority"]
+    scores = probe_layers(dead, tokenizer, of_parity(tokenizer, train=120, dev=80), LENGTH, CPU)
+    assert scores["layer 1"] == scores["layer 2"] == scores["majority"]
 
 
 @pytest.mark.parametrize("kind", ["score", "labels"])
@@ -252,9 +252,9 @@ def test_scores_and_labels_are_read(tokenizer: word_pieces.Tokenizer, kind: Kind
 
     labels, metric = ((), "spearman") if kind == "score" else (("one", "two"), "micro-f1")
     task = Task("counts", kind, labels, (metric,), {"train": samples(500, 1), "dev": samples(200, 2)})
-    found = probe_layers(reader(MODERN), tokenizer, task, LENGTH, CPU)
-    assert CRITERIA[kind].metric == metric and found["best"] > 0.8
-    assert found["majority"] == 0.0 if kind == "score" else 0.2 < found["majority"] < 0.5
+    scores = probe_layers(reader(MODERN), tokenizer, task, LENGTH, CPU)
+    assert CRITERIA[kind].metric == metric and scores["best"] > 0.8
+    assert scores["majority"] == 0.0 if kind == "score" else 0.2 < scores["majority"] < 0.5
 
 
 def test_outputs_are_judged_as_the_answers_that_they_stand_for() -> None:

@@ -36,9 +36,9 @@ def fresh(objective: Electra | Mlm) -> Pretrainer:
 
 def test_recall_at_a_precision_is_the_most_that_can_be_had() -> None:
     scores = np.array([6.0, 5.0, 4.0, 3.0, 2.0, 1.0])
-    found = compute_retrieval(scores, np.array([True, False, True, True, False, True]))
-    assert [found.recall_at(each) for each in (0.5, 0.7, 0.9)] == [1.0, 0.75, 0.25]
-    assert found.average == pytest.approx((1 + 2 / 3 + 3 / 4 + 4 / 6) / 4) and found.chance == 4 / 6
+    retrieval = compute_retrieval(scores, np.array([True, False, True, True, False, True]))
+    assert [retrieval.recall_at(each) for each in (0.5, 0.7, 0.9)] == [1.0, 0.75, 0.25]
+    assert retrieval.average == pytest.approx((1 + 2 / 3 + 3 / 4 + 4 / 6) / 4) and retrieval.chance == 4 / 6
     wrong = compute_retrieval(scores, np.array([False, False, False, False, False, True]))
     assert wrong.recall_at(0.9) == 0.0
     assert wrong.figures() == pytest.approx(
@@ -72,8 +72,8 @@ def test_a_detector_that_knows_finds_all(rows: Rows, monkeypatch: pytest.MonkeyP
     hidden = pretrainer.encoder.hidden
     monkeypatch.setattr(pretrainer.encoder, "hidden", lambda read, *rest: (ids.append(read), hidden(read, *rest))[1])
     monkeypatch.setattr(pretrainer.encoder, "detection_logits", lambda states: (ids[-1] == 999).double())
-    found = compute_retrieval(*score_tokens(pretrainer, rows, 60, 8, CPU))
-    assert found.average > 0.99 and found.recall_at(0.9) > 0.99
+    retrieval = compute_retrieval(*score_tokens(pretrainer, rows, 60, 8, CPU))
+    assert retrieval.average > 0.99 and retrieval.recall_at(0.9) > 0.99
 
 
 def test_what_detects_nothing_is_told(rows: Rows) -> None:

@@ -45,11 +45,11 @@ def tokenizer() -> Tokenizer:
 def tower(config: ClassicConfig | ModernConfig, kind: str = "token") -> Tower:
     """Random weights large enough that predictions differ."""
     torch.manual_seed(0)
-    made = getattr(Tower, kind)(replace(config, init_std=0.3), build_embeddings(config))
+    model = getattr(Tower, kind)(replace(config, init_std=0.3), build_embeddings(config))
     with torch.no_grad():
-        for parameter in made.parameters():
+        for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)
-    return made
+    return model
 
 
 @torch.no_grad()
@@ -72,12 +72,12 @@ def one_by_one(model: Tower, tokenizer: Tokenizer, text: str, within_word: bool 
 @pytest.mark.parametrize("batch", [1, 40, 10_000])
 def test_pseudo_log_likelihood_is_its_definition(config, batch, within_word, tokenizer: Tokenizer) -> None:
     model = tower(config)
-    wanted = [one_by_one(model, tokenizer, text, within_word) for text in SENTENCES]
-    found = PseudoLogLikelihood(model, tokenizer, within_word, batch).score(SENTENCES)
-    assert found.sums == pytest.approx(wanted, abs=1e-4)
-    assert found.tokens.tolist() == [len(ids) for ids in tokenizer.encode(SENTENCES)]
-    assert found.sums[0] == found.sums[4] == found.sums[8], "the same tokens have exactly the same score"
-    assert np.ptp(wanted) > 5
+    expected = [one_by_one(model, tokenizer, text, within_word) for text in SENTENCES]
+    scores = PseudoLogLikelihood(model, tokenizer, within_word, batch).score(SENTENCES)
+    assert scores.sums == pytest.approx(expected, abs=1e-4)
+    assert scores.tokens.tolist() == [len(ids) for ids in tokenizer.encode(SENTENCES)]
+    assert scores.sums[0] == scores.sums[4] == scores.sums[8], "the same tokens have exactly the same score"
+    assert np.ptp(expected) > 5
 
 
 def test_within_word_hides_the_rest_of_the_word_alone(tokenizer: Tokenizer) -> None:
@@ -88,8 +88,8 @@ def test_within_word_hides_the_rest_of_the_word_alone(tokenizer: Tokenizer) -> N
     (group,) = group_sentences(["runningdogs ran"], tokenizer, 30, words=True)
     words = group.words[0].tolist()
     assert len(words) > len(set(words)) == 2
-    found, at, row_of = mask_each_token(group, tokenizer.ids["mask"])
-    hidden = (found[row_of] == tokenizer.ids["mask"])[:, 1:-1]
+    rows, at, row_of = mask_each_token(group, tokenizer.ids["mask"])
+    hidden = (rows[row_of] == tokenizer.ids["mask"])[:, 1:-1]
     for place, row in enumerate(hidden.tolist()):
         assert row == [other >= place and words[other] == words[place] for other in range(len(words))]
     assert at[row_of].tolist() == list(range(1, len(words) + 1))
@@ -99,15 +99,15 @@ def test_within_word_hides_the_rest_of_the_word_alone(tokenizer: Tokenizer) -> N
 @pytest.mark.parametrize("batch", [1, 10_000])
 def test_replaced_token_score_is_its_definition(config, batch, tokenizer: Tokenizer) -> None:
     model = tower(config, "detection")
-    wanted = []
+    expected = []
     for ids in tokenizer.encode(SENTENCES):
         with torch.no_grad():
             logits = model.detection_logits(model.hidden(*pad_texts([ids], tokenizer)))[0, 1:-1]
-        wanted.append(F.logsigmoid(-logits.double()).sum().item())
-    found = ReplacedTokens(model, tokenizer, batch).score(SENTENCES)
-    assert found.sums == pytest.approx(wanted, abs=1e-4)
-    assert found.rows == len(SENTENCES) - 2, "one sentence stands there three times"
-    assert np.ptp(wanted) > 1
+        expected.append(F.logsigmoid(-logits.double()).sum().item())
+    scores = ReplacedTokens(model, tokenizer, batch).score(SENTENCES)
+    assert scores.sums == pytest.approx(expected, abs=1e-4)
+    assert scores.rows == len(SENTENCES) - 2, "one sentence stands there three times"
+    assert np.ptp(expected) > 1
 
 
 def test_an_encoder_of_electric_is_scored_by_its_energies(tokenizer: Tokenizer, tmp_path: Path) -> None:
@@ -117,9 +117,9 @@ def test_an_encoder_of_electric_is_scored_by_its_energies(tokenizer: Tokenizer, 
     with torch.no_grad():
         states = [model.hidden(*pad_texts([ids], tokenizer)) for ids in tokenizer.encode(TEXTS)]
         read = [model.detection_logits(each)[0, 1:-1] for each in states]
-    found = load_scorer(tmp_path / "model", CPU)
-    assert found.name == "minus energy"
-    assert found.score(TEXTS).sums == pytest.approx([-float(logits.double().sum()) for logits in read], abs=1e-4)
+    scorer = load_scorer(tmp_path / "model", CPU)
+    assert scorer.name == "minus energy"
+    assert scorer.score(TEXTS).sums == pytest.approx([-float(logits.double().sum()) for logits in read], abs=1e-4)
     huggingface.save_tower(tmp_path / "model", model, tmp_path / "tokenizer", None, "electra")
     assert load_scorer(tmp_path / "model", CPU).name == "replaced-token score"
     with pytest.raises(UserError, match="within-word"):
@@ -167,13 +167,13 @@ def test_the_head_says_which_score_it_is(tokenizer: Tokenizer) -> None:
 
 @pytest.mark.parametrize("kind", ["token", "detection"])
 def test_a_sentence_that_cannot_be_read_is_named(kind: str, tokenizer: Tokenizer) -> None:
-    reads = choose_scorer(tower(CONFIGS[0].values[0], kind), tokenizer)
-    reads.score(["cats " * 38])
+    scorer = choose_scorer(tower(CONFIGS[0].values[0], kind), tokenizer)
+    scorer.score(["cats " * 38])
     with pytest.raises(UnreadableSentence, match=r"39 tokens, but the model reads 38: 'cats cats") as caught:
-        reads.score(["cats", "cats " * 39])
+        scorer.score(["cats", "cats " * 39])
     assert caught.value.index == 1
     with pytest.raises(UnreadableSentence, match=r"no token: '\\u200b'"):
-        reads.score(["\u200b"])
+        scorer.score(["\u200b"])
 
 
 def by_minicons(folder: Path, texts: list[str], metric: str) -> Float64[np.ndarray, " texts"]:
@@ -190,8 +190,8 @@ def test_minicons_agrees(config, within_word, metric, tokenizer: Tokenizer, tmp_
     texts = [text for text in SENTENCES if "[MASK]" not in text]  # theirs reads it as the token
     tokenizer.save(tmp_path / "tokenizer")
     huggingface.save_tower(tmp_path / "model", tower(config), tmp_path / "tokenizer", None)
-    found = load_scorer(tmp_path / "model", CPU, within_word).score(texts).sums
-    assert found == pytest.approx(by_minicons(tmp_path / "model", texts, metric), abs=1e-3)
+    sums = load_scorer(tmp_path / "model", CPU, within_word).score(texts).sums
+    assert sums == pytest.approx(by_minicons(tmp_path / "model", texts, metric), abs=1e-3)
 
 
 @pytest.fixture
@@ -208,16 +208,16 @@ def test_a_masked_model_of_transformers_is_scored_too(bert: BertConfig, tokenize
     model = BertForMaskedLM(bert).eval()
     model.save_pretrained(tmp_path)
     (ids,) = tokenizer.encode(["the cats annoy tim"])
-    special, wanted = tokenizer.ids, 0.0
+    special, expected = tokenizer.ids, 0.0
     for place, token in enumerate(ids):
         row = torch.tensor([[special["cls"], *ids, special["sep"]]])
         row[0, place + 1] = special["mask"]
         with torch.no_grad():
-            wanted += model(row).logits[0, place + 1].log_softmax(0)[token].item()
-    reads = load_scorer(tmp_path, CPU)
-    assert reads.score(["the cats annoy tim"]).sums == pytest.approx([wanted], abs=1e-4)
+            expected += model(row).logits[0, place + 1].log_softmax(0)[token].item()
+    scorer = load_scorer(tmp_path, CPU)
+    assert scorer.score(["the cats annoy tim"]).sums == pytest.approx([expected], abs=1e-4)
     with pytest.raises(UnreadableSentence, match="39 tokens, but the model reads 38"):
-        reads.score(["cats " * 39])
+        scorer.score(["cats " * 39])
 
 
 def test_a_model_without_a_head_for_tokens_is_refused(bert: BertConfig, tokenizer: Tokenizer, tmp_path: Path) -> None:

@@ -65,14 +65,14 @@ def test_it_is_what_a_loop_computes(tokenizer: word_pieces.Tokenizer, reader: To
                     Inputs(row, positions, torch.tensor([segments]), torch.ones_like(row)), None
                 )
             vectors.append([layer[0].mean(0) for layer in states])
-        for found, one, two in zip(cosines, *vectors, strict=True):
-            found.append(float(torch.cosine_similarity(one, two, dim=0)))
+        for of_layer, one, two in zip(cosines, *vectors, strict=True):
+            of_layer.append(float(torch.cosine_similarity(one, two, dim=0)))
     gold = [sample.label for sample in task.splits["dev"]]
-    wanted = {layer: stats.spearmanr(gold, found)[0] for layer, found in enumerate(cosines)}
-    found = measure_similarity(reader, tokenizer, task, 16, CPU)
-    assert found == pytest.approx(wanted, abs=2e-3), "equal texts' cosines are 1 but for rounding"
-    assert found[0] > 0.2, "words in common show in the embeddings"
-    assert measure_similarity(reader, tokenizer, task, 16, CPU, layers=(1,)) == {1: found[1]}
+    expected = {layer: stats.spearmanr(gold, of_layer)[0] for layer, of_layer in enumerate(cosines)}
+    correlations = measure_similarity(reader, tokenizer, task, 16, CPU)
+    assert correlations == pytest.approx(expected, abs=2e-3), "equal texts' cosines are 1 but for rounding"
+    assert correlations[0] > 0.2, "words in common show in the embeddings"
+    assert measure_similarity(reader, tokenizer, task, 16, CPU, layers=(1,)) == {1: correlations[1]}
 
 
 def test_nothing_is_like_nothing() -> None:

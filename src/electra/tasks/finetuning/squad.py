@@ -110,14 +110,14 @@ class Squad:
         score that it competes with.
         """
         windows: list[list[tuple[spans.Window, spans.FoundSpans]]] = [[] for _ in self.questions[split]]
-        for example, found in zip(examples, answers, strict=True):
-            windows[example.sample].append((example.target, found))
+        for example, answer in zip(examples, answers, strict=True):
+            windows[example.sample].append((example.target, answer))
         predictions: list[AnswerPrediction] = []
         for question, pairs in zip(self.questions[split], windows, strict=True):
-            best = rank_answers(question.context, [span for window, found in pairs for span in found.locate(window)])
+            best = rank_answers(question.context, [span for window, answer in pairs for span in answer.locate(window)])
             text = best[0]["text"] if best else ""
             if self.unanswerable:
-                difference = min(found.null for _, found in pairs) - max(found.rival for _, found in pairs)
+                difference = min(answer.null for _, answer in pairs) - max(answer.rival for _, answer in pairs)
                 predictions.append(
                     {"id": question.id, "text": text, DIFFERENCE: difference if best else 0.0, "n_best": best}
                 )

@@ -102,8 +102,8 @@ def choose_held_out(samples: Sequence[Sample], tag: str) -> Bool[np.ndarray, " s
     Samples of equal texts are on one side.
     """
     keys = [sample_key(sample) for sample in samples]
-    known = sorted(set(keys), key=lambda key: hash_text(f"{tag} {key}"))
-    held_out = set(known[: len(known) // 5])
+    shuffled = sorted(set(keys), key=lambda key: hash_text(f"{tag} {key}"))
+    held_out = set(shuffled[: len(shuffled) // 5])
     return np.array([key in held_out for key in keys], dtype=bool)
 
 
