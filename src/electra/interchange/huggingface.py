@@ -174,9 +174,10 @@ def match_tensors(source: TowerFolder, tower: Tower) -> dict[str, Tensor]:
         rows = parameters[ours].shape[0] // len(parts)
         shape = (rows, *parameters[ours].shape[1:])
         for name in parts:
-            if tensors[name].shape != shape or not tensors[name].is_floating_point():
-                found = f"{tensors[name].dtype} {list(tensors[name].shape)}"
-                raise UserError(f"{path}: {name}: found {found}, expected float32 {list(shape)}")
+            tensor = tensors[name]
+            if tensor.shape != shape or not tensor.is_floating_point():
+                actual = f"{tensor.dtype} {list(tensor.shape)}"
+                raise UserError(f"{path}: {name}: found {actual}, expected float32 {list(shape)}")
         matched[ours] = torch.cat([tensors[name] for name in parts])
     return matched
 

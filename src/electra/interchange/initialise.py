@@ -27,7 +27,7 @@ def initialise_towers(towers: Mapping[str, Tower], folder: Path) -> list[str]:
         UserError: as ``load_tower``; or no tower is there that can be used, its encoder differs from the run's, or the
             towers share their embeddings and the folders' embeddings differ.
     """
-    tower_folders = [read_tower_folder(each) for each in find_tower_folders(Path(folder))]
+    tower_folders = [read_tower_folder(tower) for tower in find_tower_folders(Path(folder))]
     sources: dict[str, TowerFolder] = {
         "encoder" if source.folder.name == "encoder" else source.role: source for source in tower_folders
     }

@@ -23,7 +23,7 @@ from electra.report import lengths
 from electra.tokenization import Tokenizer
 
 LAYOUTS: dict[str, Layout] = {"paper": Paper(), "packed": Packed()}
-LENGTH_EDGES = 2.0 ** np.arange(0, 31, 0.25)  # tokens
+LENGTH_EDGES = 2.0 ** np.arange(0, 31, 0.25)  # tokens: where the bins of documents' lengths begin and end
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,11 @@ class DataConfig:
 
 
 def data(config: DataConfig) -> dict[str, Any]:
-    """Print it; returns the manifest. Raises ``UserError`` for data that is missing, incomplete or damaged."""
+    """Print what the config asks for, and return the manifest.
+
+    Raises:
+        UserError: data that is missing, incomplete or damaged, or a picture that cannot be written.
+    """
     check_ranges(config)
     if not config.data:
         raise UserError("which data? electra data FOLDER, as `electra prepare` wrote it")
@@ -83,7 +87,7 @@ def data(config: DataConfig) -> dict[str, Any]:
 
 
 def verify_checksums(shards: Shards) -> None:
-    """Raises ``UserError`` naming the files whose checksums do not hold."""
+    """Read a split and compare its checksums. Raises ``UserError`` naming the files whose checksums do not hold."""
     size = sum(shard.header.size for shard in shards.files)
     with Progress(f"verifying {shards.split}", size / 1e6, "MB") as progress:
         damaged = [str(path) for path in shards.find_damaged_files(lambda done: progress.update(done / 1e6))]
@@ -94,24 +98,24 @@ def verify_checksums(shards: Shards) -> None:
 
 def count_document_lengths(shards: Shards) -> Int[np.ndarray, " bins"]:
     """How many documents there are of each length, in the bins of ``LENGTH_EDGES``."""
-    total = np.zeros(len(LENGTH_EDGES) - 1, dtype=np.int64)
+    counts = np.zeros(len(LENGTH_EDGES) - 1, dtype=np.int64)
     for shard in shards.files:
-        total += np.histogram(np.diff(shard.units[shard.documents].astype(np.int64)), LENGTH_EDGES)[0]
-    return total
+        counts += np.histogram(np.diff(shard.units[shard.documents].astype(np.int64)), LENGTH_EDGES)[0]
+    return counts
 
 
-def print_length_shares(count: Int[np.ndarray, " bins"]) -> None:
-    """Say which documents fit into a row."""
-    said = [
-        f"{count[: np.searchsorted(LENGTH_EDGES, length)].sum() / max(count.sum(), 1):.0%} within {length}"
+def print_length_shares(counts: Int[np.ndarray, " bins"]) -> None:
+    """Print which share of the documents fits into rows of some lengths, and how long the longest is at most."""
+    shares = [
+        f"{counts[: np.searchsorted(LENGTH_EDGES, length)].sum() / max(counts.sum(), 1):.0%} within {length}"
         for length in lengths.ROWS
     ]
-    longest = LENGTH_EDGES[np.flatnonzero(count)[-1] + 1] if count.any() else 0
-    print(f"documents: {', '.join(said)} tokens; the longest has fewer than {longest:,.0f}")
+    longest = LENGTH_EDGES[np.flatnonzero(counts)[-1] + 1] if counts.any() else 0
+    print(f"documents: {', '.join(shares)} tokens; the longest has fewer than {longest:,.0f}")
 
 
 def decode_documents(shards: Shards, tokenizer: Tokenizer) -> Iterator[str]:
-    """The documents as text, from the first shard on."""
+    """The documents as text, a line for each unit, from the first shard on."""
     for shard in shards.files:
         for first, last in itertools.pairwise(shard.documents.tolist()):
             edges = shard.units[first : last + 1].tolist()

@@ -64,7 +64,7 @@ class EvaluateConfig:
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, ModelScores]:
-    """Model → its figures by name.
+    """Print and return the figures of each model, by its folder and by their names.
 
     Raises:
         UserError: a folder without what the task needs, or data that cannot be.
@@ -74,24 +74,26 @@ def evaluate(config: EvaluateConfig) -> dict[str, ModelScores]:
         raise UserError("which model? electra evaluate FOLDER … --task held-out")
     start_threads()
     with flush_denormals():
-        found = EVALUATIONS[config.task](config)
-    if config.json:
-        print(json.dumps(found))
-    else:
-        names = list(dict.fromkeys(name for figures in found.values() for name in figures))
-        rows = [[name, *(format_figure(figures.get(name)) for figures in found.values())] for name in names]
-        print(format_table([config.task, *found], rows))
-    return found
+        scores = EVALUATIONS[config.task](config)
+    print(json.dumps(scores) if config.json else format_model_scores(config.task, scores))
+    return scores
+
+
+def format_model_scores(title: str, scores: Mapping[str, ModelScores]) -> str:
+    """A table with a column for each model, empty where a model has no such figure."""
+    names = dict.fromkeys(name for figures in scores.values() for name in figures)
+    rows = [[name, *(format_figure(figures.get(name)) for figures in scores.values())] for name in names]
+    return format_table([title, *scores], rows)
 
 
 def format_figure(value: float | None) -> str:
-    """A figure in a table."""
+    """A table's cell: whole numbers as they are, others with four digits."""
     return "" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
 def evaluate_held_out_text(config: EvaluateConfig) -> dict[str, ModelScores]:
-    """The objective's own figures."""
-    found: dict[str, ModelScores] = {}
+    """The objective's own figures on held-out text; for a discriminator also what guessing by token alone comes to."""
+    scores: dict[str, ModelScores] = {}
     for model in config.models:
         run = Trained.open(Path(model), config.data, config.length)
         rows = run.rows("held-out")
@@ -100,12 +102,12 @@ def evaluate_held_out_text(config: EvaluateConfig) -> dict[str, ModelScores]:
             figures["discriminator/identity_auc"] = measure_identity_auc(
                 run.pretrainer, run.rows("train"), rows, config.rows, run.batch_rows, Parallel.local_device()
             )
-        found[model] = figures
-    return found
+        scores[model] = figures
+    return scores
 
 
 def evaluate_replaced_tokens(config: EvaluateConfig) -> dict[str, ModelScores]:
-    """Precision and recall of replaced tokens, drawn."""
+    """Precision and recall of replaced tokens, with the curves as a picture."""
     files.refuse_foreign_file(Path(config.picture), precision_recall.SIGN)
     curves = {}
     for model in config.models:
@@ -123,60 +125,56 @@ def evaluate_replaced_tokens(config: EvaluateConfig) -> dict[str, ModelScores]:
 
 
 def evaluate_on_minimal_pairs(config: EvaluateConfig) -> dict[str, ModelScores]:
-    """How often the better sentence gets the better score, by phenomenon."""
+    """How often the better sentence gets the better score: by phenomenon, and in all."""
     if not config.data:
         raise UserError("--data is missing: a folder of .jsonl with sentence_good and sentence_bad, such as BLiMP's")
-    found: dict[str, ModelScores] = {}
+    scores: dict[str, ModelScores] = {}
     for model in config.models:
         scorer = sentence_scores.load_scorer(Path(model), Parallel.local_device(), config.within_word)
         result = minimal_pairs.evaluate_pairs(Path(config.data), scorer, config.limit)
         print_warnings(result["notes"])
-        phenomena = {name: each["accuracy"] for name, each in result["phenomena"].items()}
-        found[model] = phenomena | {name: result[name] for name in ("accuracy", "ties", "pairs", "seconds")}
+        by_phenomenon = {name: figures["accuracy"] for name, figures in result["phenomena"].items()}
+        scores[model] = by_phenomenon | {name: result[name] for name in ("accuracy", "ties", "pairs", "seconds")}
         if not config.json:
             print(f"{model}: {result['score']}")
-    return found
+    return scores
 
 
 def evaluate_by_probe(config: EvaluateConfig) -> dict[str, ModelScores]:
-    """A linear model of each frozen layer."""
-    task = load_labelled_task(config)
+    """The figures of a linear model of each frozen layer, and of all layers side by side."""
+    task, length, device = load_labelled_task(config), config.length or TEXT_LENGTH, Parallel.local_device()
     return {
-        model: probe_layers(
-            *encoders.load_encoder(Path(model)),
-            task,
-            config.length or TEXT_LENGTH,
-            Parallel.local_device(),
-            config.limit,
-        )
+        model: probe_layers(*encoders.load_encoder(Path(model)), task, length, device, config.limit)
         for model in config.models
     }
 
 
 def evaluate_by_similarity(config: EvaluateConfig) -> dict[str, ModelScores]:
-    """Spearman's correlation of the layers' cosines with scores."""
-    task = load_labelled_task(config)
-    found: dict[str, ModelScores] = {}
+    """Spearman's correlation of each layer's cosines with the scores of pairs of sentences, and the best layer."""
+    task, length = load_labelled_task(config), config.length or TEXT_LENGTH
+    scores: dict[str, ModelScores] = {}
     for model in config.models:
-        layers = measure_similarity(
-            *encoders.load_encoder(Path(model)), task, config.length or TEXT_LENGTH, Parallel.local_device()
-        )
+        layers = measure_similarity(*encoders.load_encoder(Path(model)), task, length, Parallel.local_device())
         best = max(layers, key=layers.__getitem__)
-        found[model] = {f"layer {layer}": value for layer, value in layers.items()} | {
+        scores[model] = {f"layer {layer}": value for layer, value in layers.items()} | {
             "best": layers[best], "best_layer": best,
         }  # fmt: skip
-    return found
+    return scores
 
 
 def load_labelled_task(config: EvaluateConfig) -> Task:
-    """The one labelled task that is asked for."""
-    found, told = load_problems(config.on)
-    print_warnings(told)
-    if len(found) != 1 or not isinstance(found[0], Sequences):
+    """The labelled task that ``config.on`` names; warnings on its files are printed.
+
+    Raises:
+        UserError: as ``load_problems``; or it is not one task of texts.
+    """
+    problems, warnings = load_problems(config.on)
+    print_warnings(warnings)
+    if len(problems) != 1 or not isinstance(problems[0], Sequences):
         raise UserError(
             f"--task {config.task}: one task of texts with classes or scores; --on.task cola, or --on.train"
         )
-    return found[0].task
+    return problems[0].task
 
 
 EVALUATIONS: dict[str, Callable[[EvaluateConfig], dict[str, ModelScores]]] = {

@@ -1,10 +1,8 @@
 """``electra finetune``: an encoder on labelled tasks, several seeds and rates, by the one loop."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from electra import files
 from electra.config import check_ranges
@@ -12,28 +10,24 @@ from electra.engine.parallel import Parallel
 from electra.engine.telemetry import read_metrics
 from electra.engine.train import Engine
 from electra.errors import UserError
-from electra.files import write_whole
 from electra.progress import print_warnings
 from electra.ranges import Count, CountOrZero, Positive
-from electra.report import curves, seeds
-from electra.report.tables import format_table
-from electra.tasks import submission
+from electra.report import curves
 from electra.tasks.catalogue import ALL_OF_GLUE, TaskChoice, load_problems
-from electra.tasks.datasets.glue import GLUE_TASKS, PAPER_ROW
 from electra.tasks.finetuning.problem import FineTuning, Problem
-from electra.tasks.finetuning.run import (
-    MODEL,
-    PREDICTIONS,
-    TUNING_ENGINE,
-    Figures,
-    FineTuningRun,
-    RunSettings,
-    hash_contents,
-)
+from electra.tasks.finetuning.run import TUNING_ENGINE, Figures, FineTuningRun, RunSettings, hash_contents
 from electra.tasks.finetuning.squad import Squad
+from electra.workflows.finetune_summary import (
+    TaskSummary,
+    format_paper_row,
+    print_summary,
+    summarize_task,
+    write_glue_submission,
+    write_squad_files,
+    write_summary,
+)
 
 FINETUNINGS = "folder of fine-tunings"  # what it says that it holds
-SUMMARY_FILE = "summary.json"
 
 
 @dataclass(frozen=True)
@@ -60,8 +54,8 @@ class FinetuneConfig(TaskChoice):
     engine: Engine = TUNING_ENGINE
 
 
-def finetune(config: FinetuneConfig) -> dict[str, dict[str, Any]]:
-    """Task → its figures over seeds.
+def finetune(config: FinetuneConfig) -> dict[str, TaskSummary]:
+    """Fine-tune on every task with every rate and seed, and return the summary of each task by its name.
 
     Raises:
         UserError: a model, files, columns or labels that cannot be; an ``out`` with runs of other settings, data or
@@ -77,132 +71,67 @@ def finetune(config: FinetuneConfig) -> dict[str, dict[str, Any]]:
         return finetune_tasks(config, parallel)
 
 
-def finetune_tasks(config: FinetuneConfig, parallel: Parallel) -> dict[str, dict[str, Any]]:
-    """See ``finetune``."""
-    found, told = load_problems(config)
+def finetune_tasks(config: FinetuneConfig, parallel: Parallel) -> dict[str, TaskSummary]:
+    """``finetune`` in one process. All runs are checked before the first begins; after a signal the tasks that were not
+    finished are missing from the result."""
+    problems, warnings = load_problems(config)
     if parallel.first:
-        print_warnings(told)
-    planned = [(problem, plan_runs(config, problem)) for problem in found]
-    summaries: dict[str, dict[str, Any]] = {}
-    for problem, by_rate in planned:
-        done = finetune_task(config, problem, by_rate, parallel)
-        if done is None:
+        print_warnings(warnings)
+    runs_by_problem = [(problem, plan_runs(config, problem)) for problem in problems]
+    summaries: dict[str, TaskSummary] = {}
+    for problem, runs_by_rate in runs_by_problem:
+        summary = finetune_task(config, problem, runs_by_rate, parallel)
+        if summary is None:
             if parallel.first:
                 print("stopped; the same command goes on from there")
             return summaries
-        summaries[problem.name] = done
+        summaries[problem.name] = summary
     if parallel.first:
-        for problem in found:
+        for problem in problems:
             if isinstance(problem, Squad):
                 write_squad_files(Path(config.out), problem, summaries[problem.name])
         if config.task:
             write_glue_submission(Path(config.out), summaries)
-    if parallel.first and config.task.endswith(ALL_OF_GLUE):
-        print(format_paper_row(summaries))
+        if config.task.endswith(ALL_OF_GLUE):
+            print(format_paper_row(summaries))
     return summaries
 
 
 def plan_runs(config: FinetuneConfig, problem: Problem) -> dict[str, list[FineTuningRun]]:
-    """The runs of all seeds by rate ("" without a sweep). Raises ``UserError`` as ``Run.check``."""
+    """The runs of all seeds by the name of their rate, "" without a sweep. Raises ``UserError`` as their ``check``."""
     contents = hash_contents(problem, Path(config.model))
-    by_rate: dict[str, list[FineTuningRun]] = {}
+    runs_by_rate: dict[str, list[FineTuningRun]] = {}
     for rate in config.sweep or (None,):
         name, tuning = f"rate-{rate:g}" if rate else "", config.tuning
         if rate:
             tuning = replace(tuning, optimizer=replace(tuning.optimizer, learning_rate=rate))
         settings = RunSettings(tuning, config.engine, config.patience)
         folder = Path(config.out) / problem.name / name
-        by_rate[name] = [
+        runs_by_rate[name] = [
             FineTuningRun(problem, Path(config.model), settings, seed, folder / f"seed-{seed}", contents)
             for seed in range(1, config.seeds + 1)
         ]
-        for run in by_rate[name]:
+        for run in runs_by_rate[name]:
             run.check()
-    return by_rate
+    return runs_by_rate
 
 
 def finetune_task(
-    config: FinetuneConfig, problem: Problem, by_rate: Mapping[str, Sequence[FineTuningRun]], parallel: Parallel
-) -> dict[str, Any] | None:
-    """The figures of all rates and seeds on one task, or None if a signal stopped it."""
-    found: dict[str, dict[str, Figures]] = {}
-    for name, runs in by_rate.items():
-        found[name] = {}
+    config: FinetuneConfig, problem: Problem, runs_by_rate: Mapping[str, Sequence[FineTuningRun]], parallel: Parallel
+) -> TaskSummary | None:
+    """Make the runs of one task; print, write and return its summary. None if a signal stopped it."""
+    figures_by_rate: dict[str, dict[str, Figures]] = {}
+    for rate, runs in runs_by_rate.items():
+        figures_by_rate[rate] = {}
         for run in runs:
             figures = run.figures(parallel)
             if figures is None:
                 return None
             if parallel.first:
                 curves.draw_curves(read_metrics(run.folder / "metrics.jsonl"), run.folder)
-            found[name][str(run.folder)] = figures
-    return report_task(config, problem, found, parallel)
-
-
-def report_task(
-    config: FinetuneConfig, problem: Problem, by_rate: Mapping[str, Mapping[str, Figures]], parallel: Parallel
-) -> dict[str, Any]:
-    """The summary of a task, printed and written."""
-    first = f"{problem.evaluated[0]}/{problem.metrics[0]}"
-    summaries = {name: seeds.summarize_seeds(runs) for name, runs in by_rate.items()}
-    best = max(summaries, key=lambda name: summaries[name][first]["median"])
-    runs = by_rate[best]
-    failed = [path for path in runs if predicts_one_value(Path(path) / PREDICTIONS, problem)] if parallel.first else []
-    top = max(runs, key=lambda path: runs[path][problem.evaluated[0]][problem.metrics[0]])
-    said = {"rate": best, "figures": summaries[best], "failed": failed, "best": top}
+            figures_by_rate[rate][str(run.folder)] = figures
+    summary, rates = summarize_task(problem, figures_by_rate, read_predictions=parallel.first)
     if parallel.first:
-        with write_whole(Path(config.out) / problem.name / SUMMARY_FILE) as file:
-            file.write_text(json.dumps(said | {"rates": summaries}, indent=1))
-        if config.sweep:
-            rows = [[name, each[first]["median"], each[first]["spread"]] for name, each in summaries.items()]
-            print(format_table([f"{problem.name}: {first}", "median", "spread"], rows), end="\n\n")
-        title = f"{problem.name}{f', {best}' if best else ''}, {len(runs)} seed{'s' * (len(runs) > 1)}"
-        print(seeds.format_seed_summary(title, summaries[best], failed))
-        print(f"the best: {Path(top) / MODEL}\n")
-    return said
-
-
-def predicts_one_value(predictions: Path, problem: Problem) -> bool:
-    """Whether every sample that is judged was given the same."""
-    found = json.loads(predictions.read_text(encoding="utf-8"))[problem.evaluated[0]]
-    return len({json.dumps(each) for each in found}) == 1 < len(found)
-
-
-def read_best_predictions(said: Mapping[str, Any]) -> dict[str, Any]:
-    """Split → predictions of a task's best run on dev."""
-    return json.loads((Path(said["best"]) / PREDICTIONS).read_text(encoding="utf-8"))
-
-
-def write_squad_files(out: Path, problem: Squad, said: Mapping[str, Any]) -> None:
-    """Write what SQuAD's script takes."""
-    threshold = said["figures"]["dev/threshold"]["values"][said["best"]] if problem.unanswerable else 0.0
-    for split, answers in read_best_predictions(said).items():
-        path = out / problem.name / f"answers-{split}.json"
-        submission.write_squad_answers(path, answers, threshold)
-        print(f"{path}: as SQuAD's script takes it")
-
-
-def write_glue_submission(out: Path, summaries: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write what GLUE's server takes."""
-    tables: dict[str, str] = {}
-    for task, said in summaries.items():
-        tables |= submission.format_submission(task, read_best_predictions(said))
-    if tables:
-        submission.write_submission(out / "submission.zip", tables)
-        missing = [name for spec in GLUE_TASKS.values() for name in spec.submission.values() if name not in tables]
-        lacks = f"; the server wants {', '.join(missing)} too" if missing else ""
-        print(f"{out / 'submission.zip'}: {len(tables)} files for the GLUE server{lacks}")
-
-
-def format_paper_row(summaries: Mapping[str, Mapping[str, Any]]) -> str:
-    """Table 8's row: each task's first figure on dev in points, medians, and their average."""
-    there = [name for name in PAPER_ROW if name in summaries]
-    figures = [100 * summaries[name]["figures"][f"dev/{GLUE_TASKS[name].metrics[0]}"]["median"] for name in there]
-    header = [
-        "dev, medians",
-        *(f"{GLUE_TASKS[name].folder} {GLUE_TASKS[name].metrics[0]}" for name in there),
-        "average",
-    ]
-    row = ["", *(f"{figure:.1f}" for figure in figures), f"{sum(figures) / len(figures):.1f}"]
-    missing = [GLUE_TASKS[name].folder for name in PAPER_ROW if name not in there]
-    lacks = f"\nnot the paper's average: without {', '.join(missing)}" if missing else ""
-    return format_table(header, [row]) + lacks
+        write_summary(Path(config.out) / problem.name, summary, rates)
+        print_summary(problem, summary, rates if config.sweep else {})
+    return summary

@@ -15,13 +15,15 @@ from electra.engine.parallel import Parallel
 from electra.errors import UserError, convert_errors, escape_controls
 from electra.files import write_whole
 from electra.interchange import huggingface
+from electra.interchange.folders import WEIGHTS_FILE
 from electra.model.encoder import Tower
 from electra.model.heads import DetectionHead
 from electra.report.page import SIGN, render_page
 from electra.tasks.frozen.texts import pad_texts
 from electra.tokenization import Tokenizer
 
-MARK_FROM = 0.25  # probability from which a token is marked where there are no colours
+COLOUR_FROM = 0.1  # probability from which a word piece is coloured
+MARK_FROM = 0.25  # probability from which it is put in brackets, where there are no colours
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class ScoredPiece(NamedTuple):
 
 
 def inspect(config: InspectConfig) -> list[list[ScoredPiece]]:
-    """The tokens of each text.
+    """Print and return the word pieces of each text, with P(replaced).
 
     Raises:
         UserError: a folder without a discriminator or its tokenizer, one that Electric trained, or a page that can't be
@@ -58,21 +60,25 @@ def inspect(config: InspectConfig) -> list[list[ScoredPiece]]:
     tower, tokenizer = huggingface.load_tower(folder), word_pieces.load_tokenizer(folder)
     if not isinstance(tower.head, DetectionHead):
         raise UserError(f"{folder}: a generator; `inspect` needs the tower that detects")
-    if (
-        huggingface.read_objective(folder) == "electric"
-    ):  # P(replaced) = σ(f + log q + …) needs q, which the text has not
+    if huggingface.read_objective(folder) == "electric":
+        # P(replaced) = σ(f + log q + …) needs the generator's q, which is not known of a text that nobody corrupted.
         raise UserError(f"{folder}: trained by electric: its head gives energies, not whether a token was replaced")
-    found = []
+    texts = []
     for text in config.texts:
-        found.append(list(score_word_pieces(tower, tokenizer, text, Parallel.local_device())))
-        print_word_pieces(text, found[-1], config.json)
+        pieces = list(score_word_pieces(tower, tokenizer, text, Parallel.local_device()))
+        print_word_pieces(text, pieces, config.json)
+        texts.append(pieces)
     if config.html:
-        write_page(found, Path(config.html))
-    return found
+        write_page(texts, Path(config.html))
+    return texts
 
 
 def write_page(texts: Sequence[Sequence[ScoredPiece]], path: Path) -> None:
-    """The page of the texts, whole or not at all, in the place of another such page or of nothing."""
+    """Write the texts as a page, whole or not at all. Only a page of ours is replaced.
+
+    Raises:
+        UserError: another file is there, or the disk does not take it.
+    """
     with convert_errors(str(path), OSError, ValueError):
         content = render_page(texts)
         files.refuse_foreign_file(path, SIGN)
@@ -82,41 +88,46 @@ def write_page(texts: Sequence[Sequence[ScoredPiece]], path: Path) -> None:
 
 
 def find_discriminator(run: Path) -> Path:
-    """The folder with the discriminator in a run, an export, or itself one."""
+    """The discriminator's folder in a run folder or an exported one; or ``run`` itself, if it holds a model.
+
+    Raises:
+        UserError: none is there.
+    """
     for folder in (run / "final" / "discriminator", run / "discriminator", run):
-        if (folder / "config.json").is_file() and (folder / "model.safetensors").is_file():
+        if (folder / "config.json").is_file() and (folder / WEIGHTS_FILE).is_file():
             return folder
     raise UserError(f"{run}: no discriminator here; is the run finished? `electra pretrain --out {run}` goes on")
 
 
 @torch.no_grad()
 def score_word_pieces(tower: Tower, tokenizer: Tokenizer, text: str, device: torch.device) -> Iterator[ScoredPiece]:
-    """The text's word pieces with P(replaced); a text longer than the tower is read in parts."""
+    """The text's word pieces with P(replaced). A text with more of them than the tower has positions is read in parts,
+    which do not see each other."""
     tower.to(device)
     (ids,) = tokenizer.encode([text])
-    size = tower.config.max_positions - 2
+    size = tower.config.max_positions - 2  # [CLS] and [SEP] come on top
     for start in range(0, len(ids), size):
         part = ids[start : start + size]
-        read = (each.to(device) for each in pad_texts([part], tokenizer))
-        logits = tower.detection_logits(tower.hidden(*read))[0]
-        for token, logit in zip(part, logits[1:-1].sigmoid().tolist(), strict=True):
-            yield ScoredPiece(str(tokenizer.backend.id_to_token(token)), logit)
+        inputs = (tensor.to(device) for tensor in pad_texts([part], tokenizer))
+        logits = tower.detection_logits(tower.hidden(*inputs))[0]
+        for token_id, probability in zip(part, logits[1:-1].sigmoid().tolist(), strict=True):
+            yield ScoredPiece(str(tokenizer.backend.id_to_token(token_id)), probability)
 
 
-def print_word_pieces(text: str, tokens: Sequence[ScoredPiece], as_json: bool) -> None:
-    """A line on standard output: coloured on a terminal, marked elsewhere."""
+def print_word_pieces(text: str, pieces: Sequence[ScoredPiece], as_json: bool) -> None:
+    """Print a line: JSON, or the text with what looks replaced in red on a terminal, in brackets elsewhere."""
     from rich.console import Console
     from rich.text import Text
 
     if as_json:
-        print(json.dumps({"text": text, "tokens": [token._asdict() for token in tokens]}))
+        print(json.dumps({"text": text, "tokens": [piece._asdict() for piece in pieces]}))
         return
     console, line = Console(soft_wrap=True, highlight=False), Text()
-    for token, replaced in tokens:
+    for token, replaced in pieces:
         word = escape_controls(token.removeprefix("##"))
         line.append(" " if line and not token.startswith("##") else "")
         if console.is_terminal:
-            line.append(word, style=f"on rgb({round(255 * replaced)},0,0)" if replaced >= 0.1 else "")
+            line.append(word, style=f"on rgb({round(255 * replaced)},0,0)" if replaced >= COLOUR_FROM else "")
         else:
             line.append(f"[{word} {replaced:.2f}]" if replaced >= MARK_FROM else word)
     console.print(line)

@@ -267,7 +267,7 @@ def test_objectives_differ_in_one_idea(asked: CompareConfig) -> None:
     assert held.config.objective == replace(base.objective, generator_rate=0.3, never_original=True)
     assert parse_objective(base, "mlm  mask_rate=4e-1").config.objective == Mlm(mask_rate=0.4)
     assert parse_objective(base, "mlm  mask_rate=4e-1").name == "mlm mask_rate=4e-1"
-    assert [same.sized(width).name for width in (0.5, 1.0)] == ["electra", "electra, generator 1"]
+    assert [same.resize_generator(width).name for width in (0.5, 1.0)] == ["electra", "electra, generator 1"]
 
 
 def test_the_built_in_task_has_few_and_many_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

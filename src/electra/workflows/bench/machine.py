@@ -1,4 +1,4 @@
-"""What a machine can do, measured: products of matrices, copies, memory, and how long something takes."""
+"""What this machine can do: its fastest product of matrices, its copies, its memory; and how long a call takes."""
 
 import ctypes
 import gc
@@ -14,11 +14,12 @@ import torch
 
 from electra.engine.parallel import Parallel, Precision
 
-COPY_BYTES = 1 << 28  # bytes: more than caches hold
+COPY_BYTES = 1 << 28  # more than caches hold
+TRIES = 5  # of which the best counts
 
 
 def time_call(step: Callable[[], object]) -> float:
-    """Seconds that a step takes, its work on a GPU included."""
+    """Seconds that a call takes, until the GPU has done its work too."""
     wait = torch.cuda.synchronize if Parallel.local_device().type == "cuda" else int
     wait()
     began = time.perf_counter()
@@ -35,17 +36,17 @@ def median_seconds(step: Callable[[], object], times: int, warm_up: int = 0) -> 
 
 
 def measure_matmul_peak(precision: Precision, device: torch.device) -> float:
-    """Operations a second of a large product alone, the best of a few."""
+    """FLOPs a second of one large product of matrices, the best of a few."""
     size = 8192 if device.type == "cuda" else 2048
-    one = torch.randn(size, size, device=device, dtype=getattr(torch, precision))
-    return 2 * size**3 / min(time_call(lambda: one @ one) for _ in range(5))
+    matrix = torch.randn(size, size, device=device, dtype=getattr(torch, precision))
+    return 2 * size**3 / min(time_call(lambda: matrix @ matrix) for _ in range(TRIES))
 
 
 def measure_copy_bandwidth(device: torch.device) -> float:
-    """Bytes a second that a large copy reads and writes, the best of a few."""
-    one = torch.zeros(COPY_BYTES, dtype=torch.uint8, device=device)
-    other = torch.zeros_like(one)
-    return 2 * COPY_BYTES / min(time_call(lambda: other.copy_(one)) for _ in range(5))
+    """Bytes a second that a large copy reads and writes together, the best of a few."""
+    source = torch.zeros(COPY_BYTES, dtype=torch.uint8, device=device)
+    target = torch.zeros_like(source)
+    return 2 * COPY_BYTES / min(time_call(lambda: target.copy_(source)) for _ in range(TRIES))
 
 
 def device_memory(device: torch.device) -> int:
@@ -56,8 +57,10 @@ def device_memory(device: torch.device) -> int:
 
 
 def peak_memory() -> int:
-    """The most bytes that this process has held, since ``reset_peak_memory`` where Linux or CUDA count: on the GPU
-    where there is one, else resident."""
+    """The most bytes that this process has held: on the GPU if there is one, else resident in main memory.
+
+    Counted since ``reset_peak_memory``, or since the process began on systems other than Linux without a GPU.
+    """
     if Parallel.local_device().type == "cuda":
         return torch.cuda.max_memory_allocated()
     status = Path("/proc/self/status")
@@ -68,7 +71,7 @@ def peak_memory() -> int:
 
 
 def reset_peak_memory() -> None:
-    """Let ``peak_memory`` count from here, after what is free has gone back to the system."""
+    """Give free memory back to the system, and let ``peak_memory`` count from here."""
     gc.collect()
     if Parallel.local_device().type == "cuda":
         torch.cuda.empty_cache()

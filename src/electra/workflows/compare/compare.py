@@ -22,7 +22,7 @@ TABLE_FILE, SCORES_FILE, FIGURE_FILE, SIZES_FILE = "table.md", "scores.jsonl", "
 
 
 def compare(config: CompareConfig) -> Path:
-    """Train and judge what is not there yet, and give the folder with the tables, the figures and all runs.
+    """Train and judge what is not there yet, and return the folder with the tables, the figures and all runs.
 
     Raises:
         UserError: an objective, data, task or folder that cannot be, before anything is trained; and as ``pretrain``.
@@ -31,18 +31,18 @@ def compare(config: CompareConfig) -> Path:
     if Parallel.start().world > 1:
         raise UserError("electra compare runs in one process; torchrun is for electra pretrain")
     plan, out = plan_comparison(config), Path(config.out)
-    to_do = [each for each in plan.encoders if not is_judged(each, plan.judges)]
-    left = format_budget(sum(each.budget for each in to_do), plan.unit)
+    to_do = [encoder for encoder in plan.encoders if not is_judged(encoder, plan.judges)]
+    left = format_budget(sum(encoder.budget for encoder in to_do), plan.unit)
     print(f"{len(plan.encoders)} encoders, {len(to_do)} of them to be made and judged: {left} of training at most")
     results: list[EncoderResult] = []
     for number, encoder in enumerate(plan.encoders, 1):
         if encoder in to_do:
             print(f"\n== {number} of {len(plan.encoders)}: {describe_encoder(encoder, plan)}", flush=True)
-        found = judge_encoder(encoder, plan.judges)
-        if found is None:
+        result = judge_encoder(encoder, plan.judges)
+        if result is None:
             print("stopped; the same command goes on from there")
             break
-        results.append(found)
+        results.append(result)
         if encoder in to_do:
             write_results(config, plan, results)
     if results:
@@ -56,78 +56,78 @@ def compare(config: CompareConfig) -> Path:
 
 
 def describe_encoder(encoder: JudgedEncoder, plan: Plan) -> str:
-    """What stands above its work."""
+    """Its objective, budget and seed, for the line above what its training prints."""
     budget = f", {format_budget(encoder.budget, plan.unit)}" if encoder.budget else ""
     return f"{escape_controls(encoder.objective)}{budget}, seed {encoder.seed}"
 
 
 def is_judged(encoder: JudgedEncoder, judges: Sequence[Judge]) -> bool:
-    """Whether nothing is left to do for an encoder."""
+    """Whether all judges have scored the encoder."""
     return all(scores_path(encoder.folder, judge).is_file() for judge in judges)
 
 
 def judge_encoder(encoder: JudgedEncoder, judges: Sequence[Judge]) -> EncoderResult | None:
-    """What comes of an encoder; None if a signal stopped the work."""
+    """Make an encoder and let all judges score it, as far as that is not done. None if a signal stopped the work."""
     made = encoder.ready()
     if made is None:
         return None
     scores: dict[str, float] = {}
     for judge in judges:
-        found = score_encoder(judge, encoder.folder, encoder.seed)
-        if found is None:
+        judged = score_encoder(judge, encoder.folder, encoder.seed)
+        if judged is None:
             return None
-        scores |= found
+        scores |= judged
     return EncoderResult(encoder.objective, encoder.budget, encoder.seed, made["cost"], made["own"], scores)
 
 
 def write_results(config: CompareConfig, plan: Plan, results: Sequence[EncoderResult]) -> None:
-    """Write every figure that is known so far, and the tables."""
-    out, found = Path(config.out), build_comparison(plan, results)
+    """Write the results so far: a line of JSON for each encoder, and the page with the tables."""
+    out, comparison = Path(config.out), build_comparison(plan, results)
     lines = [
         json.dumps(asdict(result) | {"folder": str(encoder.folder)}) + "\n"
         for result, encoder in zip(results, plan.encoders, strict=False)
     ]
     with write_whole(out / SCORES_FILE) as file:
         file.write_text("".join(lines), encoding="utf-8")
-    mlm = [each.name for each in plan.objectives if isinstance(each.config.objective, Mlm)]
-    said = render_comparison(
-        found, (mlm or found.objectives)[0], compare_sizes(plan, found), describe_comparison(config, plan, len(results))
-    )
+    mlm = [contender.name for contender in plan.objectives if isinstance(contender.config.objective, Mlm)]
+    reference = (mlm or comparison.objectives)[0]
+    about = describe_comparison(config, plan, len(results))
+    page = render_comparison(comparison, reference, compare_sizes(plan, comparison), about)
     with write_whole(out / TABLE_FILE) as file:
-        file.write_text(said, encoding="utf-8")
+        file.write_text(page, encoding="utf-8")
 
 
 def draw_pictures(config: CompareConfig, plan: Plan, results: Sequence[EncoderResult]) -> None:
-    """Write the pictures."""
-    out, found = Path(config.out), build_comparison(plan, results)
+    """Draw the scores against the budget and, if sizes of generators were asked for, against these."""
+    out, comparison = Path(config.out), build_comparison(plan, results)
     with write_whole(out / FIGURE_FILE) as file:
-        compare_figures.draw_against_budget(found, file)
-    if sizes := compare_sizes(plan, found):
+        compare_figures.draw_against_budget(comparison, file)
+    if sizes := compare_sizes(plan, comparison):
         with write_whole(out / SIZES_FILE) as file:
             compare_figures.draw_against_size(sizes, list(plan.sizes), file)
 
 
 def build_comparison(plan: Plan, results: Sequence[EncoderResult]) -> Comparison:
-    """The results with what they are results of."""
-    return Comparison(tuple(each.name for each in plan.objectives), plan.budgets, plan.unit, results)
+    """The results with the plan's objectives, budgets and their unit."""
+    return Comparison(tuple(contender.name for contender in plan.objectives), plan.budgets, plan.unit, results)
 
 
 def describe_comparison(config: CompareConfig, plan: Plan, done: int) -> str:
-    """What was compared, on what, and whether that is all."""
+    """One line: what was compared, on which data and machine, and how much of it is done."""
     seeds = f"{config.seeds} seed{'s' * (config.seeds > 1)}"
     preset = config.preset + (f" with {config.settings}" if config.settings else "")
     so_far = "" if done == len(plan.encoders) else f" So far: {done} of {len(plan.encoders)} encoders."
     return f"Preset {preset}, data {Path(config.data).name}, {seeds}, on {processor_name()}.{so_far}"
 
 
-def compare_sizes(plan: Plan, found: Comparison) -> Comparison | None:
-    """The same of the generator's sizes, each an objective called by it."""
+def compare_sizes(plan: Plan, comparison: Comparison) -> Comparison | None:
+    """The generator's sizes as a comparison of their own at the largest budget, each under its size as its name."""
     if not plan.sizes:
         return None
-    names = {width: f"generator {width:g}" for width in plan.sizes}
-    results = [result for result in found.results if result.objective == RANDOM]
+    names, largest = {width: f"generator {width:g}" for width in plan.sizes}, plan.budgets[-1]
+    results = [result for result in comparison.results if result.objective == RANDOM]
     for width, contender in plan.sizes.items():
         results += [
-            replace(each, objective=names[width]) for each in found.results_of(contender.name, plan.budgets[-1])
+            replace(result, objective=names[width]) for result in comparison.results_of(contender.name, largest)
         ]
-    return Comparison(tuple(names.values()), plan.budgets[-1:], found.unit, results)
+    return Comparison(tuple(names.values()), (largest,), comparison.unit, results)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -12,6 +12,7 @@ from electra import config as configs
 from electra import recipes
 from electra.dataset.data import Data
 from electra.errors import UserError, convert_errors, require_plain_name
+from electra.objectives.build import Objective
 from electra.report.compare import format_number
 from electra.workflows.compare.runs import PretrainedEncoder
 from electra.workflows.pretrain import PretrainConfig, build_pretrainers
@@ -27,21 +28,23 @@ class Contender:
     config: PretrainConfig
 
     def check(self, data: Data, least: float) -> None:
-        """Raise what training would raise after a while.
+        """Build the pre-trainers without weights, so that what cannot be trained is refused before anything is trained.
 
         Raises:
-            UserError: as ``pretrain.build_pretrainers``; or ``least`` FLOPs (0: not asked) are too few for a step
-            of each phase and stage.
+            UserError: as ``build_pretrainers``; or ``least`` FLOPs (0: not asked) are too few for a step of each phase
+                and stage.
         """
         with torch.device("meta"), convert_errors(f"--objectives {self.name!r}", ValueError):  # shapes alone
-            built = build_pretrainers(self.config, data, lambda line: None)
-        needed = sum(phase.rows * each.flops(phase.length) for phase in self.config.phases for each in built)
+            pretrainers = build_pretrainers(self.config, data, lambda line: None)
+        needed = sum(
+            phase.rows * pretrainer.flops(phase.length) for phase in self.config.phases for pretrainer in pretrainers
+        )
         if 0 < least < needed:
             at_least = f"the shortest run of {self.name} takes {format_number(needed, 2)}"
             raise UserError(f"--budgets {format_number(least)}: too little: {at_least}")
 
-    def at(self, budget: float, equal: Equal, seed: int, out: Path) -> "PretrainedEncoder":
-        """Its run. ``budget``: FLOPs, or minutes."""
+    def plan_run(self, budget: float, equal: Equal, seed: int, out: Path) -> PretrainedEncoder:
+        """The run with a budget, which is in FLOPs or minutes, and a seed. Its folder lies in ``out/runs``."""
         length = f"{format_number(budget)}-{'flops' if equal == 'flops' else 'minutes'}"
         folder = out / "runs" / slug(self.name) / length / f"seed-{seed}"
         config = replace(
@@ -50,7 +53,7 @@ class Contender:
         )  # fmt: skip
         return PretrainedEncoder(self.name, budget, seed, folder, config)
 
-    def sized(self, width: float) -> "Contender":
+    def resize_generator(self, width: float) -> "Contender":
         """The same with a generator of another width, a fraction of the discriminator's."""
         if width == getattr(self.config.objective, "generator_width", None):
             return self
@@ -60,34 +63,46 @@ class Contender:
 
 
 def load_base_config(name: str, settings: str, data: str) -> PretrainConfig:
-    """A preset, with a file laid over it. Raises ``UserError`` as ``config.load_config`` does, or if there is none."""
-    config = configs.load_config(PretrainConfig(), recipes.find_preset(name))
+    """A preset with the file ``settings`` laid over it, if there is one, on the data.
+
+    Raises:
+        UserError: no such preset; and as ``load_config``.
+    """
+    config = recipes.apply_preset(PretrainConfig(), name)
     return replace(configs.load_config(config, settings) if settings else config, data=data)
 
 
 def size_generators(objectives: Sequence[Contender], widths: Sequence[float]) -> dict[float, Contender]:
-    """By width the first objective that has a generator, with one so wide. Raises ``UserError`` if none has one."""
-    first = next((each for each in objectives if hasattr(each.config.objective, "generator_width")), None)
-    if widths and not first:
+    """Width → the first objective that has a generator, with a generator of that width.
+
+    Raises:
+        UserError: there are widths, but no objective has a generator.
+    """
+    generated = [contender for contender in objectives if hasattr(contender.config.objective, "generator_width")]
+    if widths and not generated:
         raise UserError("--generator-sizes: none of the objectives has a generator")
-    return {width: first.sized(width) for width in sorted(set(widths))} if first else {}
+    return {width: generated[0].resize_generator(width) for width in sorted(set(widths))}
 
 
 def parse_objectives(base: PretrainConfig, objectives: Sequence[str]) -> list[Contender]:
-    """The objectives, each as ``parse_objective``. Raises ``UserError`` also for two of one name."""
-    found: dict[str, Contender] = {}
+    """The objectives, each parsed by ``parse_objective``. Raises ``UserError`` also for two of one name."""
+    by_folder: dict[str, Contender] = {}
     for text in objectives:
-        one = parse_objective(base, text)
-        require_plain_name(slug(one.name), f"--objectives {text!r}: its name, as")
-        if slug(one.name) in found:
-            raise UserError(f"--objectives: two are called {one.name!r}; give one a name of its own: 'mine: {text}'")
-        found[slug(one.name)] = one
-    return list(found.values())
+        contender = parse_objective(base, text)
+        folder = slug(contender.name)
+        require_plain_name(folder, f"--objectives {text!r}: its name, as")
+        if folder in by_folder:
+            name = contender.name
+            raise UserError(f"--objectives: two are called {name!r}; give one a name of its own: 'mine: {text}'")
+        by_folder[folder] = contender
+    return list(by_folder.values())
 
 
 def parse_objective(base: PretrainConfig, text: str) -> Contender:
-    """``[name: ]kind [field=value …]`` laid over a config. Where the kinds share a field and its default, the value is
-    the config's, so that objectives differ in what they are about alone.
+    """``[name: ]kind [field=value …]`` laid over a config.
+
+    A field that the kind has in common with the config's objective keeps the config's value, if its default is the same
+    in both: so the objectives differ only in what they are about.
 
     Raises:
         UserError: no such kind, field or value.
@@ -106,12 +121,12 @@ def parse_objective(base: PretrainConfig, text: str) -> Contender:
     return Contender(name if colon else " ".join(text.split()), config)
 
 
-def carry_shared_fields(old: Any, new: Any) -> Any:
+def carry_shared_fields(old: Objective, new: Objective) -> Objective:
     """``new`` with the values of ``old`` in fields whose default is the same in both kinds."""
-    before, after = type(old)(), type(new)()
+    old_defaults, new_defaults = type(old)(), type(new)()
     names = {field.name for field in fields(old)} & {field.name for field in fields(new)}
-    same = [name for name in sorted(names) if getattr(before, name) == getattr(after, name)]
-    return replace(new, **{name: getattr(old, name) for name in same})
+    shared = [name for name in sorted(names) if getattr(old_defaults, name) == getattr(new_defaults, name)]
+    return replace(new, **{name: getattr(old, name) for name in shared})
 
 
 def slug(name: str) -> str:

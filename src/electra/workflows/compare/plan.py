@@ -99,7 +99,7 @@ def plan_comparison(config: CompareConfig) -> Plan:
     for each in sizes.values():
         each.check(data, largest)
     runs = [
-        each.at(budget, config.equal, seed, out)
+        each.plan_run(budget, config.equal, seed, out)
         for seed in range(1, config.seeds + 1)  # one seed after another, so that a first table is there early
         for budget, each in [
             *((budget, each) for budget in budgets for each in objectives),
