@@ -1,7 +1,7 @@
 """The layers: one class for each kind.
 
-A layer is a function of its input, its weights and its streams of random numbers, so those that are alike are compiled
-once. That the streams are given, not made here, keeps their mixing out of the loops over the elements.
+A layer is a function of its input, its weights and its streams of random numbers, so layers that are alike are compiled
+once. The streams are computed outside, which keeps their hashing out of the loops over the elements.
 """
 
 import torch
@@ -17,7 +17,7 @@ from electra.model.config import ClassicConfig, ModernConfig
 from electra.model.initial import build_dense
 from electra.model.twins import KernelModule
 
-SITES_PER_LAYER = 3  # places of dropout in a layer: attention weights, attention output, feed-forward part
+SITES_PER_LAYER = 3  # places of dropout: attention weights, attention output, feed-forward part
 
 Rotation = tuple[Float[Tensor, "rows 1 length half"], Float[Tensor, "rows 1 length half"]]
 
@@ -45,8 +45,8 @@ class ClassicLayer(KernelModule):
     ) -> Float[Tensor, "rows length dim"]:
         weights, output, inner = unbind_streams(streams)
         q, k, v = split_heads(self.qkv(x), self.heads)
-        seen = attention(q, k, v, documents, None, weights, self.attention_dropout, self.direction, self.kernels)
-        x = self.attention_norm(x + drop(self.output(join_heads(seen)), output, self.dropout))
+        read = attention(q, k, v, documents, None, weights, self.attention_dropout, self.direction, self.kernels)
+        x = self.attention_norm(x + drop(self.output(join_heads(read)), output, self.dropout))
         return self.norm(x + drop(self.down(gelu(self.up.product(x), self.up.bias, self.kernels)), inner, self.dropout))
 
 
@@ -59,7 +59,7 @@ class ModernLayer(KernelModule):
     def __init__(self, config: ModernConfig, index: int, direction: Direction = "both"):
         super().__init__()
         hidden, inner, std = config.hidden_size, config.intermediate_size, config.init_std
-        last = std / (2 * config.layers) ** 0.5  # of what is added to the residual stream, as transformers starts it
+        last = std / (2 * config.layers) ** 0.5  # for what is added to the residual stream, as in transformers
         self.attention_norm = nn.LayerNorm(hidden, config.norm_eps, bias=False) if index else nn.Identity()
         self.qkv = build_dense(hidden, 3 * hidden, std, bias=False)
         self.output = build_dense(hidden, hidden, last, bias=False)
@@ -79,19 +79,19 @@ class ModernLayer(KernelModule):
         weights, output, middle = unbind_streams(streams)
         q, k, v = split_heads(self.qkv(self.attention_norm(x)), self.heads)
         q, k = rotate(q, rotation), rotate(k, rotation)
-        seen = attention(q, k, v, documents, self.window, weights, self.attention_dropout, self.direction, self.kernels)
-        x = x + drop(self.output(join_heads(seen)), output, self.attention_dropout)
+        read = attention(q, k, v, documents, self.window, weights, self.attention_dropout, self.direction, self.kernels)
+        x = x + drop(self.output(join_heads(read)), output, self.attention_dropout)
         inner, gate = self.up(self.norm(x)).chunk(2, dim=2)
         return x + self.down(drop(F.gelu(inner) * gate, middle, self.dropout))
 
 
 def unbind_streams(streams: Int[Tensor, "3 2 rows"] | None) -> tuple[Tensor, ...] | tuple[None, None, None]:
-    """The streams of a layer's places of dropout; none of them where nothing is dropped."""
+    """The stream of each of a layer's places of dropout; None if there is no dropout."""
     return (None, None, None) if streams is None else streams.unbind(0)
 
 
 def split_heads(qkv: Float[Tensor, "rows length triple"], heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values, each [rows, heads, length, dim / heads], from one product."""
+    """Queries, keys and values, each [rows, heads, length, dim / heads], from the one product that has all three."""
     q, k, v = qkv.unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
     return q, k, v
 
@@ -109,7 +109,7 @@ def rotary_cos_sin(positions: Int[Tensor, "rows length"], size: int, theta: floa
 
 
 def rotate(x: Float[Tensor, "rows heads length dim"], rotation: Rotation) -> Float[Tensor, "rows heads length dim"]:
-    """Elements i and i + dim / 2 of each head turned by their position's angle: float32 inside, x's dtype outside."""
+    """Elements i and i + dim / 2 of each head, rotated by their position's angle. Computed in float32, in x's dtype."""
     cos, sin = rotation
     first, second = x.float().chunk(2, dim=3)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=3).to(x.dtype)

@@ -1,4 +1,4 @@
-"""The two kinds of encoder as numbers: everything that a tower's shape and initial weights follow from."""
+"""The configs of the two kinds of encoder: every number that determines a tower's shape and initial weights."""
 
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
@@ -67,11 +67,11 @@ class ModernConfig:
 
     @property
     def embedding_size(self) -> int:
-        """ModernBERT has no projection between embeddings and layers."""
+        """The hidden size: ModernBERT has no projection between embeddings and layers."""
         return self.hidden_size
 
     def window(self, layer: int) -> int | None:
-        """The attention window of a layer; None: it sees the whole document."""
+        """The attention window of a layer; None for a global layer, which sees the whole document."""
         return self.local_window if layer % self.global_every else None
 
 
@@ -79,21 +79,21 @@ EncoderConfig = Annotated[ClassicConfig | ModernConfig, BY_KIND]
 
 
 def check_heads(hidden_size: int, heads: int, multiple: int) -> None:
-    """Raises ``UserError`` unless every head gets the same size, a multiple of ``multiple``."""
+    """Raise ``UserError`` unless all heads have the same size, a multiple of ``multiple``."""
     if hidden_size % (heads * multiple):
         even = " of an even size" if multiple == 2 else ""
         raise UserError(f"hidden_size {hidden_size} cannot be cut into {heads} equal heads{even}")
 
 
 def generator_config(config: EncoderConfig, width: float, depth: float) -> EncoderConfig:
-    """The generator's config beside an encoder's: ``width`` and ``depth`` are fractions of its hidden size and layers.
+    """A generator's config from an encoder's: ``width`` and ``depth`` are fractions of its hidden size and its layers.
 
-    Classic, as in the original code: one head for each 64 of the width, an intermediate size of four times the width,
-    and the encoder's embedding size, so that tables can be shared. Modern: heads of the encoder's size, an intermediate
-    size in proportion, and embeddings as wide as the layers.
+    Classic, as in the original code: one head for each 64 of the hidden size, an intermediate size of four times the
+    hidden size, and the encoder's embedding size, so that tables can be shared. Modern: heads of the encoder's size, an
+    intermediate size in proportion, and embeddings as wide as the layers.
 
     Raises:
-        UserError: a width that leaves nothing, or no whole heads.
+        UserError: the hidden size would be 0, or cannot be cut into heads.
     """
     layers, hidden = max(1, round(config.layers * depth)), round(config.hidden_size * width)
     if width == 1:

@@ -1,4 +1,4 @@
-"""From token ids to vectors, and how two towers hold their tables: shared, each its own, or one as what it adds."""
+"""From token ids to vectors, and how two towers hold their tables: shared, each its own, or disentangled."""
 
 import torch
 from jaxtyping import Float, Int
@@ -14,21 +14,21 @@ EMBEDDING_SITE = 0  # of the dropout; the layers' sites follow
 
 
 class DeltaEmbedding(nn.Module):
-    """A look-up table: stopped(E) + Δ, where E is another module's ``weight``, and Δ begins with 0."""
+    """The table stop_gradient(E) + Δ, where E is another module's ``weight`` and the parameter Δ begins as 0."""
 
     def __init__(self, base: nn.Embedding):
         super().__init__()
-        self.base = [base]  # in a list, so that its parameters are not this table's too
+        self.base = [base]  # in a list, so that its parameters do not become this module's too
         self.delta = nn.Parameter(torch.zeros_like(base.weight))
 
     @property
     def weight(self) -> Float[Tensor, "vocab embedding"]:
-        """The table."""
+        """The whole table."""
         return self.base[0].weight.detach() + self.delta
 
     @torch.no_grad()
-    def become(self, table: Float[Tensor, "vocab embedding"]) -> None:
-        """Add so much that this is ``table`` now."""
+    def set_weight(self, table: Float[Tensor, "vocab embedding"]) -> None:
+        """Set Δ so that the whole table is ``table``."""
         self.delta.copy_(table - self.base[0].weight)
 
     def forward(self, ids: Int[Tensor, "rows length"]) -> Float[Tensor, "rows length embedding"]:
@@ -60,7 +60,7 @@ class ClassicEmbeddings(nn.Module):
 
 
 class ModernEmbeddings(nn.Module):
-    """LayerNorm(token), then dropout (ModernBERT): positions enter in the layers, segments nowhere."""
+    """LayerNorm(token), then dropout (ModernBERT). The layers use positions; segments are not used."""
 
     def __init__(self, config: ModernConfig):
         super().__init__()
@@ -102,8 +102,8 @@ class SharedEmbeddings(nn.Module):
 
 
 class DisentangledEmbeddings(nn.Module):
-    """The discriminator's token table is the generator's, which its loss does not move, and what it adds to it
-    (gradient-disentangled embedding sharing: DeBERTaV3, section 3.3). All else of the embeddings is each tower's own.
+    """The discriminator's token table is the generator's plus a Δ; its loss moves only Δ (gradient-disentangled
+    embedding sharing: DeBERTaV3, section 3.3). Each tower has its own for the rest of the embeddings.
 
     Raises:
         UserError: the towers' embeddings are not equally wide.
@@ -119,7 +119,7 @@ class DisentangledEmbeddings(nn.Module):
 
 
 class OwnEmbeddings(nn.Module):
-    """A set of tables for each tower, each as wide as its tower asks."""
+    """A set of tables for each tower, as wide as its config says."""
 
     def __init__(self, config: EncoderConfig, generator: EncoderConfig | None = None):
         super().__init__()

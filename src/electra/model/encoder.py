@@ -1,4 +1,4 @@
-"""Encoders, two kinds with one signature, and the tower that an encoder makes with embeddings and a head."""
+"""The two kinds of encoder, with one signature, and the tower: embeddings, an encoder and a head."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -49,7 +49,7 @@ class LayeredEncoder(nn.Module):
 
 
 class ClassicEncoder(LayeredEncoder):
-    """Post-norm layers, after a projection where the embeddings have another width (BERT, ELECTRA)."""
+    """Post-norm layers, after a projection if the embeddings have another width (BERT, ELECTRA)."""
 
     def __init__(self, config: ClassicConfig, direction: Direction = "both"):
         super().__init__()
@@ -65,7 +65,7 @@ class ClassicEncoder(LayeredEncoder):
         documents: Int[Tensor, "rows length"],
         keys: Int[Tensor, " rows"] | None,
     ) -> list[States]:
-        """The states after each layer. ``positions`` are in the embeddings already."""
+        """The states after each layer. ``positions`` are not used: they are in the embeddings."""
         states = [self.project(embedded)]
         of_layer = streams_by_layer(keys, self.sites)
         for index, layer in enumerate(self.layers):
@@ -91,13 +91,13 @@ class ModernEncoder(LayeredEncoder):
         documents: Int[Tensor, "rows length"],
         keys: Int[Tensor, " rows"] | None,
     ) -> list[States]:
-        """The states after each layer, the last ones normed. ``positions`` start anew with each document."""
-        wide = rotary_cos_sin(positions, self.head_size, self.global_theta)
-        near = rotary_cos_sin(positions, self.head_size, self.local_theta)
+        """The states after each layer, the last ones normalized. ``positions`` count from 0 in each document."""
+        global_rotation = rotary_cos_sin(positions, self.head_size, self.global_theta)
+        local_rotation = rotary_cos_sin(positions, self.head_size, self.local_theta)
         states, of_layer = [embedded], streams_by_layer(keys, self.sites)
         for index, layer in enumerate(self.layers):
-            turned = wide if layer.window is None else near
-            states.append(self.run_layer(layer, states[-1], turned, documents, of_layer[index]))
+            rotation = global_rotation if layer.window is None else local_rotation
+            states.append(self.run_layer(layer, states[-1], rotation, documents, of_layer[index]))
         return [*states[1:-1], self.norm(states[-1])]
 
 
@@ -105,20 +105,20 @@ Encoder = ClassicEncoder | ModernEncoder
 
 
 def build_encoder(config: EncoderConfig, direction: Direction = "both") -> Encoder:
-    """A fresh encoder of the config's kind, whose positions see both sides or one."""
+    """A fresh encoder of the config's kind. ``direction``: the side that positions see."""
     return ClassicEncoder(config, direction) if isinstance(config, ClassicConfig) else ModernEncoder(config, direction)
 
 
 def dropout_sites(layers: int) -> Int[Tensor, " sites"]:
-    """int32: the places of dropout in layers; the embeddings' comes before. A buffer, for it must be read: Inductor
-    gets an arange that is hashed wrong (see ``kernels.random``)."""
+    """int32: the numbers of the places of dropout in the layers, which follow that of the embeddings. Kept as a buffer,
+    since Inductor would hash an arange wrongly (``kernels.random``)."""
     return torch.arange(EMBEDDING_SITE + 1, EMBEDDING_SITE + 1 + SITES_PER_LAYER * layers, dtype=torch.int32)
 
 
 def streams_by_layer(
     keys: Int[Tensor, " rows"] | None, sites: Int[Tensor, " sites"]
 ) -> Sequence[Int[Tensor, "3 2 rows"] | None]:
-    """Each layer's streams of random numbers, where there are keys."""
+    """Each layer's streams of random numbers; None without keys."""
     if keys is None:
         return [None] * (len(sites) // SITES_PER_LAYER)
     return derive_streams(keys, sites).unflatten(0, (-1, SITES_PER_LAYER)).unbind(0)
@@ -127,8 +127,8 @@ def streams_by_layer(
 class Tower(nn.Module):
     """Embeddings, an encoder and a head: the generator, or the discriminator.
 
-    The embeddings may be another tower's too. Dropout is on where ``keys`` (int32, one for each row) are given;
-    ``training`` and ``eval`` change nothing.
+    The embeddings may be shared with another tower. Dropout is on if ``keys`` (int32, one for each row) are given;
+    ``train()`` and ``eval()`` change nothing.
     """
 
     def __init__(self, config: EncoderConfig, embeddings: Embeddings, head: Head):
@@ -139,22 +139,22 @@ class Tower(nn.Module):
 
     @classmethod
     def token(cls, config: EncoderConfig, embeddings: Embeddings) -> "Tower":
-        """A fresh tower that says which token stood at a position."""
+        """A fresh tower that predicts tokens."""
         return cls(config, embeddings, TokenHead(config))
 
     @classmethod
     def detection(cls, config: EncoderConfig, embeddings: Embeddings) -> "Tower":
-        """A fresh tower that says whether the token at a position was replaced."""
+        """A fresh tower that detects replaced tokens."""
         return cls(config, embeddings, build_detection_head(config))
 
     def share_layers(self, other: "Tower", count: int) -> None:
-        """Make the first ``count`` layers, and the way to them from the embeddings, the ones of another tower.
+        """Replace the first ``count`` layers, and the projection before them, by those of another tower.
 
         Raises:
             UserError: the layers' shapes differ.
         """
-        here, there = ([value.shape for value in tower.encoder.layers[:count].parameters()] for tower in (self, other))
-        if here != there:
+        shapes = [[p.shape for p in tower.encoder.layers[:count].parameters()] for tower in (self, other)]
+        if shapes[0] != shapes[1]:
             sizes = [f"{tower.config.layers} layers {tower.config.hidden_size} wide" for tower in (self, other)]
             raise UserError(f"{sizes[0]} cannot share {count} of them with {sizes[1]}: say generator_width 1")
         for index in range(count):
@@ -163,20 +163,20 @@ class Tower(nn.Module):
             self.encoder.project = other.encoder.project
 
     def values(self) -> dict[str, Tensor]:
-        """What the tower computes with, by name: its parameters, and a table that adds to another's as it is."""
-        found: dict[str, Tensor] = dict(self.named_parameters())
+        """The tower's parameters by name, with the whole token table in place of a Δ."""
+        values: dict[str, Tensor] = dict(self.named_parameters())
         if isinstance(self.embeddings.tokens, DeltaEmbedding):
-            del found["embeddings.tokens.delta"]
-            found["embeddings.tokens.weight"] = self.embeddings.tokens.weight
-        return found
+            del values["embeddings.tokens.delta"]
+            values["embeddings.tokens.weight"] = self.embeddings.tokens.weight
+        return values
 
     @torch.no_grad()
     def take(self, values: Mapping[str, Tensor]) -> None:
-        """Compute with ``values`` (those of ``values()``, or some of them) from now on."""
+        """Copy in ``values``: all that ``values()`` returns, or some of them."""
         parameters = dict(self.named_parameters())
         for name, value in values.items():
             if name == "embeddings.tokens.weight" and isinstance(self.embeddings.tokens, DeltaEmbedding):
-                self.embeddings.tokens.become(value)
+                self.embeddings.tokens.set_weight(value)
             else:
                 parameters[name].copy_(value)
 
@@ -188,20 +188,20 @@ class Tower(nn.Module):
         documents: Int[Tensor, "rows length"],
         keys: Int[Tensor, " rows"] | None = None,
     ) -> States:
-        """The last states of every position, which sees the positions of its own document only (0 is padding)."""
+        """The last states of every position. It sees only positions of its own document (0 is padding)."""
         return self.encoder(self.embeddings(ids, positions, segments, keys), positions, documents, keys)[-1]
 
     def token_logits(self, hidden: Float[Tensor, "picked hidden"]) -> Float[Tensor, "picked vocab"]:
-        """Float32 logits over the vocabulary, from the states of the positions that are asked for."""
+        """Float32 logits over the vocabulary, from the last states of some positions."""
         assert isinstance(self.head, TokenHead), "this tower detects"
         return self.head(hidden, self.embeddings.tokens.weight)
 
     def predict(self, hidden: Float[Tensor, "picked hidden"]) -> Prediction:
-        """The distribution over the vocabulary that those logits stand for."""
+        """The distribution over the vocabulary with the logits of ``token_logits``."""
         assert isinstance(self.head, TokenHead), "this tower detects"
         return self.head.predict(hidden, self.embeddings.tokens.weight)
 
     def detection_logits(self, hidden: Float[Tensor, "*shape hidden"]) -> Float[Tensor, "*shape"]:
-        """The logit of P(replaced) of every position."""
+        """Float32 logits of P(replaced), from last states."""
         assert isinstance(self.head, DetectionHead), "this tower predicts tokens"
         return self.head(hidden)

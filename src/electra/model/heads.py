@@ -1,4 +1,4 @@
-"""What is asked of hidden states: which token stood here, and was this one replaced? No dropout, as in ELECTRA."""
+"""The heads: which token was here, and was this token replaced? No dropout, as in ELECTRA."""
 
 import torch
 from jaxtyping import Float
@@ -12,10 +12,10 @@ from electra.model.twins import KernelModule
 
 
 class TokenHead(KernelModule):
-    """LayerNorm(GELU(dense(h))) · tableᵀ + bias. The table is the tower's token embeddings, given at each call.
+    """LayerNorm(GELU(dense(h))) · tableᵀ + bias. The table is the tower's token embeddings, passed at each call.
 
-    ``towers``: how many towers' states stand side by side in h. By a GPU's kernels its predictions never
-    write the logits out.
+    ``towers``: how many towers' states are concatenated in h. With a GPU's kernels the logits of predictions are never
+    stored.
     """
 
     def __init__(self, config: EncoderConfig, towers: int = 1):
@@ -26,22 +26,22 @@ class TokenHead(KernelModule):
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
 
     def transform(self, hidden: Float[Tensor, "picked hidden"]) -> Float[Tensor, "picked embedding"]:
-        """What is compared with the table."""
+        """The vectors that are multiplied with the table."""
         return self.norm(F.gelu(self.dense(hidden)))
 
     def forward(
         self, hidden: Float[Tensor, "picked hidden"], table: Float[Tensor, "vocab embedding"]
     ) -> Float[Tensor, "picked vocab"]:
-        """Logits, float32 whatever the factors of the products are rounded to."""
+        """Logits, float32 also if the factors of the product are bfloat16."""
         return LogitsProduct.apply(*self.factors(hidden, table)) + self.bias
 
     def factors(self, hidden: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
-        """What is multiplied for the logits, in the number type of products."""
-        number = product_dtype(hidden.device)
-        return self.transform(hidden).to(number), table.to(number)
+        """The two factors of the logits, in the number type of products."""
+        dtype = product_dtype(hidden.device)
+        return self.transform(hidden).to(dtype), table.to(dtype)
 
     def predict(self, hidden: Float[Tensor, "picked hidden"], table: Float[Tensor, "vocab embedding"]) -> Prediction:
-        """The distribution that the logits stand for."""
+        """The distribution with these logits."""
         if self.kernels != "cuda":
             return WrittenLogits(self(hidden, table))
         from electra.kernels.vocabulary.triton import FusedLogits
@@ -50,14 +50,14 @@ class TokenHead(KernelModule):
 
 
 def linear_float32(layer: nn.Linear, x: Float[Tensor, "*shape inputs"]) -> Float[Tensor, "*shape outputs"]:
-    """What a linear layer makes of x, in float32 whatever autocast says: for what answers are ranked by. Rounded to
-    bfloat16, many of them were equal."""
+    """The output of a linear layer in float32, also under autocast: for scores that are ranked. Rounded to bfloat16,
+    many of them were equal."""
     with torch.autocast(x.device.type, enabled=False):
         return F.linear(x.float(), layer.weight, layer.bias)
 
 
 def product_dtype(device: torch.device) -> torch.dtype:
-    """The number type in which autocast computes products now; the parameters' own, without it."""
+    """The number type of products now: autocast's if it is on, else the default dtype, that of the parameters."""
     on = torch.is_autocast_enabled(device.type)
     return torch.get_autocast_dtype(device.type) if on else torch.get_default_dtype()
 
@@ -75,7 +75,7 @@ class ClassicDetectionHead(nn.Module):
 
 
 class ModernDetectionHead(nn.Module):
-    """dense(LayerNorm(GELU(dense(h)))): a logit for original and one for replaced, float32; their difference counts."""
+    """dense(LayerNorm(GELU(dense(h)))): logits of original and replaced, float32. Their difference is the result."""
 
     def __init__(self, config: ModernConfig):
         super().__init__()
@@ -102,5 +102,5 @@ def build_detection_head(config: EncoderConfig) -> DetectionHead:
 
 
 def head_std(config: EncoderConfig) -> float:
-    """Standard deviation of a head's dense layer: the config's own, and transformers' choice for ModernBERT."""
+    """The initial standard deviation of a head's dense layer: the config's, or transformers' choice for ModernBERT."""
     return config.init_std if isinstance(config, ClassicConfig) else config.init_std / (2 * config.layers) ** 0.5
