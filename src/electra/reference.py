@@ -4,9 +4,9 @@ A batch is ``ids``, int64 [rows, length]. ``text``, bool, marks what is not padd
 neither padding nor a special token. ``numbers`` are uniform in [0, 1): the caller brings the randomness. Figures are
 float64.
 
-What a gradient reaches (NumPy takes none): the generator's loss moves the generator and the embeddings that both
-towers read, the discriminator's loss the discriminator and the same embeddings. Between a sample and the logits that it
-was drawn from there is none, so the discriminator's loss tells the generator nothing: this is not a GAN.
+Gradients (NumPy computes none): the generator's loss trains the generator and the embeddings that both towers read, the
+discriminator's loss the discriminator and the same embeddings. No gradient passes from a sample to the logits that it
+was drawn from, so the discriminator's loss does not train the generator: this is not a GAN.
 """
 
 import math
@@ -19,7 +19,7 @@ Array = np.ndarray
 
 
 class Loss(NamedTuple):
-    """A sum over positions, in nats, and how many there were. It is divided once, when all micro-batches are in."""
+    """A sum over positions, in nats, and their number. It is divided once, after the last micro-batch."""
 
     total: float
     positions: int
@@ -28,21 +28,21 @@ class Loss(NamedTuple):
 def how_many(text: Array, choosable: Array, rate: float = 0.15) -> Array:
     """int64 [rows]: k = max(1, min(N, round_half_even(rate · n))), n tokens in the row, special ones included.
 
-    N = ⌊(rate + 0.005) · length⌋, at least 1, is the room for choices. Never more than there are to choose from.
+    N = ⌊(rate + 0.005) · length⌋, at least 1, is the number of slots. k is never more than there are to choose from.
     """
-    room = max(1, int((rate + 0.005) * text.shape[1]))
-    wanted = np.clip(np.round(rate * text.sum(1)).astype(np.int64), 1, room)
-    return np.minimum(wanted, choosable.sum(1))
+    slots = max(1, int((rate + 0.005) * text.shape[1]))
+    k = np.clip(np.round(rate * text.sum(1)).astype(np.int64), 1, slots)
+    return np.minimum(k, choosable.sum(1))
 
 
 def choose(numbers: Array, text: Array, choosable: Array, rate: float = 0.15) -> Array:
     """bool [rows, length]: m, the k choosable positions of a row with the largest ``numbers`` [rows, length].
 
-    Each set of k positions is equally likely, and none comes twice.
+    Each set of k positions is equally likely, and none is chosen twice.
     """
     order = np.argsort(np.where(choosable, -numbers, np.inf), axis=1, kind="stable")
-    place = np.argsort(order, axis=1)  # 0 for the largest number of the row
-    return place < how_many(text, choosable, rate)[:, None]
+    rank = np.argsort(order, axis=1)  # 0 for the largest number of the row
+    return rank < how_many(text, choosable, rate)[:, None]
 
 
 def mask(ids: Array, chosen: Array, numbers: Array, mask_id: int, replace_rate: float = 0.85) -> Array:
@@ -81,8 +81,8 @@ def recovery_loss(logits: Array, targets: Array) -> Loss:
 
 def detection_loss(logits: Array, replaced: Array, text: Array) -> Loss:
     """L_Disc: Σ −y·log σ(z) − (1 − y)·log(1 − σ(z)) over everything that is not padding, [CLS] and [SEP] included."""
-    each = np.logaddexp(0, logits.astype(np.float64)) - replaced * logits
-    return Loss(float(each[text].sum()), int(text.sum()))
+    losses = np.logaddexp(0, logits.astype(np.float64)) - replaced * logits
+    return Loss(float(losses[text].sum()), int(text.sum()))
 
 
 def mean_loss(losses: Sequence[Loss]) -> float:
@@ -96,20 +96,20 @@ def total_loss(generator: Sequence[Loss], discriminator: Sequence[Loss], weights
 
 
 def entropy(rate: float) -> float:
-    """H(rate) in nats: the loss of a discriminator that knows the share of replaced tokens and nothing else."""
+    """H(rate) in nats: the loss of a discriminator that knows only the share of replaced tokens."""
     return -sum(p * math.log(p) for p in (rate, 1 - rate) if p > 0)
 
 
 def skill(loss: float, rate: float) -> float:
-    """1 − mean L_Disc / H(rate): 0 for knowing the rate alone, 1 for knowing all; NaN where nothing can be told."""
+    """1 − mean L_Disc / H(rate): 0 for knowing only the rate, 1 for knowing all; NaN if the rate is 0 or 1."""
     return 1 - loss / entropy(rate) if 0 < rate < 1 else math.nan
 
 
 def auc(scores: Array, replaced: Array) -> float:
     """P(a replaced position scores above an original one), ties counting half; both [positions], no padding."""
-    found, others = scores[replaced == 1], np.sort(scores[replaced == 0])
-    below = [np.searchsorted(others, found, side) for side in ("left", "right")]
-    return float(np.mean(below) / len(others)) if len(found) and len(others) else math.nan
+    positives, others = scores[replaced == 1], np.sort(scores[replaced == 0])
+    below = [np.searchsorted(others, positives, side) for side in ("left", "right")]
+    return float(np.mean(below) / len(others)) if len(positives) and len(others) else math.nan
 
 
 def signal(text: Array, chosen: Array) -> tuple[int, int]:
@@ -118,7 +118,7 @@ def signal(text: Array, chosen: Array) -> tuple[int, int]:
 
 
 def learning_rate(step: int, steps: int, warmup: int, peak: float) -> float:
-    """The rate at ``step`` (from 0): linear decay and warm-up both at once, so a warmed-up run never sees its peak."""
+    """The rate at ``step`` (from 0): linear decay times warm-up, so that the peak itself is never reached."""
     return peak * (1 - step / steps) * min(1.0, step / warmup if warmup else 1.0)
 
 
