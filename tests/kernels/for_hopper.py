@@ -1,6 +1,6 @@
-"""Compile every kernel in Triton for a Hopper GPU, which needs none, and print what each would take of one.
+"""Compile every kernel in Triton for a Hopper GPU, which works without one, and print what each would need of it.
 
-A JSON object: kernel → bytes of shared memory, and of local memory a thread, to which registers are spilled. In a
+A JSON object: kernel → bytes of shared memory, and of local memory a thread, to which registers are spilled. It is a
 process of its own: where Triton interprets, it does not compile.
 """
 
@@ -20,14 +20,14 @@ from electra.kernels.attention import triton as attention_triton
 from electra.kernels.vocabulary import triton as vocabulary_triton
 
 NUMBERS = {"picked", "vocabulary", "tiles", "width", "rows", "heads", "length", "threshold"}
-FRACTIONS = {"scale", "larger"}
+FRACTIONS = {"scale", "keep_scale"}
 INDICES = {"targets", "blocks"}
 WORDS = {"documents", "words", "best_at"}
 HALVES = {"states", "table", "q", "k", "v", "slopes", "k_out", "v_out"}  # bfloat16, as in a run
 
 
-def taken(kernel: Any, halves: set[str], warps: int, **constants: Any) -> dict[str, int]:
-    """What a kernel takes, compiled with these constants; ``halves``: its bfloat16 tensors."""
+def measure_kernel(kernel: Any, halves: set[str], warps: int, **constants: Any) -> dict[str, int]:
+    """What a kernel compiled with these constants needs; ``halves``: its bfloat16 tensors."""
     types = {}
     for name in kernel.arg_names:
         if name in constants:
@@ -46,35 +46,37 @@ def taken(kernel: Any, halves: set[str], warps: int, **constants: Any) -> dict[s
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         Path(file.name).write_bytes(made.asm["cubin"])
         tool = Path(nvidia.__file__).parent / "bin" / "cuobjdump"
-        said = subprocess.run([tool, "-res-usage", file.name], capture_output=True, text=True, check=True)
-    found = re.findall(r"(?:STACK|LOCAL):(\d+)", said.stdout + said.stderr)
-    return {"shared": made.metadata.shared, "spilled": max(int(each) for each in found)}
+        report = subprocess.run([tool, "-res-usage", file.name], capture_output=True, text=True, check=True)
+    bytes_of_stack = re.findall(r"(?:STACK|LOCAL):(\d+)", report.stdout + report.stderr)
+    return {"shared": made.metadata.shared, "spilled": max(int(count) for count in bytes_of_stack)}
 
 
-def kernels() -> dict[str, dict[str, int]]:
-    """All of them, at the sizes of ELECTRA-Small's and Base's towers."""
-    found, warps = {}, vocabulary_triton.WARPS
+def measure_kernels() -> dict[str, dict[str, int]]:
+    """Every kernel, at the sizes of the towers of ELECTRA-Small and Base."""
+    resources, warps = {}, vocabulary_triton.WARPS
     rows = {"positions": vocabulary_triton.POSITIONS, "upcast": False}
     for dim in (128, 768):
         sizes = {"dim": dim, "step": 64, "tile_size": vocabulary_triton.TILE}
         for apart in (False, True):
             name = f"tiles, {dim}, {'apart' if apart else 'together'}"
-            found[name] = taken(
-                vocabulary_triton._score_tiles, HALVES, warps, apart=apart, never=apart, **sizes, **rows
+            resources[name] = measure_kernel(
+                vocabulary_triton._score_tiles, HALVES, warps, apart=apart, never_target=apart, **sizes, **rows
             )
-        found[f"inside, {dim}"] = taken(vocabulary_triton._tile_logits, HALVES, warps, **sizes)
-        found[f"gradient, {dim}"] = taken(vocabulary_triton._logit_gradients, HALVES | {"out"}, warps, **sizes, **rows)
+        resources[f"inside, {dim}"] = measure_kernel(vocabulary_triton._tile_logits, HALVES, warps, **sizes)
+        resources[f"gradient, {dim}"] = measure_kernel(
+            vocabulary_triton._logit_gradients, HALVES | {"out"}, warps, **sizes, **rows
+        )
     for reach in (-1, 64):
         for drops in (False, True):
-            how = {"dim": 64, "width": 64, "block": attention_triton.BLOCK, "drops": drops, "upcast": False}
-            how |= {"reach": reach, "back": True, "ahead": True}
-            for part in ("forward", "of_queries", "of_keys"):
+            constants = {"dim": 64, "width": 64, "block": attention_triton.BLOCK, "drops": drops, "upcast": False}
+            constants |= {"reach": reach, "back": True, "ahead": True}
+            for part in ("forward", "query_gradients", "key_gradients"):
                 kernel = getattr(attention_triton, f"_{part}")
-                found[f"attention {part}, reach {reach}, dropout {drops}"] = taken(
-                    kernel, HALVES | {"out"}, attention_triton.WARPS, **how
+                resources[f"attention {part}, reach {reach}, dropout {drops}"] = measure_kernel(
+                    kernel, HALVES | {"out"}, attention_triton.WARPS, **constants
                 )
-    return found
+    return resources
 
 
 if __name__ == "__main__":
-    print(json.dumps(kernels()))
+    print(json.dumps(measure_kernels()))

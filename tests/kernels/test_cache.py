@@ -1,4 +1,4 @@
-"""Where compiled code is kept: what lies there is loaded and run, so the folder is this user's alone."""
+"""Where compiled code is kept: it is loaded and run, so only this user may write into the folder."""
 
 import os
 import stat
@@ -77,15 +77,19 @@ UNSAFE = {
 }
 
 
-@pytest.mark.parametrize("how", UNSAFE)
+@pytest.mark.parametrize("fault", UNSAFE)
 def test_a_default_that_is_not_ours_is_left_for_a_temporary_one(
-    tmp_path: Path, how: str, capsys: pytest.CaptureFixture
+    tmp_path: Path, fault: str, capsys: pytest.CaptureFixture
 ) -> None:
-    make, why = UNSAFE[how]
+    make, why = UNSAFE[fault]
     make(tmp_path / "cache" / "electra")
     cache.set_compile_caches()
-    said = capsys.readouterr().err
-    assert why in said and said.endswith("what is compiled is kept for this run alone\n") and said.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert (
+        why in printed
+        and printed.endswith("what is compiled is kept for this run alone\n")
+        and printed.count("\n") == 1
+    )
     for name in NAMES:
         kept = Path(os.environ[name])
         assert not kept.is_relative_to(tmp_path) and kept.owner() == Path("/proc/self").owner()
@@ -93,11 +97,11 @@ def test_a_default_that_is_not_ours_is_left_for_a_temporary_one(
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("how", UNSAFE)
+@pytest.mark.parametrize("fault", UNSAFE)
 def test_a_chosen_folder_that_is_not_ours_is_refused(
-    tmp_path: Path, how: str, name: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, fault: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make, why = UNSAFE[how]
+    make, why = UNSAFE[fault]
     make(tmp_path / "chosen")
     monkeypatch.setenv(name, str(tmp_path / "chosen"))
     with pytest.raises(UserError) as raised:
@@ -133,10 +137,10 @@ def test_a_home_that_nobody_can_write_is_no_mistake(tmp_path: Path, monkeypatch:
 @pytest.mark.compiled
 def test_what_is_compiled_lies_there_and_knows_its_machine(tmp_path: Path) -> None:
     """In processes of their own: one that has the kernels loaded does not compile them again."""
-    found: list[set[Path]] = []
+    libraries: list[set[Path]] = []
     for name in (cache.hash_machine(), "another"):
-        code = f"from electra.kernels import cpu; cpu.machine = lambda: {name!r}; cpu.library()"
+        code = f"from electra.kernels import cpu; cpu.hash_machine = lambda: {name!r}; cpu.load_library()"
         subprocess.run([sys.executable, "-c", code], check=True)
         ours = tmp_path / "cache" / "electra" / cache.hash_machine() / "torchinductor"
-        found.append(set(ours.rglob("*.so")))
-    assert found[0] and found[1] > found[0], "another processor's is compiled anew"
+        libraries.append(set(ours.rglob("*.so")))
+    assert libraries[0] and libraries[1] > libraries[0], "another processor's is compiled anew"

@@ -18,7 +18,7 @@ HOPPER = 227 * 1024  # bytes of shared memory that a block of threads may take
 def test_every_kernel_compiles_for_hopper_and_fits() -> None:
     compiles = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     script = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("for_hopper.py"))]
-    found = json.loads(subprocess.run(script, capture_output=True, text=True, check=True, env=compiles).stdout)
-    assert len(found) == 20
-    assert {name: taken for name, taken in found.items() if taken["shared"] > HOPPER // 4} == {}  # four at a time
-    assert {name: taken for name, taken in found.items() if taken["spilled"] > SPILLED} == {}
+    resources = json.loads(subprocess.run(script, capture_output=True, text=True, check=True, env=compiles).stdout)
+    assert len(resources) == 20
+    assert {name: used for name, used in resources.items() if used["shared"] > HOPPER // 4} == {}  # four at a time
+    assert {name: used for name, used in resources.items() if used["spilled"] > SPILLED} == {}

@@ -111,7 +111,7 @@ def test_a_rate_that_changes_is_at_each_moment_the_constant_one(make, first: flo
     for progress, rate in ((0.0, first), (0.5, 0.2), (1.0, last)):
         now, constant = torch.tensor(progress), make(rate)
         view, _ = changing(batch, keys, True, now)
-        assert torch.equal(changing.wanted(batch, now), constant.wanted(batch, now))
+        assert torch.equal(changing.row_counts(batch, now), constant.row_counts(batch, now))
         assert changing.counts(batch, keys, now) == constant.counts(batch, keys, now)
         assert int(view.valid.sum()) == changing.counts(batch, keys, now)["chosen"]
         assert torch.equal(view.valid.sum(1), view_of(constant, batch).valid.sum(1))
@@ -150,7 +150,7 @@ def test_as_many_are_drawn_as_in_the_original_at_every_length(shared: Path) -> N
     golden = json.loads((shared / "oracle" / "golden_masking.json").read_text())
     slots = {int(n): k for each in golden if each["seq_len"] == 128 for n, k in each["hist"]["slots_by_len"].items()}
     batch = batch_of([words([1] * (n - 2)) for n in slots], 128)
-    assert with_replacement(0.15).wanted(batch, torch.tensor(1.0)).tolist() == list(slots.values())
+    assert with_replacement(0.15).row_counts(batch, torch.tensor(1.0)).tolist() == list(slots.values())
 
 
 def test_every_position_is_equally_likely_at_each_draw() -> None:
@@ -189,7 +189,7 @@ def test_a_place_drawn_twice_is_masked_if_either_draw_says_so() -> None:
 
 def test_draws_of_one_place_are_sampled_each_for_itself() -> None:
     mask = with_replacement(0.25)
-    names = mask.names(view_of(mask, mixed(4, 64)).chosen)
+    names = mask.slot_names(view_of(mask, mixed(4, 64)).chosen)
     assert all(len(row.unique()) == mask.slots(64) for row in names)
 
 
@@ -227,7 +227,7 @@ def by_the_rule(sizes: Sequence[int], wanted: int, length: int) -> Mapping[tuple
 def test_no_word_is_cut_but_a_first_one_that_is_too_long() -> None:
     batch = mixed(2000, 64)
     mask = whole_words(0.15)
-    chosen, wanted = where(view_of(mask, batch)), mask.wanted(batch, torch.tensor(1.0)).tolist()
+    chosen, wanted = where(view_of(mask, batch)), mask.row_counts(batch, torch.tensor(1.0)).tolist()
     cut = 0
     for row in range(2000):
         taken = [chosen[row, list(word)].int().tolist() for word in spans(batch.ids[row].tolist())]

@@ -1,6 +1,6 @@
-"""Where compiled code is kept: in a folder of this user alone, since what lies there is loaded and run.
+"""Where compiled code is kept: in a folder that only this user can write, since the code in it is loaded and run.
 
-torch.compile's own choice is a folder of /tmp by the user's name, which whoever comes first may make.
+torch.compile's default is a folder of /tmp with the user's name, which another user could create first.
 """
 
 import atexit
@@ -21,46 +21,46 @@ OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def set_compile_caches() -> None:
-    """Say to torch.compile and Triton where to keep what they compile; before the first of it is compiled.
+    """Set where torch.compile and Triton keep their code; to be called before anything is compiled.
 
-    In ``$XDG_CACHE_HOME/electra`` or ``~/.cache/electra``, one folder for each kind of machine; where that is not
-    possible, in a temporary folder of this process, which the user is told. A folder that the user has chosen is kept.
+    It is ``$XDG_CACHE_HOME/electra`` or ``~/.cache/electra``, with a folder for each kind of machine; if that is not
+    possible, a temporary folder of this process, and a line says so. Folders that the user has set stay.
 
     Raises:
-        UserError: the folder that the user chose is another user's, or others may write into it.
+        UserError: a folder that the user has set belongs to another user, or others may write into it.
     """
     for name in CACHE_VARIABLES:
-        if chosen := os.environ.get(name):
-            with convert_errors(f"{name} {chosen}", OSError):
-                Path(chosen).mkdir(0o700, parents=True, exist_ok=True)
-                wrong = explain_exposure(Path(chosen))
-            if wrong:
-                raise UserError(f"{name} {chosen}: {wrong}; compiled code is run, so it must be this user's alone")
-    if missing := [name for name in CACHE_VARIABLES if not os.environ.get(name)]:
-        folder = make_cache_folder() / hash_machine()
-        for name in missing:
-            place = folder / name.split("_")[0].lower()
-            place.mkdir(0o700, parents=True, exist_ok=True)
-            os.environ[name] = str(place)
+        if folder := os.environ.get(name):
+            with convert_errors(f"{name} {folder}", OSError):
+                Path(folder).mkdir(0o700, parents=True, exist_ok=True)
+                exposure = explain_exposure(Path(folder))
+            if exposure:
+                raise UserError(f"{name} {folder}: {exposure}; compiled code is run, so it must be this user's alone")
+    if unset := [name for name in CACHE_VARIABLES if not os.environ.get(name)]:
+        base = make_cache_folder() / hash_machine()
+        for name in unset:
+            cache_folder = base / name.split("_")[0].lower()
+            cache_folder.mkdir(0o700, parents=True, exist_ok=True)
+            os.environ[name] = str(cache_folder)
 
 
 def make_cache_folder() -> Path:
-    """Our folder in the user's cache, or a temporary one of this process."""
-    given = os.environ.get("XDG_CACHE_HOME", "")
+    """The folder "electra" in the user's cache, or a temporary one of this process if that cannot be used."""
+    xdg_cache = os.environ.get("XDG_CACHE_HOME", "")
     try:
-        base = Path(given) if os.path.isabs(given) else Path.home() / ".cache"
+        base = Path(xdg_cache) if os.path.isabs(xdg_cache) else Path.home() / ".cache"
         folder = base / "electra"
         folder.mkdir(0o700, parents=True, exist_ok=True)
-        wrong = explain_exposure(folder)
-        if not wrong and not os.access(folder, os.W_OK | os.X_OK):
-            wrong = "cannot be written"
-    except (OSError, RuntimeError) as error:  # a RuntimeError: nobody knows the user's home
-        folder, wrong = Path(given or "~/.cache") / "electra", getattr(error, "strerror", None) or str(error)
-    return make_temporary_cache(folder, wrong) if wrong else folder
+        problem = explain_exposure(folder)
+        if not problem and not os.access(folder, os.W_OK | os.X_OK):
+            problem = "cannot be written"
+    except (OSError, RuntimeError) as error:  # RuntimeError: the user's home is unknown
+        folder, problem = Path(xdg_cache or "~/.cache") / "electra", getattr(error, "strerror", None) or str(error)
+    return make_temporary_cache(folder, problem) if problem else folder
 
 
 def make_temporary_cache(instead_of: Path, why: str) -> Path:
-    """A new folder of this user's that goes when the process ends."""
+    """A new folder that only this user can write, removed when the process ends. Prints why it is needed."""
     folder = tempfile.mkdtemp(prefix="electra-")  # mode 700
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     print(f"{instead_of}: {why}; what is compiled is kept for this run alone", file=sys.stderr)
@@ -68,25 +68,25 @@ def make_temporary_cache(instead_of: Path, why: str) -> Path:
 
 
 def explain_exposure(folder: Path) -> str:
-    """Why others could put code into a folder, or nothing."""
+    """How other users could put code into a folder; "" if they cannot."""
     real = folder.resolve()
-    here = real.stat()
-    if here.st_uid != os.geteuid():
+    status = real.stat()
+    if status.st_uid != os.geteuid():
         return "belongs to another user"
-    if here.st_mode & OTHERS_WRITE:
-        return f"others may write into it (mode {stat.S_IMODE(here.st_mode):o}, not 700)"
-    for above in real.parents:  # who may rename a folder may put another one there
-        mode = above.stat().st_mode
+    if status.st_mode & OTHERS_WRITE:
+        return f"others may write into it (mode {stat.S_IMODE(status.st_mode):o}, not 700)"
+    for parent in real.parents:  # whoever can write there can replace the folder by another one
+        mode = parent.stat().st_mode
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            return f"others may write into {above}"
+            return f"others may write into {parent}"
     return ""
 
 
 @cache
 def hash_machine() -> str:
-    """What code is compiled for besides what it says: this processor, torch and the compiler, as a hash.
+    """A hash of what compiled code depends on besides its source: this processor, torch and the compiler.
 
-    Compilers are told to use all that this processor has, and a home may be that of many machines.
+    Compilers are told to use every instruction of this processor, and many machines may share a home.
     """
     import torch
 
@@ -95,5 +95,5 @@ def hash_machine() -> str:
     processor = sorted({line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))})
     compiler = shutil.which(os.environ.get("CXX", "g++")) or ""
     version = subprocess.run([compiler, "--version"], capture_output=True).stdout if compiler else b""
-    said = repr((processor, torch.__version__, torch.version.cuda, compiler, version))
-    return hashlib.blake2b(said.encode(), digest_size=8).hexdigest()
+    description = repr((processor, torch.__version__, torch.version.cuda, compiler, version))
+    return hashlib.blake2b(description.encode(), digest_size=8).hexdigest()

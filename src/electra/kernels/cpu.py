@@ -1,9 +1,8 @@
-"""The kernels for a CPU, in C++: compiled when they are first asked for, and kept beside what torch.compile keeps."""
+"""The kernels for a CPU, in C++: compiled at their first use, and kept in the same folder as torch.compile's code."""
 
 import ctypes
 from functools import cache
 from importlib.resources import files
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,41 +11,40 @@ from electra.kernels.cache import hash_machine, set_compile_caches
 
 SOURCES = ("numbers.cpp", "attention/cpu.cpp", "gelu/cpu.cpp")  # compiled as one
 DTYPE_NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
-# Inductor turns off what its own code has no use for; PyTorch's headers are full of warnings.
+# Inductor turns off two optimizations that its own code does not need; PyTorch's headers are full of warnings.
 FLAGS = ("-ftree-loop-vectorize", "-ffp-contract=fast", "-w")
 
 
 @cache
 def load_library() -> ctypes.CDLL:
-    """All of them. Needs a C++ compiler, as torch.compile does.
-
-    What was compiled before is taken where source, flags, processor, compiler and torch are the same.
+    """The library with all kernels. Needs a C++ compiler, as torch.compile does. It is compiled once for the same
+    source, flags, processor, compiler and torch.
 
     Raises:
-        UserError: as ``cache.set_compile_caches``.
+        UserError: the folder for compiled code that the user chose is not theirs alone.
     """
     set_compile_caches()
     from torch._inductor.codecache import CppCodeCache
 
-    here = files("electra.kernels")
-    texts = (here.joinpath(name).read_text(encoding="utf-8") for name in SOURCES)
-    source = "\n".join([f"// for {hash_machine()}", *texts])  # the flags say "this processor", not which
+    folder = files("electra.kernels")
+    texts = (folder.joinpath(name).read_text(encoding="utf-8") for name in SOURCES)
+    source = "\n".join([f"// for {hash_machine()}", *texts])  # the flags only say "this processor"
     return CppCodeCache.load(source, device_type="cpu", extra_flags=FLAGS)
 
 
 @cache
-def supports_dtype(number: torch.dtype) -> bool:
-    """Whether there are kernels for this type of number on this CPU."""
-    return number in DTYPE_NAMES and bool(getattr(load_library(), f"supports_{DTYPE_NAMES[number]}")())
+def supports_dtype(dtype: torch.dtype) -> bool:
+    """Whether this CPU has what the kernels for this number type need."""
+    return dtype in DTYPE_NAMES and bool(getattr(load_library(), f"supports_{DTYPE_NAMES[dtype]}")())
 
 
-def call_kernel(name: str, number: torch.dtype, *given: Tensor | int | ctypes.Array) -> None:
-    """Run a kernel for a type of number. It gets tensors and arrays by their addresses, and numbers of 64 bits."""
-    getattr(load_library(), f"{name}_{DTYPE_NAMES[number]}")(*map(to_ctypes, given))
+def call_kernel(name: str, dtype: torch.dtype, *arguments: Tensor | int | ctypes.Array) -> None:
+    """Run a kernel's version for a number type. Tensors and arrays are passed by address, integers as 64 bits."""
+    getattr(load_library(), f"{name}_{DTYPE_NAMES[dtype]}")(*map(to_ctypes, arguments))
 
 
-def to_ctypes(given: Tensor | int | ctypes.Array) -> Any:
-    """As ctypes hands it over."""
-    if isinstance(given, Tensor):
-        return ctypes.c_void_p(given.data_ptr())
-    return ctypes.c_int64(given) if isinstance(given, int) else given
+def to_ctypes(argument: Tensor | int | ctypes.Array) -> ctypes.c_void_p | ctypes.c_int64 | ctypes.Array:
+    """An argument of ``call_kernel`` as ctypes takes it."""
+    if isinstance(argument, Tensor):
+        return ctypes.c_void_p(argument.data_ptr())
+    return ctypes.c_int64(argument) if isinstance(argument, int) else argument

@@ -1,5 +1,6 @@
-// What the kernels for a CPU share: float32 in vectors, whatever the numbers in memory are. The files are compiled as one
-// (cpu.py), this one first, by the compiler of torch.compile and with PyTorch's vectors, for AVX2, AVX-512 and others.
+// What the kernels for a CPU share: vectors of float32, whatever type the numbers in memory have. The files are
+// compiled as one (cpu.py), this one first, by the compiler of torch.compile and with PyTorch's vectors, for AVX2,
+// AVX-512 and others.
 
 #include <ATen/cpu/vec/functional.h>
 #include <ATen/cpu/vec/vec.h>
@@ -20,7 +21,7 @@ using Floats = at::vec::Vectorized<float>;
 using Ints = at::vec::Vectorized<int32_t>;
 
 constexpr int64_t WIDTH = Floats::size();
-constexpr int64_t PAIR = 2 * WIDTH;  // numbers that are worked on at a time: as bfloat16 they are one vector
+constexpr int64_t PAIR = 2 * WIDTH;  // numbers that are computed at a time: as bfloat16 they are one vector
 
 int64_t rounded(int64_t count, int64_t to) { return (count + to - 1) / to * to; }
 
@@ -52,7 +53,7 @@ float sum_of(Floats x) {
   return at::vec::vec_reduce_all<float>([](Floats& one, Floats& two) { return one + two; }, x);
 }
 
-// As exact as the type that its result is for.
+// As exact as the type of its result needs.
 template <typename T>
 Floats exponential(Floats x) {
   return sizeof(T) == 2 ? x.fexp_u20() : x.exp();

@@ -1,14 +1,15 @@
 """Random numbers with an address: a counter hash instead of a generator's history.
 
-A stream is named by a 32-bit key, which is itself a hash of whatever the stream is for (seed, epoch, row, purpose,
-layer …), and a number by its counter in the stream. Nothing is drawn in order, so the same address gives the same
-number on any number of processes, in any micro-batch, after any resume, in forward and backward.
+A stream of random numbers has a 32-bit key, which is a hash of what the stream is for (seed, epoch, row, purpose,
+layer …). A number in it has a counter. Nothing is drawn in order, so the same address gives the same number on any
+number of processes, in any micro-batch, after any resume, in forward and backward.
 
-Keys start from numbers that are read, a batch's addresses, never from an ``arange`` inside a compiled function:
-Inductor takes that for an index, whose arithmetic does not wrap (torch 2.13, CPU).
+Keys start from numbers in memory, a batch's addresses, never from an ``arange`` inside a compiled function: Inductor
+takes that for an index, whose arithmetic does not wrap (torch 2.13, CPU).
 
-Everything is int32 arithmetic that wraps (PyTorch has no unsigned shifts on every device): a logical shift is an
-arithmetic one and a mask. The finaliser is ``lowbias32`` (Chris Wellons, "Prospecting for Hash Functions", 2018).
+Everything is int32 arithmetic that wraps, because PyTorch does not have unsigned shifts on every device: a logical
+shift is an arithmetic one and a mask. The finaliser is ``lowbias32`` (Chris Wellons, "Prospecting for Hash Functions",
+2018).
 """
 
 import torch
@@ -19,12 +20,12 @@ MULTIPLY_1, MULTIPLY_2 = 0x7FEB352D, 0x846CA68B - (1 << 32)
 WEYL = 0x9E3779B9 - (1 << 32)  # 2³² / golden ratio, as int32: neighbouring words lie far apart
 SECOND = 0x5851F42D  # what the second half of a stream's name is folded with
 STEPS = 1 << 23  # a float32 in (0, 1) holds 23 bits and a half step exactly
-# Inductor makes an arange inside a CPU kernel one number at a time, which costs five times the hash: read it instead.
+# Inductor computes an arange inside a CPU kernel one number at a time, which costs five times the hash: hence a table.
 COLUMNS = torch.arange(1 << 14, dtype=torch.int32)
 
 
 def make_key(*words: int) -> int:
-    """The key that names ``words``, in order: a signed 32-bit integer, equal to folding them one after another."""
+    """The key of a list of words: a signed 32-bit integer, equal to folding them into 0 one after another."""
     value = 0
     for word in words:
         value = _fold_int(value, word)
@@ -32,7 +33,7 @@ def make_key(*words: int) -> int:
 
 
 def fold(keys: Int[Tensor, "*shape"], word: int | Int[Tensor, "*other"]) -> Int[Tensor, "*broadcast"]:
-    """int32 keys of the streams that ``word`` (an int, or int32 broadcast against ``keys``) names inside ``keys``."""
+    """int32: each key hashed with ``word``, an int or int32 numbers that are broadcast against ``keys``."""
     return _mix(keys ^ (_mix(word * WEYL + WEYL) if isinstance(word, Tensor) else _mix_word(word)))
 
 
@@ -43,9 +44,9 @@ def uniform(keys: Int[Tensor, " rows"], count: int) -> Float[Tensor, "rows count
 
 
 def derive_streams(keys: Int[Tensor, " rows"], sites: Int[Tensor, " sites"]) -> Int[Tensor, "sites 2 rows"]:
-    """int32: the two words of the stream that each site names inside each key, for ``drop``."""
-    named = fold(keys, sites[:, None])
-    return torch.stack([named, _mix(named ^ SECOND)], dim=1)
+    """int32: for each place of dropout and each key the two words of a stream, as ``drop`` takes them."""
+    folded = fold(keys, sites[:, None])
+    return torch.stack([folded, _mix(folded ^ SECOND)], dim=1)
 
 
 def drop(x: Float[Tensor, "rows *rest"], stream: Int[Tensor, "2 rows"] | None, p: float) -> Float[Tensor, "rows *rest"]:
@@ -61,8 +62,8 @@ def drop(x: Float[Tensor, "rows *rest"], stream: Int[Tensor, "2 rows"] | None, p
     counters = lines.view(*x.shape[1:-1], 1) + _count_up(columns, x.device)
     first, second = stream.view(2, rows, *(1,) * (x.ndim - 1))
     bits = _random_bits(first, second, counters)
-    # By sign, not by comparison: where a compiled step keeps the mask for its backward pass, a CPU stores and loads
-    # bytes that are numbers at the speed of memory, but truth values one by one (torch 2.13: 20 times as slowly).
+    # By sign, not by comparison: if a compiled step keeps the mask for its backward pass, a CPU stores and loads int8
+    # at the speed of memory, but booleans one by one (torch 2.13: 20 times as slowly).
     kept = ((bits >> 1) - (round(p * 2**31) - 2**30) >> 31).to(torch.int8) + 1
     return x * (1 / (1 - p)) * kept
 
@@ -70,18 +71,18 @@ def drop(x: Float[Tensor, "rows *rest"], stream: Int[Tensor, "2 rows"] | None, p
 def dropout(
     x: Float[Tensor, "rows *rest"], keys: Int[Tensor, " rows"] | None, site: int, p: float
 ) -> Float[Tensor, "rows *rest"]:
-    """``drop`` with the stream that ``site``, which tells the places of a model apart, names inside each row's key."""
+    """``drop`` with each row's stream of a ``site``, a number that tells the places of a model's dropout apart."""
     if keys is None or p == 0.0:
         return x
-    named = fold(keys, site)
-    return drop(x, torch.stack([named, _mix(named ^ SECOND)]), p)
+    folded = fold(keys, site)
+    return drop(x, torch.stack([folded, _mix(folded ^ SECOND)]), p)
 
 
 def _random_bits(first: Tensor, second: Tensor, counters: Tensor) -> Tensor:
-    """32 random bits for each counter of each stream. A stream has two words, its key and that mixed once more: with
-    one alone, streams would be shifts of one another.
+    """32 random bits for each counter of each stream. A stream has two words, its key and the key mixed once more: with
+    only one word, streams would be shifts of one another.
 
-    In place, where ``_mix`` is not: uncompiled, new memory for each step would cost as much as the arithmetic.
+    In place, unlike ``_mix``: uncompiled, new memory for each operation would cost as much as the arithmetic.
     """
     bits = counters + first
     bits ^= _shift_right(bits, 16)

@@ -1,7 +1,7 @@
 """The objectives by name: each a frozen description that builds one composition.
 
-An objective differs from its relative in what its class says: a field's default, the head, or one term. Most train one
-composition from the first step to the last; ``stages`` has those that go from one to another.
+An objective differs from the one that it inherits from in what its class says: a field's default, the head, or one
+term. Most train one composition from the first step to the last; the others override ``stages``.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,13 @@ from torch import Tensor
 from electra.config_types import BY_KIND, dataclasses_of, kind_of
 from electra.errors import UserError
 from electra.model.config import ClassicConfig, EncoderConfig, generator_config
-from electra.model.embeddings import DisentangledEmbeddings, OwnEmbeddings, SharedEmbeddings, build_embeddings
+from electra.model.embeddings import (
+    DisentangledEmbeddings,
+    Embeddings,
+    OwnEmbeddings,
+    SharedEmbeddings,
+    build_embeddings,
+)
 from electra.model.encoder import Tower
 from electra.objectives.contrast import SequenceContrast
 from electra.objectives.copying import AllTokens, Correction
@@ -29,13 +35,17 @@ from electra.ranges import CountOrZero, Fraction, FractionAboveZero, FractionBel
 Sharing = Literal["shared", "own", "disentangled"]
 Filling = Literal["masked", "two-tower", "uniform", "unigram"]
 Positions = Literal["all", "chosen"]
-SHARING = {"shared": SharedEmbeddings, "own": OwnEmbeddings, "disentangled": DisentangledEmbeddings}
+SHARING: dict[str, type[SharedEmbeddings | OwnEmbeddings | DisentangledEmbeddings]] = {
+    "shared": SharedEmbeddings,
+    "own": OwnEmbeddings,
+    "disentangled": DisentangledEmbeddings,
+}
 
 
 @dataclass(frozen=True)
 class CorpusFacts:
-    """What an objective may ask of the data. ``begins``: the tokens that begin a word; ``frequencies``: how often each
-    comes; both over the vocabulary, and computed when asked for."""
+    """What an objective may need to know of the data. ``begins``: the tokens that begin a word; ``frequencies``: how
+    often each token occurs; both over the vocabulary, and computed only when called."""
 
     mask_id: int
     begins: Callable[[], Bool[Tensor, " vocab"]] | None = None
@@ -53,11 +63,11 @@ class Masked:
 
     @property
     def stages(self) -> "Stages":
-        """(share of the steps, objective) in turn; each begins with the weights of the one before."""
+        """(share of the steps, objective), one after another; each begins with the weights of the one before."""
         return ((1.0, self),)  # type: ignore[return-value]
 
     def mask(self, corpus: CorpusFacts) -> Mask:
-        """The module that chooses."""
+        """The module that chooses the positions."""
         numbers = corpus.mask_id, self.mask_rate, self.replace_rate, self.mask_rate_end
         if self.choose == "whole-words":
             return WholeWords(require_fact(corpus.begins, "where words begin"), *numbers)
@@ -117,7 +127,7 @@ class Generated(Masked):
 
     @property
     def scored(self) -> bool:
-        """Whether a term asks how likely the samples were."""
+        """Whether a term needs to know how likely the samples were."""
         return False
 
     def small(self, encoder: EncoderConfig) -> EncoderConfig:
@@ -127,8 +137,10 @@ class Generated(Masked):
             small = narrow_embeddings(small, encoder)
         return small if self.generator_dropout else replace(small, dropout=0.0, attention_dropout=0.0)
 
-    def filler(self, small: EncoderConfig, vocab: int, embeddings, kept: Tower, corpus: CorpusFacts) -> Generator:
-        """The generator."""
+    def filler(
+        self, small: EncoderConfig, vocab: int, embeddings: Embeddings, kept: Tower, corpus: CorpusFacts
+    ) -> Generator:
+        """The module that fills the chosen positions."""
         if self.generator == "two-tower":
             return TwoTowers(small, embeddings, Recovery(self.generator_weight, "words"))
         recovery = Recovery(self.generator_weight)
@@ -143,12 +155,12 @@ class Generated(Masked):
             tower.share_layers(kept, self.shared_layers)
         return MaskedGenerator(tower, recovery)
 
-    def head(self, encoder: EncoderConfig, embeddings) -> Tower:
+    def head(self, encoder: EncoderConfig, embeddings: Embeddings) -> Tower:
         """The encoder that is kept, with its head."""
         return Tower.detection(encoder, embeddings)
 
     def terms(self, encoder: EncoderConfig, small: EncoderConfig) -> dict[str, Term]:
-        """What is asked of it, by the name that the figures carry."""
+        """The terms of the kept encoder's loss, by the name that their figures have."""
         raise NotImplementedError
 
 
@@ -161,7 +173,7 @@ class Electra(Generated):
     detection_on: Positions = "all"
 
     def terms(self, encoder: EncoderConfig, small: EncoderConfig) -> dict[str, Term]:
-        """See ``Generated``."""
+        """Detection of replaced tokens."""
         return {"discriminator": Detection(self.detection_weight, self.detection_on)}
 
 
@@ -179,12 +191,12 @@ class ReplaceMlm(Generated):
 
     kind: str = "replace-mlm"
 
-    def head(self, encoder: EncoderConfig, embeddings) -> Tower:
-        """See ``Generated``."""
+    def head(self, encoder: EncoderConfig, embeddings: Embeddings) -> Tower:
+        """An encoder that predicts tokens."""
         return Tower.token(encoder, embeddings)
 
     def terms(self, encoder: EncoderConfig, small: EncoderConfig) -> dict[str, Term]:
-        """See ``Generated``."""
+        """Recovery of the originals at the chosen positions."""
         return {"encoder": Recovery()}
 
 
@@ -195,7 +207,7 @@ class AllTokensMlm(ReplaceMlm):
     kind: str = "all-tokens-mlm"
 
     def terms(self, encoder: EncoderConfig, small: EncoderConfig) -> dict[str, Term]:
-        """See ``Generated``."""
+        """Recovery of every token, with a gate."""
         return {"encoder": AllTokens(encoder.hidden_size)}
 
 
@@ -212,11 +224,11 @@ class Adversarial(Electra):
 
     @property
     def scored(self) -> bool:
-        """See ``Generated``."""
+        """True: the policy's gradient needs log q of the samples."""
         return True
 
     def terms(self, encoder: EncoderConfig, small: EncoderConfig) -> dict[str, Term]:
-        """See ``Generated``."""
+        """Detection, and the generator's reward."""
         return super().terms(encoder, small) | {"adversary": Reinforce(small.hidden_size, self.reward_weight)}
 
 
@@ -233,7 +245,7 @@ class TwoStage(Electra):
 
     @property
     def stages(self) -> "Stages":
-        """See ``Masked``."""
+        """Masked language modelling of a model of the generator's shape, then this objective."""
         return begin_with_mlm(self.first, self, self.generator_width, self.generator_depth)
 
 
@@ -260,7 +272,7 @@ class WarmedElectra(Electra):
 
     @property
     def stages(self) -> "Stages":
-        """See ``Masked``."""
+        """Masked language modelling of the encoder, then this objective."""
         return begin_with_mlm(self.first, self, 1.0, 1.0)
 
 
@@ -275,12 +287,12 @@ class Electric(Generated):
 
     @property
     def scored(self) -> bool:
-        """See ``Generated``."""
+        """True: noise contrast needs log q of every token."""
         return True
 
     def terms(self, encoder: EncoderConfig, small: EncoderConfig) -> dict[str, Term]:
-        """See ``Generated``. Raises ``UserError`` for a generator that does not know every position's probability, or
-        that never draws the original: then the noise would tell itself."""
+        """Noise contrast. Raises ``UserError`` for a generator that does not have every position's probability, or that
+        never draws the original: then a changed token would always be noise."""
         if self.generator != "two-tower":
             raise UserError(f"electric needs the probability of every token: generator two-tower, not {self.generator}")
         if self.never_original:
@@ -312,9 +324,9 @@ class CocoLm(Electra):
     contrast_weight: NotNegative = 1.0  # 0: no contrast, which costs a second pass of the encoder
 
     def terms(self, encoder: EncoderConfig, small: EncoderConfig) -> dict[str, Term]:
-        """See ``Generated``."""
-        found = super().terms(encoder, small) | {"correction": Correction(encoder, self.correction_weight)}
-        return found | ({"contrast": SequenceContrast(self.contrast_weight)} if self.contrast_weight else {})
+        """Detection, correction and, unless its weight is 0, sequence contrast."""
+        terms = super().terms(encoder, small) | {"correction": Correction(encoder, self.correction_weight)}
+        return terms | ({"contrast": SequenceContrast(self.contrast_weight)} if self.contrast_weight else {})
 
 
 @dataclass(frozen=True)
@@ -332,25 +344,26 @@ Objective = Annotated[
     BY_KIND,
 ]  # fmt: skip
 Stages = tuple[tuple[float, Objective], ...]
-OBJECTIVE_KINDS = {kind_of(each): each for each in dataclasses_of(Objective)}
+OBJECTIVE_KINDS: dict[str, type] = {kind_of(objective): objective for objective in dataclasses_of(Objective)}
 
 
 def begin_with_mlm(first: float, objective: Generated, width: float, depth: float) -> Stages:
-    """Masked language modelling for a share of the steps, then ``objective``."""
-    chosen = {field.name: getattr(objective, field.name) for field in fields(Masked)}
-    before = Mlm(**chosen, width=width, depth=depth)
+    """Masked language modelling for the share ``first`` of the steps, then ``objective``."""
+    masking = {field.name: getattr(objective, field.name) for field in fields(Masked)}
+    before = Mlm(**masking, width=width, depth=depth)
     return ((first, before), (1 - first, objective)) if first else ((1.0, objective),)  # type: ignore[return-value]
 
 
 def narrow_embeddings(small: EncoderConfig, encoder: EncoderConfig) -> EncoderConfig:
-    """A generator's config with tables of its own: as wide as its layers where those are narrower (original code)."""
+    """The config of a generator with tables of its own. A classic one that is narrower than the encoder gets embeddings
+    as wide as its layers (original code)."""
     if isinstance(small, ClassicConfig) and small.hidden_size < encoder.hidden_size:
         return replace(small, embedding_size=small.hidden_size)
     return small
 
 
-def require_fact(found: Callable[[], Tensor] | None, what: str) -> Tensor:
-    """What the corpus says. Raises ``UserError`` if it does not."""
-    if found is None:
+def require_fact(fact: Callable[[], Tensor] | None, what: str) -> Tensor:
+    """Compute a fact of ``CorpusFacts``. Raises ``UserError`` if there is none."""
+    if fact is None:
         raise UserError(f"this objective asks {what}, which only prepared data says")
-    return found()
+    return fact()

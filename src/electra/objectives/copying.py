@@ -1,4 +1,4 @@
-"""Terms that ask for the original token where the input may be copied: a gate weighs the input against the softmax."""
+"""Terms for the original token where the input may be copied: a gate weighs the input against the softmax."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -23,7 +23,8 @@ def copy_losses(
 
 
 def copy_statistics(losses: Tensor, same: Tensor, gate: Tensor, counted: Tensor) -> Tensor:
-    """Summed loss, positions, changed positions, the gate's sum where the input is the original, and elsewhere."""
+    """Summed loss, positions, changed positions, the sum of the gate over positions that were not changed, and over
+    those that were."""
     kept, changed = same * counted, ~same * counted
     return torch.stack(
         [(losses * counted).sum(), counted.sum(), changed.sum(), (gate.sigmoid() * kept).sum(),
@@ -31,9 +32,9 @@ def copy_statistics(losses: Tensor, same: Tensor, gate: Tensor, counted: Tensor)
     ).detach()  # fmt: skip
 
 
-def copy_figures(found: Float[Tensor, " 5"]) -> dict[str, float]:
-    """loss (nats), and how much is copied on average where it should be, and where it should not."""
-    loss, count, changed, kept_gate, changed_gate = found.tolist()
+def copy_figures(statistics: Float[Tensor, " 5"]) -> dict[str, float]:
+    """loss (nats), and the gate's mean where the input is the original and where it is not."""
+    loss, count, changed, kept_gate, changed_gate = statistics.tolist()
     return {
         "loss": ratio(loss, count),
         "copied_originals": ratio(kept_gate, count - changed),
@@ -42,10 +43,8 @@ def copy_figures(found: Float[Tensor, " 5"]) -> dict[str, float]:
 
 
 class AllTokens(Term):
-    """Cross-entropy of the original at every token, with a gate that is learned (ELECTRA, section 3.4, all-tokens MLM).
-
-    ``gate`` is a linear function of the states.
-    """
+    """Cross-entropy of the original at every token, with a gate that is a learned linear function of the states
+    (ELECTRA, section 3.4, all-tokens MLM)."""
 
     def __init__(self, hidden: int, weight: float = 1.0):
         super().__init__(weight, "all")
@@ -59,17 +58,18 @@ class AllTokens(Term):
         return TermResult((losses * counted).sum(), copy_statistics(losses, same, gate, counted))
 
     def figures(self, statistics: Float[Tensor, " 5"]) -> dict[str, float]:
-        """See ``copy_figures``."""
+        """loss (nats), copied_originals, copied_replacements."""
         return copy_figures(statistics)
 
     def flops(self, config: EncoderConfig, length: int, slots: int) -> int:
-        """See ``Term``."""
+        """The head for tokens at every position."""
         return flops.token_head_flops(config, length)
 
 
 class Correction(Term):
-    """Cross-entropy of the original at the chosen positions, beside detection: the probability that a token was not
-    replaced, which detection alone teaches, is the gate (corrective language modelling: COCO-LM, section 3.2).
+    """Cross-entropy of the original at the chosen positions, for a tower that also learns detection. The gate is the
+    probability that a token was not replaced; only detection trains it (corrective language modelling: COCO-LM, section
+    3.2).
 
     The head for tokens is the term's own; the table is the tower's.
     """
@@ -88,9 +88,9 @@ class Correction(Term):
         return TermResult((losses * counted).sum(), copy_statistics(losses, same, gate, counted))
 
     def figures(self, statistics: Float[Tensor, " 5"]) -> dict[str, float]:
-        """See ``copy_figures``."""
+        """loss (nats), copied_originals, copied_replacements."""
         return copy_figures(statistics)
 
     def flops(self, config: EncoderConfig, length: int, slots: int) -> int:
-        """See ``Term``."""
+        """The head for tokens at the chosen slots."""
         return flops.token_head_flops(config, slots)

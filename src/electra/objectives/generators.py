@@ -1,7 +1,7 @@
 """What fills the chosen positions: a small masked language model, two towers, or a fixed distribution.
 
-A generator is a module called with the masked view. It gives a ``GeneratorOutput`` at the chosen slots and has the
-term that it learns by. Its own parameters are its own; what it reads may be the encoder's too.
+A generator is a module that is called with the masked view and returns a ``GeneratorOutput``. Its ``term`` is what it
+learns from. The tables that it reads may be the encoder's too.
 """
 
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ from electra.objectives.view import GENERATOR, RIGHT, View, gather_positions, re
 
 @dataclass(frozen=True)
 class GeneratorOutput:
-    """A distribution over the vocabulary for each of the ``chosen`` slots, and ``everywhere``, for each position, where
-    the generator says something of all. ``states``: what those at the chosen slots come from."""
+    """Distributions over the vocabulary for the ``chosen`` slots, and ``everywhere``, for all positions, if the
+    generator predicts them. ``states``: the hidden states that those of the chosen slots come from."""
 
     chosen: Prediction
     states: Float[Tensor, "picked hidden"]
@@ -31,7 +31,7 @@ class GeneratorOutput:
 
 
 class MaskedGenerator(nn.Module):
-    """A masked language model, which learns to recover what was masked (ELECTRA, section 2)."""
+    """A masked language model: it learns to recover the tokens that were masked (ELECTRA, section 2)."""
 
     def __init__(self, tower: Tower, term: Recovery):
         super().__init__()
@@ -41,20 +41,20 @@ class MaskedGenerator(nn.Module):
         states = gather_positions(read_view(self.tower, masked, GENERATOR), masked.chosen)
         return GeneratorOutput(self.tower.predict(states), states)
 
-    def result(self, guess: GeneratorOutput, masked: View, score: Score) -> TermResult:
-        """The loss of its term; ``score`` is that of the chosen slots."""
+    def result(self, output: GeneratorOutput, masked: View, score: Score) -> TermResult:
+        """The loss of its term at the chosen slots, whose ``score`` this is."""
         return self.term.at_chosen(score, masked)
 
     def flops(self, length: int, slots: int) -> int:
-        """A forward pass of a row."""
+        """Floating-point operations of a row's forward pass."""
         return flops.encoder_flops(self.tower.config, length) + flops.token_head_flops(self.tower.config, slots)
 
 
 class TwoTowers(nn.Module):
-    """A cloze model: a tower that sees what stands on the left, and one that sees what stands on the right, together
-    predict every token that is not special (Electric, section 3.2).
+    """A cloze model: a tower that sees the left context and one that sees the right predict together every token that
+    is not special (Electric, section 3.2).
 
-    It reads the text as it is, and gives a probability for every position. ``embeddings`` are both towers'.
+    It reads the text without masks and has a distribution for every position. Both towers read ``embeddings``.
     """
 
     def __init__(self, config: EncoderConfig, embeddings: Embeddings, term: Recovery):
@@ -67,30 +67,31 @@ class TwoTowers(nn.Module):
     def forward(self, masked: View) -> GeneratorOutput:
         batch = masked.batch
         sides = []
-        for encoder, purpose, by in ((self.left, GENERATOR, 1), (self.right, RIGHT, -1)):
+        for encoder, purpose, shift in ((self.left, GENERATOR, 1), (self.right, RIGHT, -1)):
             keys = masked.dropout_keys(purpose)
             embedded = self.embeddings(masked.original, batch.positions, batch.segments, keys)
             states = encoder(embedded, batch.positions, batch.documents, keys)[-1]
-            sides.append(states.roll(by, dims=1))  # a token is predicted from its neighbours' states
+            sides.append(states.roll(shift, dims=1))  # a token is predicted from its neighbours' states
         states = torch.cat(sides, dim=2)
         everywhere = self.head.predict(states.flatten(0, 1), self.embeddings.tokens.weight)
         rows, length = masked.ids.shape
         slots = torch.arange(rows, device=states.device)[:, None] * length + masked.chosen
-        return GeneratorOutput(everywhere.at(slots.flatten()), gather_positions(states, masked.chosen), everywhere)
+        return GeneratorOutput(everywhere.select(slots.flatten()), gather_positions(states, masked.chosen), everywhere)
 
-    def result(self, guess: GeneratorOutput, masked: View, score: Score) -> TermResult:
-        """The loss of its term: over every token, not only the chosen ones."""
-        assert guess.everywhere is not None
-        return self.term.everywhere(guess.everywhere.score(masked.original.flatten()), masked, score.samples)
+    def result(self, output: GeneratorOutput, masked: View, score: Score) -> TermResult:
+        """The loss of its term at every token, not only the chosen ones."""
+        assert output.everywhere is not None
+        return self.term.everywhere(output.everywhere.score(masked.original.flatten()), masked, score.samples)
 
     def flops(self, length: int, slots: int) -> int:
-        """A forward pass of a row."""
+        """Floating-point operations of a row's forward pass."""
         head = 2 * length * self.config.embedding_size * (2 * self.config.hidden_size + self.config.vocab_size)
         return 2 * flops.encoder_flops(self.config, length) + head
 
 
 class FixedDistribution(nn.Module):
-    """The same distribution everywhere, which learns nothing: uniform, or the corpus's frequencies (ELECTRA, 3.3)."""
+    """The same distribution at every slot, which learns nothing: uniform, or token frequencies (ELECTRA, section
+    3.3)."""
 
     def __init__(self, logits: Float[Tensor, " vocab"], term: Recovery):
         super().__init__()
@@ -102,12 +103,12 @@ class FixedDistribution(nn.Module):
         logits = self.logits.expand(masked.chosen.numel(), -1)
         return GeneratorOutput(WrittenLogits(logits), logits[:, :0])
 
-    def result(self, guess: GeneratorOutput, masked: View, score: Score) -> TermResult:
-        """The loss that it has, which moves nothing."""
+    def result(self, output: GeneratorOutput, masked: View, score: Score) -> TermResult:
+        """Its loss at the chosen slots, which is only reported: no parameter has a gradient of it."""
         return self.term.at_chosen(score, masked)
 
     def flops(self, length: int, slots: int) -> int:
-        """Nothing is multiplied."""
+        """0: it has no matrix products."""
         return 0
 
 

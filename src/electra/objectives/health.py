@@ -1,8 +1,8 @@
-"""What can go wrong with a run without an error, told from the figures that it logs.
+"""What can go wrong with a run without an error, judged by the figures that it logs.
 
-A verdict rests on several logged lines in a row, each of which must say so, and on none from where the learning rate
-still rises. Early on a discriminator's skill is honestly small: it falls to 0.015 and stays below 0.04 for 600 steps
-while the generator finds out how frequent words are (results/modern-tiny-text); its AUC is 0.55 even then.
+A verdict needs several logged lines in a row that all agree, and none of them from where the learning rate still rises.
+Early in a healthy run a discriminator's skill is small: it falls to 0.015 and stays below 0.04 for 600 steps while the
+generator learns how frequent words are (results/modern-tiny-text); its AUC is 0.55 even then.
 """
 
 import itertools
@@ -12,35 +12,35 @@ from typing import NamedTuple
 
 LogLine = Mapping[str, float]
 
-FEW, SPAN = 3, 200  # lines, and the steps that a judgement of skill takes
-BEGINNING = 100  # steps in which no skill is asked for
+MIN_LINES, SPAN = 3, 200  # a judgement of skill needs so many lines, and those of so many steps
+BEGINNING = 100  # steps in which skill is not judged
 CHANCE_AUC, NO_SKILL = 0.53, 0.01  # a constant has 0.5 and 0; the smallest of healthy runs are 0.55 and 0.015
 EASY_SKILL = 0.05
-STRONG = 0.3  # of the chosen tokens right while there is no skill; healthy runs have a skill of 0.09 at 0.2
-FILLED = 0.6  # of the samples are the original; ELECTRA-Small's own generator ends near 0.4
+STRONG = 0.3  # share of the chosen tokens right while there is no skill; healthy runs have a skill of 0.09 at 0.2
+FILLED = 0.6  # share of the samples that are the original; ELECTRA-Small's own generator ends near 0.4
 
 
 class Verdict(NamedTuple):
-    """``kind``: the same for the same fault. ``message``: what is seen, and what to try."""
+    """A fault. ``kind`` names it; ``message`` says what the figures show and what to try."""
 
     kind: str
     message: str
 
 
 def judge_lines(lines: Sequence[Mapping]) -> list[Verdict]:
-    """What the last of a run's lines (of metrics.jsonl, in their order) say is wrong; mostly nothing."""
+    """The faults that a run's last lines of metrics.jsonl show; usually none."""
     logged = [line for line in lines if line["split"] == "train"]
     stage = [line for line in logged if line["phase"] == logged[-1]["phase"]]
-    found = judge_reach(stage[-FEW:]) if len(stage) >= FEW else []
-    count = max(FEW, sum(line["step"] > stage[-1]["step"] - SPAN for line in stage))
+    verdicts = judge_reach(stage[-MIN_LINES:]) if len(stage) >= MIN_LINES else []
+    count = max(MIN_LINES, sum(line["step"] > stage[-1]["step"] - SPAN for line in stage))
     before, window = stage[:-count], stage[-count:]
     if not before or before[-1]["step"] < BEGINNING or is_rate_rising([before[-1], *window]):
-        return found
-    return found + (judge_generator(window) or judge_discriminator(window))
+        return verdicts
+    return verdicts + (judge_generator(window) or judge_discriminator(window))
 
 
 def judge_reach(window: Sequence[LogLine]) -> list[Verdict]:
-    """Towers of which tensors got no gradient in any of the lines."""
+    """Towers with tensors that got no gradient in all of the lines."""
     names = [name for name in window[-1] if name.startswith("unreached/")]
     return [
         Verdict(
@@ -54,13 +54,13 @@ def judge_reach(window: Sequence[LogLine]) -> list[Verdict]:
 
 
 def is_rate_rising(lines: Sequence[LogLine]) -> bool:
-    """Whether a learning rate rises anywhere in the lines."""
+    """Whether the learning rates rise anywhere in the lines."""
     rates = [[value for name, value in line.items() if name.startswith("learning_rate/")] for line in lines]
-    return any(sum(there) < sum(here) for there, here in itertools.pairwise(rates))
+    return any(sum(earlier) < sum(later) for earlier, later in itertools.pairwise(rates))
 
 
 def judge_generator(window: Sequence[LogLine]) -> list[Verdict]:
-    """A generator that leaves the discriminator little to find."""
+    """Whether the generator is so strong that it leaves the discriminator little to detect."""
     if "discriminator/skill" not in window[-1] or "generator/accuracy" not in window[-1]:
         return []
     skill, right, filled = (
@@ -69,25 +69,25 @@ def judge_generator(window: Sequence[LogLine]) -> list[Verdict]:
     )
     if not (min(filled) > FILLED or (max(skill) < EASY_SKILL and min(right) > STRONG)):
         return []
-    seen = (
+    symptom = (
         f"the generator is too strong: {statistics.mean(filled):.0%} of its samples are the original token, "
         f"{statistics.mean(right):.0%} of the chosen tokens are its first guess, and the discriminator's skill is "
         f"{statistics.mean(skill):.3f}"
     )
     tries = "a smaller objective.generator_width or generator_depth, generator_rate below 1, or a temperature above 1"
-    return [Verdict("generator too strong", f"{seen}. Try {tries}")]
+    return [Verdict("generator too strong", f"{symptom}. Try {tries}")]
 
 
 def judge_discriminator(window: Sequence[LogLine]) -> list[Verdict]:
-    """A discriminator that says the same of every token."""
+    """Whether the discriminator has collapsed: it says the same of every token."""
     if "discriminator/skill" not in window[-1]:
         return []
     skill, auc = ([line[f"discriminator/{name}"] for line in window] for name in ("skill", "auc"))
     if not all(s <= NO_SKILL and a <= CHANCE_AUC for s, a in zip(skill, auc, strict=True)):  # NaN: nothing replaced
         return []
-    seen = (
+    symptom = (
         f"the discriminator has collapsed: since step {window[0]['step']:,} its skill was {max(skill):.3f} and its AUC "
         f"{max(auc):.3f} at best, and a constant has 0 and 0.5"
     )
     tries = "a smaller optimizer.learning_rate, a longer schedule.warmup, or an engine.clip of 1"
-    return [Verdict("discriminator collapsed", f"{seen}. Try {tries}; the run does not recover by itself")]
+    return [Verdict("discriminator collapsed", f"{symptom}. Try {tries}; the run does not recover by itself")]

@@ -1,7 +1,7 @@
-"""What is measured of a detector, from statistics that add up over micro-batches and processes.
+"""Figures of a detector, from statistics that add up over micro-batches and processes.
 
-The statistics are float [4 + 2 · BINS]: summed loss, positions, positions taken for replaced, those of them that are;
-then a histogram of the logits of replaced positions, and one of the others'.
+The statistics are float [4 + 2 · BINS]: summed loss, positions, positions predicted as replaced, how many of these are;
+then a histogram of the logits of replaced positions, and one of the others.
 """
 
 import math
@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 BINS = 512
-REACH = 16.0  # logits beyond ± this fall into the outermost bins
+REACH = 16.0  # logits beyond ± this are in the outermost bins
 
 
 def detection_statistics(
@@ -21,8 +21,8 @@ def detection_statistics(
     counted: Float[Tensor, "rows length"],
 ) -> Float[Tensor, " statistics"]:
     """The statistics of the positions where ``counted`` is 1; ``labels`` 1 = replaced, ``losses`` in nats."""
-    guessed = (logits > 0).float() * counted
-    sums = [(losses * counted).sum(), counted.sum(), guessed.sum(), (guessed * labels).sum()]
+    predicted = (logits > 0).float() * counted
+    sums = [(losses * counted).sum(), counted.sum(), predicted.sum(), (predicted * labels).sum()]
     bins = ((logits.nan_to_num().clamp(-REACH, REACH) + REACH) * ((BINS - 1) / (2 * REACH))).round().long()
     index = (bins + BINS * (1 - labels).long()).flatten()
     histograms = torch.zeros(2 * BINS, device=logits.device).scatter_add(0, index, counted.flatten())
@@ -30,11 +30,11 @@ def detection_statistics(
 
 
 def detection_figures(statistics: Float[Tensor, " statistics"]) -> dict[str, float]:
-    """loss (nats), replaced_rate, skill, auc, precision, recall; NaN where a figure is not defined.
+    """loss (nats), replaced_rate, skill, auc, precision, recall; NaN for a figure that is not defined.
 
-    Skill is 1 − loss / H(replaced_rate): 0 for a detector that knows nothing but the rate, 1 for a perfect one.
+    Skill is 1 − loss / H(replaced_rate): 0 for a detector that knows only the rate, 1 for a perfect one.
     """
-    loss, count, guessed, right = statistics[:4].tolist()
+    loss, count, predicted, right = statistics[:4].tolist()
     replaced, others = statistics[4:].double().cpu().view(2, BINS)
     positives = float(replaced.sum())
     rate, mean = ratio(positives, count), ratio(loss, count)
@@ -43,7 +43,7 @@ def detection_figures(statistics: Float[Tensor, " statistics"]) -> dict[str, flo
         "replaced_rate": rate,
         "skill": 1 - ratio(mean, binary_entropy(rate)),
         "auc": histogram_auc(replaced, others),
-        "precision": ratio(right, guessed),
+        "precision": ratio(right, predicted),
         "recall": ratio(right, positives),
     }
 
@@ -60,5 +60,5 @@ def binary_entropy(rate: float) -> float:
 
 
 def ratio(part: float, whole: float) -> float:
-    """part / whole; NaN where there is no whole."""
+    """part / whole; NaN if the whole is 0."""
     return part / whole if whole else math.nan

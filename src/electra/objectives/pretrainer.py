@@ -1,4 +1,4 @@
-"""An objective is a composition: a corruption, an encoder that reads its view, and terms of what is asked of it."""
+"""An objective is a composition: a corruption, an encoder that reads its view, and the terms of the loss."""
 
 import math
 from collections.abc import Mapping
@@ -22,11 +22,11 @@ from electra.objectives.view import ENCODER, END, read_view
 
 
 class Pretrainer(nn.Module):
-    """``corrupt`` makes a view of a batch, ``encoder`` reads it, each of ``terms`` asks something of what it read.
+    """``corrupt`` makes a view of a batch, ``encoder`` reads it, and each of ``terms`` computes a loss from its states.
 
-    Everything random is a function of ``seed`` and the address of a row, so the same batch gives the same numbers on
-    any number of processes and in any micro-batches. ``progress`` is where the training is, from 0 to 1. ``rates``: by
-    tower its share of the learning rate; ``apart``: the towers' gradients are clipped each by its own norm.
+    Everything random is a function of ``seed`` and a row's address, so the same batch gives the same numbers on any
+    number of processes and in any micro-batches. ``progress`` is how far the training is, from 0 to 1. ``rates``: by
+    tower, what its learning rate is multiplied with; ``apart``: each tower's gradients are clipped by their own norm.
     """
 
     def __init__(
@@ -45,27 +45,27 @@ class Pretrainer(nn.Module):
 
     @property
     def all_terms(self) -> dict[str, Term]:
-        """Every term by the name that its figures carry, the generator's own included."""
+        """Every term by the name that its figures have, the generator's own included."""
         if isinstance(self.corrupt, Generate):
             return {"generator": self.corrupt.generator.term, **self.terms}
         return dict(self.terms)
 
     @property
     def kept(self) -> str:
-        """The name of the encoder that is pre-trained: the ``discriminator`` if it detects; else the ``encoder``, or,
-        where nothing else predicts tokens, the ``generator``."""
+        """The name of the encoder that is kept: ``discriminator`` if it detects, else ``encoder``; ``generator`` if
+        there is no other."""
         if any(term.detects for term in self.terms.values()):
             return "discriminator"
         return "encoder" if isinstance(self.corrupt, Generate) else "generator"
 
     def parts(self) -> dict[str, Tower]:
-        """The towers by name, as they are exported."""
+        """The towers that are exported, by name."""
         generator = self.corrupt.generator if isinstance(self.corrupt, Generate) else None
-        inner = {"generator": generator.tower} if isinstance(generator, MaskedGenerator) else {}
-        return inner | {self.kept: self.encoder}
+        small = {"generator": generator.tower} if isinstance(generator, MaskedGenerator) else {}
+        return small | {self.kept: self.encoder}
 
     def towers(self) -> dict[str, str]:
-        """Each parameter's tower: the generator, the encoder by its name, or shared where both read it."""
+        """Each parameter's tower, by the parameter's name: generator, the encoder's name, or shared if both read it."""
         readers: dict[int, set[str]] = {}
         for name, module in (("generator", self.corrupt), (self.kept, self.encoder), (self.kept, self.terms)):
             for value in module.parameters():
@@ -77,21 +77,21 @@ class Pretrainer(nn.Module):
 
     @property
     def untrained(self) -> bool:
-        """Whether there is a generator that has fresh weights and learns nothing."""
+        """Whether there is a frozen generator, which needs weights that were trained before."""
         return isinstance(self.corrupt, Generate) and self.corrupt.frozen and "generator" in self.parts()
 
     def rest(self) -> dict[str, Tensor]:
-        """The parameters that are in no tower: of terms, and of a generator that is no tower."""
+        """The parameters outside the exported towers: those of terms, and of a generator that is not exported."""
         inside = {id(value) for part in self.parts().values() for value in part.parameters()}
         return {name: value.detach() for name, value in self.named_parameters() if id(value) not in inside}
 
     @torch.no_grad()
     def begin_from(self, before: "Pretrainer") -> None:
-        """Take over the weights of another pre-trainer: the generator from its generator, the kept encoder from its
-        kept encoder, where they are of one shape; heads where they ask the same. What finds nothing stays as it is.
+        """Copy the weights of another pre-trainer: the generator's from its generator, the kept encoder's from its kept
+        encoder, if the shapes are equal; heads only if they are of one kind. Everything else stays as it is.
 
         Raises:
-            UserError: a frozen generator finds nothing.
+            UserError: there are no weights for a frozen generator.
         """
         sources = before.parts() | {self.kept: before.encoder}
         for name, tower in self.parts().items():
@@ -106,9 +106,9 @@ class Pretrainer(nn.Module):
     def flops(self, length: int) -> int:
         """Floating-point operations of the forward and backward passes of one row."""
         config, slots = self.encoder.config, self.corrupt.slots(length)
-        asked = sum(term.flops(config, length, slots) for term in self.terms.values())
-        corrupted = self.corrupt.flops(length) if isinstance(self.corrupt, Generate) else 0
-        return corrupted + 3 * (flops.encoder_flops(config, length) + asked)
+        of_terms = sum(term.flops(config, length, slots) for term in self.terms.values())
+        of_corruption = self.corrupt.flops(length) if isinstance(self.corrupt, Generate) else 0
+        return of_corruption + 3 * (flops.encoder_flops(config, length) + of_terms)
 
     def counts(self, batch: Batch, progress: Float[Tensor, ""] = END) -> Counts:
         """For each term, how many positions of ``batch`` it will count: known before the forward pass."""
@@ -124,7 +124,7 @@ class Pretrainer(nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted loss of ``batch`` with each term divided by its divisor, and the statistics by term.
 
-        ``divisors`` hold the counts of the whole step, so that the losses of its micro-batches and ranks add up.
+        ``divisors`` are the counts of the whole step, so that the losses of its micro-batches and ranks add up.
         """
         results = self.results(batch, derive_row_keys(self.seed, batch), dropout, progress)
         terms = self.all_terms
@@ -136,15 +136,15 @@ class Pretrainer(nn.Module):
     def results(
         self, batch: Batch, keys: Int[Tensor, " rows"], dropout: bool, progress: Float[Tensor, ""] = END
     ) -> dict[str, TermResult]:
-        """Each term's summed loss and statistics; ``keys`` are the rows' random ones."""
+        """Each term's summed loss and statistics; ``keys`` are the rows' random keys."""
         view, results = self.corrupt(batch, keys, dropout, progress)
         hidden = read_view(self.encoder, view, ENCODER)
         return results | {name: term(self.encoder, hidden, view) for name, term in self.terms.items()}
 
     def figures(self, statistics: Mapping[str, Tensor]) -> dict[str, float]:
-        """Summed statistics as named figures: ``generator/loss``, ``discriminator/auc`` and the like.
+        """Named figures from summed statistics: ``generator/loss``, ``discriminator/auc`` and the like.
 
-        A figure that is not defined is left out: there is no precision where nothing was taken for replaced.
+        A figure that is not defined is left out: there is no precision if nothing was predicted as replaced.
         """
         known = {name: term for name, term in self.all_terms.items() if name in statistics}
         figures = {
@@ -156,9 +156,9 @@ class Pretrainer(nn.Module):
 
 
 def have_same_shape(one: Tower, other: Tower) -> bool:
-    """Whether two towers' encoders compute the same with the same weights, dropout aside."""
-    plain = [replace(tower.config, dropout=0.0, attention_dropout=0.0) for tower in (one, other)]
-    return plain[0] == plain[1]
+    """Whether two towers' configs are equal, except for dropout."""
+    first, second = (replace(tower.config, dropout=0.0, attention_dropout=0.0) for tower in (one, other))
+    return first == second
 
 
 def derive_row_keys(seed: int, batch: Batch) -> Tensor:

@@ -1,8 +1,7 @@
-"""Terms of a loss: what is asked of a tower's hidden states, as a sum over counted positions, and its statistics.
+"""Terms of a loss: each computes from a tower's hidden states a sum of losses over the positions that count.
 
-A term is a module called as ``term(tower, hidden, view)``. It divides by nothing: the engine divides once, by the count
-over all ranks and micro-batches. ``on`` says what is counted, ``weight`` how much the mean weighs in the loss; what it
-learns besides the tower's parameters are its own.
+A term is a module that is called as ``term(tower, hidden, view)``. It returns sums: the engine divides once, by the
+count over all ranks and micro-batches.
 """
 
 from typing import ClassVar, Literal, NamedTuple
@@ -24,14 +23,16 @@ Counted = Literal["chosen", "words", "all", "rows"]
 
 
 class TermResult(NamedTuple):
-    """One term on one micro-batch: ``total`` float32 [], the sum of its losses in nats; ``statistics`` float [n]."""
+    """One term on one micro-batch: ``total`` float32 [], the sum of its losses in nats; ``statistics`` float [n], which
+    add up over micro-batches."""
 
     total: Tensor
     statistics: Tensor
 
 
 class Term(nn.Module):
-    """See above. ``detects``: it asks for the head of a discriminator, not for one that predicts tokens."""
+    """A term of the loss. ``on``: what it counts; ``weight``: the factor of its mean in the loss; ``detects``: it needs
+    a tower with a detection head, not one that predicts tokens. Its own parameters are trained with the tower's."""
 
     detects: ClassVar[bool] = False
 
@@ -40,39 +41,40 @@ class Term(nn.Module):
         self.weight, self.on = weight, on
 
     def figures(self, statistics: Float[Tensor, " statistics"]) -> dict[str, float]:
-        """Summed statistics as named figures."""
+        """Named figures from summed statistics."""
         raise NotImplementedError
 
     def flops(self, config: EncoderConfig, length: int, slots: int) -> int:
-        """A forward pass of a row, beyond the encoder's."""
+        """Floating-point operations of a row's forward pass, without the encoder's."""
         raise NotImplementedError
 
 
 class Recovery(Term):
     """Cross-entropy of the original token at the chosen positions (ELECTRA, the generator's loss; BERT's MLM).
 
-    Statistics: summed loss, positions, positions where the likeliest token is right, slots that were sampled, those of
-    them where the sample is right.
+    Statistics: summed loss, positions, positions where the likeliest token is right, slots that were sampled, sampled
+    slots where the sample is right.
     """
 
     def __init__(self, weight: float = 1.0, on: Counted = "chosen"):
         super().__init__(weight, on)
 
     def forward(self, tower: Tower, hidden: Float[Tensor, "rows length dim"], view: View) -> TermResult:
-        # At the chosen slots only: 15 % of the positions cost 15 % of the vocabulary product.
+        # Only the chosen slots: 15 % of the positions cost 15 % of the product with the vocabulary.
         return self.at_chosen(tower.predict(gather_positions(hidden, view.chosen)).score(view.targets()), view)
 
     def at_chosen(self, score: Score, view: View) -> TermResult:
-        """The losses at the chosen slots."""
-        return self.summed(score, view.targets(), view.valid.flatten(), view, score.samples)
+        """The result at the chosen slots."""
+        return self.sum_losses(score, view.targets(), view.valid.flatten(), view, score.samples)
 
     def everywhere(self, score: Score, view: View, samples: Int[Tensor, " picked"] | None) -> TermResult:
-        """The losses at all positions; those that are no padding or special token count. ``samples``: at the slots."""
-        return self.summed(score, view.original.flatten(), view.batch.choosable.flatten(), view, samples)
+        """The result at all positions except padding and special tokens. ``samples`` are those of the chosen slots."""
+        return self.sum_losses(score, view.original.flatten(), view.batch.choosable.flatten(), view, samples)
 
-    def summed(
+    def sum_losses(
         self, score: Score, targets: Tensor, counted: Tensor, view: View, samples: Int[Tensor, " picked"] | None
     ) -> TermResult:
+        """The result at the positions where ``counted`` is true."""
         counted = counted.to(score.losses.dtype)
         total = (score.losses * counted).sum()
         right = ((score.likeliest == targets) * counted).sum()
@@ -88,12 +90,12 @@ class Recovery(Term):
         return {"loss": ratio(loss, count), "accuracy": ratio(right, count), "sampled_accuracy": ratio(sampled, drawn)}
 
     def flops(self, config: EncoderConfig, length: int, slots: int) -> int:
-        """See ``Term``."""
+        """The head for tokens at the chosen slots."""
         return flops.token_head_flops(config, slots)
 
 
 class Detection(Term):
-    """Binary cross-entropy of "was this token replaced?" (ELECTRA, section 2, with the sign turned: 1 = replaced).
+    """Binary cross-entropy of "was this token replaced?" (ELECTRA, section 2, with the opposite label: 1 = replaced).
 
     ``on`` "all" counts every token that is not padding; "chosen" is the ablation ELECTRA 15 %.
     """
@@ -105,17 +107,18 @@ class Detection(Term):
 
     def forward(self, tower: Tower, hidden: Float[Tensor, "rows length dim"], view: View) -> TermResult:
         logits, labels, counted = self.logits(tower, hidden, view), self.labels(view), self.counted(view)
-        each = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
-        return TermResult((each * counted).sum(), detection_statistics(each.detach(), logits.detach(), labels, counted))
+        losses = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+        statistics = detection_statistics(losses.detach(), logits.detach(), labels, counted)
+        return TermResult((losses * counted).sum(), statistics)
 
     def labels(self, view: View) -> Float[Tensor, "rows length"]:
-        """1.0 where the token is another than the original."""
+        """1.0 where the token is not the original."""
         return (view.ids != view.original).float()
 
     def logits(
         self, tower: Tower, hidden: Float[Tensor, "rows length dim"], view: View
     ) -> Float[Tensor, "rows length"]:
-        """The logit of that, float32."""
+        """The logit of P(replaced), float32."""
         return tower.detection_logits(hidden)
 
     def counted(self, view: View) -> Float[Tensor, "rows length"]:
@@ -125,20 +128,21 @@ class Detection(Term):
         return view.at_chosen(torch.ones_like(view.valid)).clamp(max=1.0)
 
     def figures(self, statistics: Float[Tensor, " statistics"]) -> dict[str, float]:
-        """See ``detection_figures``."""
+        """loss (nats), replaced_rate, skill, auc, precision, recall."""
         return detection_figures(statistics)
 
     def flops(self, config: EncoderConfig, length: int, slots: int) -> int:
-        """See ``Term``."""
+        """The detection head at every position."""
         return flops.detection_head_flops(config, length)
 
 
 class NoiseContrast(Detection):
-    """ "Was this position resampled?", by P = σ(f(x) + log q(x) + log(m / (1 − m))) (Electric, equation 3, its sign
-    turned): trained so, −f is the logarithm of the token's unnormalised probability given all others.
+    """Binary cross-entropy of "was this position resampled?" with P = σ(f(x) + log q(x) + log(m / (1 − m))) (Electric,
+    equation 3, with the opposite label). Trained so, −f is the logarithm of the token's unnormalised probability given
+    all others.
 
-    A sample that equals the original counts as resampled. ``q`` is the generator's, from the clean text; no gradient
-    passes through it. m is the share of the positions that are resampled, now: the view's ``rate``.
+    A sample that equals the original counts as resampled. q is the generator's probability, from the clean text; no
+    gradient passes through it. m is the share of the positions that are resampled at this step: the view's ``rate``.
     """
 
     def __init__(self, weight: float = 50.0):
@@ -152,17 +156,17 @@ class NoiseContrast(Detection):
         self, tower: Tower, hidden: Float[Tensor, "rows length dim"], view: View
     ) -> Float[Tensor, "rows length"]:
         """f(x) + log q(x) + log(m / (1 − m))."""
-        assert view.proposal is not None, "the corruption does not say how likely its tokens were"
+        assert view.proposal is not None, "the corruption has no proposal"
         energies = super().logits(tower, hidden, view)
         return energies + view.proposal.log_q.detach() + view.rate.logit().float()
 
 
 class Reinforce(Term):
-    """The generator's gradient where it works against the discriminator (ELECTRA, section 3.3 and appendix F).
+    """The gradient of a generator that works against the discriminator (ELECTRA, section 3.3 and appendix F).
 
-    Sampling is a policy whose reward at a chosen position is the discriminator's loss there; its gradient is that of
-    −(reward − b) · log q(sample) (REINFORCE), where the baseline b is a linear function of the generator's states,
-    fitted to the rewards by least squares. The discriminator learns nothing from it, the states nothing from b.
+    Sampling is a policy whose reward at a chosen position is the discriminator's loss there. Its gradient is that of
+    −(reward − b) · log q(sample) (REINFORCE). The baseline b is a linear function of the generator's states, fitted to
+    the rewards by least squares. No gradient reaches the discriminator, and none reaches the states through b.
     """
 
     def __init__(self, hidden: int, weight: float = 1.0):
@@ -170,7 +174,7 @@ class Reinforce(Term):
         self.baseline = nn.Linear(hidden, 1)
 
     def forward(self, tower: Tower, hidden: Float[Tensor, "rows length dim"], view: View) -> TermResult:
-        assert view.proposal is not None, "the corruption does not say how likely its tokens were"
+        assert view.proposal is not None, "the corruption has no proposal"
         labels = (view.ids != view.original).float().gather(1, view.chosen)
         with torch.no_grad():
             logits = tower.detection_logits(gather_positions(hidden, view.chosen)).view_as(labels)
@@ -179,14 +183,15 @@ class Reinforce(Term):
         log_q = view.proposal.log_q.gather(1, view.chosen)
         policy = -(reward - expected.detach()) * log_q
         error = (expected - reward) ** 2
-        sums = [(each * view.valid).sum() for each in (policy + error, reward, error)]
-        return TermResult(sums[0], torch.stack([view.valid.sum().float(), sums[1], sums[2].detach()]))
+        total, rewards, errors = ((values * view.valid).sum() for values in (policy + error, reward, error))
+        return TermResult(total, torch.stack([view.valid.sum().float(), rewards, errors.detach()]))
 
     def figures(self, statistics: Float[Tensor, " 3"]) -> dict[str, float]:
-        """reward (nats), and the baseline's mean squared error."""
+        """reward (nats), and baseline_error, its mean square."""
         count, reward, error = statistics.tolist()
         return {"reward": ratio(reward, count), "baseline_error": ratio(error, count)}
 
     def flops(self, config: EncoderConfig, length: int, slots: int) -> int:
-        """See ``Term``; a third, as nothing goes backward through the head."""
+        """A third of the detection head at the chosen slots: it has no backward pass, which is counted as two
+        thirds."""
         return flops.detection_head_flops(config, slots) // 3

@@ -10,17 +10,17 @@ from electra.dataset.batches import Batch
 from electra.kernels.random import fold
 from electra.model.encoder import Tower
 
-# What a random number is for: no two purposes share a stream.
+# What random numbers are for: each purpose has a stream of its own.
 CHOOSE, KEEP, SAMPLE, GENERATOR, ENCODER, RIGHT, CROP, CROPPED = range(1, 9)
 END = torch.tensor(1.0)  # the progress of a run that is over
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """What the generator thought of the tokens that it put there.
+    """How likely the tokens that the encoder reads were for the generator.
 
-    ``log_q`` float32 [rows, length]: log-probability of the token that is read; 0 where the generator says nothing.
-    ``states`` [picked, hidden]: the generator's at the chosen slots. Both carry its gradient.
+    ``log_q`` float32 [rows, length]: log-probability of the token that is read; 0 where the generator has no
+    prediction. ``states`` [picked, hidden]: the generator's at the chosen slots. Both carry its gradient.
     """
 
     log_q: Float[Tensor, "rows length"]
@@ -31,10 +31,10 @@ class Proposal:
 class View:
     """What an encoder reads, and what is known about it.
 
-    ``ids`` int64 [rows, length] are read; ``original`` int64 [rows, length] stood there. ``chosen`` int64 [rows, slots]
-    are positions; a slot counts where ``valid`` [rows, slots] is true. ``rate`` float64 []: the share of the tokens
-    that was to be chosen. ``batch`` has the rest. ``keys`` int32 [rows] are the rows' random ones; without ``dropout``
-    nothing is dropped. ``proposal`` is there where a term asks for it.
+    ``ids`` int64 [rows, length]: what is read; ``original``: the tokens of the text. ``chosen`` int64 [rows, slots]:
+    positions; a slot counts where ``valid`` [rows, slots] is true. ``rate`` float64 []: the share of the tokens that
+    should be chosen. ``batch`` has the rest. ``keys`` int32 [rows]: the rows' random keys. ``dropout``: whether there
+    is any. ``proposal``: None if no term needs it.
     """
 
     ids: Int[Tensor, "rows length"]
@@ -48,27 +48,27 @@ class View:
     proposal: Proposal | None = None
 
     def dropout_keys(self, purpose: int) -> Int[Tensor, " rows"] | None:
-        """The keys of the dropout of a tower that reads for a purpose; None: nothing is dropped."""
+        """Each row's key for the dropout of a tower that reads for this purpose; None: no dropout."""
         return fold(self.keys, purpose) if self.dropout else None
 
     def targets(self) -> Int[Tensor, " picked"]:
-        """The tokens that stood at the chosen slots, rows one after another."""
+        """The original tokens at the chosen slots, rows one after another."""
         return self.original.gather(1, self.chosen).flatten()
 
     def at_chosen(self, values: Tensor) -> Tensor:
         """Float32 [rows, length]: ``values`` [rows, slots] at the valid chosen positions, 0 elsewhere."""
-        there = torch.zeros(self.ids.shape, device=self.ids.device)
-        return there.scatter_add(1, self.chosen, torch.where(self.valid, values.float(), 0.0))
+        zeros = torch.zeros(self.ids.shape, device=self.ids.device)
+        return zeros.scatter_add(1, self.chosen, torch.where(self.valid, values.float(), 0.0))
 
 
 def read_view(tower: Tower, view: View, purpose: int) -> Tensor:
-    """The tower's last hidden states [rows, length, hidden] of what the view shows."""
+    """The tower's last hidden states [rows, length, hidden] after reading the view."""
     batch = view.batch
     return tower.hidden(view.ids, batch.positions, batch.segments, batch.documents, view.dropout_keys(purpose))
 
 
 def gather_positions(
-    hidden: Float[Tensor, "rows length dim"], at: Int[Tensor, "rows slots"]
+    hidden: Float[Tensor, "rows length dim"], positions: Int[Tensor, "rows slots"]
 ) -> Float[Tensor, "picked dim"]:
-    """The hidden states at the given positions of each row, rows one after another."""
-    return hidden.gather(1, at[:, :, None].expand(-1, -1, hidden.shape[2])).flatten(0, 1)
+    """The hidden states at some positions of each row, rows one after another."""
+    return hidden.gather(1, positions[:, :, None].expand(-1, -1, hidden.shape[2])).flatten(0, 1)

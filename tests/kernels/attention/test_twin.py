@@ -67,8 +67,10 @@ def test_equals_its_twin_in_values_and_gradients(
 def test_where_nothing_is_dropped_it_is_the_explicit_product(window: int | None) -> None:
     q, k, v = inputs()
     explicit = explicit_attention(q, k, v, visibility_mask(documents(), window), None, 0.0)
-    for given, p in ((None, 0.1), (stream(), 0.0)):
-        torch.testing.assert_close(attention(q, k, v, documents(), window, given, p), explicit, rtol=1e-5, atol=1e-6)
+    for stream_or_none, p in ((None, 0.1), (stream(), 0.0)):
+        torch.testing.assert_close(
+            attention(q, k, v, documents(), window, stream_or_none, p), explicit, rtol=1e-5, atol=1e-6
+        )
 
 
 def long_rows() -> tuple[list[Tensor], Tensor]:

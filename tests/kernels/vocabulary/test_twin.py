@@ -99,11 +99,11 @@ class Running(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[torch.dtype] = []
+        self.dtypes: list[torch.dtype] = []
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         if function.overloadpacket is torch.ops.aten.cumsum:
-            self.found.append(args[0].dtype)
+            self.dtypes.append(args[0].dtype)
         return function(*args, **(kwargs or {}))
 
 
@@ -112,7 +112,7 @@ def test_running_sums_are_of_whole_numbers() -> None:
     repeat bit for bit."""
     with Running() as running:
         sample_tokens(torch.randn(20, 1003), keys(20))
-    assert running.found == [torch.int64, torch.int64]
+    assert running.dtypes == [torch.int64, torch.int64]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -120,10 +120,10 @@ def test_a_gpu_draws_the_same_again_and_what_a_cpu_draws() -> None:
     logits = 3 * torch.randn(2000, 30522, generator=torch.Generator().manual_seed(5))
     torch.use_deterministic_algorithms(True)
     try:
-        found = sample_tokens(logits.cuda(), keys(2000).cuda()).cpu()
+        samples = sample_tokens(logits.cuda(), keys(2000).cuda()).cpu()
     finally:
         torch.use_deterministic_algorithms(False)
-    assert (found != sample_tokens(logits, keys(2000))).sum() <= 2  # a number that falls on the border of two tokens
+    assert (samples != sample_tokens(logits, keys(2000))).sum() <= 2  # a number that falls on the border of two tokens
 
 
 def test_samples_are_those_of_running_sums_of_floats() -> None:
@@ -131,9 +131,9 @@ def test_samples_are_those_of_running_sums_of_floats() -> None:
     weights[:, ::7] = 0.0
     numbers = uniform(keys(5000), 1)[:, 0].double()
     sums = weights.cumsum(1)
-    found = _invert_distribution(weights, numbers)
-    assert torch.equal(found, (sums <= numbers[:, None] * sums[:, -1:]).sum(1))
-    assert weights.gather(1, found[:, None]).all()
+    choices = _invert_distribution(weights, numbers)
+    assert torch.equal(choices, (sums <= numbers[:, None] * sums[:, -1:]).sum(1))
+    assert weights.gather(1, choices[:, None]).all()
 
 
 def test_of_what_are_no_numbers_a_token_of_the_vocabulary_is_drawn() -> None:

@@ -1,46 +1,46 @@
-// Attention inside documents in one pass, for a CPU: the scores stay in a core's own memory.
+// Attention inside documents in one pass, for a CPU: the scores stay in a core's own cache.
 //
-// A thread takes one head of one row. Forward, it goes over blocks of queries: their scores with all keys that they may
-// see, a softmax, the product with the values. Backward, it goes over blocks of keys, with the scores turned over, so
-// that a weight's line is the left factor of the product that it is next read in; the queries' gradients, which every
-// block adds to, are its own. No sum depends on how many threads there are.
+// A thread computes one head of one row. Forward, it goes over blocks of queries: their scores with all keys that they
+// may see, a softmax, the product with the values. Backward, it goes over blocks of keys, with the scores transposed,
+// so that a line of weights is the left factor of the next product; every block adds to the queries' gradients, which
+// are the thread's own. No sum depends on how many threads there are.
 //
-// The products are oneDNN's small ones, as PyTorch's own kernels for a CPU call them: they use its matrix units where
-// there are some. They want a right factor of bfloat16 in pairs: neighbours along the dimension that is summed over
-// stand side by side.
+// The products are oneDNN's small ones, as PyTorch's own kernels for a CPU call them: they use its matrix units if it
+// has some. They need a right factor of bfloat16 in pairs: neighbours along the dimension that is summed over stand
+// side by side.
 
 namespace attention {
 namespace {
 
 constexpr int64_t BLOCK = 64;  // queries, and keys, of a product
 
-// What the Python side says (cpu.Asked), in its order.
-struct Asked {
+// The Python side fills this (AttentionArguments in cpu.py), in the same order.
+struct Arguments {
   int64_t rows, heads, length, dim, threads;
-  int64_t reach;        // how far a position sees; the length and more: as far as its document goes
+  int64_t reach;        // how many positions away a position sees; the length or more: to the ends of its document
   int64_t back, ahead;  // whether it sees that side
   int64_t drops, threshold;
-  double scale, larger;
+  double scale, keep_scale;
 };
 
-// Steps from row to row, head to head, position to position of a tensor whose numbers of one head stand side by side.
+// The strides of rows, heads and positions of a tensor in which the numbers of one head stand side by side.
 struct Strides {
   int64_t row, head, position;
 };
 
-// Where one row's head of a tensor begins, and how far its positions are apart.
+// One row's head of a tensor: where it begins, and the stride of its positions.
 template <typename T>
 struct Lines {
-  T* at;
-  int64_t step;
+  T* start;
+  int64_t stride;
   Lines(T* tensor, const Strides& strides, int64_t row, int64_t head)
-      : at(tensor + row * strides.row + head * strides.head), step(strides.position) {}
-  T* operator[](int64_t position) const { return at + position * step; }
+      : start(tensor + row * strides.row + head * strides.head), stride(strides.position) {}
+  T* operator[](int64_t position) const { return start + position * stride; }
 };
 
 // --- numbers ---------------------------------------------------------------------------------------------------------
 
-// A line of sums, times a factor, as T.
+// Writes a line of sums, times a factor, as T.
 template <typename T>
 void put(const float* line, int64_t count, float factor, T* to) {
   int64_t i = 0;
@@ -60,9 +60,9 @@ float inner_product(const T* x, const T* y, int64_t count) {
     auto [y_one, y_two] = load(y + i);
     sum = sum + x_one * y_one + x_two * y_two;
   }
-  float found = sum_of(sum);
-  for (; i < count; i++) found += float(x[i]) * float(y[i]);
-  return found;
+  float total = sum_of(sum);
+  for (; i < count; i++) total += float(x[i]) * float(y[i]);
+  return total;
 }
 
 Ints logical_shift(Ints bits, int by) { return (bits >> Ints(by)) & Ints((1 << (32 - by)) - 1); }
@@ -70,8 +70,8 @@ Ints logical_shift(Ints bits, int by) { return (bits >> Ints(by)) & Ints((1 << (
 // `random.drop` at the addresses `counters` of a row's stream, bit for bit.
 struct Dropout {
   Ints first, second, threshold;
-  Dropout(const int32_t* words, const Asked& asked, int64_t row)
-      : first(words[row]), second(words[asked.rows + row]), threshold(int32_t(asked.threshold)) {}
+  Dropout(const int32_t* words, const Arguments& args, int64_t row)
+      : first(words[row]), second(words[args.rows + row]), threshold(int32_t(args.threshold)) {}
 
   // All ones where a number is dropped.
   Ints operator()(Ints counters) const {
@@ -89,25 +89,25 @@ struct Span {
   int64_t low, high;
 };
 
-// The positions that those of a block see at most, in whole vectors. A document's tokens stand side by side.
-Span seen_by(const int32_t* documents, const Asked& asked, int64_t from, int64_t lines, bool back, bool ahead) {
+// The positions that those of a block may see, in whole vectors. A document's tokens stand side by side.
+Span seen_by(const int32_t* documents, const Arguments& args, int64_t from, int64_t lines, bool back, bool ahead) {
   int64_t low = from, high = from + lines;
   while (back && low > 0 && documents[low - 1] == documents[from]) low--;
-  while (ahead && high < asked.length && documents[high] == documents[from + lines - 1]) high++;
-  low = std::max(low, from - asked.reach);
-  high = std::min(high, from + lines + asked.reach);
+  while (ahead && high < args.length && documents[high] == documents[from + lines - 1]) high++;
+  low = std::max(low, from - args.reach);
+  high = std::min(high, from + lines + args.reach);
   return {low / PAIR * PAIR, rounded(high, PAIR)};
 }
 
-// Which positions one of them sees.
+// Which positions one position sees.
 struct Sight {
   Ints document, low, high;
-  bool whole;  // as far as the document goes
-  Sight(const int32_t* documents, const Asked& asked, int64_t at, bool back, bool ahead)
+  bool whole;  // the whole document
+  Sight(const int32_t* documents, const Arguments& args, int64_t at, bool back, bool ahead)
       : document(documents[at]),
-        low(int32_t(back ? at - asked.reach : at)),
-        high(int32_t(ahead ? at + asked.reach : at)),
-        whole(back && ahead && asked.reach >= asked.length) {}
+        low(int32_t(back ? at - args.reach : at)),
+        high(int32_t(ahead ? at + args.reach : at)),
+        whole(back && ahead && args.reach >= args.length) {}
 
   // All ones where the positions from `at` on are seen.
   Ints operator()(const int32_t* documents, int64_t at) const {
@@ -118,15 +118,15 @@ struct Sight {
   }
 };
 
-// A row's documents, −1 beyond its end.
-void take(const int32_t* documents, const Asked& asked, int64_t row, int32_t* own) {
-  std::copy_n(documents + row * asked.length, asked.length, own);
-  std::fill(own + asked.length, own + rounded(asked.length, PAIR), -1);
+// Copies a row's documents, with −1 beyond its end.
+void take(const int32_t* documents, const Arguments& args, int64_t row, int32_t* own) {
+  std::copy_n(documents + row * args.length, args.length, own);
+  std::fill(own + args.length, own + rounded(args.length, PAIR), -1);
 }
 
 // --- products --------------------------------------------------------------------------------------------------------
 
-// c [m, n] (+)= a [m, k] · b [k, n], float32; b as `turn` or `lay` leaves it.
+// c [m, n] (+)= a [m, k] · b [k, n], float32; b as `turn` or `lay` writes it.
 void product(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_step, const float* b, int64_t b_step, float* c,
              int64_t c_step, bool add = false) {
   at::native::cpublas::brgemm(m, n, k, a_step, b_step, c_step, add, a, b, c, false);
@@ -136,21 +136,21 @@ void product(int64_t m, int64_t n, int64_t k, const BFloat16* a, int64_t a_step,
   at::native::cpublas::brgemm(m, n, rounded(k, 2), a_step, b_step, c_step, add, a, b, c, true);
 }
 
-// Lines [count, dim] turned over, as a right factor [dim, wide]; 0 beyond count.
+// Lines [count, dim] transposed, as a right factor [dim, wide]; 0 beyond count.
 template <typename T>
 void turn(const Lines<const T>& lines, int64_t count, int64_t dim, int64_t wide, T* to) {
-  constexpr int64_t unit = sizeof(float) / sizeof(T);  // pairs of bfloat16 move as one number
-  auto from = reinterpret_cast<const float*>(lines.at);
+  constexpr int64_t unit = sizeof(float) / sizeof(T);  // pairs of bfloat16 are moved as one number
+  auto from = reinterpret_cast<const float*>(lines.start);
   auto into = reinterpret_cast<float*>(to);
-  int64_t across = dim / unit, step = lines.step / unit;
+  int64_t across = dim / unit, stride = lines.stride / unit;
   for (int64_t i = 0; i < count; i += WIDTH)
     for (int64_t j = 0; j < across; j += WIDTH)
-      at::vec::transpose_mxn<float>(from + i * step + j, step, into + j * wide + i, wide,
+      at::vec::transpose_mxn<float>(from + i * stride + j, stride, into + j * wide + i, wide,
                                     int(std::min(WIDTH, count - i)), int(std::min(WIDTH, across - j)));
   for (int64_t j = 0; j < across; j++) std::fill(into + j * wide + count, into + (j + 1) * wide, 0.0f);
 }
 
-// Lines [count, dim] as a right factor [count, dim]; in pairs with a line of zeros where one is missing.
+// Lines [count, dim] as a right factor [count, dim]; bfloat16 in pairs, an odd last line with a line of zeros.
 void lay(const Lines<const float>& lines, int64_t from, int64_t count, int64_t dim, float* to) {
   for (int64_t i = 0; i < count; i++) std::copy_n(lines[from + i], dim, to + i * dim);
 }
@@ -163,7 +163,7 @@ void lay(const Lines<const BFloat16>& lines, int64_t from, int64_t count, int64_
   }
 }
 
-// x [lines, count] turned over, as a left factor [count, BLOCK]; in pairs with a column of zeros.
+// x [lines, count] transposed, as a left factor [count, BLOCK]; bfloat16 in pairs, an odd last column with zeros.
 template <typename T>
 void flip(T* x, int64_t lines, int64_t count, int64_t wide, T* to) {
   constexpr int64_t size = sizeof(T) == 2 ? PAIR : WIDTH;
@@ -176,13 +176,13 @@ void flip(T* x, int64_t lines, int64_t count, int64_t wide, T* to) {
 
 // --- forward ---------------------------------------------------------------------------------------------------------
 
-// exp(score − largest) of what position i of a head sees, in the type of the values, what is dropped as 0; gives the
-// logarithm and the reciprocal of the sum before that.
+// Writes exp(score − largest) of what position i of a head sees, in the type of the values, 0 where it is dropped.
+// Returns the log-sum-exp of the scores and the reciprocal of the sum of the exponentials, both without dropout.
 template <typename T>
-std::pair<float, float> softmax(float* scores, T* weights, const int32_t* documents, Span span, const Asked& asked,
+std::pair<float, float> softmax(float* scores, T* weights, const int32_t* documents, Span span, const Arguments& args,
                                 int64_t head, int64_t i, const Dropout& dropped) {
-  Sight sees(documents, asked, i, asked.back, asked.ahead);
-  Floats scale(float(asked.scale)), larger(float(asked.larger)), never(-std::numeric_limits<float>::infinity());
+  Sight sees(documents, args, i, args.back, args.ahead);
+  Floats scale(float(args.scale)), keep_scale(float(args.keep_scale)), never(-std::numeric_limits<float>::infinity());
   Floats most = never;
   for (int64_t j = span.low; j < span.high; j += WIDTH) {
     Floats score = where(sees(documents, j), Floats::loadu(scores + j - span.low) * scale, never);
@@ -191,11 +191,11 @@ std::pair<float, float> softmax(float* scores, T* weights, const int32_t* docume
   }
   float largest = at::vec::vec_reduce_all<float>([](Floats& x, Floats& y) { return at::vec::maximum(x, y); }, most);
   Floats sum(0.0f), top(largest);
-  Ints counters = Ints::arange(int32_t((head * asked.length + i) * asked.length + span.low), 1);
+  Ints counters = Ints::arange(int32_t((head * args.length + i) * args.length + span.low), 1);
   auto weight = [&](int64_t j) {
     Floats x = exponential<T>(Floats::loadu(scores + j - span.low) - top);
     sum = sum + x;
-    if (asked.drops) x = where(dropped(counters), Floats(0.0f), x * larger);
+    if (args.drops) x = where(dropped(counters), Floats(0.0f), x * keep_scale);
     counters = counters + Ints(int32_t(WIDTH));
     return x;
   };
@@ -208,32 +208,32 @@ std::pair<float, float> softmax(float* scores, T* weights, const int32_t* docume
 }
 
 template <typename T>
-void forward(const Asked& asked, const T* q, const T* k, const T* v, T* out, float* sums, const int32_t* documents,
+void forward(const Arguments& args, const T* q, const T* k, const T* v, T* out, float* sums, const int32_t* documents,
              const int32_t* words, const Strides* strides) {
-  int64_t length = asked.length, dim = asked.dim, wide = rounded(length, PAIR);
-#pragma omp parallel num_threads(asked.threads)
+  int64_t length = args.length, dim = args.dim, wide = rounded(length, PAIR);
+#pragma omp parallel num_threads(args.threads)
   {
     auto keys = room<T>(dim * wide), values = room<T>((length + 1) * dim), weights = room<T>(BLOCK * wide);
     auto scores = room<float>(BLOCK * wide), read = room<float>(BLOCK * dim), factors = room<float>(BLOCK);
     auto own = room<int32_t>(wide);
 #pragma omp for
-    for (int64_t at = 0; at < asked.rows * asked.heads; at++) {
-      int64_t row = at / asked.heads, head = at % asked.heads;
+    for (int64_t index = 0; index < args.rows * args.heads; index++) {
+      int64_t row = index / args.heads, head = index % args.heads;
       Lines<const T> query(q, strides[0], row, head), key(k, strides[1], row, head), value(v, strides[2], row, head);
       Lines<T> result(out, strides[3], row, head);
-      take(documents, asked, row, own.get());
+      take(documents, args, row, own.get());
       turn(key, length, dim, wide, keys.get());
       lay(value, 0, length, dim, values.get());
-      Dropout dropped(words, asked, row);
+      Dropout dropped(words, args, row);
       for (int64_t from = 0; from < length; from += BLOCK) {
         int64_t lines = std::min(BLOCK, length - from);
-        Span span = seen_by(own.get(), asked, from, lines, asked.back, asked.ahead);
+        Span span = seen_by(own.get(), args, from, lines, args.back, args.ahead);
         int64_t width = span.high - span.low, count = std::min(span.high, length) - span.low;
         constexpr int64_t unit = sizeof(float) / sizeof(T);
-        product(lines, width, dim, query[from], query.step, keys.get() + span.low * unit, wide, scores.get(), wide);
+        product(lines, width, dim, query[from], query.stride, keys.get() + span.low * unit, wide, scores.get(), wide);
         for (int64_t i = 0; i < lines; i++)
-          std::tie(sums[at * length + from + i], factors[i]) = softmax(
-              scores.get() + i * wide, weights.get() + i * wide, own.get(), span, asked, head, from + i, dropped);
+          std::tie(sums[index * length + from + i], factors[i]) = softmax(
+              scores.get() + i * wide, weights.get() + i * wide, own.get(), span, args, head, from + i, dropped);
         product(lines, dim, count, weights.get(), wide, values.get() + span.low * dim, dim, read.get(), dim);
         for (int64_t i = 0; i < lines; i++) put(read.get() + i * dim, dim, factors[i], result[from + i]);
       }
@@ -244,24 +244,24 @@ void forward(const Asked& asked, const T* q, const T* k, const T* v, T* out, flo
 
 // --- backward --------------------------------------------------------------------------------------------------------
 
-// For key j of a head and the queries that see it: the weights as they were dropped, and the gradients of the scores.
-// `changes` are the gradients of the weights, `common` Σ_j of weight · gradient of each query.
+// For key j of a head and the queries that see it: the weights after dropout, and the gradients of the scores.
+// `changes` are the gradients of the weights, `common` is Σ_j weight · gradient of each query.
 template <typename T>
 void slopes_of(const float* scores, const float* changes, const float* log_sums, const float* common, T* weights,
-               T* slants, const int32_t* documents, Span span, const Asked& asked, int64_t head, int64_t j,
+               T* slants, const int32_t* documents, Span span, const Arguments& args, int64_t head, int64_t j,
                const Dropout& dropped) {
-  Sight sees(documents, asked, j, asked.ahead, asked.back);  // who sees ahead is seen from behind
-  Floats scale(float(asked.scale)), larger(float(asked.larger)), none(0.0f);
-  int32_t length = int32_t(asked.length);
-  Ints counters = Ints::arange(int32_t((head * asked.length + span.low) * asked.length + j), length);
+  Sight sees(documents, args, j, args.ahead, args.back);  // a query that sees ahead is behind its keys
+  Floats scale(float(args.scale)), keep_scale(float(args.keep_scale)), none(0.0f);
+  int32_t length = int32_t(args.length);
+  Ints counters = Ints::arange(int32_t((head * args.length + span.low) * args.length + j), length);
   auto one = [&](int64_t i) {
     Floats x = Floats::loadu(scores + i - span.low) * scale - Floats::loadu(log_sums + i);
     Floats weight = where(sees(documents, i), exponential<T>(x), none), kept = weight;
     Floats change = Floats::loadu(changes + i - span.low);
-    if (asked.drops) {
+    if (args.drops) {
       Ints gone = dropped(counters);
-      kept = where(gone, none, weight * larger);
-      change = where(gone, none, change * larger);
+      kept = where(gone, none, weight * keep_scale);
+      change = where(gone, none, change * keep_scale);
     }
     counters = counters + Ints(int32_t(WIDTH) * length);
     return std::pair(kept, weight * (change - Floats::loadu(common + i)) * scale);
@@ -275,56 +275,59 @@ void slopes_of(const float* scores, const float* changes, const float* log_sums,
 }
 
 template <typename T>
-void backward(const Asked& asked, const T* q, const T* k, const T* v, const T* out, const T* slopes, const float* sums,
-              const int32_t* documents, const int32_t* words, T* of_q, T* of_k, T* of_v, const Strides* strides) {
-  int64_t length = asked.length, dim = asked.dim, wide = rounded(length, PAIR);
-#pragma omp parallel num_threads(asked.threads)
+void backward(const Arguments& args, const T* q, const T* k, const T* v, const T* out, const T* slopes,
+              const float* sums, const int32_t* documents, const int32_t* words, T* of_q, T* of_k, T* of_v,
+              const Strides* strides) {
+  int64_t length = args.length, dim = args.dim, wide = rounded(length, PAIR);
+#pragma omp parallel num_threads(args.threads)
   {
     auto queries = room<T>(dim * wide), turned_slopes = room<T>(dim * wide);
     auto laid_queries = room<T>((length + 1) * dim), laid_slopes = room<T>((length + 1) * dim);
     auto laid_keys = room<T>(BLOCK * dim), weights = room<T>(BLOCK * wide), slants = room<T>(BLOCK * wide);
     auto flipped = room<T>(wide * BLOCK);
-    auto scores = room<float>(BLOCK * wide), changes = room<float>(BLOCK * wide), found = room<float>(wide * dim);
+    auto scores = room<float>(BLOCK * wide), changes = room<float>(BLOCK * wide);
+    auto of_queries = room<float>(wide * dim);
     auto of_block = room<float>(BLOCK * dim), common = room<float>(wide), log_sums = room<float>(wide);
     auto own = room<int32_t>(wide);
     std::fill_n(common.get(), wide, 0.0f);
     std::fill_n(log_sums.get(), wide, 0.0f);
 #pragma omp for
-    for (int64_t at = 0; at < asked.rows * asked.heads; at++) {
-      int64_t row = at / asked.heads, head = at % asked.heads;
+    for (int64_t index = 0; index < args.rows * args.heads; index++) {
+      int64_t row = index / args.heads, head = index % args.heads;
       Lines<const T> query(q, strides[0], row, head), key(k, strides[1], row, head), value(v, strides[2], row, head);
       Lines<const T> result(out, strides[3], row, head), slope(slopes, strides[4], row, head);
       Lines<T> query_out(of_q, strides[5], row, head), key_out(of_k, strides[6], row, head);
       Lines<T> value_out(of_v, strides[7], row, head);
-      take(documents, asked, row, own.get());
-      std::copy_n(sums + at * length, length, log_sums.get());
+      take(documents, args, row, own.get());
+      std::copy_n(sums + index * length, length, log_sums.get());
       for (int64_t i = 0; i < length; i++) common[i] = inner_product(result[i], slope[i], dim);
       turn(query, length, dim, wide, queries.get());
       turn(slope, length, dim, wide, turned_slopes.get());
       lay(query, 0, length, dim, laid_queries.get());
       lay(slope, 0, length, dim, laid_slopes.get());
-      std::fill_n(found.get(), length * dim, 0.0f);
-      Dropout dropped(words, asked, row);
+      std::fill_n(of_queries.get(), length * dim, 0.0f);
+      Dropout dropped(words, args, row);
       for (int64_t from = 0; from < length; from += BLOCK) {
         int64_t lines = std::min(BLOCK, length - from);
-        Span span = seen_by(own.get(), asked, from, lines, asked.ahead, asked.back);
+        Span span = seen_by(own.get(), args, from, lines, args.ahead, args.back);
         int64_t width = span.high - span.low, count = std::min(span.high, length) - span.low;
         constexpr int64_t unit = sizeof(float) / sizeof(T);
-        product(lines, width, dim, key[from], key.step, queries.get() + span.low * unit, wide, scores.get(), wide);
-        product(lines, width, dim, value[from], value.step, turned_slopes.get() + span.low * unit, wide, changes.get(),
-                wide);
+        product(lines, width, dim, key[from], key.stride, queries.get() + span.low * unit, wide, scores.get(), wide);
+        product(lines, width, dim, value[from], value.stride, turned_slopes.get() + span.low * unit, wide,
+                changes.get(), wide);
         for (int64_t j = 0; j < lines; j++)
           slopes_of(scores.get() + j * wide, changes.get() + j * wide, log_sums.get(), common.get(),
-                    weights.get() + j * wide, slants.get() + j * wide, own.get(), span, asked, head, from + j, dropped);
+                    weights.get() + j * wide, slants.get() + j * wide, own.get(), span, args, head, from + j, dropped);
         product(lines, dim, count, weights.get(), wide, laid_slopes.get() + span.low * dim, dim, of_block.get(), dim);
         for (int64_t j = 0; j < lines; j++) put(of_block.get() + j * dim, dim, 1.0f, value_out[from + j]);
         product(lines, dim, count, slants.get(), wide, laid_queries.get() + span.low * dim, dim, of_block.get(), dim);
         for (int64_t j = 0; j < lines; j++) put(of_block.get() + j * dim, dim, 1.0f, key_out[from + j]);
         flip(slants.get(), lines, count, wide, flipped.get());
         lay(key, from, lines, dim, laid_keys.get());
-        product(count, dim, lines, flipped.get(), BLOCK, laid_keys.get(), dim, found.get() + span.low * dim, dim, true);
+        product(count, dim, lines, flipped.get(), BLOCK, laid_keys.get(), dim, of_queries.get() + span.low * dim,
+                dim, true);
       }
-      for (int64_t i = 0; i < length; i++) put(found.get() + i * dim, dim, 1.0f, query_out[i]);
+      for (int64_t i = 0; i < length; i++) put(of_queries.get() + i * dim, dim, 1.0f, query_out[i]);
     }
     at::native::cpublas::brgemm_release(sizeof(T) == 2);
   }
@@ -372,16 +375,16 @@ int supports_bfloat16() {
 }
 
 #define ELECTRA_ATTENTION(name, T)                                                                                     \
-  void attention_forward_##name(const attention::Asked* asked, const T* q, const T* k, const T* v, T* out,             \
+  void attention_forward_##name(const attention::Arguments* arguments, const T* q, const T* k, const T* v, T* out,     \
                                 float* sums, const int32_t* documents, const int32_t* words,                           \
                                 const attention::Strides* strides) {                                                   \
-    attention::forward(*asked, q, k, v, out, sums, documents, words, strides);                                         \
+    attention::forward(*arguments, q, k, v, out, sums, documents, words, strides);                                     \
   }                                                                                                                    \
-  void attention_backward_##name(const attention::Asked* asked, const T* q, const T* k, const T* v, const T* out,      \
-                                 const T* slopes, const float* sums, const int32_t* documents,                         \
+  void attention_backward_##name(const attention::Arguments* arguments, const T* q, const T* k, const T* v,            \
+                                 const T* out, const T* slopes, const float* sums, const int32_t* documents,           \
                                  const int32_t* words, T* of_q, T* of_k, T* of_v,                                      \
                                  const attention::Strides* strides) {                                                  \
-    attention::backward(*asked, q, k, v, out, slopes, sums, documents, words, of_q, of_k, of_v, strides);              \
+    attention::backward(*arguments, q, k, v, out, slopes, sums, documents, words, of_q, of_k, of_v, strides);          \
   }
 
 ELECTRA_ATTENTION(float32, float)

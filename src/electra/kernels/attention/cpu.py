@@ -1,4 +1,4 @@
-"""Attention inside documents in one pass, for a CPU: what calls ``cpu.cpp``."""
+"""Attention inside documents in one pass, for a CPU: calls the kernels of ``cpu.cpp``."""
 
 import ctypes
 
@@ -9,50 +9,50 @@ from electra.kernels import cpu
 
 
 class AttentionArguments(ctypes.Structure):
-    """What the kernels are told beside the tensors, in the order of ``cpu.cpp``."""
+    """The kernels' arguments besides the tensors, in the order of ``Arguments`` in ``cpu.cpp``."""
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("rows", "heads", "length", "dim", "threads", "reach", "back", "ahead")),
         *((name, ctypes.c_int64) for name in ("drops", "threshold")),
-        *((name, ctypes.c_double) for name in ("scale", "larger")),
+        *((name, ctypes.c_double) for name in ("scale", "keep_scale")),
     ]
 
 
-def forward(
+def run_forward(
     q: Tensor, k: Tensor, v: Tensor, out: Tensor, sums: Tensor, documents: Tensor, words: Tensor, drops: float,
     reach: int, back: bool, ahead: bool,
 ) -> None:  # fmt: skip
-    """Fill ``out`` and ``sums``: see ``operation.attend``."""
-    told = pack_arguments(q, drops, reach, back, ahead)
+    """Write what each position reads into ``out``, and the log-sum-exp of its scores into ``sums``."""
+    arguments = pack_arguments(q, drops, reach, back, ahead)
     cpu.call_kernel(
-        "attention_forward", q.dtype, told, q, k, v, out, sums, documents, words, pack_strides(q, k, v, out)
+        "attention_forward", q.dtype, arguments, q, k, v, out, sums, documents, words, pack_strides(q, k, v, out)
     )  # fmt: skip
 
 
-def backward(
+def run_backward(
     q: Tensor, k: Tensor, v: Tensor, out: Tensor, slopes: Tensor, sums: Tensor, documents: Tensor, words: Tensor,
     of_q: Tensor, of_k: Tensor, of_v: Tensor, drops: float, reach: int, back: bool, ahead: bool,
 ) -> None:  # fmt: skip
-    """Fill the gradients of queries, keys and values: see ``operation.gelu_gradients``."""
-    told = pack_arguments(q, drops, reach, back, ahead)
+    """Write the gradients of queries, keys and values into ``of_q``, ``of_k`` and ``of_v``."""
+    arguments = pack_arguments(q, drops, reach, back, ahead)
     cpu.call_kernel(
-        "attention_backward", q.dtype, told, q, k, v, out, slopes, sums, documents, words, of_q, of_k, of_v,
+        "attention_backward", q.dtype, arguments, q, k, v, out, slopes, sums, documents, words, of_q, of_k, of_v,
         pack_strides(q, k, v, out, slopes, of_q, of_k, of_v),
     )  # fmt: skip
 
 
 def pack_arguments(q: Tensor, drops: float, reach: int, back: bool, ahead: bool) -> ctypes.Array:
-    """The shapes, and what a position sees; as something that is given by its address."""
+    """The shapes, what a position sees and what is dropped, as an array, which ctypes passes by its address."""
     rows, heads, length, dim = q.shape
-    told = AttentionArguments(
+    arguments = AttentionArguments(
         rows, heads, length, dim, torch.get_num_threads(), length if reach < 0 else min(reach, length), back, ahead,
         drops > 0, round(drops * 2**31) - 2**30, dim**-0.5, 1 / (1 - drops),
     )  # fmt: skip
-    return (AttentionArguments * 1)(told)
+    return (AttentionArguments * 1)(arguments)
 
 
 def pack_strides(*tensors: Tensor) -> ctypes.Array:
-    """Of rows, heads and positions of each."""
-    steps = [step for tensor in tensors for step in tensor.stride()[:3]]
-    assert all(step % 2 == 0 for step in steps), "pairs of bfloat16 are moved as one number"
-    return (ctypes.c_int64 * len(steps))(*steps)
+    """The strides of each tensor's rows, heads and positions, one after another."""
+    strides = [stride for tensor in tensors for stride in tensor.stride()[:3]]
+    assert all(stride % 2 == 0 for stride in strides), "pairs of bfloat16 are moved as one number"
+    return (ctypes.c_int64 * len(strides))(*strides)

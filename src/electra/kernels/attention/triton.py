@@ -1,12 +1,12 @@
 """Attention inside documents in one pass, for a GPU: the scores are never stored (FlashAttention-2, Dao, 2023).
 
 A program holds a block of queries and goes over the keys that they may see, block by block, with a running maximum and
-sum. Which blocks those are it finds by itself: a packed row's documents stand side by side, so from the block's first
-position it looks back as long as the document goes on, and ahead from its last. Rows of many short documents and narrow
-windows cost what they see, not the square of the row.
+sum. It finds those blocks itself: a packed row's documents stand side by side, so it looks back from the block's first
+position as long as the document goes on, and ahead from its last. Rows of many short documents and narrow windows cost
+what they see, not the square of the row's length.
 
-The backward pass computes the probabilities again, twice: for the queries' gradients, and for the keys' and values',
-so that no sum depends on the order in which programs run.
+The backward pass computes the probabilities again, twice: for the queries' gradients, and for those of the keys and
+values, so that no sum depends on the order in which programs run.
 """
 
 import torch
@@ -20,7 +20,8 @@ WARPS = 8  # with 4 the keys' gradients do not fit into a Hopper GPU's registers
 
 @triton.jit
 def _span(documents, first, length, block: tl.constexpr, reach: tl.constexpr, back: tl.constexpr, ahead: tl.constexpr):
-    """From where to where the positions of a block see, at most: in whole blocks, or to the end of the row."""
+    """The first position that those of a block see, and the one after the last: in whole blocks, or to the row's
+    end."""
     low = first
     if back:
         own = tl.load(documents + first)
@@ -40,20 +41,20 @@ def _span(documents, first, length, block: tl.constexpr, reach: tl.constexpr, ba
 
 @triton.jit
 def _load(base, strides, row, head, at, length, dim: tl.constexpr, width: tl.constexpr):
-    """[positions, width] of a row and head: 0 beyond the row and beyond the head."""
+    """The positions ``at`` of a row and head, [positions, width]: 0 beyond the row and beyond the head's ``dim``."""
     inner = tl.arange(0, width)
-    there = (at < length)[:, None] & (inner < dim)[None, :]
+    inside = (at < length)[:, None] & (inner < dim)[None, :]
     base += row.to(tl.int64) * strides[0] + head * strides[1]
-    return tl.load(base + at[:, None] * strides[2] + inner[None, :], mask=there, other=0.0)
+    return tl.load(base + at[:, None] * strides[2] + inner[None, :], mask=inside, other=0.0)
 
 
 @triton.jit
 def _store(values, base, strides, row, head, at, length, dim: tl.constexpr, width: tl.constexpr):
-    """The same the other way."""
+    """Write what ``_load`` reads, without what is beyond the row and the head."""
     inner = tl.arange(0, width)
-    there = (at < length)[:, None] & (inner < dim)[None, :]
+    inside = (at < length)[:, None] & (inner < dim)[None, :]
     base += row.to(tl.int64) * strides[0] + head * strides[1]
-    tl.store(base + at[:, None] * strides[2] + inner[None, :], values.to(base.dtype.element_ty), mask=there)
+    tl.store(base + at[:, None] * strides[2] + inner[None, :], values.to(base.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -68,9 +69,9 @@ def _product(one, other, upcast: tl.constexpr):
 def _scores(q, k, i, j, documents, length, scale, reach: tl.constexpr, back: tl.constexpr, ahead: tl.constexpr,
             upcast: tl.constexpr):  # fmt: skip
     """float32 [queries i, keys j]: q kᵀ · scale, −∞ where i does not see j."""
-    here = tl.load(documents + i, mask=i < length, other=-1)
-    there = tl.load(documents + j, mask=j < length, other=-2)
-    seen = here[:, None] == there[None, :]
+    query_documents = tl.load(documents + i, mask=i < length, other=-1)
+    key_documents = tl.load(documents + j, mask=j < length, other=-2)
+    seen = query_documents[:, None] == key_documents[None, :]
     if reach >= 0:
         seen &= tl.abs(i[:, None] - j[None, :]) <= reach
     if not ahead:
@@ -82,13 +83,13 @@ def _scores(q, k, i, j, documents, length, scale, reach: tl.constexpr, back: tl.
 
 @triton.jit
 def _xor_shift(bits, by: tl.constexpr):
-    """bits ^ (bits >> by), the shift a logical one."""
+    """bits ^ (bits >> by), with a logical shift."""
     return bits ^ (bits >> by)
 
 
 @triton.jit
 def _kept(words, row, rows, head, i, j, length, threshold):
-    """Whether the probability of a pair is kept: ``random.drop`` at the pair's address, bit for bit."""
+    """Whether the probability of each pair (i, j) is kept: ``random.drop`` at the pair's address, bit for bit."""
     counters = ((head * length + i[:, None]) * length + j[None, :]).to(tl.uint32, bitcast=True)
     first = tl.load(words + row).to(tl.uint32, bitcast=True)
     second = tl.load(words + rows + row).to(tl.uint32, bitcast=True)
@@ -99,9 +100,10 @@ def _kept(words, row, rows, head, i, j, length, threshold):
 
 @triton.jit
 def _forward(q, k, v, out, sums, documents, words, q_strides, k_strides, v_strides, o_strides, rows, heads, length,
-             scale, threshold, larger, dim: tl.constexpr, width: tl.constexpr, block: tl.constexpr, drops: tl.constexpr,
-             reach: tl.constexpr, back: tl.constexpr, ahead: tl.constexpr, upcast: tl.constexpr):  # fmt: skip
-    """A block of queries: what it reads, and the logarithm of the sum of its exponentials."""
+             scale, threshold, keep_scale, dim: tl.constexpr, width: tl.constexpr, block: tl.constexpr,
+             drops: tl.constexpr, reach: tl.constexpr, back: tl.constexpr, ahead: tl.constexpr,
+             upcast: tl.constexpr):  # fmt: skip
+    """For a block of queries what they read, and the log-sum-exp of their scores."""
     row, head, first = tl.program_id(0) // heads, tl.program_id(0) % heads, tl.program_id(1) * block
     documents += row * length
     i = first + tl.arange(0, block)
@@ -115,11 +117,11 @@ def _forward(q, k, v, out, sums, documents, words, q_strides, k_strides, v_strid
         value = _load(v, v_strides, row, head, j, length, dim, width)
         scores = _scores(query, key, i, j, documents, length, scale, reach, back, ahead, upcast)
         higher = tl.maximum(top, tl.max(scores, 1))
-        safe = tl.where(higher == float("-inf"), 0.0, higher)  # where nothing is seen so far
+        safe = tl.where(higher == float("-inf"), 0.0, higher)  # 0 for queries that have seen nothing so far
         weights, before = tl.exp(scores - safe[:, None]), tl.exp(top - safe)
         total = total * before + tl.sum(weights, 1)
         if drops:
-            weights = tl.where(_kept(words, row, rows, head, i, j, length, threshold), weights * larger, 0.0)
+            weights = tl.where(_kept(words, row, rows, head, i, j, length, threshold), weights * keep_scale, 0.0)
         read = read * before[:, None] + _product(weights.to(value.dtype), value, upcast)
         top = higher
     real = i < length
@@ -129,11 +131,12 @@ def _forward(q, k, v, out, sums, documents, words, q_strides, k_strides, v_strid
 
 
 @triton.jit
-def _of_queries(q, k, v, slopes, sums, shared, out, documents, words, q_strides, k_strides, v_strides, s_strides,
-                o_strides, rows, heads, length, scale, threshold, larger, dim: tl.constexpr, width: tl.constexpr,
-                block: tl.constexpr, drops: tl.constexpr, reach: tl.constexpr, back: tl.constexpr, ahead: tl.constexpr,
-                upcast: tl.constexpr):  # fmt: skip
-    """The gradient of a block of queries. ``slopes``: of what they read; ``shared``: its product with that."""
+def _query_gradients(q, k, v, slopes, sums, shared, out, documents, words, q_strides, k_strides, v_strides, s_strides,
+                     o_strides, rows, heads, length, scale, threshold, keep_scale, dim: tl.constexpr,
+                     width: tl.constexpr, block: tl.constexpr, drops: tl.constexpr, reach: tl.constexpr,
+                     back: tl.constexpr, ahead: tl.constexpr, upcast: tl.constexpr):  # fmt: skip
+    """The gradient of a block of queries. ``slopes``: the gradient of what they read; ``shared``: its inner product
+    with what they read."""
     row, head, first = tl.program_id(0) // heads, tl.program_id(0) % heads, tl.program_id(1) * block
     documents += row * length
     i = first + tl.arange(0, block)
@@ -141,7 +144,7 @@ def _of_queries(q, k, v, slopes, sums, shared, out, documents, words, q_strides,
     slope = _load(slopes, s_strides, row, head, i, length, dim, width)
     at = tl.program_id(0).to(tl.int64) * length + i
     log_sum, common = tl.load(sums + at, mask=i < length, other=0.0), tl.load(shared + at, mask=i < length, other=0.0)
-    found = tl.zeros((block, width), tl.float32)
+    of_query = tl.zeros((block, width), tl.float32)
     low, high = _span(documents, first, length, block, reach, back, ahead)
     for start in range(low, high, block):
         j = start + tl.arange(0, block)
@@ -150,25 +153,25 @@ def _of_queries(q, k, v, slopes, sums, shared, out, documents, words, q_strides,
         scores = _scores(query, key, i, j, documents, length, scale, reach, back, ahead, upcast)
         of_weights = _product(slope, tl.trans(value), upcast)
         if drops:
-            of_weights = tl.where(_kept(words, row, rows, head, i, j, length, threshold), of_weights * larger, 0.0)
+            of_weights = tl.where(_kept(words, row, rows, head, i, j, length, threshold), of_weights * keep_scale, 0.0)
         of_scores = tl.exp(scores - log_sum[:, None]) * (of_weights - common[:, None])
-        found += _product(of_scores.to(key.dtype), key, upcast)
-    _store(found * scale, out, o_strides, row, head, i, length, dim, width)
+        of_query += _product(of_scores.to(key.dtype), key, upcast)
+    _store(of_query * scale, out, o_strides, row, head, i, length, dim, width)
 
 
 @triton.jit
-def _of_keys(q, k, v, slopes, sums, shared, k_out, v_out, documents, words, q_strides, k_strides, v_strides, s_strides,
-             o_strides, rows, heads, length, scale, threshold, larger, dim: tl.constexpr, width: tl.constexpr,
-             block: tl.constexpr, drops: tl.constexpr, reach: tl.constexpr, back: tl.constexpr, ahead: tl.constexpr,
-             upcast: tl.constexpr):  # fmt: skip
-    """The gradients of a block of keys and of their values, from all queries that see them."""
+def _key_gradients(q, k, v, slopes, sums, shared, k_out, v_out, documents, words, q_strides, k_strides, v_strides,
+                   s_strides, o_strides, rows, heads, length, scale, threshold, keep_scale, dim: tl.constexpr,
+                   width: tl.constexpr, block: tl.constexpr, drops: tl.constexpr, reach: tl.constexpr,
+                   back: tl.constexpr, ahead: tl.constexpr, upcast: tl.constexpr):  # fmt: skip
+    """The gradients of a block of keys and of their values, summed over all queries that see them."""
     row, head, first = tl.program_id(0) // heads, tl.program_id(0) % heads, tl.program_id(1) * block
     documents += row * length
     j = first + tl.arange(0, block)
     key = _load(k, k_strides, row, head, j, length, dim, width)
     value = _load(v, v_strides, row, head, j, length, dim, width)
     of_key, of_value = tl.zeros((block, width), tl.float32), tl.zeros((block, width), tl.float32)
-    low, high = _span(documents, first, length, block, reach, ahead, back)  # who sees ahead is seen from behind
+    low, high = _span(documents, first, length, block, reach, ahead, back)  # a query that sees ahead is behind its keys
     for start in range(low, high, block):
         i = start + tl.arange(0, block)
         query = _load(q, q_strides, row, head, i, length, dim, width)
@@ -182,7 +185,10 @@ def _of_keys(q, k, v, slopes, sums, shared, k_out, v_out, documents, words, q_st
         dropped = weights
         if drops:
             kept = _kept(words, row, rows, head, i, j, length, threshold)
-            of_weights, dropped = tl.where(kept, of_weights * larger, 0.0), tl.where(kept, weights * larger, 0.0)
+            of_weights, dropped = (
+                tl.where(kept, of_weights * keep_scale, 0.0),
+                tl.where(kept, weights * keep_scale, 0.0),
+            )
         of_value += _product(tl.trans(dropped.to(slope.dtype)), slope, upcast)
         of_scores = weights * (of_weights - common[:, None])
         of_key += _product(tl.trans(of_scores.to(query.dtype)), query, upcast)
@@ -190,46 +196,46 @@ def _of_keys(q, k, v, slopes, sums, shared, k_out, v_out, documents, words, q_st
     _store(of_value, v_out, o_strides, row, head, j, length, dim, width)
 
 
-def forward(
+def run_forward(
     q: Tensor, k: Tensor, v: Tensor, out: Tensor, sums: Tensor, documents: Tensor, words: Tensor, drops: float,
     reach: int, back: bool, ahead: bool,
 ) -> None:  # fmt: skip
-    """Fill ``out`` and ``sums``: see ``operation.attend``."""
-    numbers, compiled_for = launch_arguments(q, drops)
+    """Write what each position reads into ``out``, and the log-sum-exp of its scores into ``sums``."""
+    numbers, constants = launch_arguments(q, drops)
     grid = (q.shape[0] * q.shape[1], triton.cdiv(q.shape[2], BLOCK))
     with torch.cuda.device_of(q):  # Triton launches on the current device, wherever the tensors are
         _forward[grid](
-            q, k, v, out, sums, documents, words, *outer_strides(q, k, v, out), *numbers, **compiled_for, reach=reach,
+            q, k, v, out, sums, documents, words, *outer_strides(q, k, v, out), *numbers, **constants, reach=reach,
             back=back, ahead=ahead,
         )  # fmt: skip
 
 
-def backward(
+def run_backward(
     q: Tensor, k: Tensor, v: Tensor, out: Tensor, slopes: Tensor, sums: Tensor, documents: Tensor, words: Tensor,
     of_q: Tensor, of_k: Tensor, of_v: Tensor, drops: float, reach: int, back: bool, ahead: bool,
 ) -> None:  # fmt: skip
-    """Fill the gradients of queries, keys and values: see ``operation.gelu_gradients``."""
-    shared = (out.float() * slopes).sum(3).contiguous()  # Σ_j p_ij ∂p_ij, dropout or not
-    numbers, compiled_for = launch_arguments(q, drops)
+    """Write the gradients of queries, keys and values into ``of_q``, ``of_k`` and ``of_v``."""
+    shared = (out.float() * slopes).sum(3).contiguous()  # Σ_j p_ij ∂p_ij, with or without dropout
+    numbers, constants = launch_arguments(q, drops)
     grid = (q.shape[0] * q.shape[1], triton.cdiv(q.shape[2], BLOCK))
     sides = {"reach": reach, "back": back, "ahead": ahead}
-    given = *outer_strides(q, k, v, slopes, of_q), *numbers
+    shapes = *outer_strides(q, k, v, slopes, of_q), *numbers
     with torch.cuda.device_of(q):
-        _of_queries[grid](q, k, v, slopes, sums, shared, of_q, documents, words, *given, **compiled_for, **sides)
-        _of_keys[grid](q, k, v, slopes, sums, shared, of_k, of_v, documents, words, *given, **compiled_for, **sides)
+        _query_gradients[grid](q, k, v, slopes, sums, shared, of_q, documents, words, *shapes, **constants, **sides)
+        _key_gradients[grid](q, k, v, slopes, sums, shared, of_k, of_v, documents, words, *shapes, **constants, **sides)
 
 
 def outer_strides(*tensors: Tensor) -> list[tuple[int, ...]]:
-    """Of rows, heads and positions of each."""
-    return [each.stride()[:3] for each in tensors]
+    """The strides of each tensor's rows, heads and positions."""
+    return [tensor.stride()[:3] for tensor in tensors]
 
 
 def launch_arguments(q: Tensor, drops: float) -> tuple[list[int | float], dict[str, int | bool]]:
-    """What the kernels are told of shapes and dropout, and what they are compiled for."""
+    """The kernels' arguments for shapes and dropout, and the constants that they are compiled with."""
     rows, heads, length, dim = q.shape
     numbers: list[int | float] = [
         rows, heads, length, dim**-0.5, round(drops * 2**31) - 2**30, 1 / (1 - drops),
     ]  # fmt: skip
     width = max(16, triton.next_power_of_2(dim))
-    fixed = {"dim": dim, "width": width, "block": BLOCK, "drops": drops > 0, "upcast": not q.is_cuda}
-    return numbers, fixed | {"num_warps": WARPS}
+    constants = {"dim": dim, "width": width, "block": BLOCK, "drops": drops > 0, "upcast": not q.is_cuda}
+    return numbers, constants | {"num_warps": WARPS}

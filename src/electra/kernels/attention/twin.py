@@ -8,7 +8,7 @@ from torch import Tensor
 
 from electra.kernels.random import drop
 
-Direction = Literal["both", "left", "right"]  # to which side a position sees
+Direction = Literal["both", "left", "right"]  # the side that a position sees
 
 
 def visibility_mask(
@@ -17,11 +17,12 @@ def visibility_mask(
     """Whether position i (second axis) sees position j (third axis)."""
     documents = documents.int()
     seen = documents[:, :, None] == documents[:, None, :]
-    at = torch.arange(documents.shape[1], dtype=torch.int32, device=documents.device)
+    j = torch.arange(documents.shape[1], dtype=torch.int32, device=documents.device)
+    i = j[:, None]
     if window is not None:
-        seen = seen & ((at[:, None] - at).abs() <= window // 2)
+        seen = seen & ((i - j).abs() <= window // 2)
     if direction != "both":
-        seen = seen & ((at[:, None] >= at) if direction == "left" else (at[:, None] <= at))
+        seen = seen & ((i >= j) if direction == "left" else (i <= j))
     return seen
 
 
@@ -33,7 +34,8 @@ def explicit_attention(
     stream: Int[Tensor, "2 rows"] | None,
     p: float,
 ) -> Float[Tensor, "rows heads length dim"]:
-    """``attention`` with the scores written out, its dropout addressed by (stream, head, i, j)."""
+    """``operation.attention`` with the scores written out. A probability's dropout has the address (stream, head, i,
+    j)."""
     scores = (q @ k.transpose(2, 3)).float() * q.shape[3] ** -0.5
     weights = scores.masked_fill(~seen[:, None], float("-inf")).softmax(3)
     return drop(weights, stream, p).to(v.dtype) @ v

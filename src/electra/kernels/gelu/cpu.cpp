@@ -1,10 +1,10 @@
-// y = GELU(x + bias), and its gradients. An exponential serves both Φ and its density, and the biases' gradient is summed
-// where the numbers are at hand.
+// y = GELU(x + bias), and its gradients. One exponential gives both Φ and its density, and the biases' gradient is
+// summed in the same pass.
 
 namespace gelu {
 namespace {
 
-constexpr int64_t LINES = 64;  // whose gradients are summed by one thread; the order of sums is that of these blocks
+constexpr int64_t LINES = 64;  // a block whose gradients one thread sums; blocks are then summed in their order
 
 struct Normal {
   Floats below, density;  // Φ(x), φ(x)

@@ -1,5 +1,5 @@
-"""GELU of a product and its biases: one pass forward, one backward with the biases' gradient, on a CPU that has kernels
-of ours; the readable twin elsewhere, which torch.compile fuses as well as it can."""
+"""GELU of a product plus its biases. The CPU's kernel takes one pass forward, and one backward that also sums the
+biases' gradient. The readable twin, everywhere else, is fused by torch.compile as well as it can."""
 
 import torch
 from jaxtyping import Float
@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from electra.kernels import Kernels, cpu
 
-VECTOR = 32  # numbers that the kernel takes at a time on the widest CPU
+VECTOR = 32  # numbers that the kernel takes at a time on the CPU with the widest vectors
 
 
 def gelu(
@@ -22,28 +22,28 @@ def gelu(
 
 @torch.library.custom_op("electra::gelu", mutates_args=())
 def apply_gelu(x: Tensor, bias: Tensor) -> Tensor:
-    """The kernel: ``x`` contiguous, float32 or bfloat16; ``bias`` float32."""
+    """GELU(x + bias) by the kernel; ``x`` contiguous, float32 or bfloat16; ``bias`` float32."""
     out = torch.empty_like(x)
     cpu.call_kernel("gelu_forward", x.dtype, x, bias, out, x.numel() // len(bias), len(bias), torch.get_num_threads())
     return out
 
 
 @apply_gelu.register_fake
-def _(x, bias):
+def _fake_gelu(x, bias):
     return torch.empty_like(x)
 
 
 @torch.library.custom_op("electra::gelu_gradients", mutates_args=())
 def gelu_gradients(x: Tensor, bias: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
-    """Those of ``x`` and ``bias``; ``slopes``: that of the result."""
+    """The gradients of ``x`` and ``bias``; ``slopes`` is the gradient of the result."""
     of_x, of_bias = torch.empty_like(x), torch.empty_like(bias)
-    shape = x.numel() // len(bias), len(bias), torch.get_num_threads()
-    cpu.call_kernel("gelu_backward", x.dtype, x, bias, slopes, of_x, of_bias, *shape)
+    shape_and_threads = x.numel() // len(bias), len(bias), torch.get_num_threads()
+    cpu.call_kernel("gelu_backward", x.dtype, x, bias, slopes, of_x, of_bias, *shape_and_threads)
     return of_x, of_bias
 
 
 @gelu_gradients.register_fake
-def _(x, bias, slopes):
+def _fake_gelu_gradients(x, bias, slopes):
     return torch.empty_like(x), torch.empty_like(bias)
 
 

@@ -1,15 +1,15 @@
 """The vocabulary head in one pass, for a GPU: linear + cross-entropy + exact sampling; the logits are never stored.
 
 The twin is ``twin.WrittenLogits``, which writes them out: 30,522 float32 numbers a position, read and written several
-times. Here a program holds a tile of them, positions × ``TILE`` tokens, and leaves behind what one number of each says:
-the logarithm of its mass, its largest logit, the right token's. A sample inverts the distribution in the two levels of
+times. Here a program computes a tile of them, positions × ``TILE`` tokens, and stores a few numbers of each: the
+log-sum-exp, the largest logit, the target's logit. A sample inverts the distribution in the two levels of
 ``twin.sample_tokens``, whose blocks are the tiles: a tile by its mass, then a token in that tile, whose logits are
-computed again. The backward pass writes the gradient of the logits for a ``CHUNK_BYTES`` of memory at a time, in
-the type of the states, and leaves the two products with it to the library that is made for them. No sum depends on
-the order in which programs run.
+computed again. The backward pass writes the gradient of the logits, ``CHUNK_BYTES`` at a time, in the type of the
+states, and leaves the two products with it to PyTorch's matrix library. No sum depends on the order in which programs
+run.
 
-The operations are custom ones of PyTorch, so that torch.compile takes them as they are. Triton's interpreter runs them
-on a CPU (TRITON_INTERPRET=1), for tests.
+They are custom operations of PyTorch, which torch.compile calls as they are. For tests, Triton's interpreter runs them
+on a CPU (TRITON_INTERPRET=1).
 """
 
 from dataclasses import dataclass
@@ -24,45 +24,46 @@ from electra.kernels.random import uniform
 from electra.kernels.vocabulary.twin import BLOCK_TOKENS as TILE
 from electra.kernels.vocabulary.twin import Sampling, Score, Temperature, pick_block, pick_in_block
 
-POSITIONS = 64  # positions of a tile; a multiple of 16, as matrix units want
+POSITIONS = 64  # positions of a tile; matrix units need a multiple of 16
 WARPS = 8  # with 4 a tile does not fit into a Hopper GPU's registers
-CHUNK_BYTES = 1 << 27  # bytes of the logits' gradient that are there at a time
+CHUNK_BYTES = 1 << 27  # of the logits' gradient are in memory at a time
 
 
 @dataclass(frozen=True)
 class FusedLogits:
-    """The logits ``states`` · ``table``ᵀ + ``bias``, which are never there as a whole. States and table are of one
-    type, float32 or bfloat16; the sums are float32."""
+    """The ``Prediction`` with logits ``states`` · ``table``ᵀ + ``bias``, which are never in memory as a whole. States
+    and table are of one type, float32 or bfloat16; the sums are float32."""
 
     states: Float[Tensor, "picked dim"]
     table: Float[Tensor, "vocab dim"]
     bias: Float[Tensor, " vocab"]
 
-    def score(self, targets: Int[Tensor, " picked"], draw: Sampling | None = None) -> Score:
-        """See ``Prediction``."""
-        heat = 1.0 if draw is None else draw.temperature
-        temperature = heat if isinstance(heat, Tensor) else torch.full((), heat, device=self.states.device)
-        apart = draw is not None and (isinstance(heat, Tensor) or heat != 1.0 or draw.never)
-        never = draw is not None and draw.never
-        given = (self.states.contiguous(), self.table.contiguous(), self.bias.contiguous())
-        losses, _, likeliest, masses = score_tiles(*given, targets, temperature.float(), apart, never)
-        if draw is None:
+    def score(self, targets: Int[Tensor, " picked"], sampling: Sampling | None = None) -> Score:
+        """The targets' losses, the likeliest tokens and samples, from tiles of logits."""
+        temperature = 1.0 if sampling is None else sampling.temperature
+        never_target = sampling is not None and sampling.never_target
+        apart = never_target or isinstance(temperature, Tensor) or temperature != 1.0
+        if not isinstance(temperature, Tensor):
+            temperature = torch.full((), temperature, device=self.states.device)
+        factors = (self.states.contiguous(), self.table.contiguous(), self.bias.contiguous())
+        losses, _, likeliest, masses = score_tiles(*factors, targets, temperature.float(), apart, never_target)
+        if sampling is None:
             return Score(losses, likeliest)
         with torch.no_grad():
-            numbers = uniform(draw.keys, 3).double()
+            numbers = uniform(sampling.keys, 3).double()
             block = pick_block((masses - masses.amax(1, keepdim=True)).exp(), numbers)
             tokens = block[:, None] * TILE + torch.arange(TILE, device=block.device)
-            logits = tile_logits(*given, block) / temperature
-            if never:
+            logits = tile_logits(*factors, block) / temperature
+            if never_target:
                 logits = logits.masked_fill(tokens == targets[:, None], float("-inf"))
             return Score(losses, likeliest, block * TILE + pick_in_block(logits, numbers))
 
-    def at(self, positions: Int[Tensor, " some"]) -> "FusedLogits":
-        """See ``Prediction``."""
+    def select(self, positions: Int[Tensor, " some"]) -> "FusedLogits":
+        """The prediction at some of the positions."""
         return FusedLogits(self.states[positions], self.table, self.bias)
 
-    def cooled(self, temperature: Temperature) -> "FusedLogits":
-        """See ``Prediction``. It is the states that are divided, so in bfloat16 they are rounded once more."""
+    def with_temperature(self, temperature: Temperature) -> "FusedLogits":
+        """The prediction of divided logits. The states are divided, so in bfloat16 they are rounded once more."""
         return FusedLogits(self.states / temperature, self.table, self.bias / temperature)
 
 
@@ -72,11 +73,11 @@ def _logits(states, table, bias, rows, tokens, picked, vocabulary, dim: tl.const
     """float32 [rows, tokens]; −∞ beyond the vocabulary."""
     sums = tl.zeros((rows.shape[0], tokens.shape[0]), dtype=tl.float32)
     for start in range(0, dim, step):
-        at = start + tl.arange(0, step)
-        here = (rows[:, None] < picked) & (at < dim)[None, :]
-        there = (tokens[:, None] < vocabulary) & (at < dim)[None, :]
-        left = tl.load(states + rows[:, None].to(tl.int64) * dim + at[None, :], mask=here, other=0.0)
-        right = tl.load(table + tokens[:, None].to(tl.int64) * dim + at[None, :], mask=there, other=0.0)
+        inner = start + tl.arange(0, step)
+        real_rows = (rows[:, None] < picked) & (inner < dim)[None, :]
+        real_tokens = (tokens[:, None] < vocabulary) & (inner < dim)[None, :]
+        left = tl.load(states + rows[:, None].to(tl.int64) * dim + inner[None, :], mask=real_rows, other=0.0)
+        right = tl.load(table + tokens[:, None].to(tl.int64) * dim + inner[None, :], mask=real_tokens, other=0.0)
         if upcast:  # the interpreter multiplies the bits of bfloat16
             left, right = left.to(tl.float32), right.to(tl.float32)
         sums = tl.dot(left, tl.trans(right), sums, input_precision="ieee")
@@ -86,17 +87,18 @@ def _logits(states, table, bias, rows, tokens, picked, vocabulary, dim: tl.const
 
 @triton.jit
 def _log_sum(logits):
-    """log Σ exp of each row; −∞ where all are."""
+    """log Σ exp of each row; −∞ if all its logits are."""
     top = tl.max(logits, 1)
     safe = tl.where(top == float("-inf"), 0.0, top)
     return safe + tl.log(tl.sum(tl.exp(logits - safe[:, None]), 1))
 
 
 @triton.jit
-def _score_tiles(states, table, bias, targets, heat, masses, drawn, best, best_at, right, picked, vocabulary, tiles,
-           dim: tl.constexpr, step: tl.constexpr, positions: tl.constexpr, tile_size: tl.constexpr,
-           apart: tl.constexpr, never: tl.constexpr, upcast: tl.constexpr):  # fmt: skip
-    """What each tile leaves behind."""
+def _score_tiles(states, table, bias, targets, temperature, masses, drawn, best, best_at, right, picked, vocabulary,
+                 tiles, dim: tl.constexpr, step: tl.constexpr, positions: tl.constexpr, tile_size: tl.constexpr,
+                 apart: tl.constexpr, never_target: tl.constexpr, upcast: tl.constexpr):  # fmt: skip
+    """For each position of a tile the log-sum-exp to take the loss from (``masses``) and the one to draw from
+    (``drawn``, if that is ``apart``), the largest logit and its token, and the target's logit if it is in this tile."""
     rows, tile = tl.program_id(0) * positions + tl.arange(0, positions), tl.program_id(1)
     tokens = tile * tile_size + tl.arange(0, tile_size)
     logits = _logits(states, table, bias, rows, tokens, picked, vocabulary, dim, step, upcast)
@@ -107,27 +109,27 @@ def _score_tiles(states, table, bias, targets, heat, masses, drawn, best, best_a
     tl.store(masses + at, _log_sum(logits), mask=real)
     tl.store(best + at, tl.max(logits, 1), mask=real)
     tl.store(best_at + at, tile * tile_size + tl.argmax(logits, 1), mask=real)
-    held = real & (target // tile_size == tile)
-    tl.store(right + rows, tl.sum(tl.where(is_target, logits, 0.0), 1), mask=held)
+    has_target = real & (target // tile_size == tile)
+    tl.store(right + rows, tl.sum(tl.where(is_target, logits, 0.0), 1), mask=has_target)
     if apart:
-        cooled = logits / tl.load(heat)
-        if never:
-            cooled = tl.where(is_target, float("-inf"), cooled)
-        tl.store(drawn + at, _log_sum(cooled), mask=real)
+        divided = logits / tl.load(temperature)
+        if never_target:
+            divided = tl.where(is_target, float("-inf"), divided)
+        tl.store(drawn + at, _log_sum(divided), mask=real)
 
 
 @triton.jit
 def _tile_logits(states, table, bias, blocks, out, vocabulary, dim: tl.constexpr, step: tl.constexpr,
-            tile_size: tl.constexpr):  # fmt: skip
+                 tile_size: tl.constexpr):  # fmt: skip
     """The logits of one tile for one position."""
     row = tl.program_id(0).to(tl.int64)
     tokens = tl.load(blocks + row) * tile_size + tl.arange(0, tile_size)
     sums = tl.zeros((tile_size,), dtype=tl.float32)
     for start in range(0, dim, step):
-        at = start + tl.arange(0, step)
-        left = tl.load(states + row * dim + at, mask=at < dim, other=0.0).to(tl.float32)
-        there = (tokens[:, None] < vocabulary) & (at < dim)[None, :]
-        right = tl.load(table + tokens[:, None] * dim + at[None, :], mask=there, other=0.0).to(tl.float32)
+        inner = start + tl.arange(0, step)
+        left = tl.load(states + row * dim + inner, mask=inner < dim, other=0.0).to(tl.float32)
+        real_tokens = (tokens[:, None] < vocabulary) & (inner < dim)[None, :]
+        right = tl.load(table + tokens[:, None] * dim + inner[None, :], mask=real_tokens, other=0.0).to(tl.float32)
         sums += tl.sum(right * left[None, :], 1)
     sums += tl.load(bias + tokens, mask=tokens < vocabulary, other=0.0).to(tl.float32)
     sums = tl.where(tokens < vocabulary, sums, float("-inf"))
@@ -136,10 +138,10 @@ def _tile_logits(states, table, bias, blocks, out, vocabulary, dim: tl.constexpr
 
 @triton.jit
 def _logit_gradients(states, table, bias, targets, log_sums, weights, out, columns, picked, vocabulary, width,
-              dim: tl.constexpr, step: tl.constexpr, positions: tl.constexpr, tile_size: tl.constexpr,
-              upcast: tl.constexpr):  # fmt: skip
+                     dim: tl.constexpr, step: tl.constexpr, positions: tl.constexpr, tile_size: tl.constexpr,
+                     upcast: tl.constexpr):  # fmt: skip
     """(softmax − 1[target]) · weight, and its sums over the positions of a program. 0 beyond the vocabulary: a CPU's
-    product of bfloat16 takes numbers in pairs, and what stands behind an odd one must be a number."""
+    bfloat16 product reads numbers in pairs, so what follows an odd one must not be NaN."""
     rows, tile = tl.program_id(0) * positions + tl.arange(0, positions), tl.program_id(1)
     tokens = tile * tile_size + tl.arange(0, tile_size)
     logits = _logits(states, table, bias, rows, tokens, picked, vocabulary, dim, step, upcast)
@@ -156,26 +158,26 @@ def _logit_gradients(states, table, bias, targets, log_sums, weights, out, colum
 
 
 def compile_constants(states: Tensor) -> dict[str, int | bool]:
-    """What the kernels are compiled for."""
+    """The constants that the kernels are compiled with."""
     dim = states.shape[1]
     step = 64 if states.dtype == torch.bfloat16 else 32
     return {"dim": dim, "step": step, "tile_size": TILE, "num_warps": WARPS}
 
 
 def matrix_constants(states: Tensor) -> dict[str, int | bool]:
-    """The same of those with a product of matrices."""
+    """The constants of the kernels with a matrix product."""
     return compile_constants(states) | {"positions": POSITIONS, "upcast": not states.is_cuda}
 
 
 @torch.library.custom_op("electra::vocabulary_tiles", mutates_args=())
 def score_tiles(
-    states: Tensor, table: Tensor, bias: Tensor, targets: Tensor, temperature: Tensor, apart: bool, never: bool
+    states: Tensor, table: Tensor, bias: Tensor, targets: Tensor, temperature: Tensor, apart: bool, never_target: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """For each position the loss of its target, the log-sum-exp of its logits (float32), its likeliest token (int64),
     and by tile the logarithm of the mass to draw from, float32 [picked, tiles].
 
-    ``apart``: that mass is of other logits than the loss: of those divided by ``temperature``, without the target where
-    it is ``never`` to be drawn.
+    ``apart``: the mass to draw from is of other logits than the loss: of those divided by ``temperature``, with
+    ``never_target`` without the target.
     """
     picked, vocabulary = states.shape[0], table.shape[0]
     count = triton.cdiv(vocabulary, TILE)
@@ -185,7 +187,7 @@ def score_tiles(
     with torch.cuda.device_of(states):  # Triton launches on the current device, wherever the tensors are
         _score_tiles[(triton.cdiv(picked, POSITIONS), count)](
             states, table, bias, targets, temperature, masses, drawn, best, best_at, right, picked, vocabulary, count,
-            apart=apart, never=never, **matrix_constants(states),
+            apart=apart, never_target=never_target, **matrix_constants(states),
         )  # fmt: skip
     log_sums = masses.logsumexp(1)
     likeliest = best_at.gather(1, best.argmax(1, keepdim=True)).squeeze(1).long()
@@ -193,7 +195,7 @@ def score_tiles(
 
 
 @score_tiles.register_fake
-def _(states, table, bias, targets, temperature, apart, never):
+def _fake_score_tiles(states, table, bias, targets, temperature, apart, never_target):
     picked, count = states.shape[0], triton.cdiv(table.shape[0], TILE)
     numbers = states.new_empty(picked, dtype=torch.float32)
     return numbers, torch.empty_like(numbers), torch.empty_like(targets), states.new_empty(
@@ -205,10 +207,10 @@ def _(states, table, bias, targets, temperature, apart, never):
 def vocabulary_gradients(
     states: Tensor, table: Tensor, bias: Tensor, targets: Tensor, log_sums: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of Σ weight · loss in the states, the table and the bias."""
+    """The gradients of Σ weight · loss with respect to the states, the table and the bias."""
     picked, vocabulary = states.shape[0], table.shape[0]
     count = triton.cdiv(vocabulary, TILE)
-    width = count * TILE  # lines that begin where the products' loads want them to
+    width = count * TILE  # whole tiles, so that each line begins at an address that the products load fast
     chunk = max(POSITIONS, CHUNK_BYTES // (width * states.element_size()) // POSITIONS * POSITIONS)
     slopes = states.new_empty((min(chunk, picked), width))
     of_states = torch.empty_like(states)
@@ -217,20 +219,20 @@ def vocabulary_gradients(
         part = states[start : start + chunk]
         blocks = triton.cdiv(len(part), POSITIONS)
         columns = states.new_empty((blocks, width), dtype=torch.float32)
-        given = (each[start : start + chunk] for each in (targets, log_sums, weights))
+        arguments = (tensor[start : start + chunk] for tensor in (targets, log_sums, weights))
         with torch.cuda.device_of(states):
             _logit_gradients[(blocks, count)](
-                part, table, bias, *given, slopes, columns, len(part), vocabulary, width, **matrix_constants(states)
+                part, table, bias, *arguments, slopes, columns, len(part), vocabulary, width, **matrix_constants(states)
             )
-        found = slopes[: len(part), :vocabulary]
-        torch.mm(found, table, out=of_states[start : start + chunk])
-        of_table += found.mT @ part
+        of_logits = slopes[: len(part), :vocabulary]
+        torch.mm(of_logits, table, out=of_states[start : start + chunk])
+        of_table += of_logits.mT @ part
         of_bias += columns.sum(0)[:vocabulary]
     return of_states, of_table.to(table.dtype), of_bias.to(bias.dtype)
 
 
 @vocabulary_gradients.register_fake
-def _(states, table, bias, targets, log_sums, weights):
+def _fake_vocabulary_gradients(states, table, bias, targets, log_sums, weights):
     return torch.empty_like(states), torch.empty_like(table), torch.empty_like(bias)
 
 
@@ -257,5 +259,5 @@ def tile_logits(states: Tensor, table: Tensor, bias: Tensor, blocks: Tensor) -> 
 
 
 @tile_logits.register_fake
-def _(states, table, bias, blocks):
+def _fake_tile_logits(states, table, bias, blocks):
     return states.new_empty((states.shape[0], TILE), dtype=torch.float32)

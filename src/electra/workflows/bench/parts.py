@@ -94,10 +94,10 @@ def split_corruption(corrupt: Generate, masked: View, batch: Batch, keys: Tensor
     tower = generator.tower
     yield "generator", lambda: read_view(tower, masked, GENERATOR)
     states = detach_states(gather_positions(read_view(tower, masked, GENERATOR), masked.chosen))
-    logits, draw = tower.token_logits(states).detach(), corrupt.draw(masked, END)
+    logits, sampling = tower.token_logits(states).detach(), corrupt.sampling(masked, END)
     guess = GeneratorOutput(WrittenLogits(logits), states)
     yield "vocabulary", lambda: generator.result(guess, masked, tower.predict(states).score(masked.targets())).total
-    yield "sampling", lambda: sample_tokens(logits, draw.keys, draw.temperature)
+    yield "sampling", lambda: sample_tokens(logits, sampling.keys, sampling.temperature)
 
 
 def detach_states(states: Tensor) -> Tensor:
