@@ -129,7 +129,7 @@ class WholeWords(Mask):
         return order[:, :slots], fits[:, :slots]
 
     def counts(self, batch: Batch, keys: Int[Tensor, " rows"], progress: Float[Tensor, ""]) -> Counts:
-        """As ``Mask.counts``, but words may leave some of the row's count unused."""
+        """The counts of ``Mask``, with the positions that whole words fill: they may be fewer than the row allows."""
         _, valid = self.choose(batch, keys, progress)
         return super().counts(batch, keys, progress) | {"chosen": valid.sum()}
 
