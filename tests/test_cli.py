@@ -4,11 +4,11 @@ import json
 import shlex
 import subprocess
 import sys
-import types
 from dataclasses import dataclass, fields
 
 import pytest
 
+import electra
 from electra import cli, config, recipes
 from electra.errors import UserError
 from electra.workflows.pretrain import PretrainConfig
@@ -34,10 +34,9 @@ def stir(asked: StirConfig) -> None:
 @pytest.fixture
 def stirring(monkeypatch):
     """A verb of its own in the table, which goes on with the run in --run."""
-    module = types.ModuleType("pot")
-    module.stir, module.StirConfig = stir, StirConfig
-    monkeypatch.setitem(sys.modules, "pot", module)
-    verb = cli.Verb("stir the pot", "pot:stir:StirConfig", "electra stir soup", positional=("run",), goes_on="--run")
+    monkeypatch.setattr(electra, "stir", stir, raising=False)
+    monkeypatch.setattr(electra, "StirConfig", StirConfig, raising=False)
+    verb = cli.Verb("stir the pot", "StirConfig", "electra stir soup", positional=("run",), goes_on="--run")
     monkeypatch.setitem(cli.VERBS, "stir", verb)
 
 

@@ -1,3 +1,83 @@
-"""Pre-train text encoders by replaced token detection (ELECTRA), and hand over checkpoints that anyone can load."""
+"""Pre-train text encoders by replaced token detection (ELECTRA), and hand over checkpoints that anyone can load.
+
+Every command is a function here, with a config class: ``electra.pretrain(electra.PretrainConfig(data=…, out=…))`` is
+``electra pretrain --data … --out …``. ``electra.load`` gives the encoder in a folder, and its tokenizer. What cannot be
+done raises ``electra.UserError``. A name is imported when it is first used: importing the package takes no time.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:  # for editors and type checkers; as it runs, PUBLIC says where a name is
+    from electra.corpus.prepare import PrepareConfig as PrepareConfig
+    from electra.corpus.prepare import prepare as prepare
+    from electra.corpus.train_tokenizer import TokenizerConfig as TokenizerConfig
+    from electra.corpus.train_tokenizer import tokenizer as tokenizer
+    from electra.errors import UserError as UserError
+    from electra.interchange.encoders import load_encoder as load
+    from electra.workflows.bench.bench import BenchConfig as BenchConfig
+    from electra.workflows.bench.bench import bench as bench
+    from electra.workflows.compare.compare import compare as compare
+    from electra.workflows.compare.plan import CompareConfig as CompareConfig
+    from electra.workflows.data import DataConfig as DataConfig
+    from electra.workflows.data import data as data
+    from electra.workflows.demo.demo import DemoConfig as DemoConfig
+    from electra.workflows.demo.demo import demo as demo
+    from electra.workflows.evaluate import EvaluateConfig as EvaluateConfig
+    from electra.workflows.evaluate import evaluate as evaluate
+    from electra.workflows.export import ExportConfig as ExportConfig
+    from electra.workflows.export import export as export
+    from electra.workflows.finetune import FinetuneConfig as FinetuneConfig
+    from electra.workflows.finetune import finetune as finetune
+    from electra.workflows.inspect import InspectConfig as InspectConfig
+    from electra.workflows.inspect import inspect as inspect
+    from electra.workflows.plan import PlanConfig as PlanConfig
+    from electra.workflows.plan import plan as plan
+    from electra.workflows.pretrain import PretrainConfig as PretrainConfig
+    from electra.workflows.pretrain import pretrain as pretrain
+
+PUBLIC = {  # name → module:attribute
+    "demo": "electra.workflows.demo.demo:demo",
+    "DemoConfig": "electra.workflows.demo.demo:DemoConfig",
+    "tokenizer": "electra.corpus.train_tokenizer:tokenizer",
+    "TokenizerConfig": "electra.corpus.train_tokenizer:TokenizerConfig",
+    "prepare": "electra.corpus.prepare:prepare",
+    "PrepareConfig": "electra.corpus.prepare:PrepareConfig",
+    "data": "electra.workflows.data:data",
+    "DataConfig": "electra.workflows.data:DataConfig",
+    "pretrain": "electra.workflows.pretrain:pretrain",
+    "PretrainConfig": "electra.workflows.pretrain:PretrainConfig",
+    "evaluate": "electra.workflows.evaluate:evaluate",
+    "EvaluateConfig": "electra.workflows.evaluate:EvaluateConfig",
+    "finetune": "electra.workflows.finetune:finetune",
+    "FinetuneConfig": "electra.workflows.finetune:FinetuneConfig",
+    "compare": "electra.workflows.compare.compare:compare",
+    "CompareConfig": "electra.workflows.compare.plan:CompareConfig",
+    "inspect": "electra.workflows.inspect:inspect",
+    "InspectConfig": "electra.workflows.inspect:InspectConfig",
+    "export": "electra.workflows.export:export",
+    "ExportConfig": "electra.workflows.export:ExportConfig",
+    "bench": "electra.workflows.bench.bench:bench",
+    "BenchConfig": "electra.workflows.bench.bench:BenchConfig",
+    "plan": "electra.workflows.plan:plan",
+    "PlanConfig": "electra.workflows.plan:PlanConfig",
+    "load": "electra.interchange.encoders:load_encoder",
+    "UserError": "electra.errors:UserError",
+}
+
+__all__ = ["__version__", *PUBLIC]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name (PEP 562)."""
+    if name not in PUBLIC:
+        raise AttributeError(f"module 'electra' has no attribute {name!r}")
+    module, _, attribute = PUBLIC[name].partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    """The public names, imported or not."""
+    return sorted({*globals(), *PUBLIC})

@@ -4,7 +4,6 @@ Only the verb that is called is imported: ``electra --help`` needs no torch.
 """
 
 import argparse
-import importlib
 import inspect
 import os
 import sys
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from electra import __version__
+import electra
 from electra.errors import UserError
 
 STOPPED = 130  # 128 + SIGINT, as shells count
@@ -23,7 +22,7 @@ MISTAKE = 2
 
 @dataclass(frozen=True)
 class Verb:
-    """A verb: what it does, and where its function and config class are (``module:function:class``).
+    """A verb: what it does, and the name of its config class. Its function is the public one of the verb's name.
 
     ``positional``: the fields that are given without a flag. ``preset``: the recipe that is the lowest layer of the
     config, for a verb that has presets. ``goes_on``: the flag that names a folder; its config.json, if there is one, is
@@ -31,86 +30,80 @@ class Verb:
     """
 
     about: str
-    where: str
+    config: str
     example: str
     positional: tuple[str, ...] = ()
     preset: str = ""
     goes_on: str = ""
 
-    def import_function(self) -> tuple[Callable[[Any], object], type]:
-        """The function and its config class."""
-        module_name, function, config_class = self.where.split(":")
-        module = importlib.import_module(module_name)
-        return getattr(module, function), getattr(module, config_class)
-
 
 VERBS = {
     "demo": Verb(
         "the built-in corpus, the whole chain in minutes",
-        "electra.workflows.demo.demo:demo:DemoConfig",
+        "DemoConfig",
         "electra demo --minutes 8",
     ),
     "tokenizer": Verb(
         "train a vocabulary on text: WordPiece, byte-level BPE or Unigram",
-        "electra.corpus.train_tokenizer:tokenizer:TokenizerConfig",
+        "TokenizerConfig",
         'electra tokenizer --data "corpus/*.txt" --vocab-size 30522 --out tok/',
     ),
     "prepare": Verb(
         "text of any kind and size to memory-mapped tokens, with a held-out split",
-        "electra.corpus.prepare:prepare:PrepareConfig",
+        "PrepareConfig",
         'electra prepare --data "corpus/*.jsonl.gz" --tokenizer tok/ --out data/',
     ),
     "data": Verb(
         "what is in prepared data, whether it is undamaged, how it reads",
-        "electra.workflows.data:data:DataConfig",
+        "DataConfig",
         "electra data data/ --verify",
         positional=("data",),
     ),
     "pretrain": Verb(
         "train generator and discriminator; the same --out goes on where it stopped",
-        "electra.workflows.pretrain:pretrain:PretrainConfig",
+        "PretrainConfig",
         "electra pretrain --preset small --data data/ --out runs/s1 --tokens 2e9",
         preset="small",
         goes_on="--out",
     ),
     "evaluate": Verb(
         "what encoders know, side by side: held-out text, minimal pairs, probes",
-        "electra.workflows.evaluate:evaluate:EvaluateConfig",
+        "EvaluateConfig",
         "electra evaluate runs/s1 --task held-out",
         positional=("models",),
     ),
     "finetune": Verb(
         "an encoder on GLUE, SQuAD, tagging or a task of your own, several seeds",
-        "electra.workflows.finetune:finetune:FinetuneConfig",
+        "FinetuneConfig",
         "electra finetune runs/s1 --task cola --data glue/CoLA --out ft/ --seeds 5",
         positional=("model",),
     ),
     "compare": Verb(
         "objectives at equal cost: tables and figures of what their encoders are worth",
-        "electra.workflows.compare.compare:compare:CompareConfig",
+        "CompareConfig",
         "electra compare --objectives electra mlm --data data/ --budgets 1e13 1e14 --out cmp/",
         goes_on="--out",
     ),
     "inspect": Verb(
         "which tokens of a text look replaced",
-        "electra.workflows.inspect:inspect:InspectConfig",
+        "InspectConfig",
         'electra inspect runs/s1 "the chef ate the meal"',
         positional=("run", "texts"),
     ),
     "export": Verb(
         "a run's towers as folders that other tools load",
-        "electra.workflows.export:export:ExportConfig",
+        "ExportConfig",
         "electra export runs/s1 --format hf --out hub/",
         positional=("run",),
     ),
     "bench": Verb(
         "tokens a second, where a step's time goes, and memory on this machine",
-        "electra.workflows.bench.bench:bench:BenchConfig",
+        "BenchConfig",
         "electra bench --preset small --against transformers",
     ),
     "plan": Verb(
         "how long a preset takes on this machine, in how much memory, at what cost",
-        "electra.workflows.plan:plan:PlanConfig",
+        "PlanConfig",
         "electra plan --preset base --tokens 100e9 --price 2.5",
     ),
 }
@@ -145,7 +138,7 @@ def run_command(arguments: list[str]) -> None:
         print(overview_text())
         return
     if arguments[0] == "--version":
-        print(__version__)
+        print(electra.__version__)
         return
     name, *rest = arguments
     if name not in VERBS:
@@ -182,7 +175,7 @@ def resolve_command(name: str, verb: Verb, arguments: list[str]) -> tuple[Callab
         layers = [saved]
     elif verb.preset:
         layers.insert(0, recipes.find_preset(options.preset or verb.preset))
-    function, config_class = verb.import_function()
+    function, config_class = getattr(electra, name), getattr(electra, verb.config)
     base = config_class()
     for file in layers:
         base = config.load_config(base, file)

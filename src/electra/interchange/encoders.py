@@ -134,14 +134,14 @@ class WholeModelReader(TransformersReader):
         return not name.startswith(f"model.{self.model.base_model_prefix}.")
 
 
-def load_encoder(folder: Path) -> tuple[TowerReader | TransformersReader, Tokenizer]:
+def load_encoder(folder: str | Path) -> tuple[TowerReader | TransformersReader, Tokenizer]:
     """The encoder that ``find_encoder`` finds in ``folder``, and its tokenizer; in our own classes if it is an ELECTRA
     or ModernBERT tower.
 
     Raises:
         UserError: no model there, no tokenizer, pickled weights, or whatever transformers says of it.
     """
-    encoder = find_encoder(folder)
+    encoder = find_encoder(Path(folder))
     tokenizer = load_tokenizer(encoder)
     try:
         return TowerReader(huggingface.load_tower(encoder)), tokenizer
