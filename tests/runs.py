@@ -18,7 +18,7 @@ from electra.workflows.pretrain import (
     Phase,
     PretrainConfig,
     apply_compat,
-    build_pretrainers,
+    create_pretrainers,
     open_data,
     plan_stages,
     print_nothing,
@@ -59,10 +59,9 @@ def trained(asked: PretrainConfig, checkpoints: Path | None = None) -> list[floa
     """The losses of a run without its folder: neither pictures nor exports, which take most of a short run's time."""
     parallel, asked, kept = Parallel.start(), apply_compat(asked), Kept()
     data = open_data(asked)
-    pretrainers = build_pretrainers(asked, data, print_nothing)
-    rows = {each.length: Rows(data.train, asked.layout, each.length, asked.seed) for each in asked.phases}
+    pretrainers = create_pretrainers(asked, data, print_nothing)
     held_rows = Rows(data.held_out, asked.layout, asked.phases[-1].length, asked.seed)
-    stages, schedule = plan_stages(asked, pretrainers, rows)
+    stages, schedule = plan_stages(asked, pretrainers, data, parallel)
     train_stages(
         stages, asked.optimizer, schedule, asked.engine, parallel, checkpoints, kept,
         lambda pretrainer: evaluate_held_out(pretrainer, held_rows, asked.held_out_rows, 8, parallel),

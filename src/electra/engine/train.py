@@ -4,7 +4,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from electra.engine.parallel import Parallel, Precision, flush_denormals, resolv
 from electra.engine.passes import Passes, RecordedPasses, check_can_record
 from electra.engine.prefetch import Prefetcher
 from electra.engine.process import catch_stop_signals, make_deterministic
+from electra.engine.scaling import scale_stages, scale_to_steps
 from electra.engine.stages import MicroBatch, Stage, State
 from electra.engine.telemetry import Recorder, SilentRecorder
 from electra.errors import UserError
@@ -213,9 +214,7 @@ class Loop:
                 p.value.copy_(value)
         steps_left = (seconds - (time.monotonic() - began)) / statistics.median(laps)
         left = self.parallel.sum({"left": torch.tensor(steps_left)})["left"]
-        # A step of another stage takes longer in proportion to its operations, where they are counted.
-        lengths = [stage.steps * (stage.flops / first.flops if first.flops else 1.0) for stage in self.stages]
-        scale = max(float(left) / self.parallel.world, 1.0) / sum(lengths)
+        scale = scale_to_steps(self.stages, float(left) / self.parallel.world)
         self.stages, self.schedule = scale_stages(self.stages, self.schedule, scale)
         self.state = State(steps=sum(stage.steps for stage in self.stages), scale=scale)
         if self.module is first.module:
@@ -305,15 +304,6 @@ class Loop:
         norms = {name: str(float(norm)) for name, norm in self.gradients.norms.items()}
         checkpoint.write_tensor_folder(dump, {"batch": tensors}, {"state": asdict(state), "norms": norms})
         return UserError(f"the gradient is not finite at {where}; the rows are in {dump}, checkpoints in {self.folder}")
-
-
-def scale_stages(stages: Sequence[Stage], schedule: Schedule, scale: float) -> tuple[list[Stage], Schedule]:
-    """Stages and schedule with all their steps multiplied by ``scale``: the same run, longer or shorter."""
-    if scale == 1:
-        return list(stages), schedule
-    longer = lambda steps: max(1, round(steps * scale)) if steps else 0  # noqa: E731
-    stretched = [replace(s, steps=longer(s.steps), offset=longer(s.offset), span=longer(s.span)) for s in stages]
-    return stretched, replace(schedule, warmup=longer(schedule.warmup))
 
 
 def check_engine(engine: Engine, module: nn.Module, parallel: Parallel) -> None:

@@ -1,20 +1,13 @@
 """``electra pretrain``: prepared data → a run folder whose ``final/`` anyone can load."""
 
-import itertools
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-from safetensors.torch import save_file
-
 from electra import fingerprints
-from electra import tokenization as tokenizer
-from electra.config import check_ranges
-from electra.dataset import vocabulary as vocabularies
+from electra.config import check_ranges, plain_tree
 from electra.dataset.data import Data
 from electra.dataset.layout import Layout, Paper, RowLength
 from electra.dataset.rows import Rows
@@ -22,17 +15,14 @@ from electra.dataset.tokens import choose_token_store
 from electra.engine import checkpoint
 from electra.engine.optim import AdamW, GoogleAdam, LinearDecay, Muon, OptimizerConfig, Schedule, collect_parameters
 from electra.engine.parallel import Parallel
+from electra.engine.scaling import chain_stages, cut_phases, scale_stages, scale_to_budget
 from electra.engine.stages import Stage, State
 from electra.engine.telemetry import MetricsRecorder, SilentRecorder, describe_start, read_metrics
-from electra.engine.train import Engine, check_engine, scale_stages, train_stages
+from electra.engine.train import Engine, Evaluate, check_engine, train_stages
 from electra.errors import UserError, convert_errors
-from electra.files import write_whole
-from electra.interchange import huggingface
 from electra.interchange.encoders import TowerReader
-from electra.interchange.folders import find_tower_folders, fingerprint_encoder
-from electra.interchange.initialise import initialise_towers
 from electra.model.config import ClassicConfig, EncoderConfig
-from electra.objectives.build import CorpusFacts, Electra, Objective
+from electra.objectives.build import Electra, Objective
 from electra.objectives.health import judge_lines
 from electra.objectives.pretrainer import Pretrainer
 from electra.ranges import Count, NotNegative, Seed
@@ -42,11 +32,17 @@ from electra.tasks.datasets import labelled
 from electra.tasks.datasets.labelled import Columns
 from electra.tasks.frozen.held_out import evaluate_held_out
 from electra.tasks.frozen.probes import Probe
+from electra.workflows.pretraining.final import FINAL, format_model_card, save_towers
+from electra.workflows.pretraining.pretrainers import (
+    build_pretrainers,
+    fingerprint_initial_weights,
+    load_initial_weights,
+)
 
 PRETRAINING_RUN = "run of pretrain"  # what the folder says that it holds
-REST = "objective.safetensors"  # in final/: what an objective learned besides its towers
 PATHS = ("data", "out", "init", "probe")  # settings that name a file or folder
 PROBED, PROBE_LENGTH = 1000, 128  # texts that a probe is fitted to and judged by, and tokens of each: seconds
+HELD_OUT_TOKENS = 4096  # tokens that an evaluation reads at once
 SHOWN = {
     "generator/loss": "mlm",
     "generator/accuracy": "right",
@@ -108,10 +104,10 @@ class PretrainConfig:
 
 
 def pretrain(config: PretrainConfig) -> Path:
-    """Train to the end, or on from where a run in ``config.out`` stopped, and give the run folder.
+    """Train to the end, or on from where a run in ``config.out`` stopped; returns the run folder.
 
     Raises:
-        UserError: bad data, a run folder of another config, a loss that is not finite, a full disk.
+        UserError: bad data, a run folder of another config, a gradient that is not finite, a full disk.
     """
     check_ranges(config)
     parallel = Parallel.start()
@@ -119,38 +115,16 @@ def pretrain(config: PretrainConfig) -> Path:
     data = open_data(config)
     asked, config = config, apply_compat(config)
     probe = load_probe(config, data) if config.probe and parallel.first else None
-    pretrainers = build_pretrainers(config, data, say)
+    pretrainers = create_pretrainers(config, data, say)
     for pretrainer in pretrainers:
         check_engine(config.engine, pretrainer, parallel)
-    if not asked.out:
-        raise UserError("--out is missing: the folder that the run is written to")
-    out = Path(asked.out)
-    begun = checkpoint.latest_checkpoint(out / "checkpoints")
-    step = checkpoint.step_of_checkpoint(begun) if begun else 0
-    request = request_run(asked, data.fingerprint)
-    with convert_errors(str(out), OSError):
-        request.refuse_another(out)
-        if parallel.first:
-            finished = bool(begun) and (out / "final").is_dir()
-            request.begin(out, describe_start() | {"step": step}, finished)
-    parallel.wait()
-    tokens = choose_token_store(data.train, parallel.device)
-    rows = {p.length: Rows(data.train, config.layout, p.length, config.seed, tokens) for p in config.phases}
-    length = config.phases[-1].length
-    held_rows = Rows(data.held_out, config.layout, length, config.seed)
-
-    def evaluate(pretrainer: Any) -> dict[str, float]:
-        figures = evaluate_held_out(
-            pretrainer, held_rows, config.held_out_rows, max(1, 4096 // length), parallel, config.engine.precision
-        )
-        return figures | (probe.figures(TowerReader(pretrainer.encoder), parallel.device) if probe else {})
-
-    stages, schedule = plan_stages(config, pretrainers, rows)
+    out, step = begin_run(asked, data, parallel)
+    stages, schedule = plan_stages(config, pretrainers, data, parallel)
     say(describe_run(stages, out))
     recorder = MetricsRecorder(out, SHOWN, step, watch=judge_lines) if parallel.first else SilentRecorder()
     state = train_stages(
         stages, config.optimizer, schedule, config.engine, parallel,
-        out / "checkpoints", recorder, evaluate, config.hours * 3600,
+        out / "checkpoints", recorder, build_evaluation(config, data, probe, parallel), config.hours * 3600,
     )  # fmt: skip
     if parallel.first:
         finish_run(config, data, out, pretrainers[-1], state, anew=state.step > step)
@@ -170,18 +144,12 @@ def apply_compat(config: PretrainConfig) -> PretrainConfig:
     return replace(config, optimizer=GoogleAdam(**numbers), objective=objective)
 
 
-def load_probe(config: PretrainConfig, data: Data) -> Probe:
-    """The labelled file as a probe reads it. Raises ``UserError`` as ``labelled.load_labelled`` and ``Probe``."""
-    task = labelled.load_labelled(Path(config.probe).stem, {"train": Path(config.probe)}, config.probe_columns)
-    return Probe(task, data.tokenizer, min(PROBE_LENGTH, config.encoder.max_positions), PROBED)
-
-
 def print_nothing(*words: object) -> None:
-    """What the processes say that are not the first."""
+    """``print`` of the processes that are not the first."""
 
 
 def open_data(config: PretrainConfig) -> Data:
-    """The prepared data, verified where that takes seconds."""
+    """The prepared data, verified if that takes seconds. Raises ``UserError`` if it is missing or damaged."""
     if not config.data:
         raise UserError("--data is missing: the folder that `electra prepare` wrote")
     data = Data.open(Path(config.data))
@@ -189,142 +157,126 @@ def open_data(config: PretrainConfig) -> Data:
     return data
 
 
-def request_run(config: PretrainConfig, data: str) -> Request:
-    """What the run folder is asked to hold; ``data``: the fingerprint of the prepared data.
+def load_probe(config: PretrainConfig, data: Data) -> Probe:
+    """Read the labelled file for a probe. Raises ``UserError`` as ``labelled.load_labelled`` and ``Probe``."""
+    task = labelled.load_labelled(Path(config.probe).stem, {"train": Path(config.probe)}, config.probe_columns)
+    return Probe(task, data.tokenizer, min(PROBE_LENGTH, config.encoder.max_positions), PROBED)
+
+
+def create_pretrainers(config: PretrainConfig, data: Data, say: Callable[[str], None]) -> list[Pretrainer]:
+    """Build a pre-trainer for each stage of the objective, the first with fresh weights or those of ``config.init``.
+
+    Their vocabulary is the data's.
 
     Raises:
-        UserError: no model in ``config.init``, or a file that cannot be read.
+        UserError: rows that the encoder is too short for, weights that do not fit, or a generator that nobody trains.
     """
-    init = probe = ""
-    if config.init:
-        folders = find_tower_folders(Path(config.init))
-        init = fingerprints.hash_values(map(fingerprint_encoder, folders))
-    if config.probe:
-        with convert_errors(config.probe, OSError):
-            probe = fingerprints.hash_files([Path(config.probe)])
-    contents = {
-        "data": Content("data", config.data, data),
-        "init": Content("initial weights", config.init, init),
-        "probe": Content("texts to probe", config.probe, probe),
-    }
-    return Request(PRETRAINING_RUN, {"config.json": config}, contents, free=PATHS)
-
-
-def build_pretrainers(config: PretrainConfig, data: Data, say: Callable[[str], None]) -> list[Pretrainer]:
-    """A pre-trainer for each stage of the objective, the first with fresh weights or those of ``config.init``; their
-    vocabulary is the data's."""
     encoder, length = config.encoder, max(phase.length for phase in config.phases)
     if length > encoder.max_positions:
         raise UserError(f"phases: rows of {length} tokens, but encoder.max_positions is {encoder.max_positions}")
     if encoder.vocab_size != data.vocab_size:
         say(f"vocabulary: {data.vocab_size:,} word pieces, the data's (the config has {encoder.vocab_size:,})")
         encoder = replace(encoder, vocab_size=data.vocab_size)
-    torch.manual_seed(config.seed)
-    found = [objective.build(encoder, describe_corpus(data), config.seed) for _, objective in config.objective.stages]
+    pretrainers = build_pretrainers(config.objective, encoder, config.seed, data)
     if config.init:
-        for line in load_initial_weights(Path(config.init), found[0], data):
+        for line in load_initial_weights(Path(config.init), pretrainers[0], data):
             say(line)
-    elif found[0].untrained:
+    elif pretrainers[0].untrained:
         raise UserError("objective: its generator learns nothing and nobody trained it: bring one with --init FOLDER")
-    return found
+    return pretrainers
 
 
-def describe_corpus(data: Data) -> CorpusFacts:
-    """What an objective may ask of the data."""
-    return CorpusFacts(
-        data.train.mask_id,
-        lambda: vocabularies.find_word_beginnings(data.tokenizer),
-        lambda: vocabularies.count_token_frequencies(data.train),
-    )
+def request_run(config: PretrainConfig, data: Data) -> Request:
+    """What the run folder is asked to hold. Raises ``UserError`` for an ``init`` or ``probe`` that cannot be read."""
+    init = fingerprint_initial_weights(Path(config.init)) if config.init else ""
+    with convert_errors(config.probe, OSError):
+        probe = fingerprints.hash_files([Path(config.probe)]) if config.probe else ""
+    contents = {
+        "data": Content("data", config.data, data.fingerprint),
+        "init": Content("initial weights", config.init, init),
+        "probe": Content("texts to probe", config.probe, probe),
+    }
+    return Request(PRETRAINING_RUN, {"config.json": config}, contents, free=PATHS)
 
 
-def load_initial_weights(folder: Path, pretrainer: Pretrainer, data: Data) -> list[str]:
-    """Give the pre-trainer the weights in ``folder``; returns what to tell of it.
+def begin_run(config: PretrainConfig, data: Data, parallel: Parallel) -> tuple[Path, int]:
+    """Begin the run folder, or go on in it; returns the folder and the step of its last checkpoint (0: none).
 
     Raises:
-        UserError: as ``initialise_towers``; or the folder's word pieces are not the data's.
+        UserError: the folder holds a run of another config or of other contents, or is not ours.
     """
-    here, lines = data.tokenizer.backend.get_vocab(with_added_tokens=True), []
-    for each in find_tower_folders(folder):
-        if not any((each / name).exists() for name in ("tokenizer.json", "vocab.txt")):
-            lines.append(f"{each}: no tokenizer there; its word pieces are taken to be those of {data.folder}")
-            continue
-        there = load_word_pieces(each)
-        if there != here:
-            differing = len(there.items() ^ here.items())
-            raise UserError(
-                f"{each}: {differing:,} word pieces or their ids are not those of {data.folder}; "
-                f"prepare the data with --tokenizer {each}"
-            )
-    return [*lines, *initialise_towers(pretrainer.parts(), folder)]
-
-
-def load_word_pieces(folder: Path) -> dict[str, int]:
-    """Word piece → id of the tokenizer in a folder."""
-    return tokenizer.load_tokenizer(folder).backend.get_vocab(with_added_tokens=True)
+    if not config.out:
+        raise UserError("--out is missing: the folder that the run is written to")
+    out = Path(config.out)
+    latest = checkpoint.latest_checkpoint(out / "checkpoints")
+    step = checkpoint.step_of_checkpoint(latest) if latest else 0
+    request = request_run(config, data)
+    with convert_errors(str(out), OSError):
+        request.refuse_another(out)
+        if parallel.first:
+            finished = latest is not None and (out / FINAL).is_dir()
+            request.begin(out, describe_start() | {"step": step}, finished)
+    parallel.wait()
+    return out, step
 
 
 def plan_stages(
-    config: PretrainConfig, pretrainers: Sequence[Pretrainer], rows: Mapping[int, Rows]
+    config: PretrainConfig, pretrainers: Sequence[Pretrainer], data: Data, parallel: Parallel
 ) -> tuple[list[Stage], Schedule]:
-    """The phases as the engine takes them, rescaled to ``config.tokens`` or ``config.flops`` if one is given."""
-    stages: list[Stage] = []
-    for phase, steps, number, goes_on in split_phases(config):
-        pretrainer = pretrainers[number]
-        parameters = collect_parameters(pretrainer, pretrainer.towers(), pretrainer.rates, pretrainer.apart)
-        tokens, work = phase.rows * phase.length, phase.rows * pretrainer.flops(phase.length)
-        stage = Stage(
-            pretrainer, parameters, rows[phase.length], steps, phase.rows, tokens, work, fresh=not goes_on
-        )  # fmt: skip
-        if number:
-            stage = replace(stage, begin=partial(pretrainer.begin_from, pretrainers[number - 1]))
-        stages.append(stage)
-    spans: list[list[int]] = []
-    for index, stage in enumerate(stages):
-        spans = [*spans, [index]] if stage.fresh or not spans else [*spans[:-1], [*spans[-1], index]]
-    for chain in spans:
-        span = sum(stages[index].steps for index in chain)
-        for index in chain:
-            stages[index] = replace(
-                stages[index], span=span, offset=sum(stages[before].steps for before in chain if before < index)
-            )
+    """The stages and the schedule that the engine runs, scaled to ``config.tokens`` or ``config.flops`` if given."""
     if sum(map(bool, (config.tokens, config.flops, config.hours))) > 1:
         raise UserError("tokens, flops and hours each say how long to train: give one of them")
-    by_tokens = config.tokens / sum(stage.steps * stage.tokens for stage in stages)
-    by_flops = config.flops / sum(stage.steps * stage.flops for stage in stages)
-    return scale_stages(stages, config.schedule, by_tokens or by_flops or 1.0)
+    tokens = choose_token_store(data.train, parallel.device)
+    rows = {p.length: Rows(data.train, config.layout, p.length, config.seed, tokens) for p in config.phases}
+    phases = [(phase.steps, phase.goes_on) for phase in config.phases]
+    stages: list[Stage] = []
+    for stretch in cut_phases(phases, [share for share, _ in config.objective.stages]):
+        phase, pretrainer = config.phases[stretch.phase], pretrainers[stretch.module]
+        stage = Stage(
+            pretrainer,
+            collect_parameters(pretrainer, pretrainer.towers(), pretrainer.rates, pretrainer.apart),
+            rows[phase.length],
+            stretch.steps,
+            phase.rows,
+            tokens=phase.rows * phase.length,
+            flops=phase.rows * pretrainer.flops(phase.length),
+            fresh=not stretch.goes_on,
+        )
+        if stretch.module:
+            stage = replace(stage, begin=partial(pretrainer.begin_from, pretrainers[stretch.module - 1]))
+        stages.append(stage)
+    return scale_stages(chain_stages(stages), config.schedule, scale_to_budget(stages, config.tokens, config.flops))
 
 
-def split_phases(config: PretrainConfig) -> Iterator[tuple[Phase, int, int, bool]]:
-    """(phase, steps, number of the objective's stage, goes on) of each stretch with one phase and one such stage."""
-    total = sum(phase.steps for phase in config.phases)
-    shares = itertools.accumulate(share for share, _ in config.objective.stages)
-    ends = [round(share * total) for share in shares]
-    begin, number = 0, 0
-    for phase in config.phases:
-        left, goes_on = phase.steps, phase.goes_on
-        while left:
-            while ends[number] <= begin:
-                number, goes_on = number + 1, False
-            steps = min(left, ends[number] - begin)
-            yield phase, steps, number, goes_on
-            begin, left, goes_on = begin + steps, left - steps, True
+def build_evaluation(config: PretrainConfig, data: Data, probe: Probe | None, parallel: Parallel) -> Evaluate:
+    """The function that gives a pre-trainer's figures on held-out text, and the probe's if there is one."""
+    length = config.phases[-1].length
+    rows = Rows(data.held_out, config.layout, length, config.seed)
+    batch_rows = max(1, HELD_OUT_TOKENS // length)
+
+    def evaluate(pretrainer: Any) -> dict[str, float]:  # Any: a Pretrainer, which the engine knows as a module
+        figures = evaluate_held_out(
+            pretrainer, rows, config.held_out_rows, batch_rows, parallel, config.engine.precision
+        )
+        return figures | (probe.figures(TowerReader(pretrainer.encoder), parallel.device) if probe else {})
+
+    return evaluate
 
 
 def describe_run(stages: Sequence[Stage], out: Path) -> str:
     """One line: what is trained, on how much."""
-    pretrainer: Any = stages[-1].module
+    pretrainer: Any = stages[-1].module  # a Pretrainer, which the engine knows as a module
     sizes = {name: sum(p.numel() for p in part.parameters()) / 1e6 for name, part in pretrainer.parts().items()}
     towers = ", ".join(f"{name} {size:.1f}M parameters" for name, size in sizes.items())
     steps, tokens = sum(stage.steps for stage in stages), sum(stage.steps * stage.tokens for stage in stages)
-    work = sum(stage.steps * stage.flops for stage in stages)
-    return f"{out}: {towers}; {steps:,} steps, {tokens:.3g} tokens, {work:.3g} floating-point operations"
+    flops = sum(stage.steps * stage.flops for stage in stages)
+    return f"{out}: {towers}; {steps:,} steps, {tokens:.3g} tokens, {flops:.3g} floating-point operations"
 
 
 def finish_run(config: PretrainConfig, data: Data, out: Path, pretrainer: Pretrainer, state: State, anew: bool) -> None:
-    """Curves as PNG and, when every step is done, ``final/`` with a folder for each tower.
+    """Draw the curves and, when every step is done, write ``final/``.
 
-    ``anew``: steps were made since the folders that may be there.
+    ``anew``: steps were made since the folders that may be there were written.
     """
     lines = read_metrics(out / "metrics.jsonl")
     curves.draw_curves(lines, out)
@@ -332,24 +284,12 @@ def finish_run(config: PretrainConfig, data: Data, out: Path, pretrainer: Pretra
         print(f"stopped at step {state.step:,}; the same command goes on from there")
         return
     figures = [line for line in lines if line["split"] == "held-out"][-1]
-    for name, tower in pretrainer.parts().items():
-        if not anew and (out / "final" / name).is_dir():
-            continue
-        text = format_model_card(name, config, figures)
-        huggingface.save_tower(out / "final" / name, tower, data.tokenizer_folder, text, config.objective.kind)
-    if rest := pretrainer.rest():
-        with write_whole(out / "final" / REST) as file:
-            save_file({name: value.cpu().contiguous() for name, value in rest.items()}, file)
+    settings = card_settings(config)
+    towers = [name for name in pretrainer.parts() if anew or not (out / FINAL / name).is_dir()]
+    cards = {name: format_model_card(name, settings, figures) for name in towers}
+    save_towers(out / FINAL, pretrainer, data.tokenizer_folder, config.objective.kind, cards)
 
 
-def format_model_card(name: str, config: PretrainConfig, figures: Mapping[str, object]) -> str:
-    """The model card: what it is, how it was trained, what was measured. It is for others: of files and folders it has
-    the last names alone."""
-    named = {each: Path(getattr(config, each)).name for each in PATHS}
-    table = "\n".join(f"| {key} | {value} |" for key, value in figures.items() if key != "split")
-    return (
-        f"---\nlibrary_name: transformers\ntags: [electra, replaced-token-detection]\n---\n# {name}\n\n"
-        f"The {name} of a run of `electra pretrain`.\n\n"
-        f"## Held-out figures\n\n| figure | value |\n|---|---|\n{table}\n\n"
-        f"## Config\n\n```json\n{json.dumps(asdict(config) | named, indent=1)}\n```\n"
-    )
+def card_settings(config: PretrainConfig) -> Mapping[str, object]:
+    """The config for a model card, which others read: of files and folders it has the last names alone."""
+    return plain_tree(config) | {name: Path(getattr(config, name)).name for name in PATHS}

@@ -3,22 +3,20 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-
 from electra import config as configs
 from electra import tokenization as tokenizer
 from electra.dataset.data import Data
 from electra.dataset.rows import Rows
 from electra.dataset.shards import Split
-from electra.errors import UserError, convert_errors
+from electra.errors import UserError
 from electra.interchange import huggingface
 from electra.objectives.build import Electra, Mlm
 from electra.objectives.corrupt import Generate
 from electra.objectives.generators import MaskedGenerator
 from electra.objectives.pretrainer import Pretrainer
-from electra.workflows.pretrain import REST, PretrainConfig, apply_compat, describe_corpus
+from electra.workflows.pretrain import PretrainConfig, apply_compat
+from electra.workflows.pretraining.final import load_rest
+from electra.workflows.pretraining.pretrainers import describe_corpus
 
 BATCH_TOKENS = 4096  # tokens
 
@@ -81,19 +79,5 @@ def load_pretrainer(folder: Path, config: PretrainConfig, data: Data) -> Pretrai
     found.encoder.take(parts[found.kept].values())
     if isinstance(found.corrupt, Generate) and isinstance(found.corrupt.generator, MaskedGenerator):
         found.corrupt.generator.tower = parts["generator"]
-    load_rest(found, folder / REST)
+    load_rest(found, folder)
     return found
-
-
-@torch.no_grad()
-def load_rest(pretrainer: Pretrainer, path: Path) -> None:
-    """Give what is in no tower its values. Raises ``UserError`` for a file that is missing, damaged or another's."""
-    rest = pretrainer.rest()
-    if not rest:
-        return
-    with convert_errors(str(path), OSError, SafetensorError):
-        values = load_file(path)
-    if values.keys() != rest.keys():
-        raise UserError(f"{path}: holds {', '.join(sorted(values)[:3])}, not {', '.join(sorted(rest)[:3])}")
-    for name, value in rest.items():
-        value.copy_(values[name])

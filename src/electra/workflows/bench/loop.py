@@ -14,7 +14,8 @@ from electra.engine.telemetry import SilentRecorder
 from electra.engine.train import Loop
 from electra.objectives.build import CorpusFacts
 from electra.workflows.bench.steps import MASK, RandomRows
-from electra.workflows.pretrain import PretrainConfig, describe_corpus
+from electra.workflows.pretrain import PretrainConfig
+from electra.workflows.pretraining.pretrainers import describe_corpus
 
 WARM_UP_STEPS = 2  # steps that are not measured, before those that are
 STEPS = 1_000_000  # of the stage, more than anybody measures

@@ -15,7 +15,7 @@ from electra.errors import UserError, convert_errors, require_plain_name
 from electra.objectives.build import Objective
 from electra.report.compare import format_number
 from electra.workflows.compare.runs import PretrainedEncoder
-from electra.workflows.pretrain import PretrainConfig, build_pretrainers
+from electra.workflows.pretrain import PretrainConfig, create_pretrainers
 
 Equal = Literal["flops", "time"]
 
@@ -31,11 +31,11 @@ class Contender:
         """Build the pre-trainers without weights, so that what cannot be trained is refused before anything is trained.
 
         Raises:
-            UserError: as ``build_pretrainers``; or ``least`` FLOPs (0: not asked) are too few for a step of each phase
+            UserError: as ``create_pretrainers``; or ``least`` FLOPs (0: not asked) are too few for a step of each phase
                 and stage.
         """
         with torch.device("meta"), convert_errors(f"--objectives {self.name!r}", ValueError):  # shapes alone
-            pretrainers = build_pretrainers(self.config, data, lambda line: None)
+            pretrainers = create_pretrainers(self.config, data, lambda line: None)
         needed = sum(
             phase.rows * pretrainer.flops(phase.length) for phase in self.config.phases for pretrainer in pretrainers
         )

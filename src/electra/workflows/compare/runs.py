@@ -48,7 +48,7 @@ class PretrainedEncoder:
     def check(self, data: Data) -> None:
         """Raises ``UserError`` if the folder holds a run of another config, or one that was begun on other contents."""
         if self.folder.exists():
-            request_run(self.config, data.fingerprint).refuse_another(self.folder)
+            request_run(self.config, data).refuse_another(self.folder)
 
     def ready(self) -> dict[str, Any] | None:
         """See ``JudgedEncoder``."""

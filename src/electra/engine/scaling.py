@@ -1,0 +1,79 @@
+"""How many steps each stage of a run has: phases cut where the module changes, and scaled to a budget or a time."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from electra.engine.optim import Schedule
+from electra.engine.stages import Stage
+
+
+class Stretch(NamedTuple):
+    """Steps of one phase that train one module. ``phase``, ``module``: their numbers, from 0."""
+
+    phase: int
+    module: int
+    steps: int
+    goes_on: bool  # the optimizer and the schedule go on from the stretch before
+
+
+def cut_phases(phases: Sequence[tuple[int, bool]], shares: Sequence[float]) -> Iterator[Stretch]:
+    """Cut phases, given as (steps, goes on), so that the modules train for their ``shares`` of all steps, in turn.
+
+    A module always begins with a fresh optimizer; a phase that is cut goes on where it was cut with the same module.
+    """
+    total = sum(steps for steps, _ in phases)
+    ends = [round(share * total) for share in itertools.accumulate(shares)]
+    begin, module = 0, 0
+    for phase, (left, goes_on) in enumerate(phases):
+        while left:
+            while ends[module] <= begin:
+                module, goes_on = module + 1, False
+            steps = min(left, ends[module] - begin)
+            yield Stretch(phase, module, steps, goes_on)
+            begin, left, goes_on = begin + steps, left - steps, True
+
+
+def chain_stages(stages: Sequence[Stage]) -> list[Stage]:
+    """The stages with one schedule over each fresh stage and those after it that go on from it."""
+    chains: list[list[Stage]] = []
+    for stage in stages:
+        if stage.fresh or not chains:
+            chains.append([])
+        chains[-1].append(stage)
+    chained: list[Stage] = []
+    for chain in chains:
+        offsets = itertools.accumulate((stage.steps for stage in chain), initial=0)
+        span = sum(stage.steps for stage in chain)
+        chained += [replace(stage, offset=offset, span=span) for stage, offset in zip(chain, offsets, strict=False)]
+    return chained
+
+
+def scale_stages(stages: Sequence[Stage], schedule: Schedule, scale: float) -> tuple[list[Stage], Schedule]:
+    """Multiply all steps of stages and schedule by ``scale``: the same run, longer or shorter."""
+    if scale == 1:
+        return list(stages), schedule
+
+    def scaled(steps: int) -> int:
+        return max(1, round(steps * scale)) if steps else 0
+
+    longer = [replace(s, steps=scaled(s.steps), offset=scaled(s.offset), span=scaled(s.span)) for s in stages]
+    return longer, replace(schedule, warmup=scaled(schedule.warmup))
+
+
+def scale_to_budget(stages: Sequence[Stage], tokens: float, flops: float) -> float:
+    """The scale at which the stages read so many ``tokens``, or else take so many ``flops``; 1 if both are 0."""
+    if tokens:
+        return tokens / sum(stage.steps * stage.tokens for stage in stages)
+    return flops / sum(stage.steps * stage.flops for stage in stages) if flops else 1.0
+
+
+def scale_to_steps(stages: Sequence[Stage], steps: float) -> float:
+    """The scale at which the stages take as long as ``steps`` steps of the first one, at least one.
+
+    A step of another stage takes longer in proportion to its operations, where they are counted.
+    """
+    first = stages[0]
+    lengths = [stage.steps * (stage.flops / first.flops if first.flops else 1.0) for stage in stages]
+    return max(steps, 1.0) / sum(lengths)
