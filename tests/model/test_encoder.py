@@ -28,9 +28,9 @@ def pieces(config, lengths):
     positions, documents = torch.zeros(1, total).long(), torch.zeros(1, total).long()
     segments, start = torch.zeros(1, total).long(), 0
     for number, length in enumerate(lengths, 1):
-        there = slice(start, start + length)
-        positions[0, there], documents[0, there] = torch.arange(length), number
-        segments[0, there] = (torch.arange(length) >= length // 2).long()
+        piece = slice(start, start + length)
+        positions[0, piece], documents[0, piece] = torch.arange(length), number
+        segments[0, piece] = (torch.arange(length) >= length // 2).long()
         start += length
     return ids, positions, segments, documents
 
@@ -43,14 +43,14 @@ def test_a_packed_row_computes_what_its_documents_do_alone(config):
     together = part.hidden(*row)
     start = 0
     for length in lengths:
-        there = slice(start, start + length)
-        ids, positions, segments, documents = (value[:, there] for value in row)
+        piece = slice(start, start + length)
+        ids, positions, segments, documents = (value[:, piece] for value in row)
         alone = part.hidden(ids, positions, segments, torch.ones_like(documents))
-        assert torch.allclose(together[:, there], alone, atol=1e-5)
+        assert torch.allclose(together[:, piece], alone, atol=1e-5)
         start += length
-    other = row[0].clone()
-    other[0, lengths[0]] = (other[0, lengths[0]] + 1) % config.vocab_size
-    changed = part.hidden(other, *row[1:]) != together
+    changed_ids = row[0].clone()
+    changed_ids[0, lengths[0]] = (changed_ids[0, lengths[0]] + 1) % config.vocab_size
+    changed = part.hidden(changed_ids, *row[1:]) != together
     touched = changed.any(2)[0].nonzero().flatten().tolist()
     assert touched
     assert set(touched) <= set(range(lengths[0], lengths[0] + lengths[1]))
@@ -61,9 +61,9 @@ def test_a_packed_row_computes_what_its_documents_do_alone(config):
 def test_padding_changes_nothing(config):
     part = tower(config)
     row = pieces(config, [20])
-    other = row[0].clone()
-    other[0, 20:] = 3
-    assert torch.equal(part.hidden(*row)[:, :20], part.hidden(other, *row[1:])[:, :20])
+    changed_ids = row[0].clone()
+    changed_ids[0, 20:] = 3
+    assert torch.equal(part.hidden(*row)[:, :20], part.hidden(changed_ids, *row[1:])[:, :20])
 
 
 @BOTH
@@ -72,12 +72,12 @@ def test_dropout_is_a_function_of_a_rows_key(config):
     part = tower(replace(config, dropout=0.2, attention_dropout=0.2))
     rows = [torch.cat([value] * 3) for value in pieces(config, [20])]
     keys = torch.tensor([5, 6, 5], dtype=torch.int32)
-    found = part.hidden(*rows, keys)
-    assert torch.equal(found, part.hidden(*rows, keys))
-    assert torch.equal(found[0], found[2])
-    assert not torch.allclose(found[0], found[1])
+    states = part.hidden(*rows, keys)
+    assert torch.equal(states, part.hidden(*rows, keys))
+    assert torch.equal(states[0], states[2])
+    assert not torch.allclose(states[0], states[1])
     alone = part.hidden(*(value[:1] for value in rows), keys[1:2])
-    assert torch.allclose(alone[0], found[1], atol=1e-5)
+    assert torch.allclose(alone[0], states[1], atol=1e-5)
     assert torch.equal(part.hidden(*rows)[0], part.eval().hidden(*rows)[1])
 
 
@@ -87,14 +87,16 @@ def test_no_two_places_of_dropout_share_their_numbers(config, monkeypatch):
     from electra.kernels.random import derive_streams, make_key
     from electra.model import blocks, embeddings
 
-    keys, sites, found = torch.tensor([make_key(7)], dtype=torch.int32), [], []
+    keys, sites, streams = torch.tensor([make_key(7)], dtype=torch.int32), [], []
     monkeypatch.setattr(embeddings, "dropout", lambda x, keys, site, p: sites.append(site) or x)
-    monkeypatch.setattr(blocks, "drop", lambda x, stream, p: found.append(stream) or x)
+    monkeypatch.setattr(blocks, "drop", lambda x, stream, p: streams.append(stream) or x)
     attend = blocks.attention
-    monkeypatch.setattr(blocks, "attention", lambda *given: found.append(given[5]) or attend(*given[:5], None, 0.0))
+    monkeypatch.setattr(
+        blocks, "attention", lambda *arguments: streams.append(arguments[5]) or attend(*arguments[:5], None, 0.0)
+    )
     tower(config).hidden(*pieces(config, [20]), keys)
-    found += derive_streams(keys, torch.tensor(sites, dtype=torch.int32)).unbind(0)
-    assert len(found) == len({tuple(stream.flatten().tolist()) for stream in found}) == 1 + 3 * config.layers
+    streams += derive_streams(keys, torch.tensor(sites, dtype=torch.int32)).unbind(0)
+    assert len(streams) == len({tuple(stream.flatten().tolist()) for stream in streams}) == 1 + 3 * config.layers
 
 
 @BOTH
@@ -143,7 +145,7 @@ def test_heads_of_unequal_size_are_refused(kind):
 @pytest.mark.parametrize("length", [20, 300])  # the explicit product's dropout, and the fused kernel's
 def test_a_recomputed_layer_gives_the_same_gradients_and_keeps_less(config, length):
     part = tower(replace(config, max_positions=512, attention_dropout=0.2))
-    row, keys, found, kept = pieces(config, [length]), torch.ones(1, dtype=torch.int32), [], []
+    row, keys, gradients, kept = pieces(config, [length]), torch.ones(1, dtype=torch.int32), [], []
     for recomputes in (False, True):
         part.encoder.recomputes = recomputes
         part.zero_grad()
@@ -157,7 +159,7 @@ def test_a_recomputed_layer_gives_the_same_gradients_and_keeps_less(config, leng
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
             states = part.hidden(*row, keys)
         states.square().sum().backward()
-        found.append({name: p.grad.clone() for name, p in part.named_parameters() if p.grad is not None})
-    assert found[0].keys() == found[1].keys() > {"encoder.layers.0.qkv.weight"}
-    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+        gradients.append({name: p.grad.clone() for name, p in part.named_parameters() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys() > {"encoder.layers.0.qkv.weight"}
+    assert all(torch.equal(value, gradients[1][name]) for name, value in gradients[0].items())
     assert kept[1] < kept[0] / 3

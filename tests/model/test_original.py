@@ -23,11 +23,15 @@ TOWERS = {
     "parity_twotower": ["generator_ltr", "generator_rtl", "electra"],
     "parity_electric_dup": ["generator_ltr", "generator_rtl", "electra"],
 }
-CASES = [(name, there) for name, towers in TOWERS.items() for there in towers]
+CASES = [(name, tower_name) for name, towers in TOWERS.items() for tower_name in towers]
 # The towers with a head each. Electric's logits are more than its head's: tests/objectives has them.
 HEADED = pytest.mark.parametrize(
     "read",
-    [(name, there) for name, there in CASES if there in ("generator", "electra") and name != "parity_electric_dup"],
+    [
+        (name, tower_name)
+        for name, tower_name in CASES
+        if tower_name in ("generator", "electra") and name != "parity_electric_dup"
+    ],
     indirect=True,
     ids="-".join,
 )
@@ -36,27 +40,27 @@ HEADED = pytest.mark.parametrize(
 @pytest.fixture(params=CASES, ids="-".join)
 def read(request, shared):
     """A case, the name of one of its towers, and the arguments of that tower's forward pass."""
-    name, there = request.param
+    name, tower_name = request.param
     case = Case(shared, name)
-    if there in ("generator_ltr", "generator_rtl"):
-        return case, there, case.rows("in/input_ids")
-    detects = there == "electra" and "out/disc_logits" in case.npz
-    return case, there, case.rows("out/corrupted_input_ids" if detects else "out/masked_input_ids")
+    if tower_name in ("generator_ltr", "generator_rtl"):
+        return case, tower_name, case.rows("in/input_ids")
+    detects = tower_name == "electra" and "out/disc_logits" in case.npz
+    return case, tower_name, case.rows("out/corrupted_input_ids" if detects else "out/masked_input_ids")
 
 
-def states_of(case, there):
+def states_of(case, tower_name):
     """The original's: what goes into the first layer, and what comes out of each."""
-    return [case.tensor(f"out/reprs/{there}/embedding_output"), *case.tensor(f"out/reprs/{there}/all_layers")]
+    return [case.tensor(f"out/reprs/{tower_name}/embedding_output"), *case.tensor(f"out/reprs/{tower_name}/all_layers")]
 
 
-def tower_of(case, there):
-    return case.pretrainer.encoder if there == "electra" else case.pretrainer.parts()[there]
+def tower_of(case, tower_name):
+    return case.pretrainer.encoder if tower_name == "electra" else case.pretrainer.parts()[tower_name]
 
 
-def logits(case, there, hidden):
+def logits(case, tower_name, hidden):
     """What the tower's head says, and what the original's did (0 at padding)."""
-    tower = tower_of(case, there)
-    if there == "electra" and "out/disc_logits" in case.npz:
+    tower = tower_of(case, tower_name)
+    if tower_name == "electra" and "out/disc_logits" in case.npz:
         tokens = case.tensor("in/input_mask")
         return tower.detection_logits(hidden) * tokens, case.tensor("out/disc_logits") * tokens
     at = case.tensor("out/masked_lm_positions")
@@ -64,14 +68,14 @@ def logits(case, there, hidden):
     return tower.token_logits(picked).view(*at.shape, -1), case.tensor("out/mlm_logits")
 
 
-def distance(found, expected):
-    return float((found - expected).detach().abs().max())
+def distance(values, expected):
+    return float((values - expected).detach().abs().max())
 
 
 def test_each_part_computes_what_the_original_does(read):
-    case, there, (ids, positions, segments, documents) = read
-    embeddings, encoder = encoders(case.pretrainer)[there]
-    states = states_of(case, there)
+    case, tower_name, (ids, positions, segments, documents) = read
+    embeddings, encoder = encoders(case.pretrainer)[tower_name]
+    states = states_of(case, tower_name)
     assert distance(encoder.project(embeddings(ids, positions, segments, None)), states[0]) < TOLERANCE
     for layer, before, after in zip(encoder.layers, states[:-1], states[1:], strict=True):
         tokens = documents[:, :, None]
@@ -80,15 +84,15 @@ def test_each_part_computes_what_the_original_does(read):
 
 @HEADED
 def test_each_head_computes_what_the_original_does(read):
-    case, there, _ = read
-    assert distance(*logits(case, there, states_of(case, there)[-1])) < TOLERANCE
+    case, tower_name, _ = read
+    assert distance(*logits(case, tower_name, states_of(case, tower_name)[-1])) < TOLERANCE
 
 
 @HEADED
 def test_the_tower_computes_what_the_original_does(read):
-    case, there, rows = read
-    found, expected = logits(case, there, tower_of(case, there).hidden(*rows))
-    assert distance(found, expected) < TOLERANCE * max(1.0, float(expected.abs().max()))
+    case, tower_name, rows = read
+    values, expected = logits(case, tower_name, tower_of(case, tower_name).hidden(*rows))
+    assert distance(values, expected) < TOLERANCE * max(1.0, float(expected.abs().max()))
 
 
 def test_every_tower_of_the_files_is_compared(shared):
@@ -98,9 +102,9 @@ def test_every_tower_of_the_files_is_compared(shared):
 
 def test_initial_weights_are_distributed_like_the_original_ones(shared):
     expected = json.loads((shared / "oracle" / "golden_init_stats_small.json").read_text())
-    found = list(named_values(Electra().build(ClassicConfig(), CorpusFacts(MASK), seed=1)))
-    assert {name for name, _ in found} == expected.keys()
-    for name, value in found:
+    values = list(named_values(Electra().build(ClassicConfig(), CorpusFacts(MASK), seed=1)))
+    assert {name for name, _ in values} == expected.keys()
+    for name, value in values:
         check(name, value, expected[name])
 
 

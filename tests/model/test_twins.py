@@ -38,7 +38,7 @@ def hold(pretrainer: Pretrainer, kernels: Kernels, rows: Batch) -> None:
         assert set(one) == set(other)
         for name, value in one.items():
             torch.testing.assert_close(
-                value, other[name], rtol=1e-4, atol=2e-5, msg=lambda said, name=name: f"{name}: {said}"
+                value, other[name], rtol=1e-4, atol=2e-5, msg=lambda message, name=name: f"{name}: {message}"
             )
 
 
@@ -58,8 +58,8 @@ def test_every_objective_is_the_same_by_a_cpu_s_kernels(kind: str, encoder: str,
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-@pytest.mark.parametrize("number", [torch.float32, torch.bfloat16])
-def test_both_heads_say_the_same_of_every_token(number: torch.dtype, encoder: str) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_both_heads_say_the_same_of_every_token(dtype: torch.dtype, encoder: str) -> None:
     """In bfloat16 too: the same factors, and sums that neither rounds."""
     config = replace(ENCODERS[encoder], vocab_size=1003)
     torch.manual_seed(0)
@@ -68,12 +68,12 @@ def test_both_heads_say_the_same_of_every_token(number: torch.dtype, encoder: st
         tower.embeddings.tokens.weight.mul_(5)
     hidden, targets = torch.randn(150, 64), torch.randint(1003, (150,))
     draw = Sampling(fold(torch.zeros(150, dtype=torch.int32), torch.arange(150, dtype=torch.int32)))
-    found = []
+    scores = []
     for kernels in ("", "cuda"):
         prepare_parts(tower, kernels)
-        with torch.autocast("cpu", number, enabled=number != torch.float32):
-            found.append(tower.predict(hidden).score(targets, draw))
-    readable, fused = found
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            scores.append(tower.predict(hidden).score(targets, draw))
+    readable, fused = scores
     torch.testing.assert_close(readable.losses, fused.losses, rtol=1e-5, atol=1e-5)
     assert torch.equal(readable.likeliest, fused.likeliest)
     assert (readable.samples != fused.samples).sum() <= 1  # a number that falls on the border of two tokens

@@ -74,13 +74,13 @@ def test_a_compiled_step_is_the_eager_one(prepared: Path, case: str) -> None:
     refs, _ = rows.take(rows.start, 32)
     divisors = {name: torch.tensor(100.0) for name in ("generator", "discriminator")}
     for part in (refs[:16], refs[16:]):
-        batch, found = rows.batch(part), []
+        batch, steps = rows.batch(part), []
         for module, owner in ((readable, readable), (compiled, pretrainer)):
             owner.zero_grad()
             loss, statistics = module(batch, divisors, True)
             loss.backward()
-            found.append((loss.detach(), statistics, {n: p.grad.clone() for n, p in owner.named_parameters()}))
-        (one, sums, gradients), (two, same_sums, same_gradients) = found
+            steps.append((loss.detach(), statistics, {n: p.grad.clone() for n, p in owner.named_parameters()}))
+        (one, sums, gradients), (two, same_sums, same_gradients) = steps
         torch.testing.assert_close(one, two, rtol=1e-5, atol=0)
         for name, value in sums.items():
             torch.testing.assert_close(value[1], same_sums[name][1], rtol=0, atol=0)  # positions that count
@@ -96,13 +96,13 @@ def test_the_compiled_step_of_every_objective_is_the_eager_one(kind: str, encode
     torch._dynamo.reset()
     pretrainer, rows = build(objective(kind, encoder), encoder), batch()
     divisors = {name: count.float() for name, count in pretrainer.counts(rows).items()}
-    readable, found = copy.deepcopy(pretrainer), []
+    readable, steps = copy.deepcopy(pretrainer), []
     compiled = compiling.prepare_module(pretrainer, "auto", False, "float32", torch.device("cpu"))
     for module, owner in ((readable, readable), (compiled, pretrainer)):
         loss, _ = module(rows, divisors, True, torch.tensor(0.3))
         loss.backward()
-        found.append((loss.detach(), {n: p.grad for n, p in owner.named_parameters() if p.grad is not None}))
-    (one, gradients), (two, same) = found
+        steps.append((loss.detach(), {n: p.grad for n, p in owner.named_parameters() if p.grad is not None}))
+    (one, gradients), (two, same) = steps
     torch.testing.assert_close(one, two, rtol=1e-5, atol=0)
     assert gradients.keys() == same.keys()
     for name, value in gradients.items():

@@ -33,10 +33,10 @@ def test_the_tokens_of_a_document_stand_side_by_side(
     prepared: Path, monkeypatch: pytest.MonkeyPatch, kind: str, encoder: str, layout: str
 ) -> None:
     """The kernels read nothing beyond a document's end."""
-    shards, read = Shards.open(prepared, "train"), list[Tensor]()
+    shards, seen = Shards.open(prepared, "train"), list[Tensor]()
 
     def listening(q: Tensor, k: Tensor, v: Tensor, documents: Tensor, *rest: object) -> Tensor:
-        read.append(documents)
+        seen.append(documents)
         return attention.attention(q, k, v, documents, *rest)
 
     monkeypatch.setattr(blocks, "attention", listening)
@@ -45,14 +45,14 @@ def test_the_tokens_of_a_document_stand_side_by_side(
     )  # fmt: skip
     rows = Rows(shards, LAYOUTS[layout], 32, seed=1)
     refs, _ = rows.take(rows.start, 24)
-    given = rows.batch(refs)
+    batch_read = rows.batch(refs)
     for _, stage in objective(kind, encoder).stages:
         shape = {**vars(ENCODERS[encoder]), "vocab_size": 1000}
         pretrainer = stage.build(type(ENCODERS[encoder])(**shape), corpus, seed=1)
-        pretrainer.results(given, derive_row_keys(1, given), True)
-    assert layout == "paper" or int(given.documents.max()) > 1, "several documents in a row"
-    assert read
-    for documents in torch.cat(read):
+        pretrainer.results(batch_read, derive_row_keys(1, batch_read), True)
+    assert layout == "paper" or int(batch_read.documents.max()) > 1, "several documents in a row"
+    assert seen
+    for documents in torch.cat(seen):
         assert blocks_of(documents) == len(documents.unique())
 
 
@@ -67,13 +67,13 @@ def test_a_crop_is_the_first_token_and_next_to_it_a_stretch_of_the_text() -> Non
     starts: list[set[int]] = [set(), set()]
     for epoch in range(60):
         rows.address[:, 0] = epoch
-        found = crop_rows(view_of(rows))
+        crop = crop_rows(view_of(rows))
         for row, first in enumerate((32, 16)):
             kept = -int(-(first - 1) * CROP_SHARE // 1)
-            assert found.documents[row].tolist() == [1] * (1 + kept) + [0] * (31 - kept)
-            assert found.positions[row, : 1 + kept].tolist() == list(range(1 + kept))
+            assert crop.documents[row].tolist() == [1] * (1 + kept) + [0] * (31 - kept)
+            assert crop.positions[row, : 1 + kept].tolist() == list(range(1 + kept))
             text = rows.ids[row].tolist()
-            ids, segments = found.ids[row, : 1 + kept].tolist(), found.segments[row, : 1 + kept].tolist()
+            ids, segments = crop.ids[row, : 1 + kept].tolist(), crop.segments[row, : 1 + kept].tolist()
             (start,) = [at for at in range(1, first - kept + 1) if text[at : at + kept] == ids[1:]]
             assert ids[0] == text[0] and segments == rows.segments[row, [0, *range(start, start + kept)]].tolist()
             starts[row].add(start)

@@ -15,10 +15,10 @@ PAGE = Path(__file__).parents[2] / "docs" / "objectives.md"
 
 def example() -> dict[str, Any]:
     """The names that the page's code defines."""
-    found: dict[str, Any] = {"__name__": "documented"}
+    names: dict[str, Any] = {"__name__": "documented"}
     for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL):
-        exec(compile(block, str(PAGE), "exec", dont_inherit=True), found)
-    return found
+        exec(compile(block, str(PAGE), "exec", dont_inherit=True), names)
+    return names
 
 
 @pytest.mark.parametrize("gamma", [0.0, 2.0])

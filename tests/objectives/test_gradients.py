@@ -19,7 +19,7 @@ from electra.objectives.view import ENCODER, read_view
 
 TABLES, LAYERS, HEAD = "embeddings", "layers", "head"
 ENCODER_PARTS, GENERATOR_PARTS = {TABLES, LAYERS, HEAD}, {f"generator's {part}" for part in (TABLES, LAYERS, HEAD)}
-# By kind: what each term's loss reaches, where nothing is shared. Sharing adds to it: see ``expected``.
+# By kind: what each term's loss reaches, where nothing is shared. Sharing adds to it (``expected``).
 REACH: dict[str, dict[str, set[str]]] = {
     "mlm": {"generator": ENCODER_PARTS},
     "electra": {"generator": GENERATOR_PARTS, "discriminator": ENCODER_PARTS},
@@ -63,30 +63,30 @@ def places(pretrainer: Pretrainer) -> dict[str, str]:
         owned(getattr(pretrainer.encoder, part), place)
     for name, term in pretrainer.terms.items():
         owned(term, f"{name}'s own")
-    found = {name: " and ".join(owners[id(p)]) for name, p in pretrainer.named_parameters()}
-    assert all(found.values()), "a parameter that is nowhere"
-    return found
+    places_by_name = {name: " and ".join(owners[id(p)]) for name, p in pretrainer.named_parameters()}
+    assert all(places_by_name.values()), "a parameter that is nowhere"
+    return places_by_name
 
 
-def expected(there: set[str], reach: set[str]) -> set[str]:
-    """Of the places that there are, those of which a part is reached."""
-    return {place for place in there if reach & set(place.split(" and "))}
+def expected(all_places: set[str], reach: set[str]) -> set[str]:
+    """The places of which a part is reached."""
+    return {place for place in all_places if reach & set(place.split(" and "))}
 
 
 @pytest.mark.parametrize(("kind", "encoder"), EVERY, ids=NAMES)
 def test_each_loss_reaches_all_of_what_it_should_and_nothing_else(kind: str, encoder: str) -> None:
     pretrainer, rows = build(objective(kind, encoder), encoder), batch()
-    where, wanted = places(pretrainer), REACH[LIKE.get(kind, kind)]
+    where, expected_reach = places(pretrainer), REACH[LIKE.get(kind, kind)]
     results = pretrainer.results(rows, derive_row_keys(1, rows), True)
-    assert results.keys() == wanted.keys() == pretrainer.all_terms.keys()
+    assert results.keys() == expected_reach.keys() == pretrainer.all_terms.keys()
     for term, result in results.items():
-        reach = expected(set(where.values()), wanted[term])
+        reach = expected(set(where.values()), expected_reach[term])
         assert result.total.requires_grad == bool(reach)
         pretrainer.zero_grad()
         if reach:
             result.total.backward(retain_graph=True)
-        got = {name for name, p in pretrainer.named_parameters() if p.grad is not None and p.grad.any()}
-        assert got == {name for name, place in where.items() if place in reach}, term
+        reached = {name for name, p in pretrainer.named_parameters() if p.grad is not None and p.grad.any()}
+        assert reached == {name for name, place in where.items() if place in reach}, term
 
 
 @pytest.mark.parametrize(("kind", "encoder"), EVERY, ids=NAMES)
@@ -144,8 +144,8 @@ def test_of_a_disentangled_table_the_generator_moves_the_base_and_the_discrimina
     for term, moved, still in (("generator", base, delta), ("discriminator", delta, base)):
         pretrainer.zero_grad()
         pretrainer.results(rows, derive_row_keys(1, rows), True)[term].total.backward()
-        found = dict(pretrainer.named_parameters())
-        assert found[moved].grad.any() and (found[still].grad is None or not found[still].grad.any())
+        parameters = dict(pretrainer.named_parameters())
+        assert parameters[moved].grad.any() and (parameters[still].grad is None or not parameters[still].grad.any())
 
 
 def one_slot(objective: Adversarial) -> tuple[Pretrainer, Batch]:
@@ -204,10 +204,10 @@ def test_electric_s_loss_is_its_formula(first: float, last: float, rate: float) 
     for row, column in (view.batch.documents > 0).nonzero().tolist():
         log_q = odds[row, column, view.ids[row, column]].detach()
         resampled = torch.sigmoid(energies[row, column] + log_q + math.log(rate / (1 - rate)))
-        there = ((view.chosen[row] == column) & view.valid[row]).any()
-        total = total - torch.log(resampled if there else 1 - resampled)
-    found = pretrainer.results(rows, keys, False, now)["discriminator"].total
-    torch.testing.assert_close(found, total, rtol=1e-4, atol=1e-3)
+        is_chosen = ((view.chosen[row] == column) & view.valid[row]).any()
+        total = total - torch.log(resampled if is_chosen else 1 - resampled)
+    loss = pretrainer.results(rows, keys, False, now)["discriminator"].total
+    torch.testing.assert_close(loss, total, rtol=1e-4, atol=1e-3)
 
 
 DRAWN = [
@@ -218,25 +218,25 @@ DRAWN = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("asked", "temperature", "never"), DRAWN)
+@pytest.mark.parametrize(("setting", "temperature", "never_target"), DRAWN)
 def test_what_is_said_of_a_sample_is_how_likely_it_was_to_be_drawn(
-    asked: Adversarial | Electric, temperature: float, never: bool
+    setting: Adversarial | Electric, temperature: float, never_target: bool
 ) -> None:
     """Half of the way to the last temperature, by equal factors."""
-    pretrainer, rows, now = build(asked), batch(), torch.tensor(0.5)
+    pretrainer, rows, now = build(setting), batch(), torch.tensor(0.5)
     keys = derive_row_keys(1, rows)
     with torch.no_grad():
         pretrainer.encoder.embeddings.tokens.weight.mul_(20)  # the generator's too: so it has opinions
     view, _ = pretrainer.corrupt(rows, keys, False, now)
     masked, _ = pretrainer.corrupt.mask(rows, keys, False, now)
     logits = pretrainer.corrupt.generator(masked).chosen.logits / temperature
-    if never:
+    if never_target:
         logits = logits.scatter(1, view.targets()[:, None], -torch.inf)
     drawn = view.ids.gather(1, view.chosen)
     expected = logits.log_softmax(1).gather(1, drawn.view(-1, 1)).view_as(drawn)
-    found = view.proposal.log_q.gather(1, view.chosen)
+    log_q = view.proposal.log_q.gather(1, view.chosen)
     assert float(expected[view.valid].detach().std()) > 0.5
-    torch.testing.assert_close(found[view.valid], expected[view.valid], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(log_q[view.valid], expected[view.valid], rtol=1e-4, atol=1e-4)
 
 
 def test_electric_s_noise_may_be_the_original() -> None:
@@ -248,12 +248,14 @@ def test_what_a_two_tower_generator_says_of_a_token_knows_nothing_of_it() -> Non
     pretrainer, rows = build(Electric()), batch()
     generator = pretrainer.corrupt.generator
     masked, _ = pretrainer.corrupt.mask(rows, derive_row_keys(1, rows), False)
-    at = 9
-    other = masked.original.clone()
-    other[:, at] = FIRST + (other[:, at] - FIRST + 1) % (VOCABULARY - FIRST)
-    ours, theirs = (generator(replace(masked, original=ids)).everywhere.logits for ids in (masked.original, other))
+    position = 9
+    changed_ids = masked.original.clone()
+    changed_ids[:, position] = FIRST + (changed_ids[:, position] - FIRST + 1) % (VOCABULARY - FIRST)
+    ours, theirs = (
+        generator(replace(masked, original=ids)).everywhere.logits for ids in (masked.original, changed_ids)
+    )
     same: Tensor = (ours.view(8, 32, -1) == theirs.view(8, 32, -1)).all(2)
-    assert same[:, at].all() and not same[1:, at - 1].any() and not same[1:, at + 1].any()
+    assert same[:, position].all() and not same[1:, position - 1].any() and not same[1:, position + 1].any()
 
 
 def test_a_sample_carries_no_gradient_from_what_detects_it() -> None:

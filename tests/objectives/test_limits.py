@@ -40,13 +40,13 @@ DIFFER = {
 }  # fmt: skip
 
 
-def said(one: Objective) -> dict[str, Any]:
+def fields_of(one: Objective) -> dict[str, Any]:
     return {field.name: getattr(one, field.name) for field in fields(one)}
 
 
 @pytest.mark.parametrize("pair", DIFFER, ids="-".join)
 def test_relatives_differ_in_what_they_are_about(pair: tuple[str, str]) -> None:
-    one, other = (said(OBJECTIVE_KINDS[kind]()) for kind in pair)
+    one, other = (fields_of(OBJECTIVE_KINDS[kind]()) for kind in pair)
     nothing = object()
     different = {name for name in one | other if one.get(name, nothing) != other.get(name, nothing)}
     assert different == DIFFER[pair] | {"kind"}
@@ -82,16 +82,16 @@ REDUCED: dict[str, tuple[Objective, Objective]] = {
 
 @pytest.mark.parametrize("name", REDUCED)
 def test_at_its_limit_it_is_its_relative(name: str) -> None:
-    limit, relative = (build(each) for each in REDUCED[name])
+    limit, relative = (build(setting) for setting in REDUCED[name])
     progress = torch.tensor(0.5)
-    (total, found, figures), (other, wanted, theirs) = (step(each, progress) for each in (limit, relative))
-    torch.testing.assert_close(total, other)
-    for term in theirs:
-        assert figures[term].tolist() == pytest.approx(theirs[term].tolist(), rel=1e-6)
-    assert len(wanted) > 20 and wanted.keys() <= found.keys()
-    for parameter, gradient in found.items():
-        expected = wanted.get(parameter, torch.zeros_like(gradient))
-        torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-7)
+    total, limit_gradients, statistics = step(limit, progress)
+    expected_total, expected, expected_statistics = step(relative, progress)
+    torch.testing.assert_close(total, expected_total)
+    for term in expected_statistics:
+        assert statistics[term].tolist() == pytest.approx(expected_statistics[term].tolist(), rel=1e-6)
+    assert len(expected) > 20 and expected.keys() <= limit_gradients.keys()
+    for name, gradient in limit_gradients.items():
+        torch.testing.assert_close(gradient, expected.get(name, torch.zeros_like(gradient)), rtol=1e-5, atol=1e-7)
 
 
 def step(pretrainer: Pretrainer, progress: Tensor) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
@@ -106,7 +106,7 @@ def step(pretrainer: Pretrainer, progress: Tensor) -> tuple[Tensor, dict[str, Te
 @pytest.mark.parametrize("changed", [{"temperature": 2.0}, {"never_original": True}, {"mask_rate_end": 0.3}])
 def test_off_its_limit_it_is_not(changed: dict) -> None:
     progress = torch.tensor(0.5)
-    ours, theirs = (step(build(Electra(**each)), progress)[2]["discriminator"] for each in (changed, {}))
+    ours, theirs = (step(build(Electra(**setting)), progress)[2]["discriminator"] for setting in (changed, {}))
     assert not torch.equal(ours, theirs)
 
 
@@ -114,7 +114,7 @@ def test_without_detection_only_the_generator_learns_and_as_a_masked_language_mo
     both = build(Electra(detection_weight=0.0, embeddings="own"))
     alone = build(Mlm(width=0.25))
     alone.encoder.load_state_dict(both.corrupt.generator.tower.state_dict())
-    ours, theirs = (gradients(each, batch(), dropout=False) for each in (both, alone))
+    ours, theirs = (gradients(pretrainer, batch(), dropout=False) for pretrainer in (both, alone))
     prefix = "corrupt.generator.tower."
     assert {name.removeprefix(prefix) for name in ours} == {name.removeprefix("encoder.") for name in theirs}
     for name, gradient in theirs.items():
@@ -161,11 +161,11 @@ def test_all_tokens_with_a_closed_gate_is_replace_mlm_of_every_token() -> None:
     view, _ = plain.corrupt(rows, keys, False)
     every = torch.arange(32).expand(8, -1)
     everything = replace(view, chosen=every, valid=view.batch.documents > 0)
-    wanted = plain.terms["encoder"](plain.encoder, read_view(plain.encoder, view, ENCODER), everything).total
-    found = gated.results(rows, keys, False)["encoder"].total
-    torch.testing.assert_close(found, wanted)
-    found.backward()
-    wanted.backward()
+    expected = plain.terms["encoder"](plain.encoder, read_view(plain.encoder, view, ENCODER), everything).total
+    loss_of_gated = gated.results(rows, keys, False)["encoder"].total
+    torch.testing.assert_close(loss_of_gated, expected)
+    loss_of_gated.backward()
+    expected.backward()
     for ours, theirs in zip(gated.encoder.parameters(), plain.encoder.parameters(), strict=True):
         assert theirs.grad is not None and theirs.grad.any()
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-5)
@@ -177,8 +177,10 @@ def test_with_an_even_mixture_and_certain_noise_electric_detects_what_was_resamp
     view = replace(view, proposal=Proposal(torch.zeros(view.ids.shape), view.proposal.states))
     hidden = read_view(pretrainer.encoder, view, ENCODER)
     term, logits = pretrainer.terms["discriminator"], pretrainer.encoder.detection_logits(hidden)
-    each = torch.nn.functional.binary_cross_entropy_with_logits(logits, term.labels(view), reduction="none")
-    torch.testing.assert_close(term(pretrainer.encoder, hidden, view).total, (each * (view.batch.documents > 0)).sum())
+    losses = torch.nn.functional.binary_cross_entropy_with_logits(logits, term.labels(view), reduction="none")
+    torch.testing.assert_close(
+        term(pretrainer.encoder, hidden, view).total, (losses * (view.batch.documents > 0)).sum()
+    )
     assert (term.labels(view) > 0).sum() == view.valid.sum() > (view.ids != view.original).sum()
 
 
@@ -188,7 +190,7 @@ def test_a_disentangled_table_that_adds_nothing_is_the_shared_one() -> None:
     values = shared.encoder.state_dict()
     apart.encoder.take(values)
     assert not apart.encoder.embeddings.tokens.delta.any()
-    (ours, figures), (theirs, others) = (loss(each, batch()) for each in (apart, shared))
+    (ours, figures), (theirs, others) = (loss(pretrainer, batch()) for pretrainer in (apart, shared))
     torch.testing.assert_close(ours, theirs)
     torch.testing.assert_close(figures["discriminator"], others["discriminator"])
 

@@ -90,8 +90,8 @@ def test_only_words_are_chosen_as_many_as_was_said_before_and_never_more_than_wa
     assert view.batch.choosable.gather(1, view.chosen)[view.valid].all()
     assert int(view.valid.sum()) == counts["chosen"]
     tokens, choosable = (batch.documents > 0).sum(1), batch.choosable.sum(1)
-    wanted = [max(1, min(round(rate * n), int((rate + 0.005) * 64))) for n in tokens.tolist()]
-    assert (view.valid.sum(1) <= torch.tensor(wanted).minimum(choosable)).all()
+    expected = [max(1, min(round(rate * n), int((rate + 0.005) * 64))) for n in tokens.tolist()]
+    assert (view.valid.sum(1) <= torch.tensor(expected).minimum(choosable)).all()
     assert (view.ids == batch.ids)[~where(view)].all()
     assert counts == counts | {"words": int(choosable.sum()), "all": int(tokens.sum()), "rows": 500}
 
@@ -124,22 +124,22 @@ def test_a_rate_that_changes_is_at_each_moment_the_constant_one(make, first: flo
 def test_positions_are_drawn_twice_as_often_as_in_the_original(shared: Path, name: str) -> None:
     """Full rows: how many places a row's draws fall on, how many of them are [MASK], and how often a place is drawn."""
     golden = json.loads((shared / "oracle" / "golden_masking.json").read_text())
-    original = next(each for each in golden if each["name"] == name)
-    length, found = original["seq_len"], original["hist"]
+    original = next(case for case in golden if case["name"] == name)
+    length, histograms = original["seq_len"], original["hist"]
     batch = batch_of([words([1] * 50 + [0] + [1] * (length - 53))] * 6000, length)
     view = view_of(with_replacement(original["mask_prob"]), batch)
     times = view.at_chosen(torch.ones_like(view.valid))
-    assert Counter(view.valid.sum(1).tolist()) == {int(k): 6000 for k in found["num_masked_slots"]}
-    assert alike((times > 0).sum(1), found["num_unique_positions"])
-    assert alike((view.ids == MASK).sum(1), found["num_unique_replaced_by_MASK"])
-    assert alike(times[times > 0].long(), found["multiplicity_of_masked_position"])
+    assert Counter(view.valid.sum(1).tolist()) == {int(k): 6000 for k in histograms["num_masked_slots"]}
+    assert alike((times > 0).sum(1), histograms["num_unique_positions"])
+    assert alike((view.ids == MASK).sum(1), histograms["num_unique_replaced_by_MASK"])
+    assert alike(times[times > 0].long(), histograms["multiplicity_of_masked_position"])
     share = float((times > 0).sum() / times.numel())  # 13.8 % at 0.15 and 128
     assert share == pytest.approx(original["unique_over_tokens"], abs=2e-4)
 
 
-def alike(found: Tensor, original: Mapping[str, int]) -> bool:
+def alike(histograms: Tensor, original: Mapping[str, int]) -> bool:
     """Whether whole numbers are distributed as in the original's histogram; those that are rare are one class."""
-    ours, theirs = Counter(found.tolist()), Counter({int(value): count for value, count in original.items()})
+    ours, theirs = Counter(values.tolist()), Counter({int(value): count for value, count in original.items()})
     both = np.array([[ours[value], theirs[value]] for value in ours | theirs])
     rare = both.sum(1) < 20
     classes = [*both[~rare], *([both[rare].sum(0)] if rare.any() else [])]
@@ -148,7 +148,7 @@ def alike(found: Tensor, original: Mapping[str, int]) -> bool:
 
 def test_as_many_are_drawn_as_in_the_original_at_every_length(shared: Path) -> None:
     golden = json.loads((shared / "oracle" / "golden_masking.json").read_text())
-    slots = {int(n): k for each in golden if each["seq_len"] == 128 for n, k in each["hist"]["slots_by_len"].items()}
+    slots = {int(n): k for case in golden if case["seq_len"] == 128 for n, k in case["hist"]["slots_by_len"].items()}
     batch = batch_of([words([1] * (n - 2)) for n in slots], 128)
     assert with_replacement(0.15).row_counts(batch, torch.tensor(1.0)).tolist() == list(slots.values())
 
@@ -201,14 +201,14 @@ def test_words_are_chosen_in_a_random_order_as_long_as_the_next_one_fits(sizes: 
     """Every set of positions as often as the rule says of all the orders that the words can come in."""
     batch = batch_of([words(sizes)] * 20_000, 12)
     view = view_of(whole_words(0.4), batch)
-    found = Counter(map(tuple, where(view).int().tolist()))
-    expected = by_the_rule(sizes, wanted=4, length=12)
-    assert int(batch.documents[0].sum()) == 10 and found.keys() <= expected.keys()
-    often = [found[each] for each in expected]
+    counts = Counter(map(tuple, where(view).int().tolist()))
+    expected = by_the_rule(sizes, count=4, length=12)
+    assert int(batch.documents[0].sum()) == 10 and counts.keys() <= expected.keys()
+    often = [counts[positions] for positions in expected]
     assert len(expected) == 1 or stats.chisquare(often, 20_000 * np.array([*expected.values()])).pvalue > UNLIKELY
 
 
-def by_the_rule(sizes: Sequence[int], wanted: int, length: int) -> Mapping[tuple[int, ...], float]:
+def by_the_rule(sizes: Sequence[int], count: int, length: int) -> Mapping[tuple[int, ...], float]:
     """The probability of each set of chosen positions, from every order of the words."""
     starts = np.cumsum([1, *(max(size, 1) for size in sizes)])
     spans = [(int(start), size) for start, size in zip(starts, sizes, strict=False) if size]
@@ -216,38 +216,38 @@ def by_the_rule(sizes: Sequence[int], wanted: int, length: int) -> Mapping[tuple
     for order in permutations(spans):
         chosen: list[int] = []
         for start, size in order:
-            if len(chosen) + size > wanted:
+            if len(chosen) + size > count:
                 break
             chosen += range(start, start + size)
         first, size = order[0]
-        sets[tuple(int(at in (chosen or range(first, first + wanted))) for at in range(length))] += 1
-    return {each: count / math.factorial(len(spans)) for each, count in sets.items()}
+        sets[tuple(int(at in (chosen or range(first, first + count))) for at in range(length))] += 1
+    return {positions: times / math.factorial(len(spans)) for positions, times in sets.items()}
 
 
 def test_no_word_is_cut_but_a_first_one_that_is_too_long() -> None:
     batch = mixed(2000, 64)
     mask = whole_words(0.15)
-    chosen, wanted = where(view_of(mask, batch)), mask.row_counts(batch, torch.tensor(1.0)).tolist()
+    chosen, counts = where(view_of(mask, batch)), mask.row_counts(batch, torch.tensor(1.0)).tolist()
     cut = 0
     for row in range(2000):
         taken = [chosen[row, list(word)].int().tolist() for word in spans(batch.ids[row].tolist())]
         for word in taken:
             if 0 < sum(word) < len(word):
                 cut += 1
-                assert sum(map(sum, taken)) == sum(word) == wanted[row] < len(word)
+                assert sum(map(sum, taken)) == sum(word) == counts[row] < len(word)
                 assert word == sorted(word, reverse=True), "its first tokens"
     assert cut > 0
 
 
 def spans(ids: Sequence[int]) -> list[list[int]]:
     """The positions of each word; special tokens end one."""
-    found: list[list[int]] = []
+    words_of_row: list[list[int]] = []
     for at, token in enumerate(ids):
         if token >= INSIDE and ids[at - 1] >= FIRST:
-            found[-1].append(at)
+            words_of_row[-1].append(at)
         elif token >= FIRST:
-            found.append([at])
-    return found
+            words_of_row.append([at])
+    return words_of_row
 
 
 @pytest.mark.parametrize("sizes", [[2] * 24, [1, 3] * 12, [1, 2, 3, 4] * 4 + [0] + [1] * 7])
@@ -255,7 +255,7 @@ def test_words_of_one_length_are_equally_likely(sizes: list[int]) -> None:
     """Among longer and shorter ones too. That a row's words exclude one another makes the statistic smaller."""
     batch = batch_of([words(sizes)] * 20_000, 50)
     often = where(view_of(whole_words(0.2), batch)).sum(0)
-    found = spans(batch.ids[0].tolist())
-    for size in set(map(len, found)):
-        first = [int(often[word[0]]) for word in found if len(word) == size]
+    words_of_row = spans(batch.ids[0].tolist())
+    for size in set(map(len, words_of_row)):
+        first = [int(often[word[0]]) for word in words_of_row if len(word) == size]
         assert stats.chisquare(first).pvalue > UNLIKELY

@@ -96,18 +96,18 @@ class Original(Case):
 
     def check(self, prefix: str, value: Callable[[torch.nn.Parameter], Tensor], tolerance: float) -> None:
         """``value`` of every parameter is what the original has under ``prefix``."""
-        found = pairs(self.npz, prefix, self.pretrainer)
-        scale = max(1.0, *(float(expected.abs().max()) for _, _, expected in found))
-        far = {name: float((value(p) - expected).detach().abs().max()) for name, p, expected in found}
+        compared = pairs(self.npz, prefix, self.pretrainer)
+        scale = max(1.0, *(float(expected.abs().max()) for _, _, expected in compared))
+        far = {name: float((value(p) - expected).detach().abs().max()) for name, p, expected in compared}
         assert {name: distance for name, distance in far.items() if not distance < tolerance * scale} == {}
 
 
 @pytest.fixture(params=CASES, ids="-".join)
 def original(request: pytest.FixtureRequest, shared: Path, monkeypatch: pytest.MonkeyPatch) -> Original:
-    found = Original(shared, *request.param)
-    monkeypatch.setattr(masking, "uniform", found.uniform)
-    monkeypatch.setattr(vocabulary, "sample_tokens", found.sample)
-    return found
+    original_case = Original(shared, *request.param)
+    monkeypatch.setattr(masking, "uniform", original_case.uniform)
+    monkeypatch.setattr(vocabulary, "sample_tokens", original_case.sample)
+    return original_case
 
 
 def parameters(original: Original) -> list[Parameter]:
@@ -115,13 +115,13 @@ def parameters(original: Original) -> list[Parameter]:
     return collect_parameters(original.pretrainer, original.pretrainer.towers())
 
 
-def close(found: float, expected: np.ndarray) -> bool:
-    return abs(found - float(expected)) < LOGITS * max(1.0, abs(float(expected)))
+def close(value: float, expected: np.ndarray) -> bool:
+    return abs(value - float(expected)) < LOGITS * max(1.0, abs(float(expected)))
 
 
-def all_close(found: Tensor, expected: Tensor, where: Tensor) -> bool:
+def all_close(value: Tensor, expected: Tensor, where: Tensor) -> bool:
     """Whether logits are the original's ``where`` they count; the tolerance is taken of the largest."""
-    distance = (found - expected)[where].abs().max()
+    distance = (value - expected)[where].abs().max()
     return bool(distance < LOGITS * expected[where].abs().max().clamp(min=1.0))
 
 
@@ -144,14 +144,14 @@ def test_the_masks_show_what_the_original_s_do(original: Original) -> None:
 def test_the_generators_say_what_the_original_s_do(original: Original) -> None:
     """Of the chosen positions; two towers of every token that is not special."""
     masked = masked_view(original)
-    guess = original.pretrainer.corrupt.generator(masked)
-    there = guess.chosen.logits.detach().unflatten(0, masked.chosen.shape)
-    assert all_close(there, original.tensor("out/mlm_logits"), masked.valid)
-    assert (guess.everywhere is not None) == ("out/cloze_logits" in original.npz)
-    if guess.everywhere is not None:
+    output = original.pretrainer.corrupt.generator(masked)
+    chosen = output.chosen.logits.detach().unflatten(0, masked.chosen.shape)
+    assert all_close(chosen, original.tensor("out/mlm_logits"), masked.valid)
+    assert (output.everywhere is not None) == ("out/cloze_logits" in original.npz)
+    if output.everywhere is not None:
         counted = original.tensor("out/cloze_weights") > 0
         assert torch.equal(masked.batch.choosable, counted)
-        everywhere = guess.everywhere.logits.detach().unflatten(0, masked.ids.shape)
+        everywhere = output.everywhere.logits.detach().unflatten(0, masked.ids.shape)
         assert all_close(everywhere, original.tensor("out/cloze_logits"), counted)
 
 
@@ -190,7 +190,7 @@ def test_the_gradient_of_every_parameter(original: Original) -> None:
 def test_clipped_gradients(original: Original) -> None:
     original.loss()[0].backward()
     optimizer = Optimizer(original.run.optimizer, parameters(original))
-    optimizer.clip(original.run.engine.clip, optimizer.gradients().norms)
+    optimizer.clip(original.run.engine.clip, optimizer.measure_gradients().norms)
     original.check("clipped_grad/", lambda p: p.grad, GRADIENT)
 
 

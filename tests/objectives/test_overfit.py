@@ -16,7 +16,7 @@ BARS = {
     "mlm": {"generator/accuracy": 0.9},
     "replace-mlm": {"encoder/accuracy": 0.85},
     "all-tokens-mlm": {"encoder/copied_originals": 0.9},
-    "electra-15": {"discriminator/auc": 0.9},  # what is asked of it changes as long as the generator learns
+    "electra-15": {"discriminator/auc": 0.9},  # its labels change as long as the generator learns
     "coco-lm": {"discriminator/auc": 0.85},
 }
 LOSSES = {"all-tokens-mlm": {"encoder/loss": 0.4}, "coco-lm": {"correction/loss": 2.5, "contrast/loss": 2.5}}
@@ -34,8 +34,8 @@ CASES = [
 ]
 
 
-def trained(stages: Stages, encoder: str, steps: int) -> Pretrainer:
-    """What comes of the steps, which the stages share."""
+def train(stages: Stages, encoder: str, steps: int) -> Pretrainer:
+    """The pre-trainer after the steps, of which each stage has its share."""
     before = None
     for share, stage in stages:
         torch.manual_seed(0)
@@ -45,7 +45,7 @@ def trained(stages: Stages, encoder: str, steps: int) -> Pretrainer:
         optimizer = Optimizer(Muon(), collect_parameters(pretrainer, pretrainer.towers(), pretrainer.rates))
         for step in range(int(share * steps)):
             loss(pretrainer, batch(length=16), dropout=False)[0].backward()
-            optimizer.clip(1.0, optimizer.gradients().norms)
+            optimizer.clip(1.0, optimizer.measure_gradients().norms)
             optimizer.step(1 - step / (share * steps))
         before = pretrainer
     assert before is not None
@@ -54,12 +54,12 @@ def trained(stages: Stages, encoder: str, steps: int) -> Pretrainer:
 
 @pytest.mark.parametrize(("kind", "encoder"), CASES)
 def test_eight_sentences_are_learned(kind: str, encoder: str) -> None:
-    asked = objective(kind, encoder, **SETTINGS.get(kind, {})).stages
-    fresh, found = (
+    stages = objective(kind, encoder, **SETTINGS.get(kind, {})).stages
+    fresh, learned = (
         pretrainer.figures(loss(pretrainer, batch(length=16), dropout=False)[1])
-        for pretrainer in (trained(asked, encoder, steps) for steps in (0, LONGER.get(kind, STEPS)))
+        for pretrainer in (train(stages, encoder, steps) for steps in (0, LONGER.get(kind, STEPS)))
     )
     for name, bar in BARS.get(kind, DETECTS).items():
-        assert found[name] > bar > fresh.get(name, 0.0) + 0.1, name
+        assert learned[name] > bar > fresh.get(name, 0.0) + 0.1, name
     for name, bar in LOSSES.get(kind, {}).items():
-        assert found[name] < bar < fresh[name] - 0.1, name
+        assert learned[name] < bar < fresh[name] - 0.1, name
