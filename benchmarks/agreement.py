@@ -27,7 +27,7 @@ EARLY = 40  # steps in which compiled and uncompiled should hardly have drifted
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """See above."""
+    """Train the three runs and print how far apart their losses are."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="folder that `electra prepare` wrote")
     parser.add_argument("--preset", default="tiny", help="dropout on: tiny, small")
@@ -36,23 +36,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", default="", help="write the figures to this file")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        runs = {
-            name: losses(options, Path(folder) / name.replace(" ", "-"), compile, seed)
+        losses = {
+            name: train_and_read_losses(options, Path(folder) / name.replace(" ", "-"), compile, seed)
             for name, compile, seed in (("uncompiled", "never", 1), ("compiled", "auto", 1), ("seed 2", "never", 2))
         }
-    one = runs["uncompiled"]
-    apart = {name: differences(one, other) for name, other in runs.items() if name != "uncompiled"}
-    rows = [[loss, *(apart[name][loss][key] for name in apart for key in ("early", "all", "last"))] for loss in LOSSES]
-    heads = [f"{name}, {key}" for name in apart for key in (f"steps 1–{EARLY}", "all steps", "last fifth")]
+    one = losses["uncompiled"]
+    distances = {name: compare_losses(one, other) for name, other in losses.items() if name != "uncompiled"}
+    rows = [
+        [loss, *(distances[name][loss][key] for name in distances for key in ("early", "all", "last"))]
+        for loss in LOSSES
+    ]
+    heads = [f"{name}, {key}" for name in distances for key in (f"steps 1–{EARLY}", "all steps", "last fifth")]
     print("mean of |difference| between a run and the uncompiled one, in nats; last fifth: of the means\n")
     print(format_table(("", *heads), rows))
     if options.json:
         about = f"{options.steps} steps of preset {options.preset}, {options.rows} rows × 128, losses every step"
-        report = {"about": about, "torch": torch.__version__, "environment": describe_environment(), "apart": apart}
+        report = {"about": about, "torch": torch.__version__, "environment": describe_environment(), "apart": distances}
         Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
 
 
-def losses(options: argparse.Namespace, out: Path, compile: str, seed: int) -> dict[str, list[float]]:
+def train_and_read_losses(options: argparse.Namespace, out: Path, compile: str, seed: int) -> dict[str, list[float]]:
     """The losses of a run, step by step."""
     recipe = configs.load_config(PretrainConfig(), recipes.find_preset(options.preset))
     phase = replace(recipe.phases[0], steps=options.steps, rows=options.rows, length=128)
@@ -68,17 +71,16 @@ def losses(options: argparse.Namespace, out: Path, compile: str, seed: int) -> d
     return {name: [line[name] for line in lines] for name in LOSSES}
 
 
-def differences(one: dict[str, list[float]], other: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+def compare_losses(one: dict[str, list[float]], other: dict[str, list[float]]) -> dict[str, dict[str, float]]:
     """By loss: mean |difference| over the first steps and over all, and |difference| of the means of the last fifth."""
-    found = {}
+    differences = {}
     for name in LOSSES:
-        apart = [abs(a - b) for a, b in zip(one[name], other[name], strict=True)]
-        last = len(apart) // 5
+        distances = [abs(a - b) for a, b in zip(one[name], other[name], strict=True)]
+        last = len(distances) // 5
         means = [sum(values[name][-last:]) / last for values in (one, other)]
-        found[name] = {
-            "early": sum(apart[:EARLY]) / EARLY, "all": sum(apart) / len(apart), "last": abs(means[0] - means[1]),
-        }  # fmt: skip
-    return found
+        early, last_fifth = sum(distances[:EARLY]) / EARLY, abs(means[0] - means[1])
+        differences[name] = {"early": early, "all": sum(distances) / len(distances), "last": last_fifth}
+    return differences
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ WARM_UP = 4  # batches that are not counted
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """See above."""
+    """Measure every layout, length and number of processes, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="folder that `electra prepare` wrote")
     parser.add_argument("--lengths", nargs="+", type=int, default=[128, 512], help="tokens a row")
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     figures = []
     for layout, length, processes in itertools.product((Paper(), Packed()), options.lengths, options.processes):
-        runs = [together(options, layout, length, processes) for _ in range(options.runs)]
+        runs = [measure_processes(options, layout, length, processes) for _ in range(options.runs)]
         figures.append(
             {
                 "layout": layout.kind, "length": length, "processes": processes,
@@ -51,8 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )  # fmt: skip
     numbers = ("tokens_per_second", "slowest", "fastest")
     rows = [
-        [f"{each['layout']}, {each['length']}", each["processes"], *(round(each[key]) for key in numbers)]
-        for each in figures
+        [f"{figure['layout']}, {figure['length']}", figure["processes"], *(round(figure[key]) for key in numbers)]
+        for figure in figures
     ]
     print(format_table(("layout, length", "processes", "tokens/s", "slowest", "fastest"), rows))
     if options.json:
@@ -64,36 +64,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
 
 
-def together(options: argparse.Namespace, layout: Layout, length: int, processes: int) -> float:
+def measure_processes(options: argparse.Namespace, layout: Layout, length: int, processes: int) -> float:
     """Tokens a second of so many processes at once, which begin when all of them are ready."""
     spawn = multiprocessing.get_context("spawn")
     ready = spawn.Barrier(processes)
-    with spawn.Pool(processes, initializer=begin_with, initargs=(ready,)) as pool:
-        given = [(options.data, layout, length, options.tokens, options.seconds, seed) for seed in range(processes)]
-        return sum(pool.starmap(alone, given, chunksize=1))
+    with spawn.Pool(processes, initializer=keep_barrier, initargs=(ready,)) as pool:
+        arguments = [(options.data, layout, length, options.tokens, options.seconds, seed) for seed in range(processes)]
+        return sum(pool.starmap(measure_thread, arguments, chunksize=1))
 
 
-def begin_with(ready: Barrier) -> None:
+def keep_barrier(ready: Barrier) -> None:
     """Keep what the processes of a pool wait at."""
     global barrier
     barrier = ready
 
 
-def alone(data: str, layout: Layout, length: int, tokens: int, seconds: float, seed: int) -> float:
+def measure_thread(data: str, layout: Layout, length: int, tokens: int, seconds: float, seed: int) -> float:
     """Tokens a second of one thread."""
     torch.set_num_threads(1)
     rows = Rows(Shards.open(Path(data), "train"), layout, length, seed)
     keep_memory()  # as training does
-    place, _ = some(rows, Place(), WARM_UP, tokens)
+    place, _ = make_batches(rows, Place(), WARM_UP, tokens)
     barrier.wait()
     done, began = 0, time.perf_counter()
     while (passed := time.perf_counter() - began) < seconds:
-        place, read = some(rows, place, 1, tokens)
+        place, read = make_batches(rows, place, 1, tokens)
         done += read
     return done / passed
 
 
-def some(rows: Rows, place: Place, batches: int, tokens: int) -> tuple[Place, int]:
+def make_batches(rows: Rows, place: Place, batches: int, tokens: int) -> tuple[Place, int]:
     """Make batches; gives the place after them, and how many tokens they had."""
     done = 0
     for _ in range(batches):

@@ -43,7 +43,7 @@ DEFAULT = 8  # Trainer's rows a step
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """See above."""
+    """Let the sides take turns, and print the ratios of their medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", default="mrpc", choices=list(glue.GLUE_TASKS))
     parser.add_argument("--data", required=True, help="folder of the task's TSV files")
@@ -56,32 +56,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     few = {**task.splits, "train": task.splits["train"][: options.samples]}
     problem = Sequences(replace(task, splits=few))
     with tempfile.TemporaryDirectory() as folder:
-        model = small(Path(folder), Path(options.vocabulary))
+        model = build_small(Path(folder), Path(options.vocabulary))
         sides = {
-            "electra": lambda: ours(model, problem),
-            f"Trainer, {DEFAULT} rows": lambda: theirs(model, problem, DEFAULT, folder),
-            f"Trainer, {FineTuning().rows} rows": lambda: theirs(model, problem, FineTuning().rows, folder),
+            "electra": lambda: measure_electra(model, problem),
+            f"Trainer, {DEFAULT} rows": lambda: measure_trainer(model, problem, DEFAULT, folder),
+            f"Trainer, {FineTuning().rows} rows": lambda: measure_trainer(model, problem, FineTuning().rows, folder),
         }
         rates: dict[str, list[float]] = {name: [] for name in sides}
         for turn in range(options.turns):
             for name, side in sides.items():
                 rates[name].append(side())
                 print(f"turn {turn + 1}: {name}: {rates[name][-1]:.1f} examples/s", flush=True)
-    medians = {name: statistics.median(each) for name, each in rates.items()}
+    medians = {name: statistics.median(side_rates) for name, side_rates in rates.items()}
     ratios = {name: medians["electra"] / rate for name, rate in medians.items() if name != "electra"}
     for name, ratio in ratios.items():
         print(f"{ratio:.2f} times {name}")
     if options.json:
-        said = {
+        report = {
             "about": f"{options.task}, {options.samples} samples, ELECTRA-Small, at most {LENGTH} tokens, float32",
             "machine": f"{os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}, {platform.machine()}",
             "torch": torch.__version__, "transformers": transformers.__version__,
             "examples_per_second": rates, "median": medians, "ratio": ratios,
         }  # fmt: skip
-        Path(options.json).write_text(json.dumps(said, indent=1) + "\n")
+        Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
 
 
-def small(folder: Path, vocabulary: Path) -> Path:
+def build_small(folder: Path, vocabulary: Path) -> Path:
     """ELECTRA-Small with random weights, as a folder that both sides load."""
     tokenizer = vocabularies.load_tokenizer(vocabulary)
     tokenizer.save(folder / "tokenizer")
@@ -93,7 +93,7 @@ def small(folder: Path, vocabulary: Path) -> Path:
     return folder / "model"
 
 
-def ours(model: Path, problem: Sequences) -> float:
+def measure_electra(model: Path, problem: Sequences) -> float:
     """Examples a second of one epoch."""
     reader, tokenizer = load_encoder(model)
     tuning = FineTuning()
@@ -102,14 +102,12 @@ def ours(model: Path, problem: Sequences) -> float:
     source = ExampleSource(examples, problem.targets, tokenizer.ids["pad"], tuning.rows, 0)
     steps = len(examples) // tuning.rows
     began = time.monotonic()
-    train_stages(
-        net, [Stage(source, steps, tuning.rows, 0, 0)], apply_layer_decay(net, tuning), tuning.optimizer,
-        LinearDecay(warmup=steps // 10), TUNING_ENGINE, Parallel.alone(),
-    )  # fmt: skip
+    stage = Stage(net, apply_layer_decay(net, tuning), source, steps, tuning.rows, 0, 0)
+    train_stages([stage], tuning.optimizer, LinearDecay(warmup=steps // 10), TUNING_ENGINE, Parallel.alone())
     return steps * tuning.rows / (time.monotonic() - began)
 
 
-def theirs(model: Path, problem: Sequences, rows: int, folder: str) -> float:
+def measure_trainer(model: Path, problem: Sequences, rows: int, folder: str) -> float:
     """Examples a second of one epoch of ``Trainer``."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(model, trust_remote_code=False)
     examples = problem.examples("train", load_encoder(model)[1], LENGTH)

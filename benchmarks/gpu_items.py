@@ -16,7 +16,7 @@ from electra.workflows.pretrain import PretrainConfig
 
 
 class Options(argparse.Namespace):
-    """What the command line says."""
+    """The command line's options."""
 
     json: str
     data: str
@@ -32,8 +32,8 @@ class Options(argparse.Namespace):
 
 @dataclass(frozen=True)
 class Item:
-    """Something to be shown. ``expected`` and ``limit``: seconds; ``timed``: nothing may run beside it; ``judges``: it
-    wants what the timed ones made."""
+    """One check or measurement. ``expected`` and ``limit``: seconds; ``timed``: nothing may run beside it; ``judges``:
+    it needs what the timed ones made."""
 
     name: str
     run: Callable[[], dict[str, Any]]
@@ -55,7 +55,7 @@ class Way:
     def loop(
         self, config: BenchConfig, change: Callable[[PretrainConfig], PretrainConfig] = lambda recipe: recipe
     ) -> Loop:
-        """A loop that computes so, before its first step; ``change`` is made to the preset."""
+        """A loop that computes in this way, before its first step; ``change`` alters the preset's recipe."""
         config = replace(config, compile="auto" if self.compiled else "never")
         recipe = change(load_bench_recipe(config))
         engine = replace(recipe.engine, cuda_graphs=self.graphs, activation_checkpointing=self.recompute)
@@ -74,6 +74,6 @@ WAYS = {
 }
 
 
-def device() -> torch.device:
-    """Where a run computes here: the GPU."""
+def get_device() -> torch.device:
+    """The device that a run uses: the GPU."""
     return Parallel.alone().device

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from gpu_items import Item, Options, Way, device
+from gpu_items import Item, Options, Way, get_device
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
@@ -43,28 +43,28 @@ LAUNCHES = ("cudaLaunchKernel", "cuLaunchKernel", "cudaLaunchKernelExC", "cuLaun
 
 def items(options: Options) -> Iterator[Item]:
     """The items by name: our step with its profile, and transformers'."""
-    yield Item("machine", machine, limit=60, timed=True)
+    yield Item("machine", measure_machine, limit=60, timed=True)
     for preset, rows, length in SIZES:
         for name, way in WAYS.items():
-            run = partial(speed, way, preset, rows, length, options.steps)
+            run = partial(measure_step, way, preset, rows, length, options.steps)
             yield Item(f"{preset}, {rows} × {length}: {name}", run, 40, 240, timed=True)
         for compiled in (False, True):
-            how = f"transformers{', compiled' if compiled else ''}"
+            side = f"transformers{', compiled' if compiled else ''}"
             if isinstance(apply_preset(PretrainConfig(), preset).encoder, ClassicConfig):
-                run = partial(theirs, compiled, preset, rows, length, options.steps)
-                yield Item(f"{preset}, {rows} × {length}: {how}", run, 40, 240, timed=True)
+                run = partial(measure_transformers, compiled, preset, rows, length, options.steps)
+                yield Item(f"{preset}, {rows} × {length}: {side}", run, 40, 240, timed=True)
 
 
-def machine() -> dict[str, Any]:
-    """What the GPU can do: a large product of matrices, a large copy."""
+def measure_machine() -> dict[str, Any]:
+    """The GPU's speed at a large matrix product and a large copy."""
     return {
-        "gpu": torch.cuda.get_device_name(), "matmul_flops_per_second": measure_matmul_peak("bfloat16", device()),
-        "copy_bytes_per_second": measure_copy_bandwidth(device()),
+        "gpu": torch.cuda.get_device_name(), "matmul_flops_per_second": measure_matmul_peak("bfloat16", get_device()),
+        "copy_bytes_per_second": measure_copy_bandwidth(get_device()),
     }  # fmt: skip
 
 
-def speed(way: Way, preset: str, rows: int, length: int, steps: int) -> dict[str, Any]:
-    """Of our step in bfloat16, and what it consists of."""
+def measure_step(way: Way, preset: str, rows: int, length: int, steps: int) -> dict[str, Any]:
+    """Our step in bfloat16: its speed, and a profile of it."""
     loop = way.loop(BenchConfig(preset, rows, length, precision="bfloat16"))
     first = time_call(loop.step)
     for _ in range(2 + WARM_UP_PASSES):
@@ -72,13 +72,13 @@ def speed(way: Way, preset: str, rows: int, length: int, steps: int) -> dict[str
     reset_peak_memory()
     laps = [time_call(loop.step) for _ in range(steps)]
     memory = peak_memory()
-    return figures(laps, rows * length, loop.stages[0].flops) | {
-        "peak_memory": memory, "first_step_seconds": first, "free_running_seconds": free_running(loop, steps),
-    } | profiled(loop)  # fmt: skip
+    return summarize_laps(laps, rows * length, loop.stages[0].flops) | {
+        "peak_memory": memory, "first_step_seconds": first, "free_running_seconds": measure_free_running(loop, steps),
+    } | profile_step(loop)  # fmt: skip
 
 
-def free_running(loop: Loop, steps: int) -> float:
-    """Seconds a step where nobody waits for the GPU between steps, as in training."""
+def measure_free_running(loop: Loop, steps: int) -> float:
+    """Seconds a step if nothing waits for the GPU between steps, as in training."""
 
     def run() -> None:
         for _ in range(steps):
@@ -87,13 +87,13 @@ def free_running(loop: Loop, steps: int) -> float:
     return time_call(run) / steps
 
 
-def profiled(loop: Loop) -> dict[str, Any]:
-    """By torch's profiler, a step's: time of all kernels, launches, waits of the host, and the longest kernels."""
-    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
+def profile_step(loop: Loop) -> dict[str, Any]:
+    """By torch's profiler, for a step: time of all kernels, launches, waits of the host, and the longest kernels."""
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
         for _ in range(PROFILED):
             loop.step()
         torch.cuda.synchronize()
-    events, calls, times = seen.events(), Counter[str](), Counter[str]()
+    events, calls, times = profiler.events(), Counter[str](), Counter[str]()
     for event in events:
         if event.device_type == DeviceType.CUDA:
             times[event.name] += event.self_device_time_total
@@ -110,22 +110,24 @@ def profiled(loop: Loop) -> dict[str, Any]:
     }
 
 
-def theirs(compiled: bool, preset: str, rows: int, length: int, steps: int) -> dict[str, Any]:
-    """Of the step with transformers' classes, in bfloat16."""
+def measure_transformers(compiled: bool, preset: str, rows: int, length: int, steps: int) -> dict[str, Any]:
+    """The speed of the step with transformers' classes, in bfloat16."""
     config = BenchConfig(preset, rows, length)
     loop = Way(kernels=False, graphs=False, compiled=False).loop(config)
     step = partial(
-        TransformersStep(loop.module, load_bench_recipe(config), loop.stages[0], device()).step, "bfloat16", compiled
+        TransformersStep(loop.module, load_bench_recipe(config), loop.stages[0], get_device()).step,
+        "bfloat16",
+        compiled,
     )
     for _ in range(4):
         step()
     reset_peak_memory()
     laps = [time_call(step) for _ in range(steps)]
-    return figures(laps, rows * length, loop.stages[0].flops) | {"peak_memory": peak_memory()}
+    return summarize_laps(laps, rows * length, loop.stages[0].flops) | {"peak_memory": peak_memory()}
 
 
-def figures(laps: Sequence[float], tokens: int, flops: int) -> dict[str, Any]:
-    """Of steps that took so many seconds each."""
+def summarize_laps(laps: Sequence[float], tokens: int, flops: int) -> dict[str, Any]:
+    """Figures of steps that took so many seconds each."""
     median = statistics.median(laps)
     return {
         "seconds": median, "fastest": min(laps), "slowest": max(laps), "tokens_per_second": tokens / median,

@@ -40,11 +40,11 @@ def items(options: Options) -> Iterator[Item]:
         return
     for name, objective in OBJECTIVES.items():
         seconds = options.flops / SPEED + 20
-        run = partial(trained, name, objective, options)
+        run = partial(train_encoder, name, objective, options)
         yield Item(f"training: {name}", run, seconds, 3 * seconds, timed=True)
     for name in OBJECTIVES if options.tasks else ():
         for task in TASKS:
-            run = partial(tuned, name, task, options)
+            run = partial(finetune_encoder, name, task, options)
             yield Item(f"training: {name}: {task}", run, 60, 400, judges=True)
 
 
@@ -53,7 +53,7 @@ def folder_of(name: str, options: Options) -> Path:
     return Path(options.out, name.replace(" ", "-").replace(",", ""))
 
 
-def trained(name: str, objective: Objective | None, options: Options) -> dict[str, Any]:
+def train_encoder(name: str, objective: Objective | None, options: Options) -> dict[str, Any]:
     """A run of ``--flops``: its rate, and its held-out figures as they came."""
     recipe = apply_preset(PretrainConfig(), PRESET)
     engine = replace(recipe.engine, cuda_graphs=True, evaluate_every=500, save_every=0, log_every=50)
@@ -66,7 +66,7 @@ def trained(name: str, objective: Objective | None, options: Options) -> dict[st
     return {"flops": options.flops, "tokens_per_second": statistics.median(rates), "held_out": held_out}
 
 
-def tuned(name: str, task: str, options: Options) -> dict[str, Any]:
+def finetune_encoder(name: str, task: str, options: Options) -> dict[str, Any]:
     """Fine-tuning by the protocol's defaults: the first metric on dev (CoNLL-2000: test), a figure for each seed."""
     folder = folder_of(name, options)
     where = {key: str(Path(options.tasks, value)) if key in FILES else value for key, value in TASKS[task].items()}

@@ -40,23 +40,23 @@ HEAD = 64  # numbers of a head
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """See above."""
+    """Time every kernel beside its twin and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", default="", help="file to write the figures to")
     parser.add_argument("--turns", type=int, default=30)
     options = parser.parse_args(arguments)
     Parallel.alone()
-    found = []
+    figures = []
     with flush_denormals():
-        for number in NUMBERS:
-            for what, ways in items(number):
-                seconds = turns(ways, options.turns)
+        for dtype in NUMBERS:
+            for what, ways in list_items(dtype):
+                seconds = take_turns(ways, options.turns)
                 twin, ours = seconds.values()
-                found.append({"what": what, "twin": twin, "ours": ours, "ratio": twin / ours})
+                figures.append({"what": what, "twin": twin, "ours": ours, "ratio": twin / ours})
                 print(f"{what}: {1000 * twin:.2f} ms, ours {1000 * ours:.2f} ms: {twin / ours:.2f} times", flush=True)
     rows = [
-        [each["what"], *(f"{1000 * each[way]:.2f}" for way in ("twin", "ours")), f"{each['ratio']:.2f}"]
-        for each in found
+        [figure["what"], *(f"{1000 * figure[way]:.2f}" for way in ("twin", "ours")), f"{figure['ratio']:.2f}"]
+        for figure in figures
     ]
     print(format_table(("forward and backward", "twin, ms", "ours, ms", "times"), rows))
     if options.json:
@@ -65,36 +65,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "environment": describe_environment(),
             "turns": options.turns,
         }
-        Path(options.json).write_text(json.dumps(report | {"found": found}, indent=1) + "\n", encoding="utf-8")
+        Path(options.json).write_text(json.dumps(report | {"found": figures}, indent=1) + "\n", encoding="utf-8")
 
 
-def items(number: torch.dtype) -> Iterator[tuple[str, dict[str, Callable[[], Any]]]]:
-    """What is timed, and the two ways to do it."""
-    name = str(number).removeprefix("torch.")
-    if cpu.supports_dtype(number):
-        for what, asked in ATTENTION.items():
-            yield f"attention, {name}, {what}", {way: attending(*asked, number, way) for way in ("", "cpu")}
+def list_items(dtype: torch.dtype) -> Iterator[tuple[str, dict[str, Callable[[], Any]]]]:
+    """What is timed, by name, and the two ways to do it."""
+    name = str(dtype).removeprefix("torch.")
+    if cpu.supports_dtype(dtype):
+        for what, shape in ATTENTION.items():
+            yield f"attention, {name}, {what}", {way: prepare_attention(*shape, dtype, way) for way in ("", "cpu")}
         for what, shape in GELU.items():
-            yield f"GELU, {name}, {what}", {way: activating(shape, number, way) for way in ("", "cpu")}
+            yield f"GELU, {name}, {what}", {way: prepare_gelu(shape, dtype, way) for way in ("", "cpu")}
     stacks = [torch.randn(shape) for shape in MUON]
     yield (
         f"Muon's iteration, {name}, modern-small",
         {
-            "": lambda: [as_written(stack) for stack in stacks],
-            "cpu": lambda: [orthogonalize(stack, number) for stack in stacks],
+            "": lambda: [orthogonalize_as_written(stack) for stack in stacks],
+            "cpu": lambda: [orthogonalize(stack, dtype) for stack in stacks],
         },
     )
 
 
-def attending(
-    rows: int, heads: int, length: int, window: int | None, tokens: int, number: torch.dtype, kernels: Kernels
+def prepare_attention(
+    rows: int, heads: int, length: int, window: int | None, tokens: int, dtype: torch.dtype, kernels: Kernels
 ) -> Callable[[], Any]:
-    """Attention of what one product gives, biases added, dropout 0.1; its gradients."""
-    x = torch.randn(rows, length, 3 * heads * HEAD).to(number).requires_grad_()
+    """Attention of queries, keys and values from one product, with biases and dropout 0.1, and its gradients."""
+    x = torch.randn(rows, length, 3 * heads * HEAD).to(dtype).requires_grad_()
     bias = torch.randn(3 * heads * HEAD).requires_grad_()
     documents = (torch.arange(length) // tokens + 1).expand(rows, -1)
     words = derive_streams(fold(torch.arange(rows, dtype=torch.int32), 4), torch.tensor([9], dtype=torch.int32))[0]
-    slopes = torch.randn(rows, length, heads * HEAD).to(number)
+    slopes = torch.randn(rows, length, heads * HEAD).to(dtype)
 
     def run(x: Tensor, bias: Tensor) -> Tensor:
         q, k, v = split_heads(x + bias.to(x.dtype), heads)
@@ -107,15 +107,15 @@ def attending(
     return lambda: torch.autograd.grad(made(x, bias), (x, bias), slopes)
 
 
-def activating(shape: tuple[int, int], number: torch.dtype, kernels: Kernels) -> Callable[[], Any]:
+def prepare_gelu(shape: tuple[int, int], dtype: torch.dtype, kernels: Kernels) -> Callable[[], Any]:
     """GELU of a product and its biases, and its gradients."""
-    x, slopes = torch.randn(shape).to(number).requires_grad_(), torch.randn(shape).to(number)
+    x, slopes = torch.randn(shape).to(dtype).requires_grad_(), torch.randn(shape).to(dtype)
     bias = torch.randn(shape[1]).requires_grad_()
     made = compile_if_possible(lambda x, bias: gelu(x, bias, kernels), "auto", CPU)
     return lambda: torch.autograd.grad(made(x, bias), (x, bias), slopes)
 
 
-def as_written(matrices: Tensor) -> Tensor:
+def orthogonalize_as_written(matrices: Tensor) -> Tensor:
     """Muon's formula in float32."""
     a, b, c = COEFFICIENTS
     x = matrices.mT if matrices.shape[1] > matrices.shape[2] else matrices
@@ -126,7 +126,7 @@ def as_written(matrices: Tensor) -> Tensor:
     return x
 
 
-def turns(ways: dict[str, Callable[[], Any]], count: int) -> dict[str, float]:
+def take_turns(ways: dict[str, Callable[[], Any]], count: int) -> dict[str, float]:
     """Median seconds of each way, taken in turns after two that do not count."""
     laps: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(2 + count):
@@ -134,7 +134,7 @@ def turns(ways: dict[str, Callable[[], Any]], count: int) -> dict[str, float]:
             began = time.perf_counter()
             run()
             laps[way].append(time.perf_counter() - began)
-    return {way: statistics.median(each[2:]) for way, each in laps.items()}
+    return {way: statistics.median(way_laps[2:]) for way, way_laps in laps.items()}
 
 
 if __name__ == "__main__":

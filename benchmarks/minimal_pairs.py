@@ -30,7 +30,7 @@ GENERATOR_WIDTH = 0.25  # ELECTRA, table 6: Small
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """See above."""
+    """Score the pairs and print how fast that was."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", required=True, help="folder of .jsonl files, or one such file")
     parser.add_argument("--model", default="", help="a model folder; ELECTRA-Small with random weights if none")
@@ -51,13 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "machine": f"{options.cores} cores, {torch.backends.cpu.get_cpu_capability()}, {platform.machine()}",
         "torch": torch.__version__,
         "limit": options.limit,
-        "results": {name: timed(name, each, options, len(pairs)) for name, each in scorers(options)},
+        "results": {name: measure_scorer(name, scorer, options, len(pairs)) for name, scorer in build_scorers(options)},
     }
     if options.json:
         Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
 
 
-def scorers(options: argparse.Namespace) -> Iterator[tuple[str, Scorer]]:
+def build_scorers(options: argparse.Namespace) -> Iterator[tuple[str, Scorer]]:
     """Each model and its score."""
     if options.model:
         yield options.model, load_scorer(Path(options.model), Parallel.local_device(), options.within_word)
@@ -69,7 +69,7 @@ def scorers(options: argparse.Namespace) -> Iterator[tuple[str, Scorer]]:
     yield "generator", choose_scorer(Tower.token(narrow, build_embeddings(narrow)), tokenizer, options.within_word)
 
 
-def timed(name: str, score: Scorer, options: argparse.Namespace, total: int) -> dict[str, object]:
+def measure_scorer(name: str, score: Scorer, options: argparse.Namespace, total: int) -> dict[str, object]:
     """The figures of one score, which are printed."""
     result = evaluate_pairs(Path(options.pairs), score, options.limit)
     rate = result["pairs"] / result["seconds"]

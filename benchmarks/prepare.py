@@ -46,7 +46,7 @@ print(seconds)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """See above."""
+    """Let the sides take turns, compare their tokens, and print the rates."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--text", nargs="+", default=["builtin"], help="what `electra prepare --data` takes")
     parser.add_argument("--tokenizer", required=True, help="a tokenizer folder")
@@ -56,22 +56,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     os.sched_setaffinity(0, range(options.cores))
     with tempfile.TemporaryDirectory() as folder:
-        path, size = one_file(options.text, Path(folder))
+        path, size = write_documents(options.text, Path(folder))
         sides = {"electra": [], "map, processes": [], "map, threads": []}
         for turn in range(options.turns):
             for name, seconds in sides.items():
                 out = Path(folder, f"{name}-{turn}".replace(", ", "-"))
-                seconds.append(ours(path, options, out) if name == "electra" else theirs(path, options, out, name))
+                electra = name == "electra"
+                seconds.append(run_electra(path, options, out) if electra else run_datasets(path, options, out, name))
                 print(f"turn {turn + 1}: {name}: {size / seconds[-1]:.1f} MB/s", flush=True)
                 if turn == options.turns - 1:
-                    digests = of_shards(out) if name == "electra" else of_arrow(out)
+                    digests = hash_shards(out) if name == "electra" else hash_arrow(out)
                     print(f"  {len(digests):,} documents")
                     if name == "electra":
-                        wanted = digests
-                    elif digests != wanted:
+                        expected = digests
+                    elif digests != expected:
                         sys.exit("the tokens differ")
                 shutil.rmtree(out)
-    rates = {name: statistics.median(size / each for each in seconds) for name, seconds in sides.items()}
+    rates = {name: statistics.median(size / lap for lap in seconds) for name, seconds in sides.items()}
     best = max(rate for name, rate in rates.items() if name != "electra")
     report = {
         "command": f"python benchmarks/prepare.py --cores {options.cores} --turns {options.turns}",
@@ -89,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Path(options.json).write_text(json.dumps(report, indent=1))
 
 
-def one_file(patterns: Sequence[str], folder: Path) -> tuple[Path, float]:
+def write_documents(patterns: Sequence[str], folder: Path) -> tuple[Path, float]:
     """All documents as one .jsonl, and its size in MB."""
     path = folder / "text.jsonl"
     form = TextFormat()
@@ -101,7 +102,7 @@ def one_file(patterns: Sequence[str], folder: Path) -> tuple[Path, float]:
     return path, path.stat().st_size / 1e6
 
 
-def ours(path: Path, options: argparse.Namespace, out: Path) -> float:
+def run_electra(path: Path, options: argparse.Namespace, out: Path) -> float:
     """Seconds of a whole `electra prepare`."""
     command = [sys.executable, "-m", "electra", "prepare", "--data", str(path), "--tokenizer", options.tokenizer,
                "--out", str(out), "--workers", str(options.cores)]  # fmt: skip
@@ -110,8 +111,8 @@ def ours(path: Path, options: argparse.Namespace, out: Path) -> float:
     return time.monotonic() - began
 
 
-def theirs(path: Path, options: argparse.Namespace, out: Path, name: str) -> float:
-    """Seconds of the map alone."""
+def run_datasets(path: Path, options: argparse.Namespace, out: Path, name: str) -> float:
+    """Seconds of only the map."""
     processes = options.cores if name.endswith("processes") else 0
     environment = os.environ | {"TOKENIZERS_PARALLELISM": "false" if processes else "true"}
     command = [sys.executable, "-c", MAP, str(path), options.tokenizer, str(processes), str(out)]
@@ -119,24 +120,26 @@ def theirs(path: Path, options: argparse.Namespace, out: Path, name: str) -> flo
     return float(done.stdout.split()[-1])
 
 
-def of_shards(out: Path) -> list[bytes]:
+def hash_shards(out: Path) -> list[bytes]:
     """A hash of each document's tokens, sorted."""
-    found = []
+    documents = []
     for split in ("train", "held-out"):
         for shard in Shards.open(out, split).files:
             edges = shard.units[shard.documents].tolist()
-            found += [shard.tokens[a:b].astype("<u4").tobytes() for a, b in itertools.pairwise(edges)]
-    return sorted(hashlib.blake2b(each, digest_size=8).digest() for each in found)
+            documents += [shard.tokens[a:b].astype("<u4").tobytes() for a, b in itertools.pairwise(edges)]
+    return sorted(hashlib.blake2b(document, digest_size=8).digest() for document in documents)
 
 
-def of_arrow(out: Path) -> list[bytes]:
-    """The same of what `datasets` saved; documents without tokens are left out."""
+def hash_arrow(out: Path) -> list[bytes]:
+    """The same hashes of what `datasets` saved, without documents that have no tokens."""
     import datasets
     import numpy as np
 
     rows = datasets.load_from_disk(str(out / "saved")).with_format("numpy")
-    found = (np.asarray(row["input_ids"], dtype="<u4") for row in rows)
-    return sorted(hashlib.blake2b(each.tobytes(), digest_size=8).digest() for each in found if len(each))
+    documents = (np.asarray(row["input_ids"], dtype="<u4") for row in rows)
+    return sorted(
+        hashlib.blake2b(document.tobytes(), digest_size=8).digest() for document in documents if len(document)
+    )
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ FILE = 1 << 30  # bytes of a file of the corpus, about
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """See above."""
+    """Run `electra prepare` on each size and print memory and rate."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--text", nargs="+", required=True, help="plain .txt files")
     parser.add_argument("--tokenizer", required=True)
@@ -33,8 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     runs = []
     for size in options.gigabytes:
         with tempfile.TemporaryDirectory() as folder:
-            total = repeated([Path(path) for path in options.text], Path(folder, "text"), size * 1e9)
-            runs.append(measured(Path(folder), total, options))
+            total = write_repeated([Path(path) for path in options.text], Path(folder, "text"), size * 1e9)
+            runs.append(measure_prepare(Path(folder), total, options))
             print(json.dumps(runs[-1]), flush=True)
     if options.json:
         flags = f"--gigabytes {' '.join(map(str, options.gigabytes))} --workers {options.workers}"
@@ -42,13 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Path(options.json).write_text(json.dumps(report, indent=1))
 
 
-def repeated(files: Sequence[Path], folder: Path, wanted: float) -> int:
+def write_repeated(files: Sequence[Path], folder: Path, size: float) -> int:
     """The files' text again and again, a blank line between; how many bytes."""
     folder.mkdir()
     total, number = 0, 0
-    while total < wanted:
+    while total < size:
         with (folder / f"{number:03d}.txt").open("wb") as out:
-            while out.tell() < FILE and total + out.tell() < wanted:
+            while out.tell() < FILE and total + out.tell() < size:
                 for path in files:
                     with path.open("rb") as file:
                         shutil.copyfileobj(file, out, 1 << 20)
@@ -58,14 +58,14 @@ def repeated(files: Sequence[Path], folder: Path, wanted: float) -> int:
     return total
 
 
-def measured(folder: Path, size: int, options: argparse.Namespace) -> dict[str, float]:
+def measure_prepare(folder: Path, size: int, options: argparse.Namespace) -> dict[str, float]:
     """One run."""
     where = ["--data", str(folder / "text"), "--out", str(folder / "data"), "--tokenizer", options.tokenizer]
     command = [sys.executable, "-m", "electra", "prepare", *where, "--workers", str(options.workers), *options.more]
     began, peak = time.monotonic(), 0
     process = subprocess.Popen(command)
     while process.poll() is None:
-        peak = max(peak, sum(map(proportional, family(process.pid))))
+        peak = max(peak, sum(map(memory_share, process_tree(process.pid))))
         time.sleep(0.5)
     if process.returncode:
         sys.exit(process.returncode)
@@ -73,7 +73,7 @@ def measured(folder: Path, size: int, options: argparse.Namespace) -> dict[str, 
     return {"bytes": size, "peak_memory": peak, "seconds": seconds, "megabytes_per_second": size / 1e6 / seconds}
 
 
-def family(pid: int) -> Iterator[int]:
+def process_tree(pid: int) -> Iterator[int]:
     """A process and those that it started."""
     yield pid
     try:
@@ -81,10 +81,10 @@ def family(pid: int) -> Iterator[int]:
     except FileNotFoundError:
         return
     for child in children:
-        yield from family(int(child))
+        yield from process_tree(int(child))
 
 
-def proportional(pid: int) -> int:
+def memory_share(pid: int) -> int:
     """Bytes of memory of a process, pages shared by n processes counted as 1/n; 0 for one that has ended."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()

@@ -30,7 +30,7 @@ GLUE = ("cola", "mrpc", "sst-2", "sts-b")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """See above."""
+    """Fine-tune and judge both encoders, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a run's folder, or an exported one")
     parser.add_argument("--out", required=True)
@@ -45,23 +45,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     models = {"pre-trained": Path(options.model), "random weights": random_twin(Path(options.model), out / "random")}
     figures: dict[str, dict[str, list[float]]] = {name: {} for name in models}
     for name, model in models.items():
-        for config in asked(options, model, out / name.split()[0]):
-            for task, said in finetune(config).items():
-                for metric, each in said["figures"].items():
-                    figures[name][f"{task} {metric}"] = list(each["values"].values())
+        for config in list_configs(options, model, out / name.split()[0]):
+            for task, report in finetune(config).items():
+                for metric, runs in report["figures"].items():
+                    figures[name][f"{task} {metric}"] = list(runs["values"].values())
     if options.blimp:
-        found = evaluate(
+        pairs = evaluate(
             EvaluateConfig(models=tuple(map(str, models.values())), task="minimal-pairs", data=options.blimp)
         )
         for name, model in models.items():
-            figures[name]["blimp accuracy"] = [found[str(model)]["accuracy"]]
-    print(shown(figures))
-    said = {
+            figures[name]["blimp accuracy"] = [pairs[str(model)]["accuracy"]]
+    print(format_figures(figures))
+    report = {
         "machine": f"{os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}, {platform.machine()}",
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "torch": torch.__version__, "seeds": options.seeds, "figures": figures,
     }  # fmt: skip
-    (out / "transfer.json").write_text(json.dumps(said, indent=1) + "\n")
+    (out / "transfer.json").write_text(json.dumps(report, indent=1) + "\n")
 
 
 def random_twin(model: Path, folder: Path) -> Path:
@@ -75,7 +75,7 @@ def random_twin(model: Path, folder: Path) -> Path:
     return folder
 
 
-def asked(options: argparse.Namespace, model: Path, out: Path) -> list[FinetuneConfig]:
+def list_configs(options: argparse.Namespace, model: Path, out: Path) -> list[FinetuneConfig]:
     """The fine-tunings that the options name."""
     base = {"model": str(model), "out": str(out), "seeds": options.seeds}
     configs = [
@@ -94,11 +94,11 @@ def asked(options: argparse.Namespace, model: Path, out: Path) -> list[FinetuneC
     return configs
 
 
-def shown(figures: dict[str, dict[str, list[float]]]) -> str:
+def format_figures(figures: dict[str, dict[str, list[float]]]) -> str:
     """Mean ± standard deviation over seeds."""
     rows = []
     for name in next(iter(figures.values())):
-        values = [each[name] for each in figures.values()]
+        values = [runs[name] for runs in figures.values()]
         spreads = [statistics.stdev(v) if len(v) > 1 else 0.0 for v in values]
         rows.append([name, *(f"{statistics.mean(v):.3f} ± {s:.3f}" for v, s in zip(values, spreads, strict=True))])
     return format_table(["", *figures], rows)
