@@ -94,7 +94,9 @@ def test_overview_names_every_verb_and_needs_no_torch():
 
 
 def test_a_closed_pipe_is_no_error():
-    code = "from electra import cli; cli.overview = lambda: 'word\\n' * 100_000; import sys; sys.exit(cli.main([]))"
+    code = (
+        "from electra import cli; cli.overview_text = lambda: 'word\\n' * 100_000; import sys; sys.exit(cli.main([]))"
+    )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.readline()
     process.stdout.close()
