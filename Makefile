@@ -33,8 +33,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: env  ## the whole chain on the built-in corpus, about a quarter of an hour
 	$(RUN)/electra demo
 
-test: env  ## style, then all tests but the slow ones
-	$(RUN)/ruff check src tests
+test: lint  ## style and types, then all tests but the slow ones
 	$(PYTEST)
 	$(PYTEST) -m "pretended and not slow"
 	$(PYTEST) -m "compiled and not slow" $(UNCHECKED)
@@ -45,7 +44,8 @@ test-slow: env  ## the slow tests
 	$(PYTEST) -m "slow and compiled" $(UNCHECKED) --timeout 1800 || test $$? -eq 5  # 5: there are none
 
 lint: env  ## style and types
-	$(RUN)/ruff check src tests
+	$(RUN)/ruff check src tests benchmarks
+	$(RUN)/ruff format --check src tests benchmarks
 	$(RUN)/mypy
 
 bench: env  ## tokens a second on this machine, beside Hugging Face's classes

@@ -1,7 +1,9 @@
 """The house's rules that a machine can hold: which room may know which, and what a training node has to have."""
 
 import ast
+import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from itertools import chain
@@ -122,3 +124,44 @@ def test_nothing_is_unpickled_and_no_remote_code_runs(path):
         assert said.get("trust_remote_code", "False") == "False"
         if ast.unparse(node.func).endswith((".from_pretrained", ".from_config")):
             assert "trust_remote_code" in said, f"line {node.lineno}: transformers asks on standard input"
+
+
+def defined(tree: ast.AST, kind: tuple[type, ...], inside_class: bool = False) -> Iterator[str]:
+    """Names of functions that are no methods, or of classes, at any depth."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, kind) and not (inside_class and isinstance(node, ast.FunctionDef)):
+            yield node.name  # type: ignore[attr-defined]
+        yield from defined(node, kind, isinstance(node, ast.ClassDef))
+
+
+def test_a_name_has_one_meaning():
+    functions, classes = Counter(), Counter()
+    for path in MODULES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        functions.update(set(defined(tree, (ast.FunctionDef,))) - {"_"})
+        classes.update(set(defined(tree, (ast.ClassDef,))))
+    assert not {name: count for name, count in functions.items() if count > 2}
+    assert not {name: count for name, count in classes.items() if count > 1}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_docstring_says_what_it_is_about(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Module)):
+            first = (ast.get_docstring(node) or "").partition("\n\n")[0]
+            assert not re.fullmatch(r"(See|As) \S+( \S+)?[.;:].*", first, re.DOTALL), (
+                f"{getattr(node, 'name', path)}: {first}"
+            )
+
+
+def test_only_one_module_replaces_and_removes():
+    """``files.py`` knows what is ours (law 10); all others ask it."""
+    acts = {"fsync", "removedirs", "rename", "renames", "rmdir", "rmtree", "unlink"}
+    for path in MODULES:
+        calls = [
+            node.func for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)
+        ]
+        names = {call.attr for call in calls if isinstance(call, ast.Attribute)}
+        called = {ast.unparse(call) for call in calls} & {"os.replace", "os.remove", "shutil.move"}
+        assert path.name == "files.py" or not (names & acts or called), f"{name_of(path)}: {names & acts or called}"

@@ -58,7 +58,10 @@ def hash_contents(problem: Problem, model: Path) -> dict[str, str]:
 
 
 class FineTuningRun:
-    """See above. The same settings go on where the run stopped, or give what it gave."""
+    """A problem, an encoder, a seed, and the folder of their fine-tuning.
+
+    The same settings go on where the run stopped, or give what it gave.
+    """
 
     def __init__(
         self, problem: Problem, model: Path, settings: RunSettings, seed: int, folder: Path, contents: Mapping[str, str]

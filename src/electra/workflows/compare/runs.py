@@ -51,7 +51,7 @@ class PretrainedEncoder:
             request_run(self.config, data).refuse_another(self.folder)
 
     def ready(self) -> dict[str, Any] | None:
-        """See ``JudgedEncoder``."""
+        """Pre-train it, or go on, unless it is finished; then read what it cost and its own figures."""
         path = self.folder / COST
         if not path.is_file():
             torch.compiler.reset()  # or, after eight models, what is compiled for others counts as one too many
@@ -75,7 +75,7 @@ class RandomWeights:
     budget: float = 0.0
 
     def ready(self) -> dict[str, Any]:
-        """See ``JudgedEncoder``."""
+        """Write the fresh encoder, unless it is there. It cost nothing and has no figures of its own."""
         if not self.folder.is_dir():
             shape = replace(self.shape, vocab_size=self.data.vocab_size)
             torch.manual_seed(self.seed)

@@ -43,7 +43,7 @@ class ProbeJudge:
         self.asked = {"task": Sequences(self.task).contents(), "texts": texts}
 
     def scores(self, encoder: Path, seed: int) -> dict[str, float]:
-        """See ``Judge``."""
+        """The scores of probes fitted to all layers side by side, and to the last."""
         reader, tokenizer = encoders.load_encoder(encoder)
         with flush_denormals():
             probed = probe_layers(reader, tokenizer, self.task, PROBED_LENGTH, Parallel.local_device(), self.texts)
@@ -61,7 +61,7 @@ class TuningJudge:
         self.asked = {"task": Sequences(self.task).contents(), "tuning": configs.plain_tree(tuning), "seeds": seeds}
 
     def scores(self, encoder: Path, seed: int) -> dict[str, float] | None:
-        """See ``Judge``."""
+        """The mean of the first metric on dev over the fine-tunings; None if a signal stopped the work."""
         problem, tuned = Sequences(self.task), []
         contents = hash_contents(problem, encoder)
         for number in range((seed - 1) * self.seeds + 1, seed * self.seeds + 1):  # no two encoders of one objective
@@ -92,7 +92,7 @@ class PairsJudge:
         self.asked = {"pairs": fingerprints.hash_values(pair[:4] for pair in pairs), "limit": limit}
 
     def scores(self, encoder: Path, seed: int) -> dict[str, float]:
-        """See ``Judge``."""
+        """The share of pairs whose better sentence gets the better score."""
         with flush_denormals():
             scorer = sentence_scores.load_scorer(encoder, Parallel.local_device())
             found = minimal_pairs.evaluate_pairs(self.path, scorer, self.limit)
