@@ -30,7 +30,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 
 
 def room(module: str) -> str:
-    """``electra.dataset.batches`` → ``text``."""
+    """``electra.dataset.batches`` → ``dataset``."""
     return module.split(".")[1]
 
 

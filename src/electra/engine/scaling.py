@@ -36,7 +36,10 @@ def cut_phases(phases: Sequence[tuple[int, bool]], shares: Sequence[float]) -> I
 
 
 def chain_stages(stages: Sequence[Stage]) -> list[Stage]:
-    """The stages with one schedule over each fresh stage and those after it that go on from it."""
+    """Give each stage its ``offset`` in a schedule, and that schedule's ``span`` in steps.
+
+    A schedule begins with a stage that is ``fresh``, and goes on over those after it that are not.
+    """
     chains: list[list[Stage]] = []
     for stage in stages:
         if stage.fresh or not chains:

@@ -27,7 +27,7 @@ def draw_against_budget(comparison: Comparison, path: Path) -> None:
 def draw_against_size(comparison: Comparison, sizes: Sequence[float], path: Path) -> None:
     """Draw a panel for each score: a line over the generator's sizes.
 
-    Each size is one of the comparison's objectives, at its one budget.
+    ``sizes[i]`` is that of the generator of ``comparison.objectives[i]``. The comparison has one budget.
     """
     (budget,) = comparison.budgets
     by_size = list(zip(sizes, comparison.objectives, strict=True))

@@ -10,6 +10,8 @@ from electra.errors import UserError, convert_errors
 from electra.interchange import huggingface
 from electra.interchange.folders import TOWERS, final_folder
 
+Format = Literal["hf"]
+
 
 @dataclass(frozen=True)
 class ExportConfig:
@@ -19,12 +21,12 @@ class ExportConfig:
     """Run folder, or any folder with discriminator/ and generator/."""
     out: str = ""
     """Folder to write discriminator/ and generator/ into."""
-    format: Literal["hf"] = "hf"
+    format: Format = "hf"
     """hf: what Hugging Face's AutoModel and AutoTokenizer load."""
 
 
-# Format → what writes the tower in one folder to a new one.
-FORMATS: dict[str, Callable[[Path, Path], None]] = {"hf": huggingface.export_tower}
+# What a module of interchange/ offers for a format: it reads the tower in one folder, and fills another, new and empty.
+FORMATS: dict[Format, Callable[[Path, Path], None]] = {"hf": huggingface.export_tower}
 
 
 def export(config: ExportConfig) -> Path:

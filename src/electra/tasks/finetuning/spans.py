@@ -121,7 +121,10 @@ class ConditionedSpans(nn.Module):
         return logits.masked_fill(~batch.targets["context"], NEVER).log_softmax(1)
 
     def ends(self, tokens: Tensor, start: Tensor, batch: ExampleBatch) -> Float[Tensor, "rows length"]:
-        """The log-probability of each token of the context to be the end of a start; arguments as of ``EndPointer``."""
+        """The log-probability of each token of the context to be the end of an answer that begins at a given start.
+
+        ``tokens``: what ``EndPointer.of_token`` makes of the states; ``start``: the state of each row's start.
+        """
         return self.end(tokens, start).masked_fill(~batch.targets["context"], NEVER).log_softmax(1)
 
     def loss(self, states: Sequence[Tensor], batch: ExampleBatch, keys: Keys) -> Float[Tensor, ""]:

@@ -78,6 +78,9 @@ def score_tokens(
 
 
 def compute_retrieval(scores: Float[np.ndarray, " tokens"], labels: Bool[np.ndarray, " tokens"]) -> Retrieval:
-    """Precision and recall of scores, equal ones being found together. At least one label must be true."""
+    """Precision and recall at every threshold, average precision, and the share of true labels.
+
+    Equal scores are one threshold. At least one label must be true.
+    """
     precision, recall, thresholds = precision_recall(labels, scores)
     return Retrieval(precision, recall, thresholds, average_precision(labels, scores), float(labels.mean()))
