@@ -3,8 +3,9 @@
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from electra.kernels import Kernels, cpu
 from electra.kernels.cache import set_compile_caches
 
 Compile = Literal["auto", "never"]
+Function = TypeVar("Function", bound=Callable)
 
 COMPILING = "compiling at the first step: a minute or two, once; what comes of it is kept"
 NO_COMPILER = "uncompiled, several times slower: no C++ compiler (Debian: apt-get install g++), or, on a GPU, no Triton"
@@ -34,7 +36,7 @@ class Preparable(Protocol):
 
 def prepare_module(
     module: nn.Module, compile: Compile, recompute: bool, precision: Precision, device: torch.device
-) -> Any:
+) -> nn.Module:
     """Prepare the parts of ``module`` and compile it if asked and possible; return what the loop is to call.
 
     Raises:
@@ -80,7 +82,7 @@ def announce_compiling(compile: Compile, device: torch.device) -> None:
         print(COMPILING if will_compile(compile, device) else NO_COMPILER, file=sys.stderr)
 
 
-def compile_if_possible(function: Any, compile: Compile, device: torch.device) -> Any:
+def compile_if_possible(function: Function, compile: Compile, device: torch.device) -> Function:
     """``torch.compile`` of a function or module if asked and possible, else the function itself."""
     if not will_compile(compile, device):
         return function
@@ -95,7 +97,8 @@ def compile_if_possible(function: Any, compile: Compile, device: torch.device) -
     # Inductor writes a CPU's kernels for a fixed number of threads, but its cache's key has that number only if this
     # option is set.
     options: dict[str, Any] = {"cpp.threads": torch.get_num_threads()}
-    return torch.compile(function, dynamic=False, options=options)
+    compiled: Any = torch.compile(function, dynamic=False, options=options)
+    return compiled
 
 
 def will_compile(compile: Compile, device: torch.device) -> bool:

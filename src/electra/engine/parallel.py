@@ -24,7 +24,7 @@ KEPT_BYTES = 1 << 30  # of free memory stay with the process
 # How long to wait for a process that has died or does something else: the first alone saves and probes.
 GROUP_TIMEOUT = timedelta(minutes=30)
 Precision = Literal["auto", "float32", "bfloat16"]
-RowRef = TypeVar("RowRef")
+Row = TypeVar("Row")
 Answer = TypeVar("Answer")
 
 
@@ -73,7 +73,7 @@ class Parallel:
         """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
-    def share(self, refs: Sequence[RowRef], micro_rows: int) -> list[Sequence[RowRef]]:
+    def share(self, refs: Sequence[Row], micro_rows: int) -> list[Sequence[Row]]:
         """This process's rows of a step, in micro-batches of ``micro_rows`` (0: in one).
 
         Raises:
@@ -143,9 +143,11 @@ class Parallel:
         """The module, with its gradients averaged over processes if there are several."""
         return nn.parallel.DistributedDataParallel(module) if self.world > 1 else module
 
-    def sync_unless(self, more: bool, module: Any) -> contextlib.AbstractContextManager:
+    def sync_unless(self, more: bool, module: nn.Module) -> contextlib.AbstractContextManager:
         """A context for one micro-batch: while ``more`` of the step follow, gradients stay on this process."""
-        return module.no_sync() if more and self.world > 1 else contextlib.nullcontext()
+        if more and isinstance(module, nn.parallel.DistributedDataParallel):
+            return module.no_sync()
+        return contextlib.nullcontext()
 
     def wait(self) -> None:
         """Wait until every process is here."""

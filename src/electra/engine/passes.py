@@ -1,7 +1,6 @@
 """The forward and backward pass of a micro-batch: launched kernel by kernel, or recorded once as a CUDA graph."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,15 +16,15 @@ WARM_UP_PASSES = 3  # before a recording: everything that is compiled, tuned or 
 class Passes:
     """Adds a micro-batch's gradients to those of the parameters and returns its statistics by term."""
 
-    def __init__(self, forward: Any, precision: Precision, parallel: Parallel):
-        self.forward, self.precision, self.parallel = forward, precision, parallel
+    def __init__(self, module: nn.Module, precision: Precision, parallel: Parallel):
+        self.module, self.precision, self.parallel = module, precision, parallel
 
     def __call__(
         self, batch: MicroBatch, divisors: Mapping[str, Tensor], progress: Tensor, more: bool = False
     ) -> Mapping[str, Tensor]:
         """``more`` micro-batches of the step follow: their gradients stay on this process until then."""
-        with autocast(self.precision, self.parallel.device), self.parallel.sync_unless(more, self.forward):
-            loss, sums = self.forward(batch, divisors, True, progress)
+        with autocast(self.precision, self.parallel.device), self.parallel.sync_unless(more, self.module):
+            loss, sums = self.module(batch, divisors, True, progress)
             loss.backward()
         return sums
 

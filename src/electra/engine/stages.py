@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from electra.engine.optim import Parameter
 
-Place = TypeVar("Place")  # a frozen dataclass of numbers
+AnyPlace = TypeVar("AnyPlace")  # a frozen dataclass of numbers
 RowRef = TypeVar("RowRef")
-Batch = TypeVar("Batch", covariant=True)  # a ``MicroBatch``
+AnyBatch = TypeVar("AnyBatch", covariant=True)  # a ``MicroBatch``
 
 
 @runtime_checkable
@@ -29,15 +29,15 @@ class MicroBatch(Protocol):
 
 
 @runtime_checkable
-class RowSource(Protocol[Place, RowRef, Batch]):
+class RowSource(Protocol[AnyPlace, RowRef, AnyBatch]):
     """Rows at an address: ``take`` is a pure function, so a run goes on from a place as if it had never stopped."""
 
-    start: Place  # the first place
+    start: AnyPlace  # the first place
 
-    def take(self, place: Place, rows: int) -> tuple[list[RowRef], Place]:
+    def take(self, place: AnyPlace, rows: int) -> tuple[list[RowRef], AnyPlace]:
         """References to the next ``rows`` rows, and the place after them."""
 
-    def batch(self, refs: Sequence[RowRef]) -> Batch:
+    def batch(self, refs: Sequence[RowRef]) -> AnyBatch:
         """The rows of these references, on the CPU."""
 
 

@@ -1,7 +1,6 @@
 """The two kinds of encoder, with one signature, and the tower: embeddings, an encoder and a head."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -39,7 +38,7 @@ class LayeredEncoder(nn.Module):
         if compiled and "forward" not in vars(self):
             self.forward = torch.compiler.disable(self.forward, recursive=False)
 
-    def run_layer(self, layer: nn.Module, *inputs: Any) -> Tensor:
+    def run_layer(self, layer: nn.Module, *inputs: object) -> Tensor:
         """The layer's output, with recomputation if that is on."""
         if self.recomputes and torch.is_grad_enabled():
             # Setting torch's generator back is no part of a CUDA graph, and only PyTorch's attention draws from it.

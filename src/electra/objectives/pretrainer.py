@@ -40,7 +40,7 @@ class Pretrainer(nn.Module):
     ):
         super().__init__()
         self.corrupt, self.encoder, self.seed = corrupt, encoder, seed
-        self.terms: Any = nn.ModuleDict(terms)
+        self.terms: Any = nn.ModuleDict(terms)  # Any: it is typed as if it held plain modules
         self.rates, self.apart = dict(rates or {}), apart
 
     @property
