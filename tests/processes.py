@@ -47,7 +47,10 @@ class Server:
         home = tempfile.mkdtemp()
         self.process = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": home, "OMP_NUM_THREADS": "1"},
+            env=os.environ | {
+                "HF_HUB_OFFLINE": "1", "HF_HOME": home, "OMP_NUM_THREADS": "1",
+                "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # CUDA could not be used after a fork
+            },
         )  # fmt: skip
         self.said: dict[str, list[int]] = {}  # by folder: the pid, and the exit code
         self.rest = b""
