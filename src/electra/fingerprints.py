@@ -1,4 +1,4 @@
-"""What a result came from, as hashes of contents: equal where nothing that was read differs, whatever it is called."""
+"""Hashes of what a result came from: equal if all contents are equal, whatever files and folders are called."""
 
 import hashlib
 import json
@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-CHUNK_BYTES = 1 << 22  # bytes read at once
+CHUNK_BYTES = 1 << 22  # read at once
 
 
 def hash_values(values: Iterable[object]) -> str:
-    """Of values in their order: what JSON takes, and dataclasses of it, which are told by their fields."""
+    """A hash of values in their order: values that JSON takes, and dataclasses of such values, by their fields."""
     digest = hashlib.blake2b(digest_size=16)
     for value in values:
         digest.update(json.dumps(value, default=vars, sort_keys=True).encode() + b"\n")
@@ -18,12 +18,12 @@ def hash_values(values: Iterable[object]) -> str:
 
 
 def hash_bytes(content: bytes) -> str:
-    """Of some bytes."""
+    """A hash of some bytes."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def hash_files(files: Iterable[Path]) -> str:
-    """Of files, in their order, each by its own name and its bytes.
+    """A hash of files in their order: of the name, without its folder, and the bytes of each.
 
     Raises:
         OSError: one of them cannot be read.
@@ -36,14 +36,17 @@ def hash_files(files: Iterable[Path]) -> str:
 
 
 def hash_folder(folder: Path, patterns: Sequence[str]) -> str:
-    """Of those files of a folder, not below it, that match one of the patterns. Raises ``OSError`` as
-    ``hash_files``."""
-    found = {path.name: path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
-    return hash_files(path for _, path in sorted(found.items()))
+    """A hash of the files in a folder, not below it, that match a glob pattern.
+
+    Raises:
+        OSError: as ``hash_files``.
+    """
+    files = {path.name: path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
+    return hash_files(path for _, path in sorted(files.items()))
 
 
 def hash_stretch(file: BinaryIO, size: int | None = None) -> str:
-    """Of the next ``size`` bytes of a file, or of all that are left."""
+    """A hash of the next ``size`` bytes of an open file, or of all that are left."""
     digest = hashlib.blake2b(digest_size=16)
     while chunk := file.read(CHUNK_BYTES if size is None else min(CHUNK_BYTES, size)):
         digest.update(chunk)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from electra.corpus.documents import Document, Skipped
 from electra.corpus.figures import print_prepared_data
-from electra.corpus.folder import TOKENIZER_FOLDER, build_manifest, refuse_empty_split
+from electra.corpus.folder import TOKENIZER_FOLDER
+from electra.corpus.manifest import build_manifest, refuse_empty_split
 from electra.corpus.output import create_output_folder
 from electra.corpus.parts import write_shards
 from electra.corpus.sources import UNNAMED, Part

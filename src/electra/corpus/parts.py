@@ -98,7 +98,7 @@ def write_part(job: Job, part: Part, report_progress: ReportProgress) -> None:
 
 
 def note_contents(job: Job, part: Part) -> None:
-    """Write what was read for a part as ``parts/NUMBER.read``, or find that it is still what was read before.
+    """Write the fingerprints of a part's files as ``parts/NUMBER.read``, or compare them with those that are there.
 
     Raises:
         UserError: as ``verify_contents``.
@@ -108,17 +108,17 @@ def note_contents(job: Job, part: Part) -> None:
 
 
 def verify_contents(job: Job, part: Part) -> bool:
-    """Whether a part was read before, and its files still are what they were.
+    """Compare a part's files with the fingerprints of an earlier reading. Whether there was one.
 
     Raises:
-        UserError: one that changed, by its name; or the note of it is damaged.
+        UserError: a file changed since then, or the fingerprints are damaged.
     """
     path = job.file(part, READ)
     if not path.exists():
         return False
     before = read_json(path, f"remove {job.out} and begin anew")
-    for span, there, now in zip(part.spans, before, fingerprint_part(part), strict=True):
-        if there != now:
+    for span, old, new in zip(part.spans, before, fingerprint_part(part), strict=True):
+        if old != new:
             raise UserError(f"{span.shown}: changed since {job.out} was begun; remove that folder, and begin anew")
     return True
 

@@ -113,10 +113,10 @@ def prepare(config: PrepareConfig) -> Manifest:
     preparation = Preparation(job, parts, tokenizer, settings)
     share = Share.parse(config.part) if config.part else ALL_PARTS
     workers = 1 if piped else config.workers or os.cpu_count() or 1
-    with preparation.held(share):
+    with preparation.hold(share):
         if not config.merge and not write_parts(preparation, config, share, workers):
             return {}
-        manifest = preparation.merge(partial(compute_source_shares, weights, config.temperature))
+        manifest = preparation.write_manifest(partial(compute_source_shares, weights, config.temperature))
     print_prepared_data(config.out, manifest, time.monotonic() - began)
     return manifest
 
@@ -188,7 +188,7 @@ def write_parts(preparation: Preparation, config: PrepareConfig, share: Share, w
     if not find_copies(preparation, share, config.engine, workers):
         print(f"{config.out}: part {config.part} has looked for copies; when all have, run each again")
         return False
-    run_parts(write_part, preparation.job, preparation.mine(share), config.engine, workers, "preparing")
+    run_parts(write_part, preparation.job, preparation.remaining(share), config.engine, workers, "preparing")
     if config.part:
         print(f"{config.out}: part {config.part} is done; when all are, --merge")
     return not config.part
@@ -204,7 +204,7 @@ def find_copies(preparation: Preparation, share: Share, engine: Engine, workers:
     if list_parts_lacking(preparation, "marks", ALL_PARTS):
         for kind in job.detector.kinds:
             key_files, mark_files = (
-                [job.file(part, f"{kind}.{ending}") for part in preparation.all] for ending in ("keys", "marks")
+                [job.file(part, f"{kind}.{ending}") for part in preparation.parts] for ending in ("keys", "marks")
             )
             mark_copies(key_files, mark_files)
     return True
@@ -215,6 +215,6 @@ def list_parts_lacking(preparation: Preparation, ending: Literal["keys", "marks"
     job = preparation.job
     return [
         part
-        for part in preparation.all[share.index :: share.of]
+        for part in preparation.parts[share.index :: share.of]
         if any(not job.file(part, f"{kind}.{ending}").exists() for kind in job.detector.kinds)
     ]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from electra.corpus.documents import Document, Skipped, ignore_progress
-from electra.corpus.folder import build_manifest
+from electra.corpus.manifest import build_manifest
 from electra.corpus.parts import Job, write_shards
 from electra.corpus.sources import Part
 from electra.corpus.words import CachingTokenizer

@@ -29,7 +29,7 @@ TOKENS_PER_BLOCK = 1 << 16  # tokens that are laid out into rows together
 CHECKSUM_CHUNK = 1 << 22  # bytes read at once for a checksum
 
 Split = Literal["train", "held-out"]
-Manifest = dict[str, Any]  # JSON, as ``corpus.folder.build_manifest`` makes it
+Manifest = dict[str, Any]  # JSON, as ``corpus.manifest.build_manifest`` makes it
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""Checkpoints: a folder that is either whole or absent. Safetensors and JSON; nothing is unpickled.
+"""Checkpoints: folders that are either whole or absent. Safetensors and JSON; nothing is unpickled.
 
-One of ours is ``step-`` and eight digits or more, a folder and no link to one, with our ``state.json`` in it or our
-``electra.json``. Whatever else lies beside them is not counted and not touched.
+A checkpoint of ours is a folder, not a link, called ``step-`` and eight digits or more, with our ``electra.json`` or
+``state.json`` in it. Whatever else lies beside the checkpoints is neither counted nor touched.
 """
 
 import itertools
@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -19,7 +20,7 @@ from electra import files
 from electra.errors import UserError
 
 CHECKPOINT_NAME = re.compile(r"step-(\d{8,})")
-CHECKPOINT = "checkpoint"
+CHECKPOINT = "checkpoint"  # what the folder says that it holds
 CHECKPOINT_FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
 
 
@@ -29,7 +30,7 @@ def write_tensor_folder(
     """Write ``name.safetensors`` and ``name.json`` files into ``folder``, which appears only when all are on disk.
 
     Raises:
-        UserError: if the disk is full or the folder cannot be written, or one of that name is not ours; what was there
+        UserError: the disk is full, the folder cannot be written, or a folder of that name is not ours. What was there
             before is untouched.
     """
     try:
@@ -48,7 +49,11 @@ def write_tensor_folder(
 def save_checkpoint(
     folder: Path, step: int, model: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], state: object, keep: int
 ) -> None:
-    """Write ``folder/step-N`` and remove all but the last ``keep`` checkpoints; with 0 none is removed."""
+    """Write ``folder/step-N``, then remove all but the last ``keep`` checkpoints (0: none).
+
+    Raises:
+        UserError: as ``write_tensor_folder``.
+    """
     files.remove_partial_folders(folder, "step-*")
     write_tensor_folder(checkpoint_path(folder, step), {"model": model, "optimizer": optimizer}, {"state": state})
     for old in list_checkpoints(folder)[:-keep] if keep else []:
@@ -56,19 +61,19 @@ def save_checkpoint(
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
-    """Where the checkpoint of a step goes: where the name is taken by what is not ours, it has one more zero."""
+    """The folder for a step's checkpoint: ``step-N``, with one more zero where something else has that name."""
     names = (folder / f"step-{step:0{width}d}" for width in itertools.count(8))
     return next(path for path in names if not os.path.lexists(path) or files.read_kind(path) == CHECKPOINT)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in ``folder``, the oldest first."""
-    inside = folder.iterdir() if folder.is_dir() else ()
-    return sorted(filter(is_checkpoint, inside), key=lambda path: (step_of_checkpoint(path), path.name))
+    paths = folder.iterdir() if folder.is_dir() else ()
+    return sorted(filter(is_checkpoint, paths), key=lambda path: (step_of_checkpoint(path), path.name))
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether this is one of ours, be it damaged."""
+    """Whether this is a checkpoint of ours, damaged or not."""
     if not CHECKPOINT_NAME.fullmatch(path.name) or path.is_symlink() or not path.is_dir():
         return False
     if files.read_kind(path) == CHECKPOINT:
@@ -104,15 +109,15 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 
 def step_of_checkpoint(checkpoint: Path) -> int:
-    """The step that a checkpoint was written after."""
+    """The step after which a checkpoint was written, by its name."""
     return int(checkpoint.name.removeprefix("step-"))
 
 
-def load_checkpoint(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict]:
-    """The model's tensors, the optimizer's and the state of a checkpoint.
+def load_checkpoint(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
+    """The model's tensors, the optimizer's tensors and the state in a checkpoint.
 
     Raises:
-        UserError: if a file is missing or damaged; it says which earlier checkpoint to go back to.
+        UserError: a file is missing or damaged.
     """
     try:
         model = load_file(checkpoint / "model.safetensors")

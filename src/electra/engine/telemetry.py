@@ -1,9 +1,8 @@
-"""What a run tells: metrics.jsonl for machines, a progress bar for a person, the environment for whoever repeats it."""
+"""The records of a run: figures in metrics.jsonl, progress on standard error, the environment that it ran in."""
 
 import json
 import platform
 import subprocess
-import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -15,91 +14,91 @@ import torch
 
 from electra import __version__, files
 from electra.errors import convert_errors, escape_controls
-from electra.progress import Progress
+from electra.progress import Progress, print_progress
+
+VERDICT = "verdict"  # the split of a line that says what is wrong
+WATCHED_LINES = 256  # a bound on memory
+
+MetricsLine = dict[str, Any]  # JSON: step, split, and figures by name
+Watch = Callable[[Sequence[MetricsLine]], Sequence[tuple[str, str]]]  # the last lines → (kind, message) of each fault
 
 
 @runtime_checkable
 class Recorder(Protocol):
     """Where a run's figures go."""
 
-    def record(self, figures: Mapping[str, object]) -> None: ...
+    def record(self, figures: Mapping[str, object]) -> None:
+        """Keep the figures of a step: its number, its split, and values by name."""
 
-    def progress(self, step: int, steps: int, figures: Mapping[str, float]) -> None: ...
+    def show_progress(self, step: int, steps: int, figures: Mapping[str, float]) -> None:
+        """Show how many of all ``steps`` are done, with the figures of the last one."""
 
-    def end(self) -> None: ...
+    def finish(self) -> None:
+        """Called when the run ends or stops."""
 
 
 class SilentRecorder:
-    """Tells nobody: for short runs inside other work, and for the processes that are not the first."""
+    """Records nothing: for short runs inside other work, and for the processes that are not the first."""
 
     def record(self, figures: Mapping[str, object]) -> None:
         """Nothing."""
 
-    def progress(self, step: int, steps: int, figures: Mapping[str, float]) -> None:
+    def show_progress(self, step: int, steps: int, figures: Mapping[str, float]) -> None:
         """Nothing."""
 
-    def end(self) -> None:
+    def finish(self) -> None:
         """Nothing."""
-
-
-VERDICT = "verdict"  # the split of a line that says what is wrong
-Watch = Callable[[Sequence[Mapping[str, Any]]], Sequence[tuple[str, str]]]
-WATCHED = 256  # lines: a bound on memory
 
 
 class MetricsRecorder:
-    """Appends to ``folder/metrics.jsonl`` and shows how far the run is. The folder is known to be ours."""
+    """Appends lines to ``folder/metrics.jsonl`` and shows the progress. The folder must be known to be ours."""
 
     def __init__(
         self,
         folder: Path,
         shown: Mapping[str, str],
         step: int = 0,
-        about: str = "pre-training",
+        label: str = "pre-training",
         watch: Watch = lambda lines: (),
     ):
-        """``shown``: figure → label on the progress line, which begins with what it is ``about``.
+        """``shown``: figure → its label on the progress line, which begins with ``label``.
 
-        ``watch`` is shown the last lines after each, and gives what is wrong with the run as (kind, message), of which
-        each kind is told and recorded once. Records after ``step``, where a run goes on, are cut off.
+        ``step``: where the run goes on; lines of later steps are removed. ``watch`` gets the last lines after each new
+        one, and returns what is wrong with the run; each kind of fault is printed and recorded once.
         """
-        self.path, self.shown, self.first, self.about = folder / "metrics.jsonl", dict(shown), step, about
+        self.path, self.shown, self.first_step, self.label = folder / "metrics.jsonl", dict(shown), step, label
         files.make_folder(folder)
         files.remove_partial_files(folder)
         kept = [line for line in read_metrics(self.path) if line["step"] <= step]
         with files.write_whole(self.path) as file:
             file.write_text("".join(json.dumps(line) + "\n" for line in kept))
         self.bar: Progress | None = None
-        self.watch, self.lines = watch, deque(kept, WATCHED)
-        self.told = {line["kind"] for line in kept if line["split"] == VERDICT}
+        self.watch, self.lines = watch, deque(kept, WATCHED_LINES)
+        self.known_faults = {line["kind"] for line in kept if line["split"] == VERDICT}
 
     def record(self, figures: Mapping[str, object]) -> None:
-        """Append one line to metrics.jsonl, and one for each thing that is found to be wrong."""
-        self.append(figures)
+        """Append a line to metrics.jsonl, and one for each new fault; figures of held-out text are printed."""
+        self.append_line(figures)
         if figures["split"] != "train":
-            self.say(f"{figures['split']} at step {figures['step']:,}  {self.worded(figures)}")
+            print_progress(f"{figures['split']} at step {figures['step']:,}  {self.format_shown(figures)}")
         for kind, message in self.watch(list(self.lines)):
-            if kind not in self.told:
-                self.told.add(kind)
-                self.append({"step": figures["step"], "split": VERDICT, "kind": kind, "message": message})
-                self.say(f"warning: {message}")
+            if kind not in self.known_faults:
+                self.known_faults.add(kind)
+                self.append_line({"step": figures["step"], "split": VERDICT, "kind": kind, "message": message})
+                print_progress(f"warning: {escape_controls(message)}")
 
-    def append(self, figures: Mapping[str, object]) -> None:
-        """Write a line, and keep it for a while."""
+    def append_line(self, figures: Mapping[str, object]) -> None:
+        """Write a line, and keep it for ``watch``."""
         self.lines.append(round_figures(figures))
         with self.path.open("a") as file:
             file.write(json.dumps(self.lines[-1]) + "\n")
 
-    def say(self, text: str) -> None:
-        """Tell whoever looks on."""
-        print(escape_controls(text), file=sys.stderr, flush=True)
-
-    def progress(self, step: int, steps: int, figures: Mapping[str, float]) -> None:
+    def show_progress(self, step: int, steps: int, figures: Mapping[str, float]) -> None:
         """Show how far the run is, its figures and the time left."""
-        self.bar = self.bar or Progress(self.about, steps, "steps", self.first)
-        self.bar.update(step, self.worded(figures))
+        self.bar = self.bar or Progress(self.label, steps, "steps", self.first_step)
+        self.bar.update(step, self.format_shown(figures))
 
-    def worded(self, figures: Mapping[str, Any]) -> str:
+    def format_shown(self, figures: Mapping[str, Any]) -> str:
         """The figures that are shown, with their labels."""
         return "  ".join(
             f"{label} {figures[name]:{',.0f' if figures[name] >= 1000 else '.3f'}}"
@@ -107,34 +106,34 @@ class MetricsRecorder:
             if name in figures
         )
 
-    def end(self) -> None:
-        """The run is over, or stops here."""
+    def finish(self) -> None:
+        """Show the last state of the progress."""
         if self.bar:
             self.bar.finish()
 
 
-def read_metrics(path: Path) -> list[dict]:
-    """The lines of a metrics.jsonl; a last line that a kill cut short is left out.
+def read_metrics(path: Path) -> list[MetricsLine]:
+    """The lines of a metrics.jsonl; empty if there is none. A last line that a kill cut short is left out.
 
     Raises:
-        UserError: a line that is no JSON.
+        UserError: a line that is not JSON.
     """
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    found = []
-    for number, line in enumerate(lines, 1):
+    text_lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    lines: list[MetricsLine] = []
+    for number, line in enumerate(text_lines, 1):
         if line.endswith("\n"):
             with convert_errors(f"{path}, line {number}: damaged; take the line out, and the run goes on", ValueError):
-                found.append(json.loads(line))
-    return found
+                lines.append(json.loads(line))
+    return lines
 
 
 def round_figures(figures: Mapping[str, object]) -> dict[str, object]:
-    """Floats to seven digits, which is what float32 holds."""
+    """The figures with floats rounded to seven digits, which is what float32 holds."""
     return {k: float(f"{v:.7g}") if isinstance(v, float) else v for k, v in figures.items()}
 
 
 def describe_environment() -> dict[str, object]:
-    """What the figures depend on besides config and data: versions, machine, threads."""
+    """What a run's figures depend on besides its config and data: versions, machine, threads."""
     packages = ("torch", "numpy", "transformers", "tokenizers", "safetensors")
     return {
         "python": platform.python_version(),
@@ -170,5 +169,6 @@ def processor_name() -> str:
 
 
 def read_cpu_info() -> list[str]:
+    """The lines of ``/proc/cpuinfo``; empty if there is none."""
     path = Path("/proc/cpuinfo")
     return path.read_text().splitlines() if path.exists() else []

@@ -97,7 +97,7 @@ def train_stages(
                     loop.state.steps = loop.state.step
             if loop.is_due(engine.save_every) or loop.stopping:
                 loop.save()
-    loop.recorder.end()
+    loop.recorder.finish()
     return loop.state
 
 
@@ -251,7 +251,7 @@ class Loop:
         figures |= {f"learning_rate/{name}": rate for name, rate in self.optimizer.rates().items()}
         figures |= {"tokens_per_second": (self.state.tokens - tokens) / (now - then)}
         self.recorder.record(self.header("train") | figures)
-        self.recorder.progress(self.state.step, self.state.steps, figures)
+        self.recorder.show_progress(self.state.step, self.state.steps, figures)
         self.sums, self.lap = {}, (now, self.state.tokens)
 
     def log_held_out(self, evaluate: Evaluate) -> None:

@@ -112,7 +112,7 @@ def plan_runs(config: FinetuneConfig, problem: Problem) -> dict[str, list[FineTu
             for seed in range(1, config.seeds + 1)
         ]
         for run in runs_by_rate[name]:
-            run.check()
+            run.refuse_another()
     return runs_by_rate
 
 
@@ -124,7 +124,7 @@ def finetune_task(
     for rate, runs in runs_by_rate.items():
         figures_by_rate[rate] = {}
         for run in runs:
-            figures = run.figures(parallel)
+            figures = run.train_and_judge(parallel)
             if figures is None:
                 return None
             if parallel.first:

@@ -28,24 +28,24 @@ from electra.tasks.finetuning.problem import FineTuned, FineTuning, Problem, app
 from electra.tokenization import Tokenizer
 
 LENGTHS = {"question-answering": 512}  # tokens read at once, as in the paper
-DEFAULT_LENGTH = 128
+DEFAULT_LENGTH = 128  # of other problems
 FINETUNING_RUN = "run of fine-tuning"  # what the folder says that it holds
 ASKED, RESULT, PREDICTIONS = "config.json", "result.json", "predictions.json"
 BEST, MODEL = "best.safetensors", "model"
 CONTENTS = "contents"  # in config.json: hashes of what the figures come from
+# What may differ from the run that is there: names, and how often the loop records and saves, which changes no figure.
 FREE = ("task", "model", *(f"settings.engine.{name}" for name in ("log_every", "save_every", "keep")))
 
 Figures = dict[str, dict[str, float]]  # split → metric → value
 
-
-TUNING_ENGINE = Engine(
-    compile="never", evaluate_every=0, save_every=500, keep=1
-)  # each length of a batch would be compiled
+# Not compiled: each length of a batch would be compiled anew.
+TUNING_ENGINE = Engine(compile="never", evaluate_every=0, save_every=500, keep=1)
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How a run goes, whatever its task. ``patience``: evaluations without a better figure until it ends; 0: never."""
+    """The settings of a run, whatever its task. ``patience``: evaluations without a better figure after which it ends;
+    0: it never ends early."""
 
     tuning: FineTuning = field(default_factory=FineTuning)
     engine: Engine = TUNING_ENGINE
@@ -53,20 +53,17 @@ class RunSettings:
 
 
 def hash_contents(problem: Problem, model: Path) -> dict[str, str]:
-    """What a run's figures come from, as hashes: the problem's splits and labels, and the ``model`` in a folder."""
+    """Hashes of what a run's figures come from: the problem's splits and labels, and the model in a folder."""
     return problem.contents() | {MODEL: fingerprint_encoder(model)}
 
 
 class FineTuningRun:
-    """A problem, an encoder, a seed, and the folder of their fine-tuning.
-
-    The same settings go on where the run stopped, or give what it gave.
-    """
+    """A run in its folder. With the same settings it goes on where it stopped, or returns what is there."""
 
     def __init__(
         self, problem: Problem, model: Path, settings: RunSettings, seed: int, folder: Path, contents: Mapping[str, str]
     ):
-        """``contents``: of the problem and the model, see ``hash_contents``; they are the same for many runs."""
+        """``contents``: the result of ``hash_contents``, which many runs share."""
         self.problem, self.settings, self.seed, self.folder = problem, settings, seed, folder
         self.model = find_encoder(model)
         self.task = finetuned.HeadSpec(problem.model, problem.labels, problem.problem_type)
@@ -74,25 +71,27 @@ class FineTuningRun:
         self.asked = plain_tree(asked | {CONTENTS: contents})
         self.request = Request(FINETUNING_RUN, {ASKED: self.asked})
 
-    def figures(self, parallel: Parallel) -> Figures | None:
-        """Its figures; None if a signal stopped it.
+    def train_and_judge(self, parallel: Parallel) -> Figures | None:
+        """Train the encoder, judge its predictions and write both; returns the figures, or None if a signal stopped it.
 
         Raises:
-            UserError: as ``check``; a length that the encoder does not read; and as ``encoders.load_encoder`` and
-            ``train``.
+            UserError: as ``refuse_another``; a length that the encoder does not read; and as ``encoders.load_encoder``
+                and ``train_stages``.
         """
-        self.check()
-        if found := parallel.ask_first(lambda: self.read(RESULT)):
-            return found
-        net, tokenizer = self.fresh()
+        self.refuse_another()
+        if result := parallel.ask_first(lambda: self.read(RESULT)):
+            return result
+        net, tokenizer = self.build_net()
         check_engine(self.settings.engine, net, parallel)
-        sources = self.sources(net.reader, tokenizer)
+        sources = self.build_sources(net.reader, tokenizer)
         with convert_errors(str(self.folder), OSError):
-            self.begin(parallel)
+            if parallel.first:
+                self.request.begin(self.folder, describe_start())
+            parallel.wait()
             dev = DevEvaluation(self, net, sources, parallel)
-            if not self.tuned(net, sources["train"], dev, parallel):
+            if not self.train(net, sources["train"], dev, parallel):
                 return None
-            predictions = {split: dev.predictions(split) for split in self.problem.splits if split != "train"}
+            predictions = {split: dev.predict(split) for split in self.problem.splits if split != "train"}
             figures = {split: self.problem.judge(split, predictions[split]) for split in self.problem.evaluated}
             if parallel.first:
                 self.write(net, predictions, figures)
@@ -100,16 +99,16 @@ class FineTuningRun:
         return figures
 
     def read(self, name: str) -> dict[str, Any]:
-        """What a JSON file of the folder holds; nothing if it is not there."""
+        """The content of a JSON file in the folder; empty if there is none."""
         path = self.folder / name
         return read_json(path, "remove the folder to run it again") if path.is_file() else {}
 
-    def check(self) -> None:
-        """Find the folder without a run, or with this one; nothing is written.
+    def refuse_another(self) -> None:
+        """Compare the run in the folder, if there is one, with this one.
 
         Raises:
-            UserError: it holds one of other settings, of a split or a model with other contents, whatever they are
-                called, or one that does not say what it was made from.
+            UserError: it has other settings, a split or a model with other contents, whatever they are called, or it
+                does not say what it was made from.
         """
         begun = self.read(ASKED)
         if not begun and not (self.folder / RESULT).is_file():
@@ -119,9 +118,9 @@ class FineTuningRun:
                 f"{self.folder}: holds a run of an earlier version, which does not say what data and model it was made "
                 "from; choose another --out"
             )
-        contents = [d.key for d in list_differences(begun[CONTENTS], self.asked[CONTENTS])]
+        contents = [difference.key for difference in list_differences(begun[CONTENTS], self.asked[CONTENTS])]
         changed = list_differences(begun, self.asked, (*FREE, CONTENTS))
-        settings = list(dict.fromkeys(d.key.partition(".")[0] for d in changed))
+        settings = list(dict.fromkeys(difference.key.partition(".")[0] for difference in changed))
         data = [name for name in contents if name != MODEL]
         others = [f"of other settings ({', '.join(settings)})"] if settings else []
         others += [f"of other data ({', '.join(data)})"] if data else []
@@ -129,22 +128,16 @@ class FineTuningRun:
         if others:
             raise UserError(f"{self.folder}: holds a run {' and '.join(others)}; choose another --out, or remove it")
 
-    def begin(self, parallel: Parallel) -> None:
-        """Write what was asked, or that it is started again."""
-        if parallel.first:
-            self.request.begin(self.folder, describe_start())
-        parallel.wait()
-
-    def fresh(self) -> tuple[FineTuned, Tokenizer]:
-        """The encoder with a new head, and its tokenizer."""
+    def build_net(self) -> tuple[FineTuned, Tokenizer]:
+        """Load the encoder and put a new head on it; returns the tokenizer too."""
         reader, tokenizer = encoders.load_encoder(self.model)
         if self.settings.tuning.head == "transformers" and reader.family == "theirs":
             reader = finetuned.load_whole_model(self.model, self.task)
         torch.manual_seed(self.seed)
         return FineTuned(reader, self.problem.head(reader, self.settings.tuning), self.seed), tokenizer
 
-    def sources(self, reader: Reader, tokenizer: Tokenizer) -> dict[str, ExampleSource]:
-        """The examples of each split. Raises ``UserError`` for a length that is too much."""
+    def build_sources(self, reader: Reader, tokenizer: Tokenizer) -> dict[str, ExampleSource]:
+        """The examples of each split. Raises ``UserError`` for a length that the encoder does not read."""
         tuning, problem = self.settings.tuning, self.problem
         length = tuning.length or min(LENGTHS.get(problem.model, DEFAULT_LENGTH), reader.longest)
         if length > reader.longest:
@@ -157,8 +150,8 @@ class FineTuningRun:
             for split in problem.splits
         }
 
-    def tuned(self, net: FineTuned, source: ExampleSource, dev: "DevEvaluation", parallel: Parallel) -> bool:
-        """Train ``net`` in place; whether it was to the end."""
+    def train(self, net: FineTuned, source: ExampleSource, dev: "DevEvaluation", parallel: Parallel) -> bool:
+        """Train ``net`` in place. Whether it was trained to the end."""
         tuning, engine = self.settings.tuning, self.settings.engine
         epochs = tuning.epochs or self.problem.epochs
         steps = max(1, round(epochs * len(source.examples) / tuning.rows))
@@ -166,23 +159,25 @@ class FineTuningRun:
             engine = replace(engine, evaluate_every=max(1, round(steps / epochs)))
         tokens = round(float(source.lengths.mean()) * tuning.rows)
         stage = Stage(net, apply_layer_decay(net, tuning), source, steps, tuning.rows, tokens, 0)
-        saved = self.folder / "checkpoints"
-        begun = checkpoint.latest_checkpoint(saved)
+        checkpoints = self.folder / "checkpoints"
+        latest = checkpoint.latest_checkpoint(checkpoints)
         label = f"{self.problem.name}, seed {self.seed}"
         shown = {"loss": "loss", **{name: name for name in self.problem.metrics[:2]}}
         recorder: Recorder = SilentRecorder()
         if parallel.first:
-            recorder = MetricsRecorder(self.folder, shown, checkpoint.step_of_checkpoint(begun) if begun else 0, label)
+            step = checkpoint.step_of_checkpoint(latest) if latest else 0
+            recorder = MetricsRecorder(self.folder, shown, step, label)
+        evaluate = dev.evaluate if engine.evaluate_every else None
         state = train_stages(
             [stage], tuning.optimizer, LinearDecay(warmup=round(tuning.warmup * steps)),
-            engine, parallel, saved, recorder, dev.figures if engine.evaluate_every else None, enough=dev.enough,
+            engine, parallel, checkpoints, recorder, evaluate, enough=dev.is_enough,
         )  # fmt: skip
         if state.finished and self.settings.patience:
-            dev.restore()
+            dev.restore_best()
         return state.finished
 
     def write(self, net: FineTuned, predictions: dict[str, list[Any]], figures: Figures) -> None:
-        """The predictions, the model and, last, the figures; checkpoints are not needed any more."""
+        """Write the predictions, the model and, last, the figures; remove the checkpoints."""
         with write_whole(self.folder / PREDICTIONS) as file:
             file.write_text(json.dumps(predictions, ensure_ascii=False), encoding="utf-8")
         finetuned.save_finetuned(self.folder / MODEL, self.model, net.reader, net.head, self.task)
@@ -192,41 +187,41 @@ class FineTuningRun:
 
 
 class DevEvaluation:
-    """A net's predictions, and whether it still gets better on the first split with labels."""
+    """A net's predictions, and its figures on the first split with labels while it is trained."""
 
     def __init__(self, run: FineTuningRun, net: FineTuned, sources: dict[str, ExampleSource], parallel: Parallel):
         self.run, self.net, self.sources, self.parallel = run, net, sources, parallel
         self.split, self.metric = run.problem.evaluated[0], run.problem.metrics[0]
         self.best = run.folder / BEST
 
-    def predictions(self, split: str) -> list[Any]:
-        """For each sample of a split."""
+    def predict(self, split: str) -> list[Any]:
+        """The prediction for each sample of a split."""
         source, engine = self.sources[split], self.run.settings.engine
         answers = self.net.answers(source, self.parallel.device, engine.precision)
         return self.run.problem.predictions(split, source.examples, answers)
 
-    def figures(self, net: torch.nn.Module) -> dict[str, float]:
-        """The metrics on the dev split; the weights of ``net`` are kept if they are the best so far."""
-        found = self.run.problem.judge(self.split, self.predictions(self.split))
-        better = self.parallel.first and found[self.metric] > max(self.history(), default=float("-inf"))
-        if better and self.run.settings.patience:
+    def evaluate(self, net: torch.nn.Module) -> dict[str, float]:
+        """The metrics on the split; the weights of ``net`` are saved if they are the best so far."""
+        figures = self.run.problem.judge(self.split, self.predict(self.split))
+        is_best = self.parallel.first and figures[self.metric] > max(self.read_history(), default=float("-inf"))
+        if is_best and self.run.settings.patience:
             with write_whole(self.best) as file:
                 save_file({name: value.detach().cpu() for name, value in net.named_parameters()}, file)
-        return found
+        return figures
 
-    def history(self) -> list[float]:
-        """The first metric at each evaluation before."""
+    def read_history(self) -> list[float]:
+        """The first metric at each evaluation so far."""
         lines = read_metrics(self.run.folder / "metrics.jsonl")
         return [line[self.metric] for line in lines if line["split"] != "train"]
 
-    def enough(self) -> bool:
-        """Whether the last ``patience`` evaluations were none better than one before."""
-        history, patience = self.history(), self.run.settings.patience
+    def is_enough(self) -> bool:
+        """Whether none of the last ``patience`` evaluations was better than the best before them."""
+        history, patience = self.read_history(), self.run.settings.patience
         return bool(patience) and len(history) - 1 - history.index(max(history)) >= patience
 
     @torch.no_grad()
-    def restore(self) -> None:
-        """Give the net its best weights."""
+    def restore_best(self) -> None:
+        """Load the best weights into the net."""
         tensors = self.parallel.broadcast_tensors(load_file(self.best) if self.parallel.first else {})
         for name, value in self.net.named_parameters():
             value.copy_(tensors[name])

@@ -68,8 +68,8 @@ def is_judged(encoder: JudgedEncoder, judges: Sequence[Judge]) -> bool:
 
 def judge_encoder(encoder: JudgedEncoder, judges: Sequence[Judge]) -> EncoderResult | None:
     """Make an encoder and let all judges score it, as far as that is not done. None if a signal stopped the work."""
-    made = encoder.ready()
-    if made is None:
+    figures = encoder.make()
+    if figures is None:
         return None
     scores: dict[str, float] = {}
     for judge in judges:
@@ -77,7 +77,7 @@ def judge_encoder(encoder: JudgedEncoder, judges: Sequence[Judge]) -> EncoderRes
         if judged is None:
             return None
         scores |= judged
-    return EncoderResult(encoder.objective, encoder.budget, encoder.seed, made["cost"], made["own"], scores)
+    return EncoderResult(encoder.objective, encoder.budget, encoder.seed, figures.cost, figures.own, scores)
 
 
 def write_results(config: CompareConfig, plan: Plan, results: Sequence[EncoderResult]) -> None:

@@ -1,4 +1,4 @@
-"""What ``electra compare`` is asked, and what of it is to be done: read and checked before anything is trained."""
+"""The config of ``electra compare``, and the plan of its work: read and checked before anything is trained."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,8 +22,8 @@ from electra.workflows.compare.tasks import BUILT_IN
 
 COMPARISON = "comparison"  # what the folder says that it holds
 CONFIG, PRETRAINING = "config.json", "pretraining.json"
-# What may be another in a folder that was begun: what is compared, of which what is there is taken and the rest made.
-# Data and settings are compared by what they hold, in environment.json and PRETRAINING.
+# Settings that may differ in a folder that was begun: with more objectives, seeds or tasks what is missing is made.
+# ``data`` and ``settings`` are paths: what they hold is compared, by environment.json and PRETRAINING.
 FREE = ("out", "data", "settings", "objectives", "budgets", "seeds", "tasks", "probes", "pairs", "generator_sizes")
 
 
@@ -76,7 +76,7 @@ class CompareConfig:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is to be done, once it is known to be possible. ``sizes``: generator's width → the objective with it."""
+    """All the work of a comparison, checked. ``sizes``: generator's width → the objective with such a generator."""
 
     objectives: Sequence[Contender]
     budgets: tuple[float, ...]
@@ -87,34 +87,36 @@ class Plan:
 
 
 def plan_comparison(config: CompareConfig) -> Plan:
-    """Read and check everything, and write the configs to ``out``."""
+    """Read and check everything, and begin the folder ``out``.
+
+    Raises:
+        UserError: as ``compare``; or ``out`` was begun with other settings or data, or is not ours.
+    """
     validate_comparison(config)
     base, out = load_base_config(config.preset, config.settings, config.data), Path(config.out)
     data = Data.open(Path(config.data))
     objectives, budgets = parse_objectives(base, config.objectives), tuple(sorted(set(config.budgets)))
     sizes = size_generators(objectives, config.generator_sizes)
     smallest, largest = (budgets[at] if config.equal == "flops" else 0.0 for at in (0, -1))
-    for each in objectives:
-        each.check(data, smallest)
-    for each in sizes.values():
-        each.check(data, largest)
+    for contender in objectives:
+        contender.check(data, smallest)
+    for contender in sizes.values():
+        contender.check(data, largest)
+    seeds = range(1, config.seeds + 1)
     runs = [
-        each.plan_run(budget, config.equal, seed, out)
-        for seed in range(1, config.seeds + 1)  # one seed after another, so that a first table is there early
-        for budget, each in [
-            *((budget, each) for budget in budgets for each in objectives),
-            *((budgets[-1], each) for each in sizes.values() if each not in objectives),
+        contender.plan_run(budget, config.equal, seed, out)
+        for seed in seeds  # one seed after another, so that a first table is there early
+        for budget, contender in [
+            *((budget, contender) for budget in budgets for contender in objectives),
+            *((budgets[-1], contender) for contender in sizes.values() if contender not in objectives),
         ]
     ]
     for run in runs:
-        run.check(data)
+        run.refuse_another(data)
     contents = {"data": Content("data", config.data, data.fingerprint)}
     request = Request(COMPARISON, {CONFIG: config, PRETRAINING: base}, contents, FREE)
     request.refuse_another(out)
-    random = [
-        RandomWeights(seed, out / "random-weights" / f"seed-{seed}", base.encoder, data)
-        for seed in range(1, config.seeds + 1)
-    ]
+    random = [RandomWeights(seed, out / "random-weights" / f"seed-{seed}", base.encoder, data) for seed in seeds]
     encoders: list[JudgedEncoder] = [*random, *runs]
     request.adopt(out)
     with files.claim_or_restore(out, COMPARISON):
@@ -128,7 +130,7 @@ def plan_comparison(config: CompareConfig) -> Plan:
 
 
 def validate_comparison(config: CompareConfig) -> None:
-    """Raises ``UserError`` for what is missing or cannot be."""
+    """Raises ``UserError`` for settings that are missing."""
     for name in ("data", "out"):
         if not getattr(config, name):
             raise UserError(f"--{name} is missing: electra compare --data data/ --out cmp/")
@@ -140,14 +142,16 @@ def validate_comparison(config: CompareConfig) -> None:
 
 
 def read_judges(config: CompareConfig) -> list[Judge]:
-    """What the encoders are judged by, read."""
-    tasks, told = compare_tasks.read_tasks(config.tasks, config.probes, config.columns, config.tuning, Path(config.out))
+    """Read the tasks and the minimal pairs, print what they warn of, and make a judge for each."""
+    tasks, warnings = compare_tasks.read_tasks(
+        config.tasks, config.probes, config.columns, config.tuning, Path(config.out)
+    )
     judges: list[Judge] = []
     for task, tuning in tasks:
         judges += [ProbeJudge(task, config.probe_texts)]
         judges += [TuningJudge(task, tuning, config.tuning_seeds)] if tuning else []
     if config.pairs:
         pairs = PairsJudge(Path(config.pairs), config.pair_limit)
-        judges, told = [*judges, pairs], [*told, *pairs.notes]
-    print_warnings(told)
+        judges, warnings = [*judges, pairs], [*warnings, *pairs.notes]
+    print_warnings(warnings)
     return judges

@@ -3,7 +3,7 @@
 import statistics
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 
@@ -19,20 +19,27 @@ from electra.run_folder import read_json, write_json
 from electra.workflows.pretrain import PretrainConfig, pretrain, request_run
 
 COST = "cost.json"  # written when a run is over: without it ``final/`` may lack a tower
-SPENT = ("steps", "flops", "tokens", "tokens_per_second", "seconds")
+COSTS = ("steps", "flops", "tokens", "tokens_per_second", "seconds")
+
+
+class EncoderFigures(NamedTuple):
+    """What an encoder cost, and its objective's own figures on held-out text, by name."""
+
+    cost: dict[str, float]
+    own: dict[str, float]
 
 
 @runtime_checkable
 class JudgedEncoder(Protocol):
-    """What is judged: ``folder`` holds it once ``ready`` has given what it cost, and the objective's own figures."""
+    """An encoder to be judged. ``folder`` holds it after ``make``."""
 
     objective: str
     budget: float
     seed: int
     folder: Path
 
-    def ready(self) -> dict[str, Any] | None:
-        """``cost`` and ``own``; None if a signal stopped the work."""
+    def make(self) -> EncoderFigures | None:
+        """Make the encoder, if it is not there yet; None if a signal stopped the work."""
 
 
 @dataclass
@@ -45,49 +52,49 @@ class PretrainedEncoder:
     folder: Path
     config: PretrainConfig
 
-    def check(self, data: Data) -> None:
+    def refuse_another(self, data: Data) -> None:
         """Raises ``UserError`` if the folder holds a run of another config, or one that was begun on other contents."""
         if self.folder.exists():
             request_run(self.config, data).refuse_another(self.folder)
 
-    def ready(self) -> dict[str, Any] | None:
-        """Pre-train it, or go on, unless it is finished; then read what it cost and its own figures."""
+    def make(self) -> EncoderFigures | None:
+        """Run the pre-training to its end, or on from where it stopped."""
         path = self.folder / COST
         if not path.is_file():
             torch.compiler.reset()  # or, after eight models, what is compiled for others counts as one too many
             pretrain(self.config)
             if not (self.folder / "final").is_dir():
                 return None
-            write_json(path, read_run_figures(self.folder), indent=1)
+            write_json(path, read_run_figures(self.folder)._asdict(), indent=1)
             checkpoint.remove_checkpoints(self.folder / "checkpoints")  # most of the disk, and of no more use
-        return read_json(path, "remove it")
+        return EncoderFigures(**read_json(path, "remove it"))
 
 
 @dataclass
 class RandomWeights:
-    """The encoder as it is before any training."""
+    """The encoder as it is before any training, with the data's vocabulary."""
 
     seed: int
     folder: Path
-    shape: EncoderConfig
+    config: EncoderConfig
     data: Data
     objective: str = RANDOM
     budget: float = 0.0
 
-    def ready(self) -> dict[str, Any]:
-        """Write the fresh encoder, unless it is there. It cost nothing and has no figures of its own."""
+    def make(self) -> EncoderFigures:
+        """Write the encoder's folder, if it is missing."""
         if not self.folder.is_dir():
-            shape = replace(self.shape, vocab_size=self.data.vocab_size)
+            config = replace(self.config, vocab_size=self.data.vocab_size)
             torch.manual_seed(self.seed)
-            tower = Tower.detection(shape, build_embeddings(shape))
+            tower = Tower.detection(config, build_embeddings(config))
             huggingface.save_tower(self.folder, tower, self.data.tokenizer_folder, None)
-        return {"cost": dict.fromkeys(SPENT, 0), "own": {}}
+        return EncoderFigures(dict.fromkeys(COSTS, 0), {})
 
 
-def read_run_figures(run: Path) -> dict[str, Any]:
-    """``cost`` and ``own`` of a finished run."""
+def read_run_figures(run: Path) -> EncoderFigures:
+    """The figures of a finished run, from its metrics.jsonl."""
     lines = read_metrics(run / "metrics.jsonl")
     last = [line for line in lines if line["split"] == "held-out"][-1]
     speed = statistics.median(line["tokens_per_second"] for line in lines if line["split"] == "train")
     cost = {"steps": last["step"], "tokens_per_second": speed} | {k: last[k] for k in ("flops", "tokens", "seconds")}
-    return {"cost": cost, "own": {name: value for name, value in last.items() if "/" in name}}
+    return EncoderFigures(cost, {name: value for name, value in last.items() if "/" in name})
