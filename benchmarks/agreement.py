@@ -13,21 +13,26 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean
 
 import torch
 
 from electra import config as configs
 from electra import recipes
+from electra.engine.compiling import Compile
 from electra.engine.telemetry import describe_environment, read_metrics
 from electra.report.tables import format_table
 from electra.workflows.pretrain import PretrainConfig, pretrain
 
 LOSSES = ("generator/loss", "discriminator/loss")
+RUNS: dict[str, tuple[Compile, int]] = {  # name → compile, seed
+    "uncompiled": ("never", 1), "compiled": ("auto", 1), "seed 2": ("never", 2)
+}  # fmt: skip
 EARLY = 40  # steps in which compiled and uncompiled should hardly have drifted
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train the three runs and print how far apart their losses are."""
+    """Make the three runs, and print how far their losses are apart."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="folder that `electra prepare` wrote")
     parser.add_argument("--preset", default="tiny", help="dropout on: tiny, small")
@@ -36,27 +41,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", default="", help="write the figures to this file")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        losses = {
-            name: train_and_read_losses(options, Path(folder) / name.replace(" ", "-"), compile, seed)
-            for name, compile, seed in (("uncompiled", "never", 1), ("compiled", "auto", 1), ("seed 2", "never", 2))
+        runs = {
+            name: train_losses(options, Path(folder) / name.replace(" ", "-"), compile, seed)
+            for name, (compile, seed) in RUNS.items()
         }
-    one = losses["uncompiled"]
-    distances = {name: compare_losses(one, other) for name, other in losses.items() if name != "uncompiled"}
-    rows = [
-        [loss, *(distances[name][loss][key] for name in distances for key in ("early", "all", "last"))]
-        for loss in LOSSES
-    ]
-    heads = [f"{name}, {key}" for name in distances for key in (f"steps 1–{EARLY}", "all steps", "last fifth")]
+    reference = runs.pop("uncompiled")
+    apart = {name: measure_differences(reference, losses) for name, losses in runs.items()}
+    rows = [[loss, *(apart[name][loss][key] for name in apart for key in ("early", "all", "last"))] for loss in LOSSES]
+    heads = [f"{name}, {key}" for name in apart for key in (f"steps 1–{EARLY}", "all steps", "last fifth")]
     print("mean of |difference| between a run and the uncompiled one, in nats; last fifth: of the means\n")
     print(format_table(("", *heads), rows))
     if options.json:
         about = f"{options.steps} steps of preset {options.preset}, {options.rows} rows × 128, losses every step"
-        report = {"about": about, "torch": torch.__version__, "environment": describe_environment(), "apart": distances}
+        report = {"about": about, "torch": torch.__version__, "environment": describe_environment(), "apart": apart}
         Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
 
 
-def train_and_read_losses(options: argparse.Namespace, out: Path, compile: str, seed: int) -> dict[str, list[float]]:
-    """The losses of a run, step by step."""
+def train_losses(options: argparse.Namespace, out: Path, compile: Compile, seed: int) -> dict[str, list[float]]:
+    """The losses of a run into ``out``, step by step."""
     recipe = configs.load_config(PretrainConfig(), recipes.find_preset(options.preset))
     phase = replace(recipe.phases[0], steps=options.steps, rows=options.rows, length=128)
     engine = replace(recipe.engine, compile=compile, log_every=1, evaluate_every=0, save_every=0, precision="float32")
@@ -71,15 +73,16 @@ def train_and_read_losses(options: argparse.Namespace, out: Path, compile: str, 
     return {name: [line[name] for line in lines] for name in LOSSES}
 
 
-def compare_losses(one: dict[str, list[float]], other: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+def measure_differences(one: dict[str, list[float]], other: dict[str, list[float]]) -> dict[str, dict[str, float]]:
     """By loss: mean |difference| over the first steps and over all, and |difference| of the means of the last fifth."""
     differences = {}
     for name in LOSSES:
-        distances = [abs(a - b) for a, b in zip(one[name], other[name], strict=True)]
-        last = len(distances) // 5
-        means = [sum(values[name][-last:]) / last for values in (one, other)]
-        early, last_fifth = sum(distances[:EARLY]) / EARLY, abs(means[0] - means[1])
-        differences[name] = {"early": early, "all": sum(distances) / len(distances), "last": last_fifth}
+        apart = [abs(a - b) for a, b in zip(one[name], other[name], strict=True)]
+        last = max(1, len(apart) // 5)
+        differences[name] = {
+            "early": mean(apart[:EARLY]), "all": mean(apart),
+            "last": abs(mean(one[name][-last:]) - mean(other[name][-last:])),
+        }  # fmt: skip
     return differences
 
 

@@ -27,10 +27,12 @@ from electra.engine.telemetry import describe_environment
 from electra.report.tables import format_table
 
 WARM_UP = 4  # batches that are not counted
+LAYOUTS: tuple[Layout, ...] = (Paper(), Packed())
+barrier: Barrier  # set in the processes of a pool alone, which wait at it
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure every layout, length and number of processes, and print a table."""
+    """Measure every layout, row length and number of processes, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="folder that `electra prepare` wrote")
     parser.add_argument("--lengths", nargs="+", type=int, default=[128, 512], help="tokens a row")
@@ -41,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", default="", help="write the figures to this file")
     options = parser.parse_args(arguments)
     figures = []
-    for layout, length, processes in itertools.product((Paper(), Packed()), options.lengths, options.processes):
-        runs = [measure_processes(options, layout, length, processes) for _ in range(options.runs)]
+    for layout, length, processes in itertools.product(LAYOUTS, options.lengths, options.processes):
+        runs = [measure_together(options, layout, length, processes) for _ in range(options.runs)]
         figures.append(
             {
                 "layout": layout.kind, "length": length, "processes": processes,
@@ -51,8 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )  # fmt: skip
     numbers = ("tokens_per_second", "slowest", "fastest")
     rows = [
-        [f"{figure['layout']}, {figure['length']}", figure["processes"], *(round(figure[key]) for key in numbers)]
-        for figure in figures
+        [f"{row['layout']}, {row['length']}", row["processes"], *(round(row[key]) for key in numbers)]
+        for row in figures
     ]
     print(format_table(("layout, length", "processes", "tokens/s", "slowest", "fastest"), rows))
     if options.json:
@@ -64,22 +66,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
 
 
-def measure_processes(options: argparse.Namespace, layout: Layout, length: int, processes: int) -> float:
+def measure_together(options: argparse.Namespace, layout: Layout, length: int, processes: int) -> float:
     """Tokens a second of so many processes at once, which begin when all of them are ready."""
     spawn = multiprocessing.get_context("spawn")
     ready = spawn.Barrier(processes)
     with spawn.Pool(processes, initializer=keep_barrier, initargs=(ready,)) as pool:
-        arguments = [(options.data, layout, length, options.tokens, options.seconds, seed) for seed in range(processes)]
-        return sum(pool.starmap(measure_thread, arguments, chunksize=1))
+        calls = [(options.data, layout, length, options.tokens, options.seconds, seed) for seed in range(processes)]
+        return sum(pool.starmap(measure_alone, calls, chunksize=1))
 
 
 def keep_barrier(ready: Barrier) -> None:
-    """Keep what the processes of a pool wait at."""
+    """In a process of a pool: keep the barrier at which all of them wait."""
     global barrier
     barrier = ready
 
 
-def measure_thread(data: str, layout: Layout, length: int, tokens: int, seconds: float, seed: int) -> float:
+def measure_alone(data: str, layout: Layout, length: int, tokens: int, seconds: float, seed: int) -> float:
     """Tokens a second of one thread."""
     torch.set_num_threads(1)
     rows = Rows(Shards.open(Path(data), "train"), layout, length, seed)
@@ -94,7 +96,7 @@ def measure_thread(data: str, layout: Layout, length: int, tokens: int, seconds:
 
 
 def make_batches(rows: Rows, place: Place, batches: int, tokens: int) -> tuple[Place, int]:
-    """Make batches; gives the place after them, and how many tokens they had."""
+    """Make so many batches of about ``tokens`` tokens: the place after them, and how many tokens they had."""
     done = 0
     for _ in range(batches):
         refs, place = rows.take(place, max(1, tokens // rows.length))

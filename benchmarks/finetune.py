@@ -21,7 +21,6 @@ from pathlib import Path
 import torch
 import transformers
 
-from electra import tokenization as vocabularies
 from electra.engine.optim import LinearDecay
 from electra.engine.parallel import Parallel
 from electra.engine.stages import Stage
@@ -37,13 +36,15 @@ from electra.tasks.finetuning.examples import ExampleSource
 from electra.tasks.finetuning.problem import FineTuned, FineTuning, apply_layer_decay
 from electra.tasks.finetuning.run import TUNING_ENGINE
 from electra.tasks.finetuning.sequences import Sequences
+from electra.tokenization import load_tokenizer
 
 LENGTH = 128
 DEFAULT = 8  # Trainer's rows a step
+ROWS = FineTuning().rows  # ours
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Let the sides take turns, and print the ratios of their medians."""
+    """Train on every side in turns, and print examples a second and their ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", default="mrpc", choices=list(glue.GLUE_TASKS))
     parser.add_argument("--data", required=True, help="folder of the task's TSV files")
@@ -56,18 +57,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     few = {**task.splits, "train": task.splits["train"][: options.samples]}
     problem = Sequences(replace(task, splits=few))
     with tempfile.TemporaryDirectory() as folder:
-        model = build_small(Path(folder), Path(options.vocabulary))
+        model = save_random_model(Path(folder), Path(options.vocabulary))
         sides = {
-            "electra": lambda: measure_electra(model, problem),
-            f"Trainer, {DEFAULT} rows": lambda: measure_trainer(model, problem, DEFAULT, folder),
-            f"Trainer, {FineTuning().rows} rows": lambda: measure_trainer(model, problem, FineTuning().rows, folder),
+            "electra": lambda: time_our_epoch(model, problem),
+            f"Trainer, {DEFAULT} rows": lambda: time_trainer_epoch(model, problem, DEFAULT, folder),
+            f"Trainer, {ROWS} rows": lambda: time_trainer_epoch(model, problem, ROWS, folder),
         }
         rates: dict[str, list[float]] = {name: [] for name in sides}
         for turn in range(options.turns):
-            for name, side in sides.items():
-                rates[name].append(side())
+            for name, time_epoch in sides.items():
+                rates[name].append(time_epoch())
                 print(f"turn {turn + 1}: {name}: {rates[name][-1]:.1f} examples/s", flush=True)
-    medians = {name: statistics.median(side_rates) for name, side_rates in rates.items()}
+    medians = {name: statistics.median(turns) for name, turns in rates.items()}
     ratios = {name: medians["electra"] / rate for name, rate in medians.items() if name != "electra"}
     for name, ratio in ratios.items():
         print(f"{ratio:.2f} times {name}")
@@ -81,9 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
 
 
-def build_small(folder: Path, vocabulary: Path) -> Path:
-    """ELECTRA-Small with random weights, as a folder that both sides load."""
-    tokenizer = vocabularies.load_tokenizer(vocabulary)
+def save_random_model(folder: Path, vocabulary: Path) -> Path:
+    """Write ELECTRA-Small with random weights into ``folder``; the path of what both sides load."""
+    tokenizer = load_tokenizer(vocabulary)
     tokenizer.save(folder / "tokenizer")
     torch.manual_seed(0)
     config = ClassicConfig(vocab_size=tokenizer.size)
@@ -93,28 +94,29 @@ def build_small(folder: Path, vocabulary: Path) -> Path:
     return folder / "model"
 
 
-def measure_electra(model: Path, problem: Sequences) -> float:
-    """Examples a second of one epoch."""
+def time_our_epoch(model: Path, problem: Sequences) -> float:
+    """Examples a second of one epoch by our loop, on the CPU."""
     reader, tokenizer = load_encoder(model)
     tuning = FineTuning()
     net = FineTuned(reader, problem.head(reader, tuning), 0)
     examples = problem.examples("train", tokenizer, LENGTH)
     source = ExampleSource(examples, problem.targets, tokenizer.ids["pad"], tuning.rows, 0)
-    steps = len(examples) // tuning.rows
+    steps, tokens = max(1, len(examples) // tuning.rows), round(float(source.lengths.mean()) * tuning.rows)
+    stage = Stage(net, apply_layer_decay(net, tuning), source, steps, tuning.rows, tokens, 0)
+    parallel = replace(Parallel.alone(), device=torch.device("cpu"))  # as Trainer below
     began = time.monotonic()
-    stage = Stage(net, apply_layer_decay(net, tuning), source, steps, tuning.rows, 0, 0)
-    train_stages([stage], tuning.optimizer, LinearDecay(warmup=steps // 10), TUNING_ENGINE, Parallel.alone())
+    train_stages([stage], tuning.optimizer, LinearDecay(warmup=steps // 10), TUNING_ENGINE, parallel)
     return steps * tuning.rows / (time.monotonic() - began)
 
 
-def measure_trainer(model: Path, problem: Sequences, rows: int, folder: str) -> float:
-    """Examples a second of one epoch of ``Trainer``."""
+def time_trainer_epoch(model: Path, problem: Sequences, rows: int, folder: str) -> float:
+    """Examples a second of one epoch by ``Trainer``, on the CPU."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(model, trust_remote_code=False)
     examples = problem.examples("train", load_encoder(model)[1], LENGTH)
     data = [{"input_ids": e.ids, "token_type_ids": e.segments, "labels": e.target} for e in examples]
     with quiet_transformers():
         net = transformers.AutoModelForSequenceClassification.from_pretrained(
-            model, num_labels=len(problem.labels), trust_remote_code=False
+            model, num_labels=problem.task.outputs, trust_remote_code=False
         )
         trainer = transformers.Trainer(
             net,

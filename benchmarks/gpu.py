@@ -44,21 +44,21 @@ TAIL = 1500  # characters of an output that failed
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the items that have no result yet."""
-    options = parse_options(arguments)
-    items = [item for item in all_items(options) if any(words in item.name for words in options.only)]
+    options = parse_arguments(arguments)
+    items = [item for item in list_all_items(options) if any(words in item.name for words in options.only)]
     if options.list:
         print("\n".join(item.name for item in items))
     else:
         run_all(items, options)
 
 
-def all_items(options: Options) -> list[Item]:
-    """Every item, in order."""
-    return [*gpu_correctness.items(options), *gpu_speed.items(options), *gpu_training.items(options)]
+def list_all_items(options: Options) -> list[Item]:
+    """What there is to show, in its order."""
+    return [*gpu_correctness.list_items(options), *gpu_speed.list_items(options), *gpu_training.list_items(options)]
 
 
-def parse_options(arguments: Sequence[str] | None) -> Options:
-    """Read the command line."""
+def parse_arguments(arguments: Sequence[str] | None) -> Options:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", required=True, help="file with the figures; what is in it is not run again")
     parser.add_argument("--data", default="", help="folder that `electra prepare` wrote, to train on")
@@ -80,7 +80,7 @@ def run_all(items: Sequence[Item], options: Options) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join([*PLACES, os.environ.get("PYTHONPATH", "")])  # for what is started
     ends = time.monotonic() + 60 * options.minutes_left if options.minutes_left else float("inf")
     report = Report(Path(options.json), options.again)
-    remaining = [item for item in items if item.name not in report.results]
+    wanted = [item for item in items if item.name not in report.results]
 
     def run(item: Item) -> None:
         left = ends - time.monotonic()
@@ -90,17 +90,16 @@ def run_all(items: Sequence[Item], options: Options) -> None:
         report.add(item.name, run_apart(item, options, min(item.limit, left)))
 
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        list(pool.map(run, [item for item in remaining if not item.timed and not item.judges]))
-        for item in remaining:
-            if item.timed:
-                run(item)
-        list(pool.map(run, [item for item in remaining if item.judges]))
+        list(pool.map(run, [item for item in wanted if not item.timed and not item.judges]))
+        for item in (each for each in wanted if each.timed):
+            run(item)
+        list(pool.map(run, [item for item in wanted if item.judges]))
     failed = [name for name, result in report.results.items() if "error" in result]
     print(f"\n{len(report.results) - len(failed)} items done, {len(failed)} failed: {', '.join(failed) or 'none'}")
 
 
 def run_apart(item: Item, options: Options, seconds: float) -> dict[str, Any]:
-    """An item's result from a process of its own; ``error`` and the end of its output if it has no result."""
+    """An item's result from a process of its own; ``error`` and the end of its output where it gave none."""
     began = time.monotonic()
     # A server that has imported everything, and has not touched the GPU, forks: an import takes ten seconds.
     processes = get_context("forkserver")
@@ -111,7 +110,7 @@ def run_apart(item: Item, options: Options, seconds: float) -> dict[str, Any]:
         process.start()
         process.join(seconds)
         error = "" if result.exists() else f"exit code {process.exitcode}"
-        if process.is_alive():
+        if process.is_alive() and process.pid:
             error = f"not done after {seconds:.0f} s"
             os.killpg(process.pid, signal.SIGKILL)
             process.join()
@@ -122,13 +121,13 @@ def run_apart(item: Item, options: Options, seconds: float) -> dict[str, Any]:
 
 
 def run_here(name: str, options: Options, result: Path, output: Path) -> None:
-    """Run an item in this process, which gets its own group, and write its result and its output."""
+    """Run an item in this process, which has its own group, and write what it gives and what it prints."""
     os.setpgid(0, 0)
     with output.open("wb") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
     try:
-        figures = next(item for item in all_items(options) if item.name == name).run()
+        figures = next(item for item in list_all_items(options) if item.name == name).run()
     except Exception:
         traceback.print_exc()
         sys.exit(1)
@@ -149,7 +148,7 @@ class Report:
             self.results = {name: result for name, result in self.results.items() if "error" not in result}
 
     def add(self, name: str, result: dict[str, Any]) -> None:
-        """Keep a result, also on disk, and print it."""
+        """Keep a result, on disk too, and show it."""
         with self.lock:
             self.results[name] = result
             partial = self.path.with_name(self.path.name + ".partial")

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from gpu_items import Item, Options, Way, get_device
-from torch.autograd import DeviceType
+from torch.autograd import DeviceType  # type: ignore[attr-defined]  # torch lists it nowhere
 from torch.profiler import ProfilerActivity, profile
 
 from electra.engine.passes import WARM_UP_PASSES
@@ -41,30 +41,30 @@ WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize
 LAUNCHES = ("cudaLaunchKernel", "cuLaunchKernel", "cudaLaunchKernelExC", "cuLaunchKernelEx", "cudaGraphLaunch")
 
 
-def items(options: Options) -> Iterator[Item]:
+def list_items(options: Options) -> Iterator[Item]:
     """The items by name: our step with its profile, and transformers'."""
     yield Item("machine", measure_machine, limit=60, timed=True)
     for preset, rows, length in SIZES:
         for name, way in WAYS.items():
-            run = partial(measure_step, way, preset, rows, length, options.steps)
+            run = partial(measure_speed, way, preset, rows, length, options.steps)
             yield Item(f"{preset}, {rows} × {length}: {name}", run, 40, 240, timed=True)
         for compiled in (False, True):
-            side = f"transformers{', compiled' if compiled else ''}"
+            how = f"transformers{', compiled' if compiled else ''}"
             if isinstance(apply_preset(PretrainConfig(), preset).encoder, ClassicConfig):
                 run = partial(measure_transformers, compiled, preset, rows, length, options.steps)
-                yield Item(f"{preset}, {rows} × {length}: {side}", run, 40, 240, timed=True)
+                yield Item(f"{preset}, {rows} × {length}: {how}", run, 40, 240, timed=True)
 
 
 def measure_machine() -> dict[str, Any]:
-    """The GPU's speed at a large matrix product and a large copy."""
+    """What the GPU can do: a large product of matrices, a large copy."""
     return {
         "gpu": torch.cuda.get_device_name(), "matmul_flops_per_second": measure_matmul_peak("bfloat16", get_device()),
         "copy_bytes_per_second": measure_copy_bandwidth(get_device()),
     }  # fmt: skip
 
 
-def measure_step(way: Way, preset: str, rows: int, length: int, steps: int) -> dict[str, Any]:
-    """Our step in bfloat16: its speed, and a profile of it."""
+def measure_speed(way: Way, preset: str, rows: int, length: int, steps: int) -> dict[str, Any]:
+    """The figures of our step in bfloat16, and its profile."""
     loop = way.loop(BenchConfig(preset, rows, length, precision="bfloat16"))
     first = time_call(loop.step)
     for _ in range(2 + WARM_UP_PASSES):
@@ -73,12 +73,12 @@ def measure_step(way: Way, preset: str, rows: int, length: int, steps: int) -> d
     laps = [time_call(loop.step) for _ in range(steps)]
     memory = peak_memory()
     return summarize_laps(laps, rows * length, loop.stages[0].flops) | {
-        "peak_memory": memory, "first_step_seconds": first, "free_running_seconds": measure_free_running(loop, steps),
-    } | profile_step(loop)  # fmt: skip
+        "peak_memory": memory, "first_step_seconds": first, "free_running_seconds": time_free_running(loop, steps),
+    } | profile_steps(loop)  # fmt: skip
 
 
-def measure_free_running(loop: Loop, steps: int) -> float:
-    """Seconds a step if nothing waits for the GPU between steps, as in training."""
+def time_free_running(loop: Loop, steps: int) -> float:
+    """Seconds a step where nobody waits for the GPU between steps, as in training."""
 
     def run() -> None:
         for _ in range(steps):
@@ -87,13 +87,13 @@ def measure_free_running(loop: Loop, steps: int) -> float:
     return time_call(run) / steps
 
 
-def profile_step(loop: Loop) -> dict[str, Any]:
-    """By torch's profiler, for a step: time of all kernels, launches, waits of the host, and the longest kernels."""
-    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
+def profile_steps(loop: Loop) -> dict[str, Any]:
+    """Of a step, by torch's profiler: the time of all kernels, launches, waits of the host, and the longest kernels."""
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
         for _ in range(PROFILED):
             loop.step()
         torch.cuda.synchronize()
-    events, calls, times = profiler.events(), Counter[str](), Counter[str]()
+    events, calls, times = seen.events(), Counter[str](), Counter[str]()
     for event in events:
         if event.device_type == DeviceType.CUDA:
             times[event.name] += event.self_device_time_total
@@ -111,7 +111,7 @@ def profile_step(loop: Loop) -> dict[str, Any]:
 
 
 def measure_transformers(compiled: bool, preset: str, rows: int, length: int, steps: int) -> dict[str, Any]:
-    """The speed of the step with transformers' classes, in bfloat16."""
+    """The figures of the step with transformers' classes, in bfloat16."""
     config = BenchConfig(preset, rows, length)
     loop = Way(kernels=False, graphs=False, compiled=False).loop(config)
     step = partial(
@@ -127,7 +127,7 @@ def measure_transformers(compiled: bool, preset: str, rows: int, length: int, st
 
 
 def summarize_laps(laps: Sequence[float], tokens: int, flops: int) -> dict[str, Any]:
-    """Figures of steps that took so many seconds each."""
+    """The figures of steps that took ``laps`` seconds each."""
     median = statistics.median(laps)
     return {
         "seconds": median, "fastest": min(laps), "slowest": max(laps), "tokens_per_second": tokens / median,

@@ -23,18 +23,17 @@ OBJECTIVES: dict[str, Objective | None] = {  # None: the preset's own
     "as the preset says": None,
     "electra": Electra(generator_width=1.0, generator_depth=1 / 3),
 }
-TASKS = {  # name → where it is, within --tasks
-    "cola": {"task": "cola", "data": "CoLA"},
-    "mrpc": {"task": "mrpc", "data": "MRPC"},
-    "chunking": {"kind": "tags", "train": "conll2000/train.txt", "dev": "conll2000/test.txt"},
-    "sts-b": {"task": "sts-b", "data": "STS-B"},
+TASKS = {  # paths within --tasks
+    "cola": FinetuneConfig(task="cola", data="CoLA"),
+    "mrpc": FinetuneConfig(task="mrpc", data="MRPC"),
+    "chunking": FinetuneConfig(kind="tags", train="conll2000/train.txt", dev="conll2000/test.txt"),
+    "sts-b": FinetuneConfig(task="sts-b", data="STS-B"),
 }
-FILES = {"data", "train", "dev"}
 SEEDS = 3
 SPEED = 5e13  # operations a second that are expected of the GPU, so that a run is started only if it can end
 
 
-def items(options: Options) -> Iterator[Item]:
+def list_items(options: Options) -> Iterator[Item]:
     """Training, one after another, then every task of every encoder, side by side."""
     if not options.data:
         return
@@ -54,7 +53,7 @@ def folder_of(name: str, options: Options) -> Path:
 
 
 def train_encoder(name: str, objective: Objective | None, options: Options) -> dict[str, Any]:
-    """A run of ``--flops``: its rate, and its held-out figures as they came."""
+    """Train for ``--flops`` operations: the run's rate, and its held-out figures in their order."""
     recipe = apply_preset(PretrainConfig(), PRESET)
     engine = replace(recipe.engine, cuda_graphs=True, evaluate_every=500, save_every=0, log_every=50)
     out = folder_of(name, options)
@@ -67,8 +66,9 @@ def train_encoder(name: str, objective: Objective | None, options: Options) -> d
 
 
 def finetune_encoder(name: str, task: str, options: Options) -> dict[str, Any]:
-    """Fine-tuning by the protocol's defaults: the first metric on dev (CoNLL-2000: test), a figure for each seed."""
+    """Fine-tune by the protocol's defaults: the first metric on dev (CoNLL-2000: test), a figure for each seed."""
     folder = folder_of(name, options)
-    where = {key: str(Path(options.tasks, value)) if key in FILES else value for key, value in TASKS[task].items()}
-    summaries = finetune(FinetuneConfig(model=str(folder), out=str(folder / "tuned"), seeds=SEEDS, **where))
-    return {"summary": summaries}
+    config = TASKS[task]
+    data, train, dev = (path and str(Path(options.tasks, path)) for path in (config.data, config.train, config.dev))
+    config = replace(config, data=data, train=train, dev=dev)
+    return {"summary": finetune(replace(config, model=str(folder), out=str(folder / "tuned"), seeds=SEEDS))}

@@ -35,29 +35,26 @@ ATTENTION = {  # rows, heads, length, window, tokens a document has
 }  # fmt: skip
 GELU = {"small: 2,048 × 1,024": (2048, 1024), "small's generator: 2,048 × 256": (2048, 256)}
 MUON = [(16, 768, 256), (16, 256, 256), (16, 1344, 256), (16, 256, 672)]  # modern-small's matrices
+WAYS: tuple[Kernels, ...] = ("", "cpu")
 NUMBERS = (torch.float32, torch.bfloat16)
 HEAD = 64  # numbers of a head
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Time every kernel beside its twin and print a table."""
+    """Time every item in both ways, and print the medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", default="", help="file to write the figures to")
     parser.add_argument("--turns", type=int, default=30)
     options = parser.parse_args(arguments)
     Parallel.alone()
-    figures = []
+    medians: list[tuple[str, float, float]] = []  # what, seconds of the twin, seconds of ours
     with flush_denormals():
-        for dtype in NUMBERS:
-            for what, ways in list_items(dtype):
-                seconds = take_turns(ways, options.turns)
-                twin, ours = seconds.values()
-                figures.append({"what": what, "twin": twin, "ours": ours, "ratio": twin / ours})
+        for number in NUMBERS:
+            for what, ways in list_items(number):
+                twin, ours = time_in_turns(ways, options.turns).values()
+                medians.append((what, twin, ours))
                 print(f"{what}: {1000 * twin:.2f} ms, ours {1000 * ours:.2f} ms: {twin / ours:.2f} times", flush=True)
-    rows = [
-        [figure["what"], *(f"{1000 * figure[way]:.2f}" for way in ("twin", "ours")), f"{figure['ratio']:.2f}"]
-        for figure in figures
-    ]
+    rows = [[what, f"{1000 * twin:.2f}", f"{1000 * ours:.2f}", f"{twin / ours:.2f}"] for what, twin, ours in medians]
     print(format_table(("forward and backward", "twin, ms", "ours, ms", "times"), rows))
     if options.json:
         report = {
@@ -65,36 +62,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "environment": describe_environment(),
             "turns": options.turns,
         }
-        Path(options.json).write_text(json.dumps(report | {"found": figures}, indent=1) + "\n", encoding="utf-8")
+        found = [{"what": what, "twin": twin, "ours": ours, "ratio": twin / ours} for what, twin, ours in medians]
+        Path(options.json).write_text(json.dumps(report | {"found": found}, indent=1) + "\n", encoding="utf-8")
 
 
-def list_items(dtype: torch.dtype) -> Iterator[tuple[str, dict[str, Callable[[], Any]]]]:
-    """What is timed, by name, and the two ways to do it."""
-    name = str(dtype).removeprefix("torch.")
-    if cpu.supports_dtype(dtype):
-        for what, shape in ATTENTION.items():
-            yield f"attention, {name}, {what}", {way: prepare_attention(*shape, dtype, way) for way in ("", "cpu")}
+def list_items(number: torch.dtype) -> Iterator[tuple[str, dict[str, Callable[[], Any]]]]:
+    """What is timed, and the two ways to do it."""
+    name = str(number).removeprefix("torch.")
+    if cpu.supports_dtype(number):
+        for what, sizes in ATTENTION.items():
+            yield f"attention, {name}, {what}", {way: build_attention_call(*sizes, number, way) for way in WAYS}
         for what, shape in GELU.items():
-            yield f"GELU, {name}, {what}", {way: prepare_gelu(shape, dtype, way) for way in ("", "cpu")}
+            yield f"GELU, {name}, {what}", {way: build_gelu_call(shape, number, way) for way in WAYS}
     stacks = [torch.randn(shape) for shape in MUON]
     yield (
         f"Muon's iteration, {name}, modern-small",
         {
             "": lambda: [orthogonalize_as_written(stack) for stack in stacks],
-            "cpu": lambda: [orthogonalize(stack, dtype) for stack in stacks],
+            "cpu": lambda: [orthogonalize(stack, number) for stack in stacks],
         },
     )
 
 
-def prepare_attention(
-    rows: int, heads: int, length: int, window: int | None, tokens: int, dtype: torch.dtype, kernels: Kernels
+def build_attention_call(
+    rows: int, heads: int, length: int, window: int | None, tokens: int, number: torch.dtype, kernels: Kernels
 ) -> Callable[[], Any]:
-    """Attention of queries, keys and values from one product, with biases and dropout 0.1, and its gradients."""
-    x = torch.randn(rows, length, 3 * heads * HEAD).to(dtype).requires_grad_()
+    """A call that computes attention of what one product gives, biases added, dropout 0.1, and its gradients."""
+    x = torch.randn(rows, length, 3 * heads * HEAD).to(number).requires_grad_()
     bias = torch.randn(3 * heads * HEAD).requires_grad_()
     documents = (torch.arange(length) // tokens + 1).expand(rows, -1)
     words = derive_streams(fold(torch.arange(rows, dtype=torch.int32), 4), torch.tensor([9], dtype=torch.int32))[0]
-    slopes = torch.randn(rows, length, heads * HEAD).to(dtype)
+    slopes = torch.randn(rows, length, heads * HEAD).to(number)
 
     def run(x: Tensor, bias: Tensor) -> Tensor:
         q, k, v = split_heads(x + bias.to(x.dtype), heads)
@@ -103,16 +101,16 @@ def prepare_attention(
         seen = visibility_mask(documents, window)[:, None]
         return join_heads(F.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=0.1))
 
-    made = compile_if_possible(run, "auto", CPU)
-    return lambda: torch.autograd.grad(made(x, bias), (x, bias), slopes)
+    compiled = compile_if_possible(run, "auto", CPU)
+    return lambda: torch.autograd.grad(compiled(x, bias), (x, bias), slopes)
 
 
-def prepare_gelu(shape: tuple[int, int], dtype: torch.dtype, kernels: Kernels) -> Callable[[], Any]:
-    """GELU of a product and its biases, and its gradients."""
-    x, slopes = torch.randn(shape).to(dtype).requires_grad_(), torch.randn(shape).to(dtype)
+def build_gelu_call(shape: tuple[int, int], number: torch.dtype, kernels: Kernels) -> Callable[[], Any]:
+    """A call that computes GELU of a product and its biases, and its gradients."""
+    x, slopes = torch.randn(shape).to(number).requires_grad_(), torch.randn(shape).to(number)
     bias = torch.randn(shape[1]).requires_grad_()
-    made = compile_if_possible(lambda x, bias: gelu(x, bias, kernels), "auto", CPU)
-    return lambda: torch.autograd.grad(made(x, bias), (x, bias), slopes)
+    compiled = compile_if_possible(lambda x, bias: gelu(x, bias, kernels), "auto", CPU)
+    return lambda: torch.autograd.grad(compiled(x, bias), (x, bias), slopes)
 
 
 def orthogonalize_as_written(matrices: Tensor) -> Tensor:
@@ -126,7 +124,7 @@ def orthogonalize_as_written(matrices: Tensor) -> Tensor:
     return x
 
 
-def take_turns(ways: dict[str, Callable[[], Any]], count: int) -> dict[str, float]:
+def time_in_turns(ways: dict[str, Callable[[], Any]], count: int) -> dict[str, float]:
     """Median seconds of each way, taken in turns after two that do not count."""
     laps: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(2 + count):
@@ -134,7 +132,7 @@ def take_turns(ways: dict[str, Callable[[], Any]], count: int) -> dict[str, floa
             began = time.perf_counter()
             run()
             laps[way].append(time.perf_counter() - began)
-    return {way: statistics.median(way_laps[2:]) for way, way_laps in laps.items()}
+    return {way: statistics.median(seconds[2:]) for way, seconds in laps.items()}
 
 
 if __name__ == "__main__":

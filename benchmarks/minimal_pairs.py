@@ -17,20 +17,20 @@ from pathlib import Path
 
 import torch
 
-from electra import tokenization as vocabularies
 from electra.engine.parallel import Parallel
 from electra.model.config import ClassicConfig, generator_config
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
-from electra.report.tables import format_table as text_table
+from electra.report.tables import format_table
 from electra.tasks.frozen.minimal_pairs import HEADER, evaluate_pairs, read_pairs, tabulate_pairs
 from electra.tasks.frozen.sentence_scores import Scorer, choose_scorer, load_scorer
+from electra.tokenization import load_tokenizer
 
 GENERATOR_WIDTH = 0.25  # ELECTRA, table 6: Small
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Score the pairs and print how fast that was."""
+    """Time every score, and print pairs a second."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", required=True, help="folder of .jsonl files, or one such file")
     parser.add_argument("--model", default="", help="a model folder; ELECTRA-Small with random weights if none")
@@ -51,36 +51,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "machine": f"{options.cores} cores, {torch.backends.cpu.get_cpu_capability()}, {platform.machine()}",
         "torch": torch.__version__,
         "limit": options.limit,
-        "results": {name: measure_scorer(name, scorer, options, len(pairs)) for name, scorer in build_scorers(options)},
+        "results": {name: time_scorer(name, scorer, options, len(pairs)) for name, scorer in load_scorers(options)},
     }
     if options.json:
         Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
 
 
-def build_scorers(options: argparse.Namespace) -> Iterator[tuple[str, Scorer]]:
-    """Each model and its score."""
+def load_scorers(options: argparse.Namespace) -> Iterator[tuple[str, Scorer]]:
+    """The name of each model, and its scorer."""
     if options.model:
         yield options.model, load_scorer(Path(options.model), Parallel.local_device(), options.within_word)
         return
     torch.manual_seed(0)
-    tokenizer, small = vocabularies.load_tokenizer(Path(options.tokenizer)), ClassicConfig()
+    tokenizer, small = load_tokenizer(Path(options.tokenizer)), ClassicConfig()
     yield "discriminator", choose_scorer(Tower.detection(small, build_embeddings(small)), tokenizer)
     narrow = generator_config(small, GENERATOR_WIDTH, 1.0)
     yield "generator", choose_scorer(Tower.token(narrow, build_embeddings(narrow)), tokenizer, options.within_word)
 
 
-def measure_scorer(name: str, score: Scorer, options: argparse.Namespace, total: int) -> dict[str, object]:
+def time_scorer(name: str, scorer: Scorer, options: argparse.Namespace, total: int) -> dict[str, object]:
     """The figures of one score, which are printed."""
-    result = evaluate_pairs(Path(options.pairs), score, options.limit)
+    result = evaluate_pairs(Path(options.pairs), scorer, options.limit)
     rate = result["pairs"] / result["seconds"]
     whole = result["seconds"] * total / result["pairs"]
     measured = "measured" if result["pairs"] == total else f"extrapolated from {result['pairs']:,}"
     if options.model:
-        print(text_table(HEADER, tabulate_pairs(result)))
-    print(f"{name}, {score.name}: {rate:.1f} pairs/s; all {total:,} in {whole:,.0f} s ({measured})")
+        print(format_table(HEADER, tabulate_pairs(result)))
+    print(f"{name}, {scorer.name}: {rate:.1f} pairs/s; all {total:,} in {whole:,.0f} s ({measured})")
     print(f"  {result['tokens']:,} tokens scored, {result['rows']:,} rows read", flush=True)
     return {
-        "score": score.name,
+        "score": scorer.name,
         "pairs": result["pairs"],
         "tokens": result["tokens"],
         "rows": result["rows"],

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from electra.corpus.documents import Skipped, TextFormat
@@ -46,7 +46,7 @@ print(seconds)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Let the sides take turns, compare their tokens, and print the rates."""
+    """Prepare the same file on every side in turns, compare the tokens, and print MB a second."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--text", nargs="+", default=["builtin"], help="what `electra prepare --data` takes")
     parser.add_argument("--tokenizer", required=True, help="a tokenizer folder")
@@ -56,23 +56,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     os.sched_setaffinity(0, range(options.cores))
     with tempfile.TemporaryDirectory() as folder:
-        path, size = write_documents(options.text, Path(folder))
-        sides = {"electra": [], "map, processes": [], "map, threads": []}
+        path, size = write_one_file(options.text, Path(folder))
+        sides: dict[str, list[float]] = {"electra": [], "map, processes": [], "map, threads": []}
         for turn in range(options.turns):
             for name, seconds in sides.items():
                 out = Path(folder, f"{name}-{turn}".replace(", ", "-"))
-                electra = name == "electra"
-                seconds.append(run_electra(path, options, out) if electra else run_datasets(path, options, out, name))
+                seconds.append(
+                    time_prepare(path, options, out) if name == "electra" else time_map(path, options, out, name)
+                )
                 print(f"turn {turn + 1}: {name}: {size / seconds[-1]:.1f} MB/s", flush=True)
                 if turn == options.turns - 1:
                     digests = hash_shards(out) if name == "electra" else hash_arrow(out)
                     print(f"  {len(digests):,} documents")
                     if name == "electra":
-                        expected = digests
-                    elif digests != expected:
+                        wanted = digests
+                    elif digests != wanted:
                         sys.exit("the tokens differ")
                 shutil.rmtree(out)
-    rates = {name: statistics.median(size / lap for lap in seconds) for name, seconds in sides.items()}
+    rates = {name: statistics.median(size / turn for turn in seconds) for name, seconds in sides.items()}
     best = max(rate for name, rate in rates.items() if name != "electra")
     report = {
         "command": f"python benchmarks/prepare.py --cores {options.cores} --turns {options.turns}",
@@ -90,56 +91,61 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Path(options.json).write_text(json.dumps(report, indent=1))
 
 
-def write_documents(patterns: Sequence[str], folder: Path) -> tuple[Path, float]:
-    """All documents as one .jsonl, and its size in MB."""
+def write_one_file(patterns: Sequence[str], folder: Path) -> tuple[Path, float]:
+    """Write all documents as one .jsonl: its path, and its size in MB."""
     path = folder / "text.jsonl"
-    form = TextFormat()
+    text_format = TextFormat()
     with path.open("w") as file:
         for source in find_sources(patterns):
             for span in source.spans:
-                for document in read_documents(span, form, Skipped()):
+                for document in read_documents(span, text_format, Skipped()):
                     file.write(json.dumps({"text": document.text}, ensure_ascii=False) + "\n")
     return path, path.stat().st_size / 1e6
 
 
-def run_electra(path: Path, options: argparse.Namespace, out: Path) -> float:
+def time_prepare(path: Path, options: argparse.Namespace, out: Path) -> float:
     """Seconds of a whole `electra prepare`."""
     command = [sys.executable, "-m", "electra", "prepare", "--data", str(path), "--tokenizer", options.tokenizer,
                "--out", str(out), "--workers", str(options.cores)]  # fmt: skip
     began = time.monotonic()
-    subprocess.run(command, check=True, capture_output=True)
+    run_command(command)
     return time.monotonic() - began
 
 
-def run_datasets(path: Path, options: argparse.Namespace, out: Path, name: str) -> float:
-    """Seconds of only the map."""
+def time_map(path: Path, options: argparse.Namespace, out: Path, name: str) -> float:
+    """Seconds of the map of ``datasets`` alone."""
     processes = options.cores if name.endswith("processes") else 0
-    environment = os.environ | {"TOKENIZERS_PARALLELISM": "false" if processes else "true"}
+    environment = {"TOKENIZERS_PARALLELISM": "false" if processes else "true"}
     command = [sys.executable, "-c", MAP, str(path), options.tokenizer, str(processes), str(out)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-    return float(done.stdout.split()[-1])
+    return float(run_command(command, environment).split()[-1])
+
+
+def run_command(command: Sequence[str], environment: Mapping[str, str] = {}) -> str:
+    """What a command prints; where it fails, its errors end this program. ``environment``: what is set besides ours."""
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env={**os.environ, **environment})
+    if done.returncode:
+        sys.exit(done.stderr)
+    return done.stdout
 
 
 def hash_shards(out: Path) -> list[bytes]:
     """A hash of each document's tokens, sorted."""
-    documents = []
+    found = []
     for split in ("train", "held-out"):
         for shard in Shards.open(out, split).files:
             edges = shard.units[shard.documents].tolist()
-            documents += [shard.tokens[a:b].astype("<u4").tobytes() for a, b in itertools.pairwise(edges)]
-    return sorted(hashlib.blake2b(document, digest_size=8).digest() for document in documents)
+            found += [shard.tokens[a:b].astype("<u4").tobytes() for a, b in itertools.pairwise(edges)]
+    return sorted(hashlib.blake2b(each, digest_size=8).digest() for each in found)
 
 
 def hash_arrow(out: Path) -> list[bytes]:
-    """The same hashes of what `datasets` saved, without documents that have no tokens."""
+    """A hash of each document's tokens in what `datasets` saved, sorted; documents without tokens are left out."""
     import datasets
     import numpy as np
 
     rows = datasets.load_from_disk(str(out / "saved")).with_format("numpy")
-    documents = (np.asarray(row["input_ids"], dtype="<u4") for row in rows)
-    return sorted(
-        hashlib.blake2b(document.tobytes(), digest_size=8).digest() for document in documents if len(document)
-    )
+    found = (np.asarray(row["input_ids"], dtype="<u4") for row in rows)
+    return sorted(hashlib.blake2b(each.tobytes(), digest_size=8).digest() for each in found if len(each))
 
 
 if __name__ == "__main__":

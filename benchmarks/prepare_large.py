@@ -21,7 +21,7 @@ FILE = 1 << 30  # bytes of a file of the corpus, about
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run `electra prepare` on each size and print memory and rate."""
+    """Prepare a corpus of every size, and print the memory and the rate of each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--text", nargs="+", required=True, help="plain .txt files")
     parser.add_argument("--tokenizer", required=True)
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     runs = []
     for size in options.gigabytes:
         with tempfile.TemporaryDirectory() as folder:
-            total = write_repeated([Path(path) for path in options.text], Path(folder, "text"), size * 1e9)
+            total = repeat_text([Path(path) for path in options.text], Path(folder, "text"), size * 1e9)
             runs.append(measure_prepare(Path(folder), total, options))
             print(json.dumps(runs[-1]), flush=True)
     if options.json:
@@ -42,13 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Path(options.json).write_text(json.dumps(report, indent=1))
 
 
-def write_repeated(files: Sequence[Path], folder: Path, size: float) -> int:
-    """The files' text again and again, a blank line between; how many bytes."""
+def repeat_text(files: Sequence[Path], folder: Path, wanted: float) -> int:
+    """Write the files' text again and again into ``folder``, a blank line between: how many bytes."""
     folder.mkdir()
     total, number = 0, 0
-    while total < size:
+    while total < wanted:
         with (folder / f"{number:03d}.txt").open("wb") as out:
-            while out.tell() < FILE and total + out.tell() < size:
+            while out.tell() < FILE and total + out.tell() < wanted:
                 for path in files:
                     with path.open("rb") as file:
                         shutil.copyfileobj(file, out, 1 << 20)
@@ -59,13 +59,13 @@ def write_repeated(files: Sequence[Path], folder: Path, size: float) -> int:
 
 
 def measure_prepare(folder: Path, size: int, options: argparse.Namespace) -> dict[str, float]:
-    """One run."""
+    """The figures of one run of `electra prepare` on ``folder``/text, of ``size`` bytes."""
     where = ["--data", str(folder / "text"), "--out", str(folder / "data"), "--tokenizer", options.tokenizer]
     command = [sys.executable, "-m", "electra", "prepare", *where, "--workers", str(options.workers), *options.more]
     began, peak = time.monotonic(), 0
     process = subprocess.Popen(command)
     while process.poll() is None:
-        peak = max(peak, sum(map(memory_share, process_tree(process.pid))))
+        peak = max(peak, sum(map(proportional_set_size, list_processes(process.pid))))
         time.sleep(0.5)
     if process.returncode:
         sys.exit(process.returncode)
@@ -73,18 +73,18 @@ def measure_prepare(folder: Path, size: int, options: argparse.Namespace) -> dic
     return {"bytes": size, "peak_memory": peak, "seconds": seconds, "megabytes_per_second": size / 1e6 / seconds}
 
 
-def process_tree(pid: int) -> Iterator[int]:
-    """A process and those that it started."""
+def list_processes(pid: int) -> Iterator[int]:
+    """The ids of a process and of those that it started."""
     yield pid
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except FileNotFoundError:
         return
     for child in children:
-        yield from process_tree(int(child))
+        yield from list_processes(int(child))
 
 
-def memory_share(pid: int) -> int:
+def proportional_set_size(pid: int) -> int:
     """Bytes of memory of a process, pages shared by n processes counted as 1/n; 0 for one that has ended."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()

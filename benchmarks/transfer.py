@@ -17,7 +17,6 @@ from pathlib import Path
 
 import torch
 
-from electra.errors import UserError
 from electra.interchange import huggingface
 from electra.interchange.folders import find_encoder
 from electra.model.embeddings import build_embeddings
@@ -30,7 +29,7 @@ GLUE = ("cola", "mrpc", "sst-2", "sts-b")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Fine-tune and judge both encoders, and print a table."""
+    """Fine-tune and judge both encoders, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a run's folder, or an exported one")
     parser.add_argument("--out", required=True)
@@ -41,20 +40,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--blimp", default="", help="folder of minimal pairs")
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args(arguments)
+    if not any((options.chunking, options.squad, options.blimp, *(folder_of(task, options) for task in GLUE))):
+        parser.error("no task is named")
     out = Path(options.out)
-    models = {"pre-trained": Path(options.model), "random weights": random_twin(Path(options.model), out / "random")}
+    models = {
+        "pre-trained": Path(options.model),
+        "random weights": save_random_twin(Path(options.model), out / "random-weights"),
+    }
     figures: dict[str, dict[str, list[float]]] = {name: {} for name in models}
     for name, model in models.items():
-        for config in list_configs(options, model, out / name.split()[0]):
-            for task, report in finetune(config).items():
-                for metric, runs in report["figures"].items():
-                    figures[name][f"{task} {metric}"] = list(runs["values"].values())
+        for config in list_finetunings(options, model, out / name.split()[0]):
+            for task, summary in finetune(config).items():
+                for metric, figure in summary["figures"].items():
+                    figures[name][f"{task} {metric}"] = list(figure["values"].values())
     if options.blimp:
-        pairs = evaluate(
+        results = evaluate(
             EvaluateConfig(models=tuple(map(str, models.values())), task="minimal-pairs", data=options.blimp)
         )
         for name, model in models.items():
-            figures[name]["blimp accuracy"] = [pairs[str(model)]["accuracy"]]
+            figures[name]["blimp accuracy"] = [results[str(model)]["accuracy"]]
     print(format_figures(figures))
     report = {
         "machine": f"{os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}, {platform.machine()}",
@@ -64,8 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     (out / "transfer.json").write_text(json.dumps(report, indent=1) + "\n")
 
 
-def random_twin(model: Path, folder: Path) -> Path:
-    """The same encoder, tokenizer and all, with fresh weights."""
+def save_random_twin(model: Path, folder: Path) -> Path:
+    """Write the same encoder, tokenizer and all, with fresh weights, unless ``folder`` is there."""
     if not folder.exists():
         source = find_encoder(model)
         config = huggingface.load_tower(source).config
@@ -75,30 +79,29 @@ def random_twin(model: Path, folder: Path) -> Path:
     return folder
 
 
-def list_configs(options: argparse.Namespace, model: Path, out: Path) -> list[FinetuneConfig]:
+def folder_of(task: str, options: argparse.Namespace) -> str:
+    """The folder of a GLUE task; empty if it is not named."""
+    return getattr(options, task.replace("-", "_"))
+
+
+def list_finetunings(options: argparse.Namespace, model: Path, out: Path) -> list[FinetuneConfig]:
     """The fine-tunings that the options name."""
     base = {"model": str(model), "out": str(out), "seeds": options.seeds}
-    configs = [
-        FinetuneConfig(task=task, data=folder, **base)
-        for task in GLUE
-        if (folder := getattr(options, task.replace("-", "_")))
-    ]
+    configs = [FinetuneConfig(task=task, data=folder, **base) for task in GLUE if (folder := folder_of(task, options))]
     if options.chunking:
         train, dev = (str(Path(options.chunking) / name) for name in ("train.txt", "test.txt"))
         configs.append(FinetuneConfig(train=train, dev=dev, kind="tags", name="chunking", **base))
     if options.squad:
         train, dev = (str(Path(options.squad) / f"{name}-v1.1.json.gz") for name in ("train", "dev"))
         configs.append(FinetuneConfig(train=train, dev=dev, kind="answers", **base))
-    if not configs and not options.blimp:
-        raise UserError("no task is named")
     return configs
 
 
 def format_figures(figures: dict[str, dict[str, list[float]]]) -> str:
-    """Mean ± standard deviation over seeds."""
+    """A table of mean ± standard deviation over seeds."""
     rows = []
     for name in next(iter(figures.values())):
-        values = [runs[name] for runs in figures.values()]
+        values = [by_task[name] for by_task in figures.values()]
         spreads = [statistics.stdev(v) if len(v) > 1 else 0.0 for v in values]
         rows.append([name, *(f"{statistics.mean(v):.3f} ± {s:.3f}" for v, s in zip(values, spreads, strict=True))])
     return format_table(["", *figures], rows)
