@@ -6,8 +6,11 @@ WORKERS ?= 2
 
 STAMP := .venv/.complete
 RUN := .venv/bin
-# One thread a worker: the tests' matrices are small, and two pools on two cores only wait for each other.
-PYTEST := OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -n $(WORKERS)
+# One thread a worker: the tests' matrices are small, and two pools on two cores only wait for each other. Tests are
+# compiled for each process anew unless they may be kept.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(RUN)/python -m pytest -q -n $(WORKERS)
+PRETENDED = $$(grep -rl --include='*.py' pytest.mark.pretended tests)  # only their files are imported
+COMPILED = $$(grep -rl --include='*.py' pytest.mark.compiled tests)
 UNCHECKED := -o addopts="--strict-markers --import-mode=importlib"  # without the hook that checks shapes
 
 .PHONY: help env demo test test-slow lint bench
@@ -35,13 +38,13 @@ demo: env  ## the whole chain on the built-in corpus, about a quarter of an hour
 
 test: lint  ## style and types, then all tests but the slow ones
 	$(PYTEST)
-	$(PYTEST) -m "pretended and not slow"
-	$(PYTEST) -m "compiled and not slow" $(UNCHECKED)
+	$(PYTEST) -m "pretended and not slow" $(PRETENDED)
+	$(PYTEST) -m "compiled and not slow" $(UNCHECKED) $(COMPILED)
 
 test-slow: env  ## the slow tests
 	$(PYTEST) -m "slow and not compiled and not pretended" --timeout 1800
-	$(PYTEST) -m "slow and pretended" --timeout 1800
-	$(PYTEST) -m "slow and compiled" $(UNCHECKED) --timeout 1800 || test $$? -eq 5  # 5: there are none
+	$(PYTEST) -m "slow and pretended" --timeout 1800 $(PRETENDED)
+	$(PYTEST) -m "slow and compiled" $(UNCHECKED) --timeout 1800 $(COMPILED) || test $$? -eq 5  # 5: there are none
 
 lint: env  ## style and types
 	$(RUN)/ruff check src tests benchmarks

@@ -48,12 +48,15 @@ def test_each_verb_is_a_public_function_with_its_config() -> None:
 
 def test_editors_and_the_interpreter_find_the_same() -> None:
     tree = ast.parse(Path(electra.__file__).read_text(encoding="utf-8"))
-    (block,) = (node for node in tree.body if isinstance(node, ast.If))
-    found = {
-        alias.asname: f"{node.module}:{alias.name}"
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    imported = {
+        alias.name: f"{node.module}:{alias.name}"
         for node in block.body
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
+        if alias.asname == alias.name or alias.name == "load_encoder"  # without "as" it is for this file alone
     }
-    assert found == electra.PUBLIC
+    (other,) = (ast.unparse(node) for node in block.body if isinstance(node, ast.Assign))
+    assert other == "load = load_encoder"
+    assert imported | {"load": imported.pop("load_encoder")} == electra.PUBLIC
     assert (SOURCE / "py.typed").is_file()

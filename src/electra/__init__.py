@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # for editors and type checkers; as it runs, PUBLIC says wher
     from electra.corpus.train_tokenizer import TokenizerConfig as TokenizerConfig
     from electra.corpus.train_tokenizer import tokenizer as tokenizer
     from electra.errors import UserError as UserError
-    from electra.interchange.encoders import load_encoder as load
+    from electra.interchange.encoders import load_encoder
     from electra.workflows.bench.bench import BenchConfig as BenchConfig
     from electra.workflows.bench.bench import bench as bench
     from electra.workflows.compare.compare import compare as compare
@@ -37,6 +37,8 @@ if TYPE_CHECKING:  # for editors and type checkers; as it runs, PUBLIC says wher
     from electra.workflows.plan import plan as plan
     from electra.workflows.pretrain import PretrainConfig as PretrainConfig
     from electra.workflows.pretrain import pretrain as pretrain
+
+    load = load_encoder
 
 PUBLIC = {  # name → module:attribute
     "demo": "electra.workflows.demo.demo:demo",
@@ -70,12 +72,14 @@ PUBLIC = {  # name → module:attribute
 __all__ = ["__version__", *PUBLIC]
 
 
-def __getattr__(name: str) -> object:
-    """Import a public name (PEP 562)."""
-    if name not in PUBLIC:
-        raise AttributeError(f"module 'electra' has no attribute {name!r}")
-    module, _, attribute = PUBLIC[name].partition(":")
-    return getattr(import_module(module), attribute)
+if not TYPE_CHECKING:  # for which any name would be there
+
+    def __getattr__(name: str) -> object:
+        """Import a public name (PEP 562)."""
+        if name not in PUBLIC:
+            raise AttributeError(f"module 'electra' has no attribute {name!r}")
+        module, _, attribute = PUBLIC[name].partition(":")
+        return getattr(import_module(module), attribute)
 
 
 def __dir__() -> list[str]:

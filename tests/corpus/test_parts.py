@@ -215,15 +215,20 @@ def test_a_damaged_note_of_what_is_done_is_named(corpus: Path, tmp_path: Path, n
 
 def test_two_processes_do_not_write_into_one_folder(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "data"
-    (tmp_path / "long.txt").write_text("".join(f"the chef {n} ate a meal\n\n" for n in range(300_000)))
+    (tmp_path / "long.txt").write_text("".join(f"the chef {n} ate a meal\n\n" for n in range(30_000)))
     settings = config(corpus, out, data=(str(tmp_path / "long.txt"),), drop_copies=())
     other = multiprocessing.get_context("spawn").Process(target=prepare, args=(settings,))
     other.start()
     while not list(out.glob("train-*.shard")):
         assert other.is_alive()
         time.sleep(0.01)
-    with pytest.raises(UserError, match="another process is preparing data there"):
-        prepare(settings)
+    assert other.pid
+    os.kill(other.pid, signal.SIGSTOP)  # so that it is not done too soon
+    try:
+        with pytest.raises(UserError, match="another process is preparing data there"):
+            prepare(settings)
+    finally:
+        os.kill(other.pid, signal.SIGCONT)
     other.join()
     assert other.exitcode == 0 and Shards.open(out, "train").tokens
 
