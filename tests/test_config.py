@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import electra
 from electra import cli, config, flags
 from electra.config_types import BY_KIND, field_types, number_range
 from electra.errors import UserError
@@ -273,13 +274,13 @@ def types_within(hint: Any) -> Iterator[Any]:
 
 @pytest.mark.parametrize("name", cli.VERBS)
 def test_every_number_that_a_user_sets_has_a_range(name):
-    _, config_class = cli.VERBS[name].import_function()
+    config_class = getattr(electra, cli.VERBS[name].config)
     assert not [hint for hint in types_within(config_class) if hint in (int, float)]
 
 
 @pytest.mark.parametrize("name", cli.VERBS)
 def test_a_verb_refuses_numbers_out_of_range_before_all_else(name):
-    verb, config_class = cli.VERBS[name].import_function()
+    verb, config_class = getattr(electra, name), getattr(electra, cli.VERBS[name].config)
     numbers = [key for key, hint in field_types(config_class).items() if number_range(hint)]
     for key in numbers:
         with pytest.raises(UserError, match=f"^{key}: expected a (whole )?number .*, found -1$"):

@@ -137,7 +137,7 @@ def test_positions_are_drawn_twice_as_often_as_in_the_original(shared: Path, nam
     assert share == pytest.approx(original["unique_over_tokens"], abs=2e-4)
 
 
-def alike(histograms: Tensor, original: Mapping[str, int]) -> bool:
+def alike(values: Tensor, original: Mapping[str, int]) -> bool:
     """Whether whole numbers are distributed as in the original's histogram; those that are rare are one class."""
     ours, theirs = Counter(values.tolist()), Counter({int(value): count for value, count in original.items()})
     both = np.array([[ours[value], theirs[value]] for value in ours | theirs])
