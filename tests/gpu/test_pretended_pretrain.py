@@ -109,4 +109,4 @@ def test_a_step_waits_once(prepared: Path, tmp_path: Path, gpu: Seen, name: str)
     trained(config(prepared, tmp_path, encoder=encoder, **changes))
     for waits, uploads in gpu.steps[1:-1]:
         assert sum(waits.values()) == 1, waits
-        assert all(where.endswith(" moved") for _, where in uploads), uploads
+        assert all(where.endswith(" move_tensor") for _, where in uploads), uploads
