@@ -276,9 +276,21 @@ def test_a_worker_that_is_killed_is_told(corpus: Path, tmp_path: Path) -> None:
         assert process.poll() is None
         time.sleep(0.01)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    workers = [pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    os.kill(int(workers[-1]), signal.SIGKILL)
+    first, last = (int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    os.kill(first, signal.SIGSTOP)  # so that no result of its tells that the other is gone
+    os.kill(last, signal.SIGKILL)
+    while not is_pending(first, signal.SIGTERM):  # the pool ends its other workers when it has seen it
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.kill(first, signal.SIGCONT)
     assert "UserError: a worker was killed" in process.communicate(timeout=60)[1]
+
+
+def is_pending(pid: int, number: signal.Signals) -> bool:
+    """Whether a signal waits until a stopped process goes on."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    masks = [line.split()[1] for line in status.splitlines() if line.startswith(("SigPnd", "ShdPnd"))]
+    return any(int(mask, 16) >> (number - 1) & 1 for mask in masks)
 
 
 @pytest.mark.parametrize(

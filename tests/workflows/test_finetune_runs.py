@@ -18,6 +18,7 @@ from electra.engine.telemetry import read_metrics
 from electra.engine.train import Engine
 from electra.errors import UserError
 from electra.tasks.datasets.labelled import Columns
+from electra.tasks.finetuning.run import FineTuningRun
 from electra.workflows.finetune import FinetuneConfig, finetune
 from finetuning import CLASSIC, TUNING, config, exported, result, write_csv
 from processes import run_two
@@ -70,6 +71,7 @@ def test_two_processes_give_the_loss_of_one(tokens: Path, tmp_path: Path, files:
 from electra.workflows.finetune import *
 from electra.engine.optim import *
 from electra.tasks.datasets.labelled import Columns
+from electra.tasks.finetuning.run import FineTuningRun
 finetune({replace(one, out=str(tmp_path / "two"))!r})
 """
     run_two(code)
@@ -163,6 +165,7 @@ from electra.workflows.finetune import *
 from electra.engine.optim import *
 from electra.engine.parallel import Parallel
 from electra.tasks.datasets.labelled import Columns
+from electra.tasks.finetuning.run import FineTuningRun
 parallel = Parallel.start()
 asked = {asked!r}
 for name, model in {[(name, str(model)) for name, model in models.items()]}:
@@ -181,12 +184,20 @@ for name, model in {[(name, str(model)) for name, model in models.items()]}:
         assert len(moved) > len(before) - len(poolers) - 5
 
 
-def test_patience_stops_and_takes_the_best(classic: Path, tmp_path: Path, files: dict) -> None:
-    tuning = replace(TUNING, epochs=30)
-    finetune(config(classic, tmp_path, files, tuning=tuning, patience=2))
-    lines = [json.loads(line) for line in (tmp_path / "train" / "seed-1" / "metrics.jsonl").read_text().splitlines()]
+def test_patience_stops_and_takes_the_best(
+    classic: Path, tmp_path: Path, files: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is stopped between its early end and its result stays at that end: it is judged and written."""
+    asked = config(classic, tmp_path, files, tuning=replace(TUNING, epochs=30), patience=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(FineTuningRun, "write", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            finetune(asked)
+    lines = read_metrics(tmp_path / "train" / "seed-1" / "metrics.jsonl")
     history = [line["accuracy"] for line in lines if line["split"] == "held-out"]
     assert len(history) == history.index(max(history)) + 1 + 2 < 30
+    finetune(asked)
+    assert read_metrics(tmp_path / "train" / "seed-1" / "metrics.jsonl") == lines
     assert result(tmp_path)["dev"]["accuracy"] == pytest.approx(max(history))
 
 

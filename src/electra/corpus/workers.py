@@ -66,6 +66,9 @@ def run_on_processes(function: PartFunction, job: Job, parts: Sequence[Part], wo
         stop_on_failure(stop),
     ):
         pending = {pool.submit(run_part_in_worker, function, part, index) for index, part in enumerate(parts)}
+        # In Python 3.11 ``submit`` first wakes the thread that watches the workers and then starts one, which is not
+        # watched until the next call: this one is for the last worker, whose death would be noticed late.
+        pool.submit(ignore_progress, 0)
         while pending:
             ready, pending = wait(pending, 0.5, FIRST_EXCEPTION)
             for future in ready:

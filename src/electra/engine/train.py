@@ -122,11 +122,12 @@ class Loop:
         # The first process says where the run goes on: the others may see another folder.
         latest = parallel.ask_first(lambda: str((folder and checkpoint.latest_checkpoint(folder)) or ""))
         if latest:
-            self.restore(Path(latest))
+            self.restore(Path(latest))  # with the number of steps: a run that was enough stays at its end
         else:
             self.enter(stages[0])
         self.stages, self.schedule = scale_stages(stages, schedule, self.state.scale)
-        self.state.steps = sum(stage.steps for stage in self.stages)
+        if not latest:
+            self.state.steps = sum(stage.steps for stage in self.stages)
         self.prefetcher = Prefetcher(self.batches)
         self.sums: dict[str, Tensor] = {}
         self.lap = (time.monotonic(), self.state.tokens)
