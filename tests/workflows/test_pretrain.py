@@ -167,7 +167,8 @@ pretrain({asked!r})
     metrics = tmp_path / "run" / "metrics.jsonl"
     deadline = time.monotonic() + 60
     while not (metrics.exists() and metrics.read_text().count("\n") > 3):
-        assert process.ended(0.05) is None and time.monotonic() < deadline
+        assert process.is_running() and time.monotonic() < deadline
+        time.sleep(0.05)
     os.kill(process.pid, signal.SIGTERM)
     told = process.end(60)
     assert told.code == 0 and "stopped at step" in told.out
