@@ -4,8 +4,10 @@ The settings lie in the folder as JSON. ``environment.json`` has the fingerprint
 beside them, the versions and the machine of the first start; each later start adds an entry to the list ``starts``.
 """
 
+import fcntl
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -149,3 +151,18 @@ def add_start(path: Path, environment: Mapping[str, object]) -> None:
     """Add to an ``environment.json`` that its run was started again."""
     begun = dict(read_config_file(path)) if path.exists() else {}
     write_json(path, begun | {STARTS: [*begun.get(STARTS, ()), environment]}, indent=1)
+
+
+@contextmanager
+def hold_lock(path: Path, alone: bool, taken: str) -> Iterator[None]:
+    """Hold a lock on a file, made if it is missing; it ends with the process. ``alone``: nobody else may hold it too.
+
+    Raises:
+        UserError: with the message ``taken``, if another process holds it.
+    """
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(taken) from error
+        yield

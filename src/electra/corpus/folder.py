@@ -4,7 +4,6 @@ The folder is not data until it has a manifest. Until then ``parts/`` holds the 
 done: so the same command goes on after any stop, and machines that share the folder can share the work.
 """
 
-import fcntl
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +22,7 @@ from electra.corpus.parts import READ, Job, PartEntry, verify_contents
 from electra.corpus.sources import Part
 from electra.dataset.shards import MANIFEST, Manifest
 from electra.errors import UserError
-from electra.run_folder import list_differences, read_json, write_json
+from electra.run_folder import hold_lock, list_differences, read_json, write_json
 from electra.tokenization import Tokenizer
 
 TOKENIZER_FOLDER = "tokenizer"  # its name in prepared data, and what it says that it holds
@@ -67,12 +66,13 @@ class Preparation:
             UserError: the folder holds something else, data that is complete, or parts of another plan; another process
                 writes there; the disk does not take it.
         """
+        taken = f"{self.out}: another process is preparing data there"
         try:
             self.refuse_taken()
             files.claim_folder(self.work, IN_THE_MAKING)
             with (
-                hold_lock(self.work / "lock", share.of == 1, self.out),
-                hold_lock(self.work / f"lock-{share.index + 1}-of-{share.of}", True, self.out),
+                hold_lock(self.work / "lock", share.of == 1, taken),
+                hold_lock(self.work / f"lock-{share.index + 1}-of-{share.of}", True, taken),
             ):
                 self.begin_plan(alone=share.of == 1)
                 self.verify_share(share)
@@ -200,14 +200,3 @@ def list_files_named(folder: Path, names: re.Pattern[str]) -> list[str]:
     """The names of the files in a folder that match ``names``; a half-written file counts by its final name."""
     present = [path.name for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
     return [name for name in present if names.fullmatch(files.final_name(name))]
-
-
-@contextmanager
-def hold_lock(path: Path, alone: bool, out: Path) -> Iterator[None]:
-    """Hold a lock, which ends with the process. Raises ``UserError`` if another process holds it."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{out}: another process is preparing data there") from error
-        yield

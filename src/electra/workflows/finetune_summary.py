@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
-from electra.files import write_whole
 from electra.report import seeds
 from electra.report.tables import format_table
+from electra.run_folder import write_json
 from electra.tasks import submission
 from electra.tasks.datasets.glue import GLUE_TASKS, PAPER_ROW
 from electra.tasks.finetuning.problem import Problem
@@ -56,8 +56,7 @@ def predicts_one_value(predictions: Path, split: str) -> bool:
 
 def write_summary(folder: Path, summary: TaskSummary, rates: Mapping[str, Summaries]) -> None:
     """Write the summary and the figures of all rates as JSON."""
-    with write_whole(folder / SUMMARY_FILE) as file:
-        file.write_text(json.dumps({**summary, "rates": rates}, indent=1))
+    write_json(folder / SUMMARY_FILE, {**summary, "rates": rates}, indent=1)
 
 
 def print_summary(problem: Problem, summary: TaskSummary, rates: Mapping[str, Summaries]) -> None:

@@ -1,12 +1,11 @@
 """The labelled task in the built-in corpus, as ``demo`` and ``compare`` use it: kept in a file, and tuned alike."""
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from electra.engine.optim import AdamW, Muon
 from electra.errors import convert_errors
-from electra.files import write_whole
+from electra.run_folder import read_json, write_json
 from electra.tasks.datasets.packages import PackageTask
 from electra.tasks.finetuning.problem import FineTuning
 
@@ -20,11 +19,10 @@ TUNING = {FEW_TEXTS: replace(ALL_LAYERS, epochs=4), MANY_TEXTS: replace(ALL_LAYE
 
 def write_package_task(path: Path, task: PackageTask) -> None:
     """Write the task as JSON: with other packages installed it would be another one."""
-    with write_whole(path) as file:
-        file.write_text(json.dumps(asdict(task)))
+    write_json(path, task)
 
 
 def read_package_task(path: Path) -> PackageTask:
     """The task that ``write_package_task`` wrote. Raises ``UserError`` for a damaged file."""
-    with convert_errors(f"{path}: damaged; remove it", ValueError, TypeError):
-        return PackageTask(**json.loads(path.read_text(encoding="utf-8")))
+    with convert_errors(f"{path}: damaged; remove it", TypeError):
+        return PackageTask(**read_json(path, "remove it"))

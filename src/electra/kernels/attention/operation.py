@@ -41,12 +41,18 @@ def attention(
     that side. The softmax is computed in float32. With a ``stream`` each probability is dropped with probability
     ``p``, at its address in the stream.
 
-    The ``kernels`` need the tokens of a document, and those of the padding, side by side; the CPU's need heads of an
+    The ``kernels``, for float32 or bfloat16, need the tokens of a document, and those of the padding, side by side:
+    what is behind a gap is not read, and the tests of objectives check that there is none. The CPU's need heads of an
     even width. Without kernels dropout takes a few times rows · heads · length² float32 numbers, of only one layer at a
     time if rows are longer than ``KEPT_LENGTH``.
     """
     if kernels == "cuda" or (kernels == "cpu" and q.shape[3] % 2 == 0):
-        return fused_attention(q, k, v, documents, window, stream, p, direction, kernels)
+        q, k, v = (x if x.stride(3) == 1 else x.contiguous() for x in (q, k, v))
+        drops = p if stream is not None else 0.0
+        words = documents.new_zeros((2, len(documents)), dtype=torch.int32) if stream is None else stream
+        reach = -1 if window is None else window // 2
+        sides = direction != "right", direction != "left"
+        return attend(q, k, v, documents.int().contiguous(), words.contiguous(), drops, reach, *sides, kernels)[0]
     seen = visibility_mask(documents, window, direction)
     if stream is None or p == 0.0:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None])
@@ -54,30 +60,6 @@ def attention(
         arguments = q, k, v, seen, stream, p
         return checkpoint(explicit_attention, *arguments, use_reentrant=False, preserve_rng_state=False)
     return explicit_attention(q, k, v, seen, stream, p)
-
-
-def fused_attention(
-    q: Float[Tensor, "rows heads length dim"],
-    k: Float[Tensor, "rows heads length dim"],
-    v: Float[Tensor, "rows heads length dim"],
-    documents: Int[Tensor, "rows length"],
-    window: int | None,
-    stream: Int[Tensor, "2 rows"] | None,
-    p: float,
-    direction: Direction,
-    kernels: Kernels,
-) -> Float[Tensor, "rows heads length dim"]:
-    """``attention`` by the kernels, for float32 or bfloat16.
-
-    The tokens of a document, and those of the padding, must stand side by side: what is behind a gap is not read. The
-    tests of objectives check that they do.
-    """
-    q, k, v = (x if x.stride(3) == 1 else x.contiguous() for x in (q, k, v))
-    drops = p if stream is not None else 0.0
-    words = documents.new_zeros((2, len(documents)), dtype=torch.int32) if stream is None else stream
-    reach = -1 if window is None else window // 2
-    sides = direction != "right", direction != "left"
-    return attend(q, k, v, documents.int().contiguous(), words.contiguous(), drops, reach, *sides, kernels)[0]
 
 
 def import_kernels(kernels: str) -> ModuleType:

@@ -95,8 +95,8 @@ class PairsJudge:
         """The share of the pairs that the encoder's own head gets right."""
         with flush_denormals():
             scorer = sentence_scores.load_scorer(encoder, Parallel.local_device())
-            found = minimal_pairs.evaluate_pairs(self.path, scorer, self.limit)
-        return {"minimal pairs": found["accuracy"]}
+            figures = minimal_pairs.evaluate_pairs(self.path, scorer, self.limit)
+        return {"minimal pairs": figures["accuracy"]}
 
 
 def scores_path(encoder: Path, judge: Judge) -> Path:

@@ -80,7 +80,6 @@ def load_package_task(out: Path) -> PackageTask:
         return read_package_task(path)
     print("the built-in task: reading the docstrings of the installed packages", flush=True)
     task = build_package_task(builtin.collect_docstrings())
-    out.mkdir(parents=True, exist_ok=True)
     write_package_task(path, task)
     return task
 

@@ -1,15 +1,15 @@
 """The corpus of ``electra demo``: collected and prepared once, and taken again only if nothing of it changed."""
 
-import json
 from pathlib import Path
 
-from electra import files, fingerprints
+from electra import fingerprints
 from electra import tokenization as word_pieces
 from electra.corpus import builtin
 from electra.corpus.documents import Skipped
 from electra.corpus.in_memory import prepare_documents
 from electra.dataset.data import Data
-from electra.errors import UserError, convert_errors
+from electra.errors import UserError
+from electra.run_folder import read_json, write_json
 from electra.tasks.datasets.packages import PackageTask, build_package_task
 from electra.workflows.package_task import TASK_FILE, read_package_task, write_package_task
 
@@ -36,8 +36,7 @@ def prepare_corpus(out: Path, vocab_size: int) -> PackageTask:
     write_package_task(out / TASK_FILE, task)
     tokenizer = word_pieces.train_tokenizer(texts, vocab_size)
     prepare_documents(documents, tokenizer, str(out / "data"), builtin.is_in_held_out_file, skipped)
-    with files.write_whole(out / RECORD) as file:
-        file.write_text(json.dumps(record_corpus(out, vocab_size)))
+    write_json(out / RECORD, record_corpus(out, vocab_size))
     return task
 
 
@@ -59,8 +58,7 @@ def refuse_changed_corpus(out: Path, vocab_size: int) -> None:
         raise UserError(
             f"{out}: begun by an earlier version, or stopped while its corpus was made; choose another --out"
         )
-    with convert_errors(f"{record}: damaged; choose another --out", ValueError):
-        before: dict[str, object] = json.loads(record.read_text(encoding="utf-8"))
+    before: dict[str, object] = read_json(record, "choose another --out")
     now = record_corpus(out, vocab_size)
     if before["vocab_size"] != vocab_size:
         raise UserError(

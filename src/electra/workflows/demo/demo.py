@@ -1,6 +1,5 @@
 """``electra demo``: the whole chain on the built-in corpus, from docstrings to an encoder that others load."""
 
-import json
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from electra.engine.telemetry import read_metrics
 from electra.errors import convert_errors
 from electra.objectives.build import Mlm
 from electra.ranges import Count, Positive
+from electra.run_folder import write_json
 from electra.workflows.demo.corpus import prepare_corpus
 from electra.workflows.demo.hub import compare_with_transformers, export_towers
 from electra.workflows.demo.scores import format_demo_scores, score_encoders
@@ -80,8 +80,7 @@ def demo(config: DemoConfig) -> Path:
     print_heading("which tokens look replaced")
     inspect(InspectConfig(run=str(run), texts=SENTENCES))
     print_heading(f"done in {(time.monotonic() - began) / 60:.1f} minutes")
-    with files.write_whole(out / "summary.json") as file:
-        file.write_text(json.dumps({"held_out": figures, "macro_f1": scores}, indent=1))
+    write_json(out / "summary.json", {"held_out": figures, "macro_f1": scores}, indent=1)
     print(format_demo_summary(out, run, figures, scores))
     return out
 

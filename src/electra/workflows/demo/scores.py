@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from electra.interchange import huggingface
@@ -12,6 +13,7 @@ from electra.model.encoder import Tower
 from electra.report.tables import format_table
 from electra.tasks.datasets.packages import PackageTask, score_bag_of_words
 from electra.tasks.finetuning.classify import classify_texts
+from electra.tasks.metrics import macro_f1
 from electra.tokenization import load_tokenizer
 from electra.workflows.package_task import TUNING
 
@@ -23,8 +25,6 @@ def score_encoders(task: PackageTask, folders: Mapping[str, Path], seeds: int) -
 
     The same is done with random weights, and a linear model of the texts' bags of words is fitted.
     """
-    from sklearn.metrics import f1_score
-
     towers = {name: huggingface.load_tower(folder) for name, folder in folders.items()}
     tokenizer = load_tokenizer(next(iter(folders.values())))
     config = next(iter(towers.values())).config
@@ -36,7 +36,7 @@ def score_encoders(task: PackageTask, folders: Mapping[str, Path], seeds: int) -
             fresh = Tower.detection(config, build_embeddings(config))
             for name, tower in {**towers, "random weights": fresh}.items():
                 predicted = classify_texts(tower, tokenizer, texts, labels, task.test_texts, tuning, seed)
-                score = float(f1_score(task.test_labels, predicted, average="macro"))
+                score = macro_f1(np.array(task.test_labels), np.array(predicted))
                 scores.setdefault(name, {}).setdefault(str(per_class), []).append(score)
                 print(f"{name}, {per_class} a class, seed {seed}: macro-F1 {score:.3f}", flush=True)
             score = score_bag_of_words(texts, labels, task.test_texts, task.test_labels)
