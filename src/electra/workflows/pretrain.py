@@ -254,9 +254,8 @@ def build_evaluation(config: PretrainConfig, data: Data, probe: Probe | None, pa
     rows = Rows(data.held_out, config.layout, length, config.seed)
     batch_rows = max(1, HELD_OUT_TOKENS // length)
 
-    def evaluate_pretrainer(
-        pretrainer: Any,
-    ) -> dict[str, float]:  # Any: a Pretrainer, which the engine knows as a module
+    # Any: a Pretrainer, which the engine knows as a module.
+    def evaluate_pretrainer(pretrainer: Any) -> dict[str, float]:
         figures = evaluate_held_out(
             pretrainer, rows, config.held_out_rows, batch_rows, parallel, config.engine.precision
         )
