@@ -7,6 +7,7 @@ import pytest
 
 from electra.corpus import builtin
 from electra.corpus.builtin import (
+    choose_split,
     is_in_held_out_file,
     name_package,
     remove_copies,
@@ -73,17 +74,19 @@ def test_files_are_read_the_same_by_any_number_of_processes(
     assert one == sorted(one, key=lambda document: (document.source, document.index))
 
 
-def test_files_are_python_sources_without_this_package() -> None:
+def test_files_are_python_sources_of_the_standard_library_and_of_named_packages() -> None:
     sources = [source for source, _ in builtin.list_python_files()]
     assert len(sources) > 1000 and len(set(sources)) == len(sources)
-    assert not any(source.startswith("electra/") or "/_vendor/" in source for source in sources)
+    assert not any("/_vendor/" in source for source in sources)
+    assert not {"electra", "mypy", "_pytest", "hypothesis"} & {source.split("/")[0] for source in sources}
     assert {"argparse.py", "torch/nn/modules/linear.py", "numpy/__init__.py"} <= set(sources)
 
 
-def test_about_the_asked_share_of_the_files_is_held_out() -> None:
-    held = sum(is_in_held_out_file(Document("", f"package/module{n}.py", 0)) for n in range(10_000))
-    assert held / 10_000 == pytest.approx(builtin.HELD_OUT_SHARE, abs=0.01)
-    one = [is_in_held_out_file(Document(text, "torch/nn.py", n)) for n, text in enumerate("abc")]
+def test_about_the_asked_shares_of_the_files_are_dev_and_test() -> None:
+    splits = Counter(choose_split(Document("", f"package/module{n}.py", 0)) for n in range(10_000))
+    assert splits["test"] / 10_000 == pytest.approx(builtin.TEST_SHARE, abs=0.01)
+    assert splits["dev"] / 10_000 == pytest.approx(builtin.DEV_SHARE, abs=0.01)
+    one = [choose_split(Document(text, "torch/nn.py", n)) for n, text in enumerate("abc")]
     assert len(set(one)) == 1, "a file is on one side as a whole"
 
 

@@ -44,7 +44,7 @@ def test_the_whole_chain(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
 def test_a_corpus_that_was_made_otherwise_is_refused(prepared: Path, tmp_path: Path) -> None:
     """What a demo left half-way: its data and labelled task, as ``prepare_corpus`` records them."""
     shutil.copytree(prepared, tmp_path / "data")
-    task = PackageTask(["a", "b"], ["x"], [0], ["y"], [1])
+    task = PackageTask(["a", "b"], ["x"], [0], ["y"], [1], ["z"], [0])
     (tmp_path / "packages.json").write_text(json.dumps(asdict(task)))
     with pytest.raises(UserError, match="begun by an earlier version, or stopped while its corpus was made; choose"):
         prepare_corpus(tmp_path, 1000)
@@ -52,6 +52,6 @@ def test_a_corpus_that_was_made_otherwise_is_refused(prepared: Path, tmp_path: P
     assert prepare_corpus(tmp_path, 1000) == task
     with pytest.raises(UserError, match="vocabulary was made with --vocab-size 1000, not 2000; choose another --out"):
         prepare_corpus(tmp_path, 2000)
-    (tmp_path / "packages.json").write_text(json.dumps(asdict(replace(task, test_labels=[0]))))
+    (tmp_path / "packages.json").write_text(json.dumps(asdict(replace(task, test_labels=[1]))))
     with pytest.raises(UserError, match="its task changed since they were made; choose another --out"):
         prepare_corpus(tmp_path, 1000)

@@ -3,6 +3,8 @@
 It is real English about one field, and every document carries a label, the package that it comes from. The texts are
 not independent: packages copy whole docstrings, and passages of them, from one class to the next. What repeats is
 dropped here, and held-out documents take precedence, so that no near copy of a held-out text is trained on.
+
+The packages are named, all of them needed by this one: what else is installed changes nothing.
 """
 
 import gc
@@ -15,6 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import Literal
 
 from electra.corpus.docstrings import FEWEST_WORDS, extract_docstrings
 from electra.corpus.documents import Document
@@ -22,12 +25,29 @@ from electra.corpus.hashing import hash_text, split_words
 from electra.corpus.near_copies import find_near_copies
 
 LONG_PASSAGE = 60  # characters from which a passage that repeats is a copy and no turn of phrase
-HELD_OUT_SHARE = 0.12  # share of the files
+TEST_SHARE, DEV_SHARE = 0.12, 0.12  # of the files
+# As Python imports them; besides them, the standard library is read.
+PACKAGES = """
+    PIL click cycler dateutil docstring_parser filelock fontTools fsspec functorch huggingface_hub jaxtyping jinja2
+    joblib markdown_it matplotlib mpl_toolkits mpmath narwhals networkx numpy packaging pyarrow pydantic pygments
+    pyparsing regex rich safetensors scipy sklearn sympy threadpoolctl tokenizers torch torchgen tqdm transformers
+    typer typing_extensions.py typing_inspection tyro yaml
+"""
+
+Split = Literal["train", "dev", "test"]
+
+
+def choose_split(document: Document) -> Split:
+    """The split of the document's file, by a hash of its name: for training, for choosing settings, or for testing."""
+    at = hash_text(document.source) / 2**64
+    if at < TEST_SHARE:
+        return "test"
+    return "dev" if at < TEST_SHARE + DEV_SHARE else "train"
 
 
 def is_in_held_out_file(document: Document) -> bool:
-    """Whether the document's file is held out: from pre-training, and for testing in the labelled task."""
-    return hash_text(document.source) < HELD_OUT_SHARE * 2**64
+    """Whether the document's file is held out from pre-training."""
+    return choose_split(document) != "train"
 
 
 def name_package(document: Document) -> str:
@@ -50,14 +70,15 @@ def collect_docstrings(skipped: Counter[str] | None = None, workers: int | None 
 def list_python_files() -> list[tuple[str, str]]:
     """(path from the folder in which Python finds it, path) of every source file, sorted.
 
-    A file of the standard library hides an installed one with the same name. This package is left out: it changes as
-    one works on it.
+    A file of the standard library hides an installed one with the same name. Of what is installed, ``PACKAGES`` alone.
     """
     standard = Path(sysconfig.get_path("stdlib"))
     installed = sorted({Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")})
     paths: dict[str, str] = {}
     for root in (standard, *installed):
         for folder, subfolders, names in os.walk(root):
+            if root != standard and Path(folder) == root:
+                subfolders[:], names = (sorted(set(PACKAGES.split()).intersection(of)) for of in (subfolders, names))
             # No installed packages inside the standard library's folder, no packages that another one carries along.
             subfolders[:] = sorted(
                 name for name in subfolders if name.isidentifier() and name not in {"_vendor", "__pycache__"}
@@ -65,7 +86,7 @@ def list_python_files() -> list[tuple[str, str]]:
             for name in sorted(names):
                 path = Path(folder, name)
                 source = path.relative_to(root).as_posix()
-                if name.endswith(".py") and not source.startswith("electra/"):
+                if name.endswith(".py"):
                     paths.setdefault(source, str(path))
     return sorted(paths.items())
 
@@ -92,12 +113,12 @@ def count_unparsed_files(results: Iterable[list[Document] | None], skipped: Coun
 def remove_copies(documents: Sequence[Document], skipped: Counter[str]) -> Iterator[Document]:
     """The documents, in order of source and index, without repeated passages and without near copies of each other.
 
-    Of two copies the held-out one stays, else the earlier one.
+    Of two copies that of the test split stays, else that of the dev split, else the earlier one.
     """
     texts: set[str] = set()
     passages: set[str] = set()
     kept = []
-    for document in sorted(documents, key=lambda document: not is_in_held_out_file(document)):
+    for document in sorted(documents, key=order_splits):
         if document.text in texts:
             skipped["exact copy"] += 1
             continue
@@ -113,6 +134,11 @@ def remove_copies(documents: Sequence[Document], skipped: Counter[str]) -> Itera
         (document for document, copy in zip(kept, copies, strict=True) if not copy),
         key=lambda document: (document.source, document.index),
     )
+
+
+def order_splits(document: Document) -> int:
+    """Test before dev before train."""
+    return ("test", "dev", "train").index(choose_split(document))
 
 
 def remove_seen_passages(text: str, seen: set[str]) -> str:

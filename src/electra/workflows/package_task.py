@@ -24,5 +24,5 @@ def write_package_task(path: Path, task: PackageTask) -> None:
 
 def read_package_task(path: Path) -> PackageTask:
     """The task that ``write_package_task`` wrote. Raises ``UserError`` for a damaged file."""
-    with convert_errors(f"{path}: damaged; remove it", TypeError):
+    with convert_errors(f"{path}: damaged, or of an earlier version; remove it", TypeError):
         return PackageTask(**read_json(path, "remove it"))

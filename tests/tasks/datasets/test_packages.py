@@ -37,19 +37,21 @@ def test_names_are_taken_out() -> None:
 
 def test_the_task_is_balanced_and_its_sides_share_no_file() -> None:
     documents = corpus()
-    task = build_package_task(documents, most_train=50, most_test=20)
+    task = build_package_task(documents, most_train=50, most_judged=20)
     assert task.names == sorted(NAMES)
-    for labels in (task.train_labels, task.test_labels):
+    for labels in (task.train_labels, task.dev_labels, task.test_labels):
         assert {labels.count(label) for label in range(4)} == {labels.count(0)}
-    assert task.train_labels.count(0) == 50 and 5 < task.test_labels.count(0) <= 20
-    assert not set(task.train_texts) & set(task.test_texts)
-    every = " ".join(split_words(" ".join(task.train_texts + task.test_texts)))
+    assert task.train_labels.count(0) == 50
+    assert 5 < task.dev_labels.count(0) <= 20 and 5 < task.test_labels.count(0) <= 20
+    texts = task.train_texts + task.dev_texts + task.test_texts
+    assert len(set(texts)) == len(texts)
+    every = " ".join(split_words(" ".join(texts)))
     assert not any(name.strip("_") in every for name in NAMES)
     assert build_package_task(reversed(documents), 50, 20) == task
 
 
 def test_a_subset_has_so_many_of_each_class() -> None:
-    task = build_package_task(corpus(), most_train=50, most_test=20)
+    task = build_package_task(corpus(), most_train=50, most_judged=20)
     texts, labels = task.draw_subset(7, seed=3)
     assert [labels.count(label) for label in range(4)] == [7] * 4
     assert all(
@@ -62,8 +64,8 @@ def test_a_subset_has_so_many_of_each_class() -> None:
 def test_copies_that_differ_in_names_alone_are_dropped() -> None:
     text = "The {} of this is the same in all packages, one word after the other, to the very end of it."
     documents = corpus() + [Document(text.format(name), f"{name}/m{n}.py", 99) for name in NAMES for n in range(30)]
-    task = build_package_task(documents, most_train=1000, most_test=1000)
-    assert sum("to the very end of it" in text for text in task.train_texts + task.test_texts) <= 1
+    task = build_package_task(documents, most_train=1000, most_judged=1000)
+    assert sum("to the very end of it" in text for text in task.train_texts + task.dev_texts + task.test_texts) <= 1
 
 
 def test_too_few_packages_are_refused() -> None:
@@ -72,6 +74,6 @@ def test_too_few_packages_are_refused() -> None:
 
 
 def test_the_baseline_tells_packages_by_their_words() -> None:
-    task = build_package_task(corpus(), most_train=100, most_test=20)
+    task = build_package_task(corpus(), most_train=100, most_judged=20)
     assert score_bag_of_words(task.train_texts, task.train_labels, task.test_texts, task.test_labels) > 0.9
     assert packages.CLASSES == 10

@@ -275,7 +275,7 @@ def test_the_built_in_task_has_few_and_many_labels(tmp_path: Path, monkeypatch: 
     documents = [
         Document(" ".join(draw.choices(common, k=20)), f"{name}/m{file}.py", index)
         for name in ("torch", "numpy", "sklearn")
-        for file in range(60)
+        for file in range(80)
         for index in range(2)
     ]
     monkeypatch.setattr("electra.corpus.builtin.collect_docstrings", lambda: documents)

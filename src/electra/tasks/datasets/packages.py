@@ -1,7 +1,7 @@
 """The labelled task in the built-in corpus: which package is this docstring from?
 
 The classes are the largest packages, equally often. Their names are taken out of the texts, near copies are dropped,
-and the test texts are from files that pre-training holds out too.
+and the texts of dev and test are from files that pre-training holds out too.
 """
 
 import random
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from electra.corpus.builtin import is_in_held_out_file, name_package
+from electra.corpus.builtin import choose_split, name_package, order_splits
 from electra.corpus.documents import Document
 from electra.corpus.hashing import WORD, split_words
 from electra.corpus.near_copies import find_near_copies
@@ -40,11 +40,16 @@ ALIASES = {
 
 @dataclass(frozen=True)
 class PackageTask:
-    """Texts, each labelled with the index of its package in ``names``; each class is as frequent as the others."""
+    """Texts, each labelled with the index of its package in ``names``; each class is as frequent as the others.
+
+    Settings are chosen on dev, and test says what the chosen ones are worth.
+    """
 
     names: list[str]
     train_texts: list[str]
     train_labels: list[int]
+    dev_texts: list[str]
+    dev_labels: list[int]
     test_texts: list[str]
     test_labels: list[int]
 
@@ -59,14 +64,14 @@ class PackageTask:
         return texts, labels
 
 
-def build_package_task(documents: Iterable[Document], most_train: int = 1000, most_test: int = 100) -> PackageTask:
+def build_package_task(documents: Iterable[Document], most_train: int = 1000, most_judged: int = 150) -> PackageTask:
     """The task in a corpus of docstrings, the same every time.
 
-    ``most_train``, ``most_test``: texts of a class in each split, at most. The standard library is no class: its
-    modules are one project under many names.
+    ``most_train``, ``most_judged``: texts of a class in train, and in dev and in test, at most. The standard library is
+    no class: its modules are one project under many names.
 
     Raises:
-        UserError: fewer than two packages have documents in both splits.
+        UserError: fewer than two packages have documents in all splits.
     """
     documents = [document for document in documents if name_package(document) not in sys.stdlib_module_names]
     names = choose_largest_packages(documents)
@@ -74,32 +79,39 @@ def build_package_task(documents: Iterable[Document], most_train: int = 1000, mo
     documents = [
         replace(document, text=remover(document.text))
         for document in sorted(
-            documents, key=lambda document: (not is_in_held_out_file(document), document.source, document.index)
+            documents, key=lambda document: (order_splits(document), document.source, document.index)
         )
         if name_package(document) in names
     ]
     documents = [document for document in documents if len(split_words(document.text)) >= FEWEST_WORDS]
     copies = find_near_copies(document.text for document in documents)  # some differed in nothing but the names
     documents = [document for document, copy in zip(documents, copies, strict=True) if not copy]
-    train, train_labels = draw_equal_numbers([d for d in documents if not is_in_held_out_file(d)], names, most_train)
-    test, test_labels = draw_equal_numbers([d for d in documents if is_in_held_out_file(d)], names, most_test)
-    return PackageTask(names, train, train_labels, test, test_labels)
+    of_split = {
+        split: [document for document in documents if choose_split(document) == split]
+        for split in ("train", "dev", "test")
+    }
+    return PackageTask(
+        names,
+        *draw_equal_numbers(of_split["train"], names, most_train),
+        *draw_equal_numbers(of_split["dev"], names, most_judged),
+        *draw_equal_numbers(of_split["test"], names, most_judged),
+    )
 
 
 def choose_largest_packages(documents: Sequence[Document]) -> list[str]:
-    """The packages with the most documents, of those that have documents in both splits, in alphabetical order.
+    """The packages with the most documents, of those that have documents in all splits, in alphabetical order.
 
     Raises:
         UserError: there are fewer than two such packages.
     """
     counts = Counter(map(name_package, documents))
-    held_out = Counter(name_package(document) for document in documents if is_in_held_out_file(document))
-    both = [name for name, count in counts.items() if 0 < held_out[name] < count]
-    if len(both) < 2:
+    places = {(name_package(document), choose_split(document)) for document in documents}
+    in_all = [name for name in counts if {(name, "train"), (name, "dev"), (name, "test")} <= places]
+    if len(in_all) < 2:
         raise UserError(
-            f"the labelled task needs two installed packages with documentation in both splits; found {len(both)}"
+            f"the labelled task needs two installed packages with documentation in all splits; found {len(in_all)}"
         )
-    return sorted(sorted(both, key=lambda name: (-counts[name], name))[:CLASSES])
+    return sorted(sorted(in_all, key=lambda name: (-counts[name], name))[:CLASSES])
 
 
 class NameRemover:

@@ -87,9 +87,9 @@ def load_package_task(out: Path) -> PackageTask:
 def build_built_in_tasks(packages: PackageTask) -> list[TunedTask]:
     """The task with few and with many labels, each tuned as the demo does, and with all labels, which is only probed.
 
-    All are judged by the same texts.
+    All are judged by the texts of dev: those of test are for what a comparison led to.
     """
-    dev = classified_samples(packages.test_texts, packages.test_labels)
+    dev = classified_samples(packages.dev_texts, packages.dev_labels)
     all_labels = {"train": classified_samples(packages.train_texts, packages.train_labels), "dev": dev}
     tasks: list[TunedTask] = [(classification_task(BUILT_IN, packages.names, all_labels), None)]
     for per_class, tuning in TUNING.items():

@@ -13,7 +13,6 @@ from electra.run_folder import read_json, write_json
 from electra.tasks.datasets.packages import PackageTask, build_package_task
 from electra.workflows.package_task import TASK_FILE, read_package_task, write_package_task
 
-TEST_TEXTS = 40  # texts a class
 RECORD = "corpus.json"
 
 
@@ -31,7 +30,7 @@ def prepare_corpus(out: Path, vocab_size: int) -> PackageTask:
         return read_package_task(out / TASK_FILE)
     skipped = Skipped()
     documents = list(builtin.collect_docstrings(skipped))
-    task = build_package_task(documents, most_test=TEST_TEXTS)
+    task = build_package_task(documents)
     texts = (document.text for document in documents if not builtin.is_in_held_out_file(document))
     write_package_task(out / TASK_FILE, task)
     tokenizer = word_pieces.train_tokenizer(texts, vocab_size)
