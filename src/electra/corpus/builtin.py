@@ -33,6 +33,7 @@ PACKAGES = """
     pyparsing regex rich safetensors scipy sklearn sympy threadpoolctl tokenizers torch torchgen tqdm transformers
     typer typing_extensions.py typing_inspection tyro yaml
 """
+OFTEN_MISSING = "distutils ensurepip idlelib lib2to3 test tkinter turtledemo"  # some systems leave them out of Python
 
 Split = Literal["train", "dev", "test"]
 
@@ -70,14 +71,17 @@ def collect_docstrings(skipped: Counter[str] | None = None, workers: int | None 
 def list_python_files() -> list[tuple[str, str]]:
     """(path from the folder in which Python finds it, path) of every source file, sorted.
 
-    A file of the standard library hides an installed one with the same name. Of what is installed, ``PACKAGES`` alone.
+    A file of the standard library, of which not all is taken, hides an installed one with the same name. Of what is
+    installed, ``PACKAGES`` alone.
     """
     standard = Path(sysconfig.get_path("stdlib"))
     installed = sorted({Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")})
     paths: dict[str, str] = {}
     for root in (standard, *installed):
         for folder, subfolders, names in os.walk(root):
-            if root != standard and Path(folder) == root:
+            if Path(folder) == root and root == standard:
+                subfolders[:] = set(subfolders) - set(OFTEN_MISSING.split())
+            elif Path(folder) == root:
                 subfolders[:], names = (sorted(set(PACKAGES.split()).intersection(of)) for of in (subfolders, names))
             # No installed packages inside the standard library's folder, no packages that another one carries along.
             subfolders[:] = sorted(
