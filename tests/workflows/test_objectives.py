@@ -17,6 +17,7 @@ from electra.engine.telemetry import read_metrics
 from electra.engine.train import Engine
 from electra.errors import UserError
 from electra.interchange import huggingface
+from electra.interchange.folders import find_encoder
 from electra.model.config import ClassicConfig, ModernConfig
 from electra.workflows.evaluate import EvaluateConfig, evaluate
 from electra.workflows.pretrain import Phase, PretrainConfig, pretrain
@@ -94,7 +95,27 @@ def test_a_run_goes_on_is_exported_and_evaluated(prepared: Path, tmp_path: Path,
             assert not report["missing_keys"]
             ours = huggingface.load_tower(folder).hidden(ids, one.cumsum(1) - 1, 0 * ids, one, None)
             torch.testing.assert_close(ours, theirs.eval()(ids).last_hidden_state, rtol=1e-4, atol=1e-4)
-    assert {"generator", "discriminator", "encoder"} & {path.name for path in (run / "final").iterdir()}
+    towers = {path.name for path in (run / "final").iterdir() if path.is_dir()}
+    assert {"generator", "discriminator", "encoder"} & towers
+    assert kind != "warmed-electra" or towers == {"generator", "discriminator", "encoder"}
+
+
+def test_the_encoder_of_the_first_stage_is_kept_as_it_was(prepared: Path, tmp_path: Path) -> None:
+    asked = config(prepared, tmp_path / "run", "warmed-electra", first=0.5)
+    final = pretrain(asked) / "final"
+    shares = asked.objective.stages
+    alone = replace(asked, out=str(tmp_path / "alone"), objective=shares[0][1])
+    steps = next(line["step"] for line in lines(tmp_path / "run") if line["phase"] == 1)
+    alone = pretrain(replace(alone, phases=(Phase(steps=steps, length=32, rows=8),))) / "final"
+    kept, same, detects = (
+        load_file(folder / "model.safetensors")
+        for folder in (final / "encoder", alone / "generator", final / "discriminator")
+    )
+    assert kept.keys() == same.keys() and all(torch.equal(kept[name], same[name]) for name in kept)
+    table = "electra.embeddings.word_embeddings.weight"
+    assert not torch.equal(kept[table], detects[table])
+    assert find_encoder(tmp_path / "run") == final / "encoder"
+    assert "alone" not in (final / "encoder" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("kind", STAGED)
@@ -160,7 +181,9 @@ def test_a_generator_that_nobody_trained_is_asked_for(prepared: Path, tmp_path: 
 @pytest.mark.parametrize("kind", STAGED)
 @pytest.mark.parametrize("budget", ["tokens", "flops"])
 def test_a_budget_is_for_all_stages_together(prepared: Path, tmp_path: Path, kind: str, budget: str) -> None:
-    whole = config(prepared, tmp_path / "whole", kind)
+    asked, steps = config(prepared, tmp_path / "whole", kind), 4 * STEPS
+    phases, engine = (Phase(steps=steps, length=32, rows=8),), replace(asked.engine, save_every=0)
+    whole = replace(asked, phases=phases, engine=engine)
     spent = lines(pretrain(whole))[-1][budget]
     half = lines(pretrain(replace(whole, out=str(tmp_path / "half"), **{budget: spent / 2})))[-1]
-    assert half[budget] == pytest.approx(spent / 2, rel=0.15) and half["step"] == STEPS // 2
+    assert half[budget] == pytest.approx(spent / 2, rel=0.15) and half["step"] == steps // 2

@@ -5,7 +5,7 @@ from pathlib import Path
 from electra import fingerprints
 from electra.errors import UserError, convert_errors
 
-TOWERS = ("discriminator", "encoder", "generator")  # folders with one tower each; the first is what a run is for
+TOWERS = ("encoder", "discriminator", "generator")  # folders with one tower each; the first is what a run is for
 WEIGHTS_FILE = "model.safetensors"
 # What an encoder's function and its tokenizer are made of, in all spellings.
 MODEL_FILES = (
@@ -28,7 +28,7 @@ def find_tower_folders(folder: Path) -> list[Path]:
 
 
 def find_encoder(folder: Path) -> Path:
-    """The folder of the encoder in a run folder or an exported one: the discriminator, or whichever tower is there.
+    """The folder of the encoder in a run folder or an exported one: the first of ``TOWERS`` that is there.
 
     Raises:
         UserError: no model there.

@@ -6,7 +6,7 @@ term. Most train one composition from the first step to the last; the others ove
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -61,9 +61,11 @@ class Masked:
     replace_rate: Fraction = 0.85  # of the chosen; the others stay as they are in the generator's input
     choose: Literal["tokens", "whole-words", "with-replacement"] = "tokens"  # the last: the original code's draws
 
+    keeps_first_encoder: ClassVar[bool] = False  # a run ends with the encoder that its first stage made, too
+
     @property
     def stages(self) -> "Stages":
-        """(share of the steps, objective), one after another; each begins with the weights of the one before."""
+        """(share of the operations, objective), one after another; each begins with the weights of the one before."""
         return ((1.0, self),)  # type: ignore[return-value]
 
     def mask(self, corpus: CorpusFacts) -> Mask:
@@ -241,7 +243,7 @@ class TwoStage(Electra):
     generator_width: Positive = 1.0
     generator_frozen: bool = True
     embeddings: Sharing = "own"
-    first: FractionBelowOne = 0.5  # share of the steps before the discriminator begins
+    first: FractionBelowOne = 0.5  # share of the operations before the discriminator begins
 
     @property
     def stages(self) -> "Stages":
@@ -265,10 +267,12 @@ class FastElectra(TwoStage):
 
 @dataclass(frozen=True)
 class WarmedElectra(Electra):
-    """ELECTRA whose encoder is first trained by masked language modelling."""
+    """ELECTRA whose encoder is first trained by masked language modelling: that encoder is kept as it was then, and a
+    copy of it learns to detect."""
 
     kind: str = "warmed-electra"
-    first: FractionBelowOne = 0.25  # share of the steps with masked language modelling
+    first: FractionBelowOne = 0.25  # share of the operations with masked language modelling
+    keeps_first_encoder: ClassVar[bool] = True
 
     @property
     def stages(self) -> "Stages":
@@ -348,7 +352,7 @@ OBJECTIVE_KINDS: dict[str, type] = {kind_of(objective): objective for objective 
 
 
 def begin_with_mlm(first: float, objective: Generated, width: float, depth: float) -> Stages:
-    """Masked language modelling for the share ``first`` of the steps, then ``objective``."""
+    """Masked language modelling for the share ``first`` of the operations, then ``objective``."""
     masking = {field.name: getattr(objective, field.name) for field in fields(Masked)}
     before = Mlm(**masking, width=width, depth=depth)
     return ((first, before), (1 - first, objective)) if first else ((1.0, objective),)  # type: ignore[return-value]

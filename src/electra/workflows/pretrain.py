@@ -32,7 +32,13 @@ from electra.tasks.datasets import labelled
 from electra.tasks.datasets.labelled import Columns
 from electra.tasks.frozen.held_out import evaluate_held_out
 from electra.tasks.frozen.probes import Probe
-from electra.workflows.pretraining.final import FINAL, format_model_card, save_towers
+from electra.workflows.pretraining.final import (
+    FINAL,
+    format_model_card,
+    keep_encoder,
+    save_kept_encoder,
+    save_towers,
+)
 from electra.workflows.pretraining.pretrainers import (
     build_pretrainers,
     fingerprint_initial_weights,
@@ -229,8 +235,14 @@ def plan_stages(
     tokens = choose_token_store(data.train, parallel.device)
     rows = {p.length: Rows(data.train, config.layout, p.length, config.seed, tokens) for p in config.phases}
     phases = [(phase.steps, phase.goes_on) for phase in config.phases]
+    # Shares of the operations as shares of the steps.
+    length = config.phases[-1].length
+    shares = [
+        share / pretrainer.flops(length)
+        for (share, _), pretrainer in zip(config.objective.stages, pretrainers, strict=True)
+    ]
     stages: list[Stage] = []
-    for stretch in cut_phases(phases, [share for share, _ in config.objective.stages]):
+    for stretch in cut_phases(phases, [share / sum(shares) for share in shares]):
         phase, pretrainer = config.phases[stretch.phase], pretrainers[stretch.module]
         stage = Stage(
             pretrainer,
@@ -243,9 +255,19 @@ def plan_stages(
             fresh=not stretch.goes_on,
         )
         if stretch.module:
-            stage = replace(stage, begin=partial(pretrainer.begin_from, pretrainers[stretch.module - 1]))
+            stage = replace(stage, begin=partial(begin_stage, config, data, pretrainers, stretch.module, parallel))
         stages.append(stage)
     return scale_stages(chain_stages(stages), config.schedule, scale_to_budget(stages, config.tokens, config.flops))
+
+
+def begin_stage(
+    config: PretrainConfig, data: Data, pretrainers: Sequence[Pretrainer], number: int, parallel: Parallel
+) -> None:
+    """Let a pre-trainer begin with the weights of the one before, whose encoder is kept if the objective says so."""
+    before = pretrainers[number - 1]
+    if config.objective.keeps_first_encoder and parallel.first:
+        keep_encoder(Path(config.out), before, data.tokenizer_folder, config.objective.kind)
+    pretrainers[number].begin_from(before)
 
 
 def build_evaluation(config: PretrainConfig, data: Data, probe: Probe | None, parallel: Parallel) -> Evaluate:
@@ -289,6 +311,9 @@ def finish_run(config: PretrainConfig, data: Data, out: Path, pretrainer: Pretra
     towers = [name for name in pretrainer.parts() if anew or not (out / FINAL / name).is_dir()]
     cards = {name: format_model_card(name, settings, figures) for name in towers}
     save_towers(out / FINAL, pretrainer, data.tokenizer_folder, config.objective.kind, cards)
+    if config.objective.keeps_first_encoder and len(config.objective.stages) > 1:
+        figures = next((line for line in reversed(lines) if line["phase"] == 0), {})
+        save_kept_encoder(out, format_model_card("encoder", settings, figures))
 
 
 def card_settings(config: PretrainConfig) -> Mapping[str, object]:

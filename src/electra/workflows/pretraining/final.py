@@ -14,6 +14,7 @@ from electra.interchange import huggingface
 from electra.objectives.pretrainer import Pretrainer
 
 FINAL = "final"
+KEPT = "first-stage"  # the encoder that the first stage made
 REST = "objective.safetensors"  # what an objective learned besides its towers
 
 
@@ -29,6 +30,18 @@ def save_towers(
     if rest := pretrainer.rest():
         with write_whole(folder / REST) as file:
             save_file({name: value.cpu().contiguous() for name, value in rest.items()}, file)
+
+
+def keep_encoder(run: Path, pretrainer: Pretrainer, tokenizer: Path, objective: str) -> None:
+    """Write the encoder of a stage that is over beside the checkpoints, which will hold the next one's."""
+    huggingface.save_tower(run / KEPT, pretrainer.encoder, tokenizer, None, objective)
+
+
+def save_kept_encoder(run: Path, card: str) -> None:
+    """Write the encoder that ``keep_encoder`` wrote among the final towers. Raises ``UserError`` as ``load_tower``."""
+    kept = run / KEPT
+    tower, objective = huggingface.load_tower(kept), huggingface.read_objective(kept)
+    huggingface.save_tower(run / FINAL / "encoder", tower, kept, card, objective)
 
 
 @torch.no_grad()
