@@ -134,18 +134,21 @@ class WholeModelReader(TransformersReader):
         return not name.startswith(f"model.{self.model.base_model_prefix}.")
 
 
-def load_encoder(folder: str | Path) -> tuple[TowerReader | TransformersReader, Tokenizer]:
+def load_encoder(folder: str | Path, keep_layers: int = 0) -> tuple[TowerReader | TransformersReader, Tokenizer]:
     """The encoder that ``find_encoder`` finds in ``folder``, and its tokenizer; in our own classes if it is an ELECTRA
-    or ModernBERT tower.
+    or ModernBERT tower. ``keep_layers``: how many of its layers, the lowest, as ``Tower.keep_layers``; 0: all.
 
     Raises:
-        UserError: no model there, no tokenizer, pickled weights, or whatever transformers says of it.
+        UserError: no model there, no tokenizer, pickled weights, too few layers, or whatever transformers says of it.
     """
     encoder = find_encoder(Path(folder))
     tokenizer = load_tokenizer(encoder)
     try:
-        return TowerReader(huggingface.load_tower(encoder)), tokenizer
+        tower = huggingface.load_tower(encoder)
     except UserError:
         if read_model_type(encoder) in ("electra", "modernbert") and not has_other_head(encoder):
             raise  # it should have been a tower: our error says what is wrong with it
-    return TransformersReader(load_with_transformers(encoder, "AutoModel")), tokenizer
+        return TransformersReader(load_with_transformers(encoder, "AutoModel", keep_layers)), tokenizer
+    if keep_layers:
+        tower.keep_layers(keep_layers)
+    return TowerReader(tower), tokenizer

@@ -19,7 +19,7 @@ from electra.interchange.encoders import TowerReader, TransformersReader, WholeM
 from electra.interchange.huggingface import MODEL_KIND
 from electra.interchange.huggingface_names import tensor_names
 from electra.interchange.tokenizer_files import copy_tokenizer_files
-from electra.interchange.transformers_models import load_with_transformers, quiet_transformers
+from electra.interchange.transformers_models import load_with_transformers, quiet_transformers, shorten_config
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
 
@@ -43,9 +43,13 @@ class HeadSpec:
     problem_type: ProblemType = ""
 
 
-def load_whole_model(folder: Path, spec: HeadSpec) -> WholeModelReader:
-    """The encoder in ``folder`` in transformers' class for such a head, which is fresh if the folder has none."""
-    return WholeModelReader(load_with_transformers(folder, AUTO_CLASSES[spec.model], **head_settings(spec)))
+def load_whole_model(folder: Path, spec: HeadSpec, keep_layers: int = 0) -> WholeModelReader:
+    """The encoder in ``folder`` in transformers' class for such a head, which is fresh if the folder has none.
+
+    ``keep_layers``: how many of its layers, the lowest; 0: all.
+    """
+    auto = AUTO_CLASSES[spec.model]
+    return WholeModelReader(load_with_transformers(folder, auto, keep_layers, **head_settings(spec)))
 
 
 def head_settings(spec: HeadSpec) -> dict[str, object]:
@@ -90,7 +94,8 @@ def save_tower_reader(folder: Path, source: Path, reader: TowerReader, head: nn.
     import transformers
 
     vocabularies.refuse_code(source)
-    config = transformers.AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
+    shape = shorten_config(source, reader.config.layers)
+    config = transformers.AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False, **shape)
     prefix, encoder = encoder_tensors(reader)
     tensors = encoder | head_parameters(head)
     for name, value in head_settings(spec).items():

@@ -30,6 +30,12 @@ from electra.model.encoder import Tower
 MODEL_KIND = "model"  # what such a folder says that it holds
 CARD_FILE = "README.md"
 OBJECTIVE_KEY = "pretraining_objective"  # key of config.json
+SHORTENED = """
+## Layers
+
+The lowest {} of {} layers. The head, and the norm before it if there is one, were trained on the states of the last of
+all: fine-tune them, or take the states of `AutoModel`.
+"""
 LISTED = 5  # names of tensors in an error
 
 Role = Literal["generator", "discriminator"]
@@ -77,15 +83,21 @@ def load_tower(folder: Path) -> Tower:
     return tower
 
 
-def export_tower(source: Path, folder: Path) -> None:
+def export_tower(source: Path, folder: Path, keep_layers: int = 0) -> None:
     """Write the tower of a run anew, with its tokenizer, card and objective. ``source``: its folder in ``final/``.
 
+    ``keep_layers``: how many of its layers, the lowest, which the card then says; 0: all.
+
     Raises:
-        UserError: as ``load_tower`` and ``save_tower``.
+        UserError: as ``load_tower``, ``Tower.keep_layers`` and ``save_tower``.
     """
+    tower = load_tower(source)
     card = source / CARD_FILE
     text = card.read_text(encoding="utf-8") if card.exists() else None
-    save_tower(folder, load_tower(source), source, text, read_objective(source))
+    if keep_layers:
+        text = (text or "") + SHORTENED.format(keep_layers, tower.config.layers)
+        tower.keep_layers(keep_layers)
+    save_tower(folder, tower, source, text, read_objective(source))
 
 
 def read_objective(folder: Path) -> str:

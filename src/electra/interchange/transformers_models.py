@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from electra import tokenization as vocabularies
-from electra.errors import convert_errors
+from electra.errors import UserError, convert_errors
 
 TOWER_CLASSES = {
     "ElectraForPreTraining", "ElectraForMaskedLM", "ModernBertForMaskedLM", "ModernBertForTokenClassification",
@@ -43,19 +43,38 @@ def quiet_transformers() -> Iterator[None]:
         logging.enable_progress_bar()
 
 
-def load_with_transformers(folder: Path, auto: str, **settings: Any) -> Any:
+def load_with_transformers(folder: Path, auto: str, keep_layers: int = 0, **settings: Any) -> Any:
     """The model that one of transformers' ``Auto…`` classes loads from a folder, its weights float32.
 
-    ``settings``: more arguments of ``from_pretrained``.
+    ``keep_layers``: how many layers, the lowest; 0: all. ``settings``: more arguments of ``from_pretrained``.
 
     Raises:
-        UserError: transformers cannot load it, it has no safetensors, or it would run code from the folder.
+        UserError: transformers cannot load it, it has no safetensors, it has fewer layers, or it would run code from
+            the folder.
     """
     import transformers
 
     vocabularies.refuse_code(folder)
+    if keep_layers:
+        settings |= shorten_config(folder, keep_layers)
     with quiet_transformers(), convert_errors(f"{folder}: transformers cannot load this", Exception):
         return getattr(transformers, auto).from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32,
             **settings,
         )  # fmt: skip
+
+
+def shorten_config(folder: Path, layers: int) -> dict[str, Any]:
+    """The settings of transformers' config by which a folder's model has so many layers.
+
+    Raises:
+        UserError: it has fewer, or its config cannot be read.
+    """
+    import transformers
+
+    with convert_errors(f"{folder}: transformers cannot load this", Exception):
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if layers > config.num_hidden_layers:
+        raise UserError(f"keep_layers {layers}: the encoder has {config.num_hidden_layers} layers")
+    kinds = getattr(config, "layer_types", None)
+    return {"num_hidden_layers": layers} | ({"layer_types": kinds[:layers]} if kinds else {})

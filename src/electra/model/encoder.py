@@ -1,6 +1,7 @@
 """The two kinds of encoder, with one signature, and the tower: embeddings, an encoder and a head."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
@@ -160,6 +161,19 @@ class Tower(nn.Module):
             self.encoder.layers[index] = other.encoder.layers[index]
         if isinstance(self.encoder, ClassicEncoder) and isinstance(other.encoder, ClassicEncoder):
             self.encoder.project = other.encoder.project
+
+    def keep_layers(self, count: int) -> None:
+        """Remove all layers but the ``count`` lowest. The norm after the last layer, which modern encoders have, now
+        follows the last one kept; it and the head were trained on the states of the last of all.
+
+        Raises:
+            UserError: there are not so many.
+        """
+        if count > self.config.layers:
+            raise UserError(f"keep_layers {count}: the encoder has {self.config.layers} layers")
+        shorter = type(self)(replace(self.config, layers=count), self.embeddings, self.head)
+        shorter.take({name: value for name, value in self.values().items() if name in shorter.values()})
+        self.config, self.encoder = shorter.config, shorter.encoder
 
     def values(self) -> dict[str, Tensor]:
         """The tower's parameters by name, with the whole token table in place of a Δ."""

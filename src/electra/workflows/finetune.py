@@ -50,6 +50,9 @@ class FinetuneConfig(TaskChoice):
     patience: CountOrZero = 0
     """Stop after so many evaluations (once an epoch, or as --engine.evaluate-every says) without a better first metric
     on dev, and take the best weights; 0: train to the end and take the last."""
+    keep_layers: CountOrZero = 0
+    """How many of the encoder's layers to keep, the lowest: the last ones of a detector know little but detection. 0:
+    all. `electra evaluate --task probe` says what each layer knows."""
     tuning: FineTuning = field(default_factory=FineTuning)
     engine: Engine = TUNING_ENGINE
 
@@ -105,7 +108,7 @@ def plan_runs(config: FinetuneConfig, problem: Problem) -> dict[str, list[FineTu
         name, tuning = f"rate-{rate:g}" if rate else "", config.tuning
         if rate:
             tuning = replace(tuning, optimizer=replace(tuning.optimizer, learning_rate=rate))
-        settings = RunSettings(tuning, config.engine, config.patience)
+        settings = RunSettings(tuning, config.engine, config.patience, config.keep_layers)
         folder = Path(config.out) / problem.name / name
         runs_by_rate[name] = [
             FineTuningRun(problem, Path(config.model), settings, seed, folder / f"seed-{seed}", contents)

@@ -45,11 +45,12 @@ TUNING_ENGINE = Engine(compile="never", evaluate_every=0, save_every=500, keep=1
 @dataclass(frozen=True)
 class RunSettings:
     """The settings of a run, whatever its task. ``patience``: evaluations without a better figure after which it ends;
-    0: it never ends early."""
+    0: it never ends early. ``keep_layers``: how many of the encoder's layers, the lowest; 0: all."""
 
     tuning: FineTuning = field(default_factory=FineTuning)
     engine: Engine = TUNING_ENGINE
     patience: int = 0
+    keep_layers: int = 0
 
 
 def hash_contents(problem: Problem, model: Path) -> dict[str, str]:
@@ -130,9 +131,10 @@ class FineTuningRun:
 
     def build_net(self) -> tuple[FineTuned, Tokenizer]:
         """Load the encoder and put a new head on it; returns the tokenizer too."""
-        reader, tokenizer = encoders.load_encoder(self.model)
+        keep_layers = self.settings.keep_layers
+        reader, tokenizer = encoders.load_encoder(self.model, keep_layers)
         if self.settings.tuning.head == "transformers" and reader.family == "theirs":
-            reader = finetuned.load_whole_model(self.model, self.task)
+            reader = finetuned.load_whole_model(self.model, self.task, keep_layers)
         torch.manual_seed(self.seed)
         return FineTuned(reader, self.problem.head(reader, self.settings.tuning), self.seed), tokenizer
 
