@@ -15,6 +15,7 @@ from electra.tasks.finetuning.squad import load_squad
 from electra.tasks.finetuning.tagging import load_tagging
 
 ALL_OF_GLUE = "glue"
+CONLL_ENDINGS = (".txt", ".conll", ".bio")
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class TaskChoice:
     """… which is predicted; it need not have labels."""
     kind: Literal["auto", "class", "score", "labels", "tags", "answers"] = "auto"
     """What is predicted: a class, a number, several labels, a tag for each word, or an answer within a text. auto:
-    class, or score where labels are fractions; .json and .json.gz are answers."""
+    class, or score where labels are fractions; .json and .json.gz are answers, .txt, .conll and .bio are tags."""
     name: str = ""
     """What your own task is called; the file's name if left out."""
     columns: Columns = field(default_factory=Columns)
@@ -73,7 +74,7 @@ def load_own_task(choice: TaskChoice, files: Mapping[str, Path]) -> tuple[list[P
     if choice.kind == "answers" or (choice.kind == "auto" and is_json):
         questions, notes = load_squad(files)
         return [questions], notes
-    if choice.kind == "tags":
+    if choice.kind == "tags" or (choice.kind == "auto" and files["train"].suffix in CONLL_ENDINGS):
         tagging, notes = load_tagging(name, files, choice.word, choice.tag)
         return [tagging], notes
     return [Sequences(labelled.load_labelled(name, files, choice.columns, choice.kind))], []

@@ -18,12 +18,12 @@ from electra.ranges import Count, CountOrZero
 from electra.report import precision_recall
 from electra.report.tables import format_table
 from electra.tasks.catalogue import TaskChoice, load_problems
-from electra.tasks.datasets.samples import Task
 from electra.tasks.finetuning.sequences import Sequences
+from electra.tasks.finetuning.tagging import Tagging
 from electra.tasks.frozen import minimal_pairs, retrieval, sentence_scores
 from electra.tasks.frozen.held_out import evaluate_held_out, measure_identity_auc
-from electra.tasks.frozen.probes import probe_layers
 from electra.tasks.frozen.similarity import measure_similarity
+from electra.tasks.frozen.tag_probe import ProbedProblem, probe_problem
 from electra.workflows.trained import Trained
 
 TEXT_LENGTH = 128  # tokens read of a labelled text
@@ -45,7 +45,8 @@ class EvaluateConfig:
     task: Literal["held-out", "replaced", "minimal-pairs", "probe", "similarity"] = "held-out"
     """held-out: MLM loss and accuracy, replaced-token figures on corruptions that are the same every time. replaced:
     precision and recall of replaced tokens. minimal-pairs: how often the better sentence (BLiMP) gets the better score.
-    probe: a linear model of each frozen layer. similarity: STS-B by the cosine of each layer's means."""
+    probe: a linear model of each frozen layer, for texts or for tags of words. similarity: STS-B by the cosine of each
+    layer's means."""
     data: str = ""
     """See above."""
     on: TaskChoice = field(default_factory=TaskChoice)
@@ -142,19 +143,21 @@ def evaluate_on_minimal_pairs(config: EvaluateConfig) -> dict[str, ModelScores]:
 
 def evaluate_by_probe(config: EvaluateConfig) -> dict[str, ModelScores]:
     """The figures of a linear model of each frozen layer, and of all layers side by side."""
-    task, length, device = load_labelled_task(config), config.length or TEXT_LENGTH, Parallel.local_device()
+    problem, length, device = load_labelled_problem(config), config.length or TEXT_LENGTH, Parallel.local_device()
     return {
-        model: probe_layers(*encoders.load_encoder(Path(model)), task, length, device, config.limit)
+        model: probe_problem(*encoders.load_encoder(Path(model)), problem, length, device, config.limit)
         for model in config.models
     }
 
 
 def evaluate_by_similarity(config: EvaluateConfig) -> dict[str, ModelScores]:
     """Spearman's correlation of each layer's cosines with the scores of pairs of sentences, and the best layer."""
-    task, length = load_labelled_task(config), config.length or TEXT_LENGTH
+    problem, length = load_labelled_problem(config), config.length or TEXT_LENGTH
+    if not isinstance(problem, Sequences):
+        raise UserError(f"--task {config.task}: pairs of texts with a score, such as --on.task sts-b")
     scores: dict[str, ModelScores] = {}
     for model in config.models:
-        layers = measure_similarity(*encoders.load_encoder(Path(model)), task, length, Parallel.local_device())
+        layers = measure_similarity(*encoders.load_encoder(Path(model)), problem.task, length, Parallel.local_device())
         best = max(layers, key=layers.__getitem__)
         scores[model] = {f"layer {layer}": value for layer, value in layers.items()} | {
             "best": layers[best], "best_layer": best,
@@ -162,19 +165,19 @@ def evaluate_by_similarity(config: EvaluateConfig) -> dict[str, ModelScores]:
     return scores
 
 
-def load_labelled_task(config: EvaluateConfig) -> Task:
+def load_labelled_problem(config: EvaluateConfig) -> ProbedProblem:
     """The labelled task that ``config.on`` names; warnings on its files are printed.
 
     Raises:
-        UserError: as ``load_problems``; or it is not one task of texts.
+        UserError: as ``load_problems``; or it is not one task of texts or of tags.
     """
     problems, warnings = load_problems(config.on)
     print_warnings(warnings)
-    if len(problems) != 1 or not isinstance(problems[0], Sequences):
-        raise UserError(
-            f"--task {config.task}: one task of texts with classes or scores; --on.task cola, or --on.train"
-        )
-    return problems[0].task
+    if len(problems) == 1 and isinstance(problems[0], Sequences | Tagging):
+        return problems[0]
+    raise UserError(
+        f"--task {config.task}: one task of texts with classes or scores, or of tags; --on.task cola, or --on.train"
+    )
 
 
 EVALUATIONS: dict[str, Callable[[EvaluateConfig], dict[str, ModelScores]]] = {

@@ -95,7 +95,10 @@ def test_all_is_there(out: Path, asked: CompareConfig) -> None:
     assert {(each["objective"], each["budget"], each["seed"]) for each in found} == {
         (*each, seed) for each in wanted for seed in (1, 2)
     }
-    scores = {f"mine: {way}" for way in ("probe, all layers", "probe, last layer", "fine-tuned, accuracy")}
+    scores = {
+        f"mine: {way}"
+        for way in ("probe, all layers", "probe, best layer", "probe, last layer", "fine-tuned, accuracy")
+    }
     for each in found:
         assert set(each["scores"]) == scores | {"minimal pairs"}
         assert all(0 <= score <= 1 for score in each["scores"].values())
@@ -280,6 +283,7 @@ def test_the_built_in_task_has_few_and_many_labels(tmp_path: Path, monkeypatch: 
     ]
     monkeypatch.setattr("electra.corpus.builtin.collect_docstrings", lambda: documents)
     found, _ = compare_tasks.read_tasks((compare_tasks.BUILT_IN,), (), Columns(), TUNING, tmp_path)
+    found = [(problem.task, tuning) for problem, tuning in found]
     assert [task.name for task, _ in found] == ["packages", "packages-30", "packages-80"]
     (every, none), *some = found
     assert none is None and len(every.splits["train"]) > len(some[-1][0].splits["train"])
@@ -289,15 +293,35 @@ def test_the_built_in_task_has_few_and_many_labels(tmp_path: Path, monkeypatch: 
         assert {labels.count(label) for label in range(3)} == {int(task.name.split("-")[1])}
         assert task.evaluated == ["dev"] and task.splits["dev"] == found[0][0].splits["dev"]
     monkeypatch.setattr("electra.corpus.builtin.collect_docstrings", lambda: pytest.fail("was kept"))
-    assert compare_tasks.read_tasks((compare_tasks.BUILT_IN,), (), Columns(), TUNING, tmp_path)[0] == found
+    again, _ = compare_tasks.read_tasks((compare_tasks.BUILT_IN,), (), Columns(), TUNING, tmp_path)
+    assert [problem.task for problem, _ in again] == [task for task, _ in found]
 
 
 def test_two_files_are_train_and_dev_and_one_is_cut(asked: CompareConfig, folder: Path) -> None:
     one = str(folder / "mine.csv")
-    ((cut, tuning),), _ = compare_tasks.read_tasks((one,), (), asked.columns, TUNING, folder)
+    ((problem, tuning),), _ = compare_tasks.read_tasks((one,), (), asked.columns, TUNING, folder)
+    cut = problem.task
     assert len(cut.splits["train"]) + len(cut.splits["dev"]) == 192 and 30 < len(cut.splits["dev"]) < 45
     assert not set(cut.splits["train"]) & set(cut.splits["dev"]) and tuning == TUNING
     ((both, none),), _ = compare_tasks.read_tasks((), (f"{one}:{one}",), asked.columns, TUNING, folder)
-    assert len(both.splits["dev"]) == 192 and none is None, "probed alone"
+    assert len(both.task.splits["dev"]) == 192 and none is None, "probed alone"
     with pytest.raises(UserError, match="another task called mine"):
         compare_tasks.read_tasks((one,), (f"{one}:{one}",), asked.columns, TUNING, folder)
+
+
+def test_tags_and_blanks_are_probed_beside_texts(
+    asked: CompareConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("electra.tasks.frozen.cloze.STEPS", 10)
+    for split, words in (("train", "ab"), ("dev", "ba")):
+        sentence = "\n".join(f"{word} {'B-X' if word == 'a' else 'O'}" for word in words)
+        (tmp_path / f"{split}.txt").write_text("\n\n".join([sentence] * 12) + "\n")
+    chunks = f"{tmp_path / 'train.txt'}:{tmp_path / 'dev.txt'}"
+    few = replace(
+        asked, objectives=("mlm",), budgets=BUDGETS[:1], seeds=1, tasks=(), probes=(chunks,), cloze=True, pairs="",
+        generator_sizes=(), out=str(tmp_path / "out"),
+    )  # fmt: skip
+    scores = results(compare(few))[-1]["scores"]
+    probes = {f"train: probe, {layers}" for layers in ("all layers", "best layer", "last layer")}
+    assert set(scores) == probes | {"cloze probe, learned vector", "cloze probe, random token"}
+    assert scores["train: probe, all layers"] == 1.0

@@ -1,6 +1,6 @@
 """Linear probes: what a linear model reads from each frozen layer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -89,11 +89,22 @@ def probe_layers(
     """
     probe = Probe(task, tokenizer, min(length, reader.longest), most, seed)
     train, dev = probe.features(reader, device)
-    scores = [probe.judge(*pair) for pair in zip(train, dev, strict=True)]
+    return summarize_layers(probe.judge, train, dev, probe.majority)
+
+
+def summarize_layers(
+    judge: Callable[[np.ndarray, np.ndarray], float],
+    fitted: Sequence[np.ndarray],
+    judged: Sequence[np.ndarray],
+    majority: float,
+) -> dict[str, float]:
+    """The figures of ``probe_layers`` from each layer's features. ``judge``: features to fit to and features to judge
+    by → how well that does."""
+    scores = [judge(*pair) for pair in zip(fitted, judged, strict=True)]
     best = int(np.argmax(scores))
     figures = {f"layer {layer}": score for layer, score in enumerate(scores)}
-    together = probe.judge(np.concatenate(train, 1), np.concatenate(dev, 1))
-    return figures | {"best": scores[best], "best_layer": best, "all layers": together, "majority": probe.majority}
+    together = judge(np.concatenate(fitted, 1), np.concatenate(judged, 1))
+    return figures | {"best": scores[best], "best_layer": best, "all layers": together, "majority": majority}
 
 
 def choose_held_out(samples: Sequence[Sample], tag: str) -> Bool[np.ndarray, " samples"]:

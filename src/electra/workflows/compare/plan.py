@@ -17,14 +17,16 @@ from electra.tasks.finetuning.problem import FineTuning
 from electra.workflows.compare import tasks as compare_tasks
 from electra.workflows.compare.objectives import Contender, Equal, load_base_config, parse_objectives, size_generators
 from electra.workflows.compare.runs import JudgedEncoder, RandomWeights
-from electra.workflows.compare.scores import Judge, PairsJudge, ProbeJudge, TuningJudge, read_scores
+from electra.workflows.compare.scores import ClozeJudge, Judge, PairsJudge, ProbeJudge, TuningJudge, read_scores
 from electra.workflows.compare.tasks import BUILT_IN
 
 COMPARISON = "comparison"  # what the folder says that it holds
 CONFIG, PRETRAINING = "config.json", "pretraining.json"
 # Settings that may differ in a folder that was begun: with more objectives, seeds or tasks what is missing is made.
 # ``data`` and ``settings`` are paths: what they hold is compared, by environment.json and PRETRAINING.
-FREE = ("out", "data", "settings", "objectives", "budgets", "seeds", "tasks", "probes", "pairs", "generator_sizes")
+FREE = (
+    "out", "data", "settings", "objectives", "budgets", "seeds", "tasks", "probes", "cloze", "pairs", "generator_sizes",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,11 @@ class CompareConfig:
     """What the encoders are probed on and fine-tuned for: cola=FOLDER (any of GLUE's), TRAIN.csv:DEV.csv, FILE.csv, of
     which a fifth is dev, or packages: which package a docstring is from, with few, many and (probed) all labels."""
     probes: tuple[str, ...] = ()
-    """More of them, to be probed alone: a fine-tuning often takes longer than the encoder did."""
+    """More of them, to be probed alone: a fine-tuning often takes longer than the encoder did. Also tags of words, as
+    conll2000/train.txt:conll2000/test.txt."""
+    cloze: bool = False
+    """Also train a fresh head, and a fresh vector for [MASK], to recover tokens from the frozen encoders' states. It
+    favours masked language modelling, so let it decide nothing alone."""
     columns: Columns = field(default_factory=Columns)
     """Where texts and labels stand in files of your own."""
     tuning: FineTuning = field(default_factory=FineTuning)
@@ -120,7 +126,7 @@ def plan_comparison(config: CompareConfig) -> Plan:
     encoders: list[JudgedEncoder] = [*random, *runs]
     request.adopt(out)
     with files.claim_or_restore(out, COMPARISON):
-        judges = read_judges(config)
+        judges = read_judges(config, data)
         scores = [read_scores(judge, encoder.folder) for encoder in encoders for judge in judges]
         with convert_errors(str(out), OSError):
             request.begin(out, describe_start(), finished=None not in scores)
@@ -137,19 +143,21 @@ def validate_comparison(config: CompareConfig) -> None:
     for name in ("objectives", "budgets"):
         if not getattr(config, name):
             raise UserError(f"--{name}: at least one is needed")
-    if not (config.tasks or config.probes or config.pairs):
-        raise UserError("--tasks: nothing to judge the encoders by; give tasks, --probes or --pairs")
+    if not (config.tasks or config.probes or config.cloze or config.pairs):
+        raise UserError("--tasks: nothing to judge the encoders by; give tasks, --probes, --cloze or --pairs")
 
 
-def read_judges(config: CompareConfig) -> list[Judge]:
+def read_judges(config: CompareConfig, data: Data) -> list[Judge]:
     """Read the tasks and the minimal pairs, print what they warn of, and make a judge for each."""
     tasks, warnings = compare_tasks.read_tasks(
         config.tasks, config.probes, config.columns, config.tuning, Path(config.out)
     )
     judges: list[Judge] = []
-    for task, tuning in tasks:
-        judges += [ProbeJudge(task, config.probe_texts)]
-        judges += [TuningJudge(task, tuning, config.tuning_seeds)] if tuning else []
+    for problem, tuning in tasks:
+        judges += [ProbeJudge(problem, config.probe_texts)]
+        judges += [TuningJudge(problem, tuning, config.tuning_seeds)] if tuning else []
+    if config.cloze:
+        judges += [ClozeJudge(data)]
     if config.pairs:
         pairs = PairsJudge(Path(config.pairs), config.pair_limit)
         judges, warnings = [*judges, pairs], [*warnings, *pairs.notes]

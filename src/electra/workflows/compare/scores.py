@@ -6,18 +6,20 @@ from typing import Any, Protocol, runtime_checkable
 
 from electra import config as configs
 from electra import files, fingerprints
+from electra.dataset.data import Data
 from electra.engine.parallel import Parallel, flush_denormals
 from electra.errors import UserError
 from electra.interchange import encoders
 from electra.interchange.folders import fingerprint_encoder
 from electra.interchange.huggingface import MODEL_KIND as KIND
 from electra.run_folder import join_differences, list_differences, read_json, write_json
-from electra.tasks.datasets.samples import Task
 from electra.tasks.finetuning.problem import FineTuning
 from electra.tasks.finetuning.run import MODEL, FineTuningRun, RunSettings, hash_contents
 from electra.tasks.finetuning.sequences import Sequences
+from electra.tasks.finetuning.tagging import Tagging
 from electra.tasks.frozen import minimal_pairs, sentence_scores
-from electra.tasks.frozen.probes import probe_layers
+from electra.tasks.frozen.cloze import probe_cloze
+from electra.tasks.frozen.tag_probe import ProbedProblem, probe_problem
 
 PROBED_LENGTH = 128  # tokens that a probe reads of a text
 ENCODER_KEY = "encoder"  # in what scores depend on: a hash of weights, config and tokenizer
@@ -35,49 +37,69 @@ class Judge(Protocol):
 
 
 class ProbeJudge:
-    """Scores by linear probes of the frozen encoder: of all its layers side by side, and of the last."""
+    """Scores by linear probes of the frozen encoder: of all its layers side by side, the best one, and the last."""
 
-    def __init__(self, task: Task, texts: int):
+    def __init__(self, problem: ProbedProblem, texts: int):
         """``texts``: how many the probe reads of each split; 0: all."""
-        self.name, self.task, self.texts = f"probe-{task.name}", keep_judged_splits(task), texts
-        self.inputs = {"task": Sequences(self.task).contents(), "texts": texts}
+        self.name, self.problem, self.texts = f"probe-{problem.name}", keep_judged_splits(problem), texts
+        self.inputs = {"task": self.problem.contents(), "texts": texts}
 
     def score(self, encoder: Path, seed: int) -> dict[str, float]:
         """Fit a probe to each layer of the encoder and judge it on the task's dev split."""
         reader, tokenizer = encoders.load_encoder(encoder)
         with flush_denormals():
-            figures = probe_layers(reader, tokenizer, self.task, PROBED_LENGTH, Parallel.local_device(), self.texts)
+            figures = probe_problem(reader, tokenizer, self.problem, PROBED_LENGTH, Parallel.local_device(), self.texts)
         last = max(int(name.split()[1]) for name in figures if name.startswith("layer "))
-        label = f"{self.task.name}: probe"
-        return {f"{label}, all layers": figures["all layers"], f"{label}, last layer": figures[f"layer {last}"]}
+        scores = {"all layers": "all layers", "best layer": "best", "last layer": f"layer {last}"}
+        return {f"{self.problem.name}: probe, {name}": figures[figure] for name, figure in scores.items()}
 
 
 class TuningJudge:
     """Scores by fine-tuning: the mean over some seeds."""
 
-    def __init__(self, task: Task, tuning: FineTuning, seeds: int):
+    def __init__(self, problem: ProbedProblem, tuning: FineTuning, seeds: int):
         """``seeds``: how many fine-tunings of each encoder."""
-        self.name, self.task, self.tuning, self.seeds = f"tuned-{task.name}", keep_judged_splits(task), tuning, seeds
-        self.inputs = {"task": Sequences(self.task).contents(), "tuning": configs.plain_tree(tuning), "seeds": seeds}
+        self.name, self.problem = f"tuned-{problem.name}", keep_judged_splits(problem)
+        self.tuning, self.seeds = tuning, seeds
+        self.inputs = {"task": self.problem.contents(), "tuning": configs.plain_tree(tuning), "seeds": seeds}
 
     def score(self, encoder: Path, seed: int) -> dict[str, float] | None:
         """Fine-tune the encoder with each seed, in its folder, and average the first metric on the dev split."""
-        problem, values = Sequences(self.task), list[float]()
+        problem, values = self.problem, list[float]()
         contents = hash_contents(problem, encoder)
         for number in range((seed - 1) * self.seeds + 1, seed * self.seeds + 1):  # no two encoders of one objective
-            folder = encoder / "tuned" / self.task.name / f"seed-{number}"
+            folder = encoder / "tuned" / problem.name / f"seed-{number}"
             run = FineTuningRun(problem, encoder, RunSettings(self.tuning), number, folder, contents)
             figures = run.train_and_judge(Parallel.start())
             if figures is None:
                 return None
             values.append(figures[problem.evaluated[0]][problem.metrics[0]])
             files.remove_folder(folder / MODEL, KIND)
-        return {f"{self.task.name}: fine-tuned, {problem.metrics[0]}": sum(values) / len(values)}
+        return {f"{problem.name}: fine-tuned, {problem.metrics[0]}": sum(values) / len(values)}
 
 
-def keep_judged_splits(task: Task) -> Task:
-    """The task with the splits that are read: train, and the first one with labels."""
-    return replace(task, splits={name: task.splits[name] for name in ("train", task.evaluated[0])})
+def keep_judged_splits(problem: ProbedProblem) -> ProbedProblem:
+    """The problem with the splits that are read: train, and the first one with labels."""
+    names = ("train", problem.evaluated[0])
+    if isinstance(problem, Tagging):
+        return Tagging(problem.name, {name: problem.sentences[name] for name in names})
+    return Sequences(replace(problem.task, splits={name: problem.task.splits[name] for name in names}))
+
+
+class ClozeJudge:
+    """Scores by a cloze probe on the data that the encoders were trained on."""
+
+    name = "cloze"
+
+    def __init__(self, data: Data):
+        self.data, self.inputs = data, {"data": [data.train.fingerprint, data.held_out.fingerprint]}
+
+    def score(self, encoder: Path, seed: int) -> dict[str, float]:
+        """The shares of tokens that a fresh head gets right from the frozen encoder's states."""
+        reader, _ = encoders.load_encoder(encoder)
+        with flush_denormals():
+            figures = probe_cloze(reader, self.data, Parallel.local_device())
+        return {f"cloze probe, {name}": value for name, value in figures.items()}
 
 
 class PairsJudge:

@@ -12,17 +12,19 @@ from electra.tasks.datasets.packages import PackageTask, build_package_task
 from electra.tasks.datasets.samples import Sample, Task
 from electra.tasks.finetuning.problem import FineTuning
 from electra.tasks.finetuning.sequences import Sequences
+from electra.tasks.finetuning.tagging import Tagging
 from electra.tasks.frozen.probes import choose_held_out
+from electra.tasks.frozen.tag_probe import ProbedProblem
 from electra.workflows.package_task import TASK_FILE, TUNING, read_package_task, write_package_task
 
 BUILT_IN = "packages"
 
-TunedTask = tuple[Task, FineTuning | None]  # a task and how it is tuned; None: it is only probed
+TunedProblem = tuple[ProbedProblem, FineTuning | None]  # and how it is tuned; None: it is only probed
 
 
 def read_tasks(
     tasks: Sequence[str], probes: Sequence[str], columns: Columns, tuning: FineTuning, out: Path
-) -> tuple[list[TunedTask], list[str]]:
+) -> tuple[list[TunedProblem], list[str]]:
     """Read ``tasks``, which are tuned and probed, and ``probes``, which are only probed.
 
     Returns the tasks, and a warning for each thing in their files that is not as it should be. The built-in task is
@@ -31,37 +33,40 @@ def read_tasks(
     Raises:
         UserError: as ``load_problems``; a task without labels to judge by; two tasks of one name.
     """
-    by_name: dict[str, TunedTask] = {}
+    by_name: dict[str, TunedProblem] = {}
     warnings: list[str] = []
     for index, text in enumerate((*tasks, *probes)):
         flag = f"--{'tasks' if index < len(tasks) else 'probes'} {text}"
         if text == BUILT_IN:
-            tuned_tasks = build_built_in_tasks(load_package_task(out))
+            tuned_problems = build_built_in_tasks(load_package_task(out))
         else:
-            tuned_tasks, lines = read_named_tasks(text, flag, columns, tuning)
+            tuned_problems, lines = read_named_tasks(text, flag, columns, tuning)
             warnings += lines
-        for task, how in tuned_tasks:
-            if task.name in by_name:
-                raise UserError(f"{flag}: there is another task called {task.name}")
-            if not task.evaluated:
+        for problem, how in tuned_problems:
+            if problem.name in by_name:
+                raise UserError(f"{flag}: there is another task called {problem.name}")
+            if not problem.evaluated:
                 raise UserError(f"{flag}: no labels to judge by in any file besides train")
-            by_name[task.name] = task, how if index < len(tasks) else None
+            by_name[problem.name] = problem, how if index < len(tasks) else None
     return [*by_name.values()], warnings
 
 
-def read_named_tasks(text: str, flag: str, columns: Columns, tuning: FineTuning) -> tuple[list[TunedTask], list[str]]:
+def read_named_tasks(
+    text: str, flag: str, columns: Columns, tuning: FineTuning
+) -> tuple[list[TunedProblem], list[str]]:
     """The tasks that ``cola=FOLDER``, ``TRAIN:DEV`` or ``FILE`` names, and warnings; of one file a fifth is dev."""
     name, equals, folder = text.partition("=")
     if equals:
         problems, warnings = load_problems(TaskChoice(task=name, data=folder))
-        return [(problem.task, tuning) for problem in problems if isinstance(problem, Sequences)], warnings
+        return [(problem, tuning) for problem in problems if isinstance(problem, Sequences)], warnings
     train, colon, dev = text.partition(":")
     (problem, *_), warnings = load_problems(TaskChoice(train=train, dev=dev if colon else train, columns=columns))
+    if isinstance(problem, Tagging) and colon:
+        return [(problem, tuning)], warnings
     if not isinstance(problem, Sequences):
-        raise UserError(f"{flag}: expected texts with classes, scores or labels")
-    task = problem.task
-    task = task if colon else replace(task, splits=split_off_dev(task.splits["train"]))
-    return [(task, tuning)], warnings
+        raise UserError(f"{flag}: expected texts with classes, scores or labels, or two files TRAIN:DEV of tags")
+    task = problem.task if colon else replace(problem.task, splits=split_off_dev(problem.task.splits["train"]))
+    return [(Sequences(task), tuning)], warnings
 
 
 def split_off_dev(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
@@ -84,23 +89,23 @@ def load_package_task(out: Path) -> PackageTask:
     return task
 
 
-def build_built_in_tasks(packages: PackageTask) -> list[TunedTask]:
+def build_built_in_tasks(packages: PackageTask) -> list[TunedProblem]:
     """The task with few and with many labels, each tuned as the demo does, and with all labels, which is only probed.
 
     All are judged by the texts of dev: those of test are for what a comparison led to.
     """
     dev = classified_samples(packages.dev_texts, packages.dev_labels)
     all_labels = {"train": classified_samples(packages.train_texts, packages.train_labels), "dev": dev}
-    tasks: list[TunedTask] = [(classification_task(BUILT_IN, packages.names, all_labels), None)]
+    problems: list[TunedProblem] = [(classification_problem(BUILT_IN, packages.names, all_labels), None)]
     for per_class, tuning in TUNING.items():
         splits = {"train": classified_samples(*packages.draw_subset(per_class, seed=0)), "dev": dev}
-        tasks.append((classification_task(f"{BUILT_IN}-{per_class}", packages.names, splits), tuning))
-    return tasks
+        problems.append((classification_problem(f"{BUILT_IN}-{per_class}", packages.names, splits), tuning))
+    return problems
 
 
-def classification_task(name: str, names: Sequence[str], splits: dict[str, list[Sample]]) -> Task:
+def classification_problem(name: str, names: Sequence[str], splits: dict[str, list[Sample]]) -> Sequences:
     """The built-in task on some of its texts."""
-    return Task(name, "class", tuple(names), ("macro-f1", "accuracy"), splits)
+    return Sequences(Task(name, "class", tuple(names), ("macro-f1", "accuracy"), splits))
 
 
 def classified_samples(texts: Sequence[str], labels: Sequence[int]) -> list[Sample]:
