@@ -33,7 +33,8 @@ def test_the_whole_chain(tmp_path: Path, gpu: Seen, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(demo, "configure_run", small)
     few = package_task.TUNING[package_task.FEW_TEXTS]
-    monkeypatch.setattr(scores, "TUNING", {10: replace(few, epochs=1)})
+    for name in ("TUNING", "RANDOM_TUNING"):
+        monkeypatch.setattr(scores, name, {10: replace(few, epochs=1)})
     monkeypatch.setattr(train.Loop, "step", stopped)
     asked = demo.DemoConfig(out=str(tmp_path / "demo"), minutes=0.2, vocab_size=2000, seeds=1)
     with pytest.raises(KeyboardInterrupt):
@@ -42,6 +43,6 @@ def test_the_whole_chain(tmp_path: Path, gpu: Seen, monkeypatch: pytest.MonkeyPa
     out = demo.demo(asked)
     assert calls[20] == 6, "it goes on from the last checkpoint"
     summary = json.loads((out / "summary.json").read_text())
-    assert 0 < summary["held_out"]["discriminator/auc"] < 1 and set(summary["macro_f1"]) > {"ELECTRA", "bag of words"}
+    assert 0 < summary["held_out"]["discriminator/auc"] < 1 and set(summary["macro_f1"]) > {"encoder", "bag of words"}
     assert (out / "hub" / "discriminator" / "model.safetensors").is_file()
     assert "probabilities differ from ours by at most" in capsys.readouterr().out

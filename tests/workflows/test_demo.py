@@ -21,7 +21,7 @@ def test_the_whole_chain(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     out = demo(DemoConfig(out=str(tmp_path / "demo"), minutes=2, compare="mlm", seeds=1))
     said = capsys.readouterr().out
     summary = json.loads((out / "summary.json").read_text())
-    assert set(summary["macro_f1"]) == {"ELECTRA", "MLM", "random weights", "bag of words"}
+    assert set(summary["macro_f1"]) == {"encoder", "MLM", "random weights", "bag of words"}
     assert all(0 < score < 1 for row in summary["macro_f1"].values() for scores in row.values() for score in scores)
     assert {"discriminator/auc", "discriminator/identity_auc", "generator/accuracy"} <= set(summary["held_out"])
     electra, mlm = (read_metrics(out / name / "metrics.jsonl")[-1] for name in ("electra", "mlm"))
@@ -30,6 +30,7 @@ def test_the_whole_chain(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
         "data/manifest.json",
         "electra/curves.png",
         "hub/discriminator/vocab.txt",
+        "hub/encoder/model.safetensors",
         "hub/generator/config.json",
     ):
         assert (out / path).is_file()

@@ -14,7 +14,7 @@ from electra.ranges import Count, Positive
 from electra.run_folder import write_json
 from electra.workflows.demo.corpus import prepare_corpus
 from electra.workflows.demo.hub import compare_with_transformers, export_towers
-from electra.workflows.demo.scores import format_demo_scores, score_encoders
+from electra.workflows.demo.scores import ENCODER, format_demo_scores, score_encoders
 from electra.workflows.demo.summary import format_demo_summary
 from electra.workflows.evaluate import EvaluateConfig, evaluate
 from electra.workflows.inspect import InspectConfig, inspect
@@ -43,8 +43,8 @@ class DemoConfig:
     """mlm: also pre-train the same encoder by masked language modelling with equal floating-point operations."""
     vocab_size: Count = 8192
     """Word pieces."""
-    seeds: Count = 3
-    """Fine-tunings of each kind, with other training texts and another order."""
+    seeds: Count = 5
+    """Fine-tunings of each kind, each with training texts of its own."""
 
 
 def demo(config: DemoConfig) -> Path:
@@ -63,7 +63,7 @@ def demo(config: DemoConfig) -> Path:
     run = pretrain(replace(configure_run(out, out / "electra"), hours=config.minutes / 60))
     if not (run / "final").is_dir():
         return out  # stopped by a signal; the same command goes on
-    encoders = {"ELECTRA": run / "final" / "discriminator"}
+    encoders = {ENCODER: run / "final" / "encoder"}
     if config.compare == "mlm":
         print_heading("the same encoder by masked language modelling, with equal operations")
         encoders["MLM"] = pretrain_mlm(out, run) / "final" / "generator"
@@ -80,7 +80,7 @@ def demo(config: DemoConfig) -> Path:
     print_heading("which tokens look replaced")
     inspect(InspectConfig(run=str(run), texts=SENTENCES))
     print_heading(f"done in {(time.monotonic() - began) / 60:.1f} minutes")
-    write_json(out / "summary.json", {"held_out": figures, "macro_f1": scores}, indent=1)
+    write_json(out / "summary.json", {"held_out": figures, **scores._asdict()}, indent=1)
     print(format_demo_summary(out, run, figures, scores))
     return out
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from electra import files
 from electra.engine.parallel import Parallel
 from electra.interchange import huggingface
-from electra.interchange.folders import fingerprint_encoder
+from electra.interchange.folders import TOWERS, fingerprint_encoder
 from electra.tokenization import load_tokenizer
 from electra.workflows.export import ExportConfig, export
 from electra.workflows.inspect import score_word_pieces
 
-# A program of its own: folder and text in, P(replaced) of each token out. It must also load the generator.
+# A program of its own: folder and text in, P(replaced) of each token out. It must also load the others.
 LOAD_WITH_AUTO_CLASSES = """
 import json, sys
 from transformers import AutoModelForMaskedLM, AutoModelForTokenClassification, AutoTokenizer, logging
@@ -23,15 +23,15 @@ ours = {"trust_remote_code": False}
 tokenizer = AutoTokenizer.from_pretrained(folder + "/discriminator", **ours)
 rows = tokenizer(text, return_tensors="pt")
 logits = AutoModelForTokenClassification.from_pretrained(folder + "/discriminator", **ours)(**rows).logits[0, 1:-1]
-AutoModelForMaskedLM.from_pretrained(folder + "/generator", **ours)(**rows)
+for name in ("encoder", "generator"):
+    AutoModelForMaskedLM.from_pretrained(f"{folder}/{name}", **ours)(**rows)
 print(json.dumps((logits[:, 1] - logits[:, 0]).sigmoid().tolist()))
 """
 
 
 def export_towers(run: Path, hub: Path) -> None:
     """Export the towers of ``run`` to ``hub``, unless they are there."""
-    names = ("discriminator", "generator")
-    if not all((hub / name).is_dir() and is_same_model(run / "final" / name, hub / name) for name in names):
+    if not all((hub / name).is_dir() and is_same_model(run / "final" / name, hub / name) for name in TOWERS):
         files.remove_folder(hub, "export")
         export(ExportConfig(run=str(run), out=str(hub)))
 

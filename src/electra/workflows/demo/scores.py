@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,44 +12,73 @@ from electra.interchange import huggingface
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
 from electra.report.tables import format_table
-from electra.tasks.datasets.packages import PackageTask, score_bag_of_words
+from electra.tasks.bootstrap import Interval, bootstrap_difference
+from electra.tasks.datasets.packages import PackageTask, classify_by_words
 from electra.tasks.finetuning.classify import classify_texts
 from electra.tasks.metrics import macro_f1
 from electra.tokenization import load_tokenizer
-from electra.workflows.package_task import TUNING
+from electra.workflows.package_task import RANDOM_TUNING, TUNING
 
-Scores = Mapping[str, Mapping[str, Sequence[float]]]  # encoder → training texts a class → macro-F1 of each seed
+ENCODER, RANDOM, WORDS = "encoder", "random weights", "bag of words"
 
 
-def score_encoders(task: PackageTask, folders: Mapping[str, Path], seeds: int) -> Scores:
-    """Fine-tune each encoder, given by name and folder, with few and with many labels and with several seeds.
+class DemoScores(NamedTuple):
+    """By model and training texts a class: ``macro_f1``, a value for each draw; and ``ahead``, how much better the
+    encoder is than the model."""
 
-    The same is done with random weights, and a linear model of the texts' bags of words is fitted.
+    macro_f1: Mapping[str, Mapping[str, Sequence[float]]]
+    ahead: Mapping[str, Mapping[str, Interval]]
+
+
+def score_encoders(task: PackageTask, folders: Mapping[str, Path], draws: int) -> DemoScores:
+    """Fine-tune encoders, given by name and folder, with few and with many labels, each drawn several times.
+
+    The same is done with random weights, and a linear model of the texts' bags of words is fitted; each has the
+    settings that were best for it on dev. All are judged by the test split.
     """
     towers = {name: huggingface.load_tower(folder) for name, folder in folders.items()}
-    tokenizer = load_tokenizer(next(iter(folders.values())))
-    config = next(iter(towers.values())).config
-    scores: dict[str, dict[str, list[float]]] = {}
-    for per_class, tuning in TUNING.items():
-        for seed in range(seeds):
-            texts, labels = task.draw_subset(per_class, seed)
-            torch.manual_seed(seed)
-            fresh = Tower.detection(config, build_embeddings(config))
-            for name, tower in {**towers, "random weights": fresh}.items():
-                predicted = classify_texts(tower, tokenizer, texts, labels, task.test_texts, tuning, seed)
-                score = macro_f1(np.array(task.test_labels), np.array(predicted))
-                scores.setdefault(name, {}).setdefault(str(per_class), []).append(score)
-                print(f"{name}, {per_class} a class, seed {seed}: macro-F1 {score:.3f}", flush=True)
-            score = score_bag_of_words(texts, labels, task.test_texts, task.test_labels)
-            scores.setdefault("bag of words", {}).setdefault(str(per_class), []).append(score)
-    return scores
+    tokenizer = load_tokenizer(folders[ENCODER])
+    config, gold = towers[ENCODER].config, np.array(task.test_labels)
+    predictions: dict[str, dict[str, list[np.ndarray]]] = {}
+    for per_class in TUNING:
+        for draw in range(draws):
+            texts, labels = task.draw_subset(per_class, draw)
+            torch.manual_seed(draw)
+            random = Tower.detection(config, build_embeddings(config))
+            classified = {
+                name: classify_texts(tower, tokenizer, texts, labels, task.test_texts, TUNING[per_class], draw)
+                for name, tower in towers.items()
+            }
+            tuning = RANDOM_TUNING[per_class]
+            classified[RANDOM] = classify_texts(random, tokenizer, texts, labels, task.test_texts, tuning, draw)
+            classified[WORDS] = classify_by_words(texts, labels, task.test_texts)
+            for name, classes in classified.items():
+                predictions.setdefault(name, {}).setdefault(str(per_class), []).append(np.array(classes))
+            scores = ", ".join(f"{name} {macro_f1(gold, np.array(of)):.3f}" for name, of in classified.items())
+            print(f"{per_class} a class, draw {draw + 1} of {draws}: {scores}", flush=True)
+    return DemoScores(
+        {
+            name: {size: [macro_f1(gold, of) for of in by_draw] for size, by_draw in by_size.items()}
+            for name, by_size in predictions.items()
+        },
+        {
+            name: {
+                size: bootstrap_difference(macro_f1, gold, predictions[ENCODER][size], by_draw)
+                for size, by_draw in by_size.items()
+            }
+            for name, by_size in predictions.items()
+            if name != ENCODER
+        },
+    )
 
 
-def format_demo_scores(scores: Scores) -> str:
-    """A table: a row for each encoder, a column for each number of texts, mean ± standard deviation over the seeds."""
-    header = ["macro-F1", *(f"{per_class} a class" for per_class in TUNING)]
-    rows = [[name, *map(format_mean_deviation, by_texts.values())] for name, by_texts in scores.items()]
-    return format_table(header, rows)
+def format_demo_scores(scores: DemoScores) -> str:
+    """A table: a row for each model, a column for each number of texts, mean ± standard deviation over the draws; and
+    how far the encoder is ahead of the others."""
+    sizes = [f"{per_class} a class" for per_class in TUNING]
+    rows = [[name, *map(format_mean_deviation, by_size.values())] for name, by_size in scores.macro_f1.items()]
+    ahead = [[f"{ENCODER} − {name}", *map(str, by_size.values())] for name, by_size in scores.ahead.items()]
+    return format_table(["macro-F1", *sizes], rows) + "\n\n" + format_table(["ahead by", *sizes], ahead)
 
 
 def format_mean_deviation(values: Sequence[float]) -> str:

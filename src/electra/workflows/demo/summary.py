@@ -5,18 +5,18 @@ from pathlib import Path
 
 from electra.engine.telemetry import read_metrics
 from electra.report.tables import format_table
-from electra.workflows.demo.scores import Scores, format_demo_scores
+from electra.workflows.demo.scores import DemoScores, format_demo_scores
 
 AUC = "discriminator/auc"
 CLOSING_WORDS = (
-    "The encoder learned by masked language modelling for four fifths of the steps, then to detect. The AUC was\n"
-    "{first:.3f} when it was first measured and {end:.3f} at the end. The published Small reads 16 billion tokens,\n"
-    "this run {tokens:,}; `electra demo --minutes 60 --out runs/hour` shows what an hour changes, in AUC and\n"
-    "macro-F1, and `--compare mlm` how masked language modelling alone does with equal operations."
+    "The encoder learned by masked language modelling for four fifths of the operations; then a copy of it learned\n"
+    "to detect: its AUC was {first:.3f} when it was first measured, {end:.3f} at the end. The published Small reads\n"
+    "16 billion tokens, this run {tokens:,}; `electra demo --minutes 60 --out runs/hour` shows what an hour changes,\n"
+    "and `--compare mlm` how masked language modelling alone does with equal operations."
 )
 
 
-def format_demo_summary(out: Path, run: Path, figures: Mapping[str, float], scores: Scores) -> str:
+def format_demo_summary(out: Path, run: Path, figures: Mapping[str, float], scores: DemoScores) -> str:
     """The text. ``figures``: those of ``electra evaluate`` on held-out text."""
     evaluations = [line for line in read_metrics(run / "metrics.jsonl") if line["split"] == "held-out" and AUC in line]
     first, last = evaluations[0], evaluations[-1]
@@ -30,8 +30,9 @@ def format_demo_summary(out: Path, run: Path, figures: Mapping[str, float], scor
     places = [
         (out / "data", "the data, with its tokenizer"),
         (run / "curves.png", "curves; metrics.jsonl, config.json and environment.json beside it"),
-        (out / "hub" / "discriminator", "the encoder, for AutoModelForTokenClassification and AutoModel"),
-        (out / "hub" / "generator", "the generator, for AutoModelForMaskedLM"),
+        (out / "hub" / "encoder", "the encoder, for AutoModel and AutoModelForMaskedLM"),
+        (out / "hub" / "discriminator", "the detector of replaced tokens, for AutoModelForTokenClassification"),
+        (out / "hub" / "generator", "its generator, for AutoModelForMaskedLM"),
         (out / "summary.json", "these figures"),
     ]
     paragraphs = [
