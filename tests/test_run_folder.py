@@ -8,7 +8,7 @@ import pytest
 
 from electra import files
 from electra.errors import UserError
-from electra.run_folder import Content, Request, list_differences
+from electra.run_folder import Content, Request, list_differences, read_json
 
 
 @dataclass(frozen=True)
@@ -59,3 +59,32 @@ def test_a_folder_of_others_is_refused(tmp_path: Path) -> None:
 def test_differences_lie_at_leaves_and_free_ones_are_left_out() -> None:
     before, now = {"a": {"b": 1, "c": 2}, "d": [1]}, {"e": 0, "a": {"b": 5, "c": 3}, "d": [1]}
     assert list_differences(before, now, free=("a.c",)) == [("e", None, 0), ("a.b", 1, 5)]
+
+
+@pytest.mark.parametrize(
+    "content", ["[1]", '{"figures": []}', '{"figures": {"loss": "low"}}', "null", "{", "[" * 10**5]
+)
+def test_json_of_another_shape_is_refused_with_the_remedy(tmp_path: Path, content: str) -> None:
+    (tmp_path / "result.json").write_text(content)
+    with pytest.raises(UserError, match=r"result.json: damaged; remove it: ") as caught:
+        read_json(tmp_path / "result.json", "remove it", dict[str, dict[str, float]])
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("starts", ['{"a": 1}', "[1]", '"x"', "7"])
+def test_starts_of_another_shape_are_named(tmp_path: Path, starts: str) -> None:
+    REQUEST.begin(tmp_path, {})
+    (tmp_path / "environment.json").write_text(f'{{"data": "1f", "starts": {starts}}}')
+    with pytest.raises(UserError, match=r"environment.json: damaged: starts: "):
+        REQUEST.begin(tmp_path, {})
+
+
+@pytest.mark.parametrize("written", ['"x"', "[1]", "null", '["../thesis.txt"]', '["/etc/passwd"]'])
+def test_a_marker_that_does_not_name_files_of_its_folder_removes_none(tmp_path: Path, written: str) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    folder = tmp_path / "run"
+    files.mark_folder(folder, "run")
+    (folder / files.MARKER).write_text(f'{{"program": "electra", "format": 1, "holds": "run", "files": {written}}}')
+    with pytest.raises(UserError, match=r"electra.json: damaged: 'files' does not name files of this folder"):
+        files.remove_folder(folder, "run")
+    assert (tmp_path / "thesis.txt").exists() and (folder / files.MARKER).exists()

@@ -146,6 +146,19 @@ def read_marker(folder: Path) -> dict[str, Any]:
     return marker if isinstance(marker, dict) and marker.get("program") == PROGRAM else {}
 
 
+def read_written(folder: Path) -> list[str]:
+    """The files that were written with a folder of ours. Raises ``UserError`` if ``electra.json`` does not say it."""
+    written = read_marker(folder).get("files")
+    if not isinstance(written, list) or not all(map(is_inside, written)):
+        raise UserError(f"{folder / MARKER}: damaged: 'files' does not name files of this folder; choose another one")
+    return written
+
+
+def is_inside(name: object) -> bool:
+    """Whether this is the path of a file, relative to a folder and within it."""
+    return isinstance(name, str) and not Path(name).is_absolute() and ".." not in Path(name).parts
+
+
 def format_marker(kind: str, written: Iterable[str] = ()) -> str:
     """The text of ``electra.json``."""
     return json.dumps({"program": PROGRAM, "format": MARKER_FORMAT, "holds": kind, "files": list(written)}, indent=1)
@@ -163,7 +176,7 @@ def refuse_foreign_folder(folder: Path, kind: str) -> None:
     refuse_taken_folder(folder, kind)
     if is_vacant(folder):
         return
-    if added := sorted(list_files(folder) - {MARKER, *read_marker(folder)["files"]}):
+    if added := sorted(list_files(folder) - {MARKER, *read_written(folder)}):
         raise UserError(f"{folder}: holds {added[0]} too, which was not written with it; move it to another place")
 
 
@@ -206,7 +219,7 @@ def remove_if_empty(folder: Path) -> None:
 def remove_folder(folder: Path, kind: str) -> None:
     """Remove the files that were written with a folder of ours, and the folder if it holds nothing else."""
     if not folder.is_symlink() and read_kind(folder) == kind:
-        remove_files(folder, (*read_marker(folder)["files"], MARKER))
+        remove_files(folder, (*read_written(folder), MARKER))
 
 
 def remove_partial_folders(parent: Path, name: str) -> None:

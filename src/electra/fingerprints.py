@@ -22,6 +22,12 @@ def hash_bytes(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
+def hash_file(path: Path) -> str:
+    """A hash of a file's bytes, whatever it is called. Raises ``OSError`` if it cannot be read."""
+    with path.open("rb") as file:
+        return hash_stretch(file)
+
+
 def hash_files(files: Iterable[Path]) -> str:
     """A hash of files in their order: of the name, without its folder, and the bytes of each.
 
@@ -30,8 +36,7 @@ def hash_files(files: Iterable[Path]) -> str:
     """
     digest = hashlib.blake2b(digest_size=16)
     for path in files:
-        with path.open("rb") as file:
-            digest.update(json.dumps([path.name, hash_stretch(file)]).encode())
+        digest.update(json.dumps([path.name, hash_file(path)]).encode())
     return digest.hexdigest()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from electra import files
-from electra.config import load_config, plain_tree, read_config_file
+from electra.config import load_config, plain_tree, read_config_file, require_shape
 from electra.errors import UserError, convert_errors
 
 ENVIRONMENT, STARTS = "environment.json", "starts"
@@ -49,10 +49,16 @@ def join_differences(differences: Iterable[Difference]) -> str:
     return "; ".join(sorted(map(str, differences)))
 
 
-def read_json(path: Path, remedy: str) -> Any:
-    """The content of a JSON file. Raises ``UserError`` for a damaged one, with the ``remedy``."""
-    with convert_errors(f"{path}: damaged; {remedy}", ValueError):
-        return json.loads(path.read_text(encoding="utf-8"))
+def read_json(path: Path, remedy: str, shape: Any = dict) -> Any:
+    """The content of a JSON file. ``shape``: the type that it must have, as ``config.require_shape`` takes it.
+
+    Raises:
+        UserError: the file cannot be read, is no JSON (then with the ``remedy``), or has another shape.
+    """
+    where = f"{path}: damaged; {remedy}"
+    with convert_errors(str(path), OSError), convert_errors(where, ValueError, RecursionError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+    return require_shape(content, shape, where)
 
 
 def write_json(path: Path, value: object, indent: int | None = None) -> None:
@@ -150,7 +156,8 @@ def read_settings(path: Path, now: object) -> object:
 def add_start(path: Path, environment: Mapping[str, object]) -> None:
     """Add to an ``environment.json`` that its run was started again."""
     begun = dict(read_config_file(path)) if path.exists() else {}
-    write_json(path, begun | {STARTS: [*begun.get(STARTS, ()), environment]}, indent=1)
+    starts = require_shape(begun.get(STARTS, []), list[dict[str, Any]], f"{path}: damaged: {STARTS}")
+    write_json(path, begun | {STARTS: [*starts, environment]}, indent=1)
 
 
 @contextmanager

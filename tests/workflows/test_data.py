@@ -1,10 +1,12 @@
 """``electra data``: what it says of prepared data, and of damaged data."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from electra.dataset.data import Data
 from electra.dataset.shards import Shards
 from electra.errors import UserError
 from electra.workflows.data import LENGTH_EDGES, DataConfig, count_document_lengths, data
@@ -58,3 +60,40 @@ def test_data_that_is_not_there_is_said(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=said):
             data(DataConfig(data=folder))
+
+
+MANIFEST_DAMAGES: dict[str, object] = {
+    "special": {"pad": "x"},
+    "vocab_size": None,
+    "tokenizer": 7,
+    "weights": [],
+    "splits": {"train": {"shards": [1]}},
+    "sources": {"a": 1},
+    "skipped": [],
+}
+
+
+@pytest.mark.parametrize("key", MANIFEST_DAMAGES)
+def test_a_manifest_of_another_shape_is_damaged(copy: Path, key: str) -> None:
+    manifest = json.loads((copy / "manifest.json").read_text())
+    for changed in (manifest | {key: MANIFEST_DAMAGES[key]}, {k: v for k, v in manifest.items() if k != key}):
+        (copy / "manifest.json").write_text(json.dumps(changed))
+        with pytest.raises(UserError, match=r"manifest.json: damaged; prepare the data anew: "):
+            Data.open(copy)
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "7", "{", ""])
+def test_a_manifest_that_is_no_object_is_damaged(copy: Path, content: str) -> None:
+    (copy / "manifest.json").write_text(content)
+    with pytest.raises(UserError, match=r"manifest.json: damaged; prepare the data anew"):
+        Data.open(copy)
+
+
+def test_a_shard_that_lacks_its_name_is_damaged(copy: Path) -> None:
+    manifest = json.loads((copy / "manifest.json").read_text())
+    for key in ("file", "source", "checksum"):
+        changed = json.loads(json.dumps(manifest))
+        del changed["splits"]["train"]["shards"][0][key]
+        (copy / "manifest.json").write_text(json.dumps(changed))
+        with pytest.raises(UserError, match=r"manifest.json: damaged|not the shard that manifest.json speaks of"):
+            Data.open(copy)

@@ -116,7 +116,7 @@ def verify_contents(job: Job, part: Part) -> bool:
     path = job.file(part, READ)
     if not path.exists():
         return False
-    before = read_json(path, f"remove {job.out} and begin anew")
+    before = read_json(path, f"remove {job.out} and begin anew", list)
     for span, old, new in zip(part.spans, before, fingerprint_part(part), strict=True):
         if old != new:
             raise UserError(f"{span.shown}: changed since {job.out} was begun; remove that folder, and begin anew")

@@ -5,9 +5,11 @@ up with zeros to a multiple of 8 bytes), the offset at which each unit starts (u
 each document starts (uint64, and the end). A unit is a stretch of text at whose edges a segment may break: a line.
 """
 
+import errno
 import hashlib
 import itertools
 import json
+import os
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,8 +20,10 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from jaxtyping import Int, Integer
 
-from electra.errors import UserError
+from electra.config import require_shape
+from electra.errors import UserError, convert_errors
 from electra.files import sync_to_disk
+from electra.run_folder import read_json
 
 DATA_FORMAT = 2
 HEADER_BYTES = 4096
@@ -28,8 +32,19 @@ SHARD_TOKENS = 1 << 28  # tokens after which a shard ends, at the next document
 TOKENS_PER_BLOCK = 1 << 16  # tokens that are laid out into rows together
 CHECKSUM_CHUNK = 1 << 22  # bytes read at once for a checksum
 
+REMEDY = "prepare the data anew"
+
 Split = Literal["train", "held-out"]
 Manifest = dict[str, Any]  # JSON, as ``corpus.manifest.build_manifest`` makes it
+MANIFEST_SHAPE: dict[str, Any] = {
+    "tokenizer": str,
+    "vocab_size": int,
+    "special": dict[str, int],
+    "sources": dict[str, dict[str, dict[str, int]]],
+    "weights": dict[str, float],
+    "splits": dict[Split, dict[str, int | list[dict[str, int | str]]]],
+    "skipped": dict[str, dict[str, int | str]],
+}
 
 
 @dataclass(frozen=True)
@@ -190,18 +205,18 @@ class Shards:
         path = folder / MANIFEST
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder")
-        try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
-            version = manifest["format"]
-        except OSError as error:
+        if not path.exists():
             raise UserError(
-                f"{path}: {error.strerror}; `electra prepare` writes it last, and the same command goes on"
-            ) from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: damaged; prepare the data anew") from error
+                f"{path}: {os.strerror(errno.ENOENT)}; `electra prepare` writes it last, and the same command goes on"
+            )
+        manifest = read_json(path, REMEDY)
+        version = manifest.get("format")
         if version != DATA_FORMAT:
             raise UserError(f"{path}: data format {version}, this version reads {DATA_FORMAT}; prepare the data anew")
-        return cls(folder, split, manifest)
+        for key, shape in MANIFEST_SHAPE.items():
+            require_shape(manifest.get(key), shape, f"{path}: damaged; {REMEDY}: {key}")
+        with convert_errors(f"{path}: damaged; {REMEDY}", KeyError, TypeError):
+            return cls(folder, split, manifest)
 
     @property
     def mask_id(self) -> int:

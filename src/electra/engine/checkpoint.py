@@ -2,6 +2,9 @@
 
 A checkpoint of ours is a folder, not a link, called ``step-`` and eight digits or more, with our ``electra.json`` or
 ``state.json`` in it. Whatever else lies beside the checkpoints is neither counted nor touched.
+
+``checksums.json``, the last file that is written into one, has the hash of every other. They are compared before
+anything in a checkpoint is used.
 """
 
 import itertools
@@ -12,16 +15,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from electra import files
-from electra.errors import UserError
+from electra import files, fingerprints
+from electra.errors import UserError, summarize_error
+from electra.run_folder import read_json
 
 CHECKPOINT_NAME = re.compile(r"step-(\d{8,})")
 CHECKPOINT = "checkpoint"  # what the folder says that it holds
 CHECKPOINT_FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
+CHECKSUMS = "checksums.json"
 
 
 def write_tensor_folder(
@@ -42,8 +48,13 @@ def write_tensor_folder(
                 )
             for name, value in values.items():
                 (partial / f"{name}.json").write_text(json.dumps(value, indent=1))
+            written = sorted(files.list_files(partial) - {files.MARKER})
+            checksums = {name: fingerprints.hash_file(partial / name) for name in written}
+            (partial / CHECKSUMS).write_text(json.dumps(checksums, indent=1))
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{folder}: cannot write the checkpoint: {error}; earlier ones are untouched") from error
+        raise UserError(
+            f"{folder}: cannot write the checkpoint: {summarize_error(error)}; earlier ones are untouched"
+        ) from error
 
 
 def save_checkpoint(
@@ -119,11 +130,58 @@ def load_checkpoint(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Tens
     Raises:
         UserError: a file is missing or damaged.
     """
+    verify_checksums(checkpoint)
     try:
         model = load_file(checkpoint / "model.safetensors")
         optimizer = load_file(checkpoint / "optimizer.safetensors")
-        return model, optimizer, json.loads((checkpoint / "state.json").read_text())
-    except (OSError, SafetensorError, json.JSONDecodeError) as error:
-        raise UserError(
-            f"{checkpoint}: damaged checkpoint ({error}); remove this folder to go on from the one before"
-        ) from error
+    except (OSError, SafetensorError) as error:
+        raise damage_error(checkpoint, summarize_error(error)) from error
+    return model, optimizer, read_json(checkpoint / "state.json", describe_remedy(checkpoint))
+
+
+def verify_checksums(checkpoint: Path) -> None:
+    """Compare all files of a checkpoint with their hashes. Raises ``UserError`` for one that is missing or damaged."""
+    path = checkpoint / CHECKSUMS
+    if not path.is_file():
+        raise damage_error(checkpoint, f"no {CHECKSUMS}, without which nothing in it can be verified")
+    checksums = read_json(path, describe_remedy(checkpoint), dict[str, str])
+    for name in sorted({*CHECKPOINT_FILES, *checksums}):
+        try:
+            damaged = fingerprints.hash_file(checkpoint / name) != checksums.get(name)
+        except OSError as error:
+            raise damage_error(checkpoint, f"{name}: {summarize_error(error)}") from error
+        if damaged:
+            raise damage_error(checkpoint, f"{name} is not as it was written")
+
+
+def damage_error(checkpoint: Path, damage: str) -> UserError:
+    """The error for a checkpoint that cannot be gone on from."""
+    return UserError(f"{checkpoint}: damaged checkpoint: {damage}; {describe_remedy(checkpoint)}")
+
+
+def describe_remedy(checkpoint: Path) -> str:
+    """What a person can do about a damaged checkpoint."""
+    others = [path for path in list_checkpoints(checkpoint.parent) if path.name != checkpoint.name]
+    return f"remove this folder to {'go on from the one before' if others else 'begin anew'}"
+
+
+def require_same_tensors(checkpoint: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Raises ``UserError`` unless a checkpoint's tensors have the names, shapes and number types of the model's."""
+    if found.keys() != expected.keys():
+        missing, unknown = sorted(expected.keys() - found.keys())[:5], sorted(found.keys() - expected.keys())[:5]
+        raise damage_error(checkpoint, f"missing {missing}, unknown {unknown}")
+    for name, value in expected.items():
+        if describe_tensor(found[name]) != describe_tensor(value):
+            raise damage_error(
+                checkpoint, f"{name} is {describe_tensor(found[name])}, the model's is {describe_tensor(value)}"
+            )
+
+
+def describe_tensor(tensor: Tensor) -> str:
+    """Number type and shape: ``float32 [128, 64]``."""
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
+def find_not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """The names of the tensors with a value that is infinite or no number."""
+    return [name for name, value in tensors.items() if not bool(torch.isfinite(value).all())]

@@ -216,19 +216,42 @@ class Optimizer:
         }
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Load tensors as ``state`` returns them. Raises ``UserError`` for a name that is no parameter's."""
+        """Load tensors as ``state`` returns them.
+
+        Raises:
+            UserError: a name is no parameter's, or a parameter has not all of its optimizer's tensors, each of its own
+                shape (but for counts of steps) and in float32.
+        """
         owners = {
             id(value): optimizer
             for optimizer in self.optimizers
             for group in optimizer.param_groups
             for value in group["params"]
         }
+        by_name: dict[str, dict[str, Tensor]] = {}
         for path, tensor in tensors.items():
-            name, key = path.rsplit("/", 1)
+            name, _, key = path.rpartition("/")
             if name not in self.parameters:
                 raise UserError(f"optimizer state for {name!r}, which is no parameter of this model")
+            by_name.setdefault(name, {})[key] = tensor
+        for name, state in by_name.items():
             value = self.parameters[name].value
-            owners[id(value)].state[value][key] = tensor.to(value.device)  # counts of steps too: AdamW is fused
+            optimizer = owners[id(value)]
+            expected = {key: () if key == STEP else tuple(value.shape) for key in STATE_KEYS[type(optimizer)]}
+            if expected != {key: tuple(tensor.shape) for key, tensor in state.items()}:
+                raise UserError(f"optimizer state of {name} does not fit: not {', '.join(expected)} of its shape")
+            if any(tensor.dtype != torch.float32 for tensor in state.values()):
+                raise UserError(f"optimizer state of {name} is not float32")
+            # Counts of steps too: AdamW is fused.
+            optimizer.state[value].update({key: tensor.to(value.device) for key, tensor in state.items()})
+
+
+STEP = "step"  # of AdamW's state: how many steps a parameter was moved
+STATE_KEYS: dict[type[torch.optim.Optimizer], tuple[str, ...]] = {  # the tensors that each keeps of a parameter
+    torch.optim.AdamW: (STEP, "exp_avg", "exp_avg_sq"),
+    OriginalAdam: ("adam_m", "adam_v"),
+    OrthogonalMomentum: ("momentum",),
+}
 
 
 def build_adam(config: AdamW | GoogleAdam, parameters: list[Parameter]) -> torch.optim.Optimizer:

@@ -79,6 +79,7 @@ class State:
     flops: int = 0
     seconds: float = 0.0
     scale: float = 1.0  # of steps and warm-up, where the run was fitted to a time
+    asked: dict = field(default_factory=dict)  # what the run was asked: name → a value that JSON has
 
     @property
     def finished(self) -> bool:

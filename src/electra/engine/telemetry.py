@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from electra import __version__, files
-from electra.errors import convert_errors, escape_controls
+from electra.errors import UserError, convert_errors, escape_controls
 from electra.progress import Progress, print_progress
 
 VERDICT = "verdict"  # the split of a line that says what is wrong
@@ -74,7 +74,7 @@ class MetricsRecorder:
             file.write_text("".join(json.dumps(line) + "\n" for line in kept))
         self.bar: Progress | None = None
         self.watch, self.lines = watch, deque(kept, WATCHED_LINES)
-        self.known_faults = {line["kind"] for line in kept if line["split"] == VERDICT}
+        self.known_faults = {line.get("kind") for line in kept if line["split"] == VERDICT}
 
     def record(self, figures: Mapping[str, object]) -> None:
         """Append a line to metrics.jsonl, and one for each new fault; figures of held-out text are printed."""
@@ -116,15 +116,23 @@ def read_metrics(path: Path) -> list[MetricsLine]:
     """The lines of a metrics.jsonl; empty if there is none. A last line that a kill cut short is left out.
 
     Raises:
-        UserError: a line that is not JSON.
+        UserError: the file cannot be read, or a line is no JSON object with a step and a split.
     """
-    text_lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    with convert_errors(str(path), OSError, ValueError):
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
     lines: list[MetricsLine] = []
-    for number, line in enumerate(text_lines, 1):
-        if line.endswith("\n"):
-            with convert_errors(f"{path}, line {number}: damaged; take the line out, and the run goes on", ValueError):
-                lines.append(json.loads(line))
+    for number, line in enumerate(text.split("\n")[:-1], 1):
+        where = f"{path}, line {number}: damaged; take the line out, and the run goes on"
+        with convert_errors(where, ValueError, RecursionError):
+            lines.append(json.loads(line))
+        if not is_metrics_line(lines[-1]):
+            raise UserError(f"{where}: no figures of a step and its split")
     return lines
+
+
+def is_metrics_line(value: object) -> bool:
+    """Whether a value that JSON gave is what ``MetricsRecorder`` writes: figures with a step and a split."""
+    return isinstance(value, dict) and isinstance(value.get("step"), int) and isinstance(value.get("split"), str)
 
 
 def round_figures(figures: Mapping[str, object]) -> dict[str, object]:

@@ -3,7 +3,7 @@
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from electra.config import require_shape
 from electra.engine import checkpoint
 from electra.engine.compiling import Compile, announce_compiling, check_can_recompute, choose_kernels, prepare_module
 from electra.engine.optim import Optimizer, OptimizerConfig, Parameter, Schedule
@@ -23,6 +24,7 @@ from electra.engine.stages import MicroBatch, Stage, State
 from electra.engine.telemetry import Recorder, SilentRecorder
 from electra.errors import UserError
 from electra.ranges import CountOrZero, NotNegative
+from electra.run_folder import join_differences, list_differences
 
 
 @dataclass(frozen=True)
@@ -68,22 +70,24 @@ def train_stages(
     evaluate: Evaluate | None = None,
     seconds: float = 0.0,
     enough: Callable[[], bool] | None = None,
+    asked: Mapping[str, object] | None = None,
 ) -> State:
     """Train the modules of ``stages`` in place, one after another, and return the state at the end of the run.
 
     With a ``folder`` the run goes on from the last checkpoint there, and saves one as often as ``engine`` says, at the
     end, and when SIGTERM or Ctrl-C stops it; it then returns early, and ``state.step`` is the last step done. With
     ``seconds`` the steps and the warm-up of a new run are scaled before its first step so that it ends after about that
-    time. If ``enough`` is true after an evaluation, the run ends as if it had no more steps.
+    time. If ``enough`` is true after an evaluation, the run ends as if it had no more steps. ``asked``: what a run was
+    asked, as JSON has it; each checkpoint says it, and one of a run that was asked something else is refused.
 
     Raises:
-        UserError: a parameter is in no group or in two, a checkpoint is damaged or of another model, the gradient is
-            not finite, the disk is full.
+        UserError: a parameter is in no group or in two, a checkpoint is damaged or of another run, the gradient or the
+            weights are not finite, the disk is full.
     """
     for stage in stages:
         check_coverage(stage.module, stage.parameters)
     make_deterministic(engine.deterministic, parallel.device)
-    loop = Loop(stages, optimizer, schedule, engine, parallel, folder, recorder or SilentRecorder())
+    loop = Loop(stages, optimizer, schedule, engine, parallel, folder, recorder or SilentRecorder(), asked)
     if seconds and not loop.state.step:
         loop.fit(seconds)
     with flush_denormals(), catch_stop_signals() as stop:
@@ -113,10 +117,11 @@ class Loop:
         parallel: Parallel,
         folder: Path | None,
         recorder: Recorder,
+        asked: Mapping[str, object] | None = None,
     ):
         self.stages, self.config, self.schedule = stages, optimizer, schedule
         self.engine, self.parallel, self.folder, self.recorder = engine, parallel, folder, recorder
-        self.state, self.stopping = State(), False
+        self.state, self.stopping = State(asked=dict(asked or {})), False
         for stage in stages:
             check_engine(engine, stage.module, parallel)
         # The first process says where the run goes on: the others may see another folder.
@@ -217,7 +222,7 @@ class Loop:
         left = self.parallel.sum({"left": torch.tensor(steps_left)})["left"]
         scale = scale_to_steps(self.stages, float(left) / self.parallel.world)
         self.stages, self.schedule = scale_stages(self.stages, self.schedule, scale)
-        self.state = State(steps=sum(stage.steps for stage in self.stages), scale=scale)
+        self.state = State(steps=sum(stage.steps for stage in self.stages), scale=scale, asked=self.state.asked)
         if self.module is first.module:
             self.optimizer = self.fresh_optimizer(first)
         else:
@@ -262,16 +267,25 @@ class Loop:
         self.lap = (self.lap[0] + time.monotonic() - began, self.lap[1])
 
     def save(self) -> None:
-        """Write a checkpoint, if the run has a folder."""
+        """Write a checkpoint, if the run has a folder. Raises ``UserError`` for weights that are not finite."""
         if self.folder and self.parallel.first:
             tensors = dict(self.module.named_parameters())
+            if names := checkpoint.find_not_finite(tensors):
+                raise UserError(
+                    f"the weights are not finite after step {self.state.step} ({', '.join(names[:3])}); "
+                    f"earlier checkpoints are in {self.folder}"
+                )
             checkpoint.save_checkpoint(
                 self.folder, self.state.step, tensors, self.optimizer.state(), asdict(self.state), self.engine.keep
             )
         self.parallel.wait()
 
     def restore(self, folder: Path) -> None:
-        """Load weights, optimizer and state from a checkpoint, which the first process reads."""
+        """Load weights, optimizer and state from a checkpoint, which the first process reads and verifies.
+
+        Raises:
+            UserError: it is damaged, or of another model or run.
+        """
         tensors: dict[str, Tensor] = {}
         optimizer: dict[str, Tensor] = {}
 
@@ -279,18 +293,28 @@ class Loop:
             weights, moments, state = checkpoint.load_checkpoint(folder)
             tensors.update(weights)
             optimizer.update(moments)
-            return state
+            return asdict(require_shape(state, State, f"{folder}: damaged checkpoint: state.json"))
 
-        state = self.parallel.ask_first(read_checkpoint)
-        self.enter(self.stages[min(state["phase"], len(self.stages) - 1)])
+        state = State(**self.parallel.ask_first(read_checkpoint))
+        if changed := join_differences(list_differences(state.asked, self.state.asked)):
+            raise checkpoint.damage_error(folder, f"of another run: {changed}")
+        self.enter(self.stages[min(state.phase, len(self.stages) - 1)])
         parameters = dict(self.module.named_parameters())
         tensors = self.parallel.broadcast_tensors(tensors)
-        check_names(set(tensors), set(parameters), str(folder))
+        checkpoint.require_same_tensors(folder, tensors, parameters)
+        if names := checkpoint.find_not_finite(tensors):
+            raise checkpoint.damage_error(folder, f"{names[0]} is not finite")
         with torch.no_grad():
             for name, value in parameters.items():
                 value.copy_(tensors[name])
-        self.state = State(**state)
-        self.optimizer.load_state(self.parallel.broadcast_tensors(optimizer))
+        self.state = state
+        moments = self.parallel.broadcast_tensors(optimizer)
+        if not moments and (state.phase_step or state.phase == len(self.stages)):  # at a stage's first step it is fresh
+            raise checkpoint.damage_error(folder, "optimizer.safetensors is empty")
+        try:
+            self.optimizer.load_state(moments)
+        except UserError as error:
+            raise checkpoint.damage_error(folder, str(error)) from error
 
     def dump_not_finite(self, batches: Sequence[MicroBatch]) -> UserError:
         """The error for a gradient that is not finite. The rows that led to it are written beside the checkpoints."""

@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 
 from electra.report import seeds
 from electra.report.tables import format_table
-from electra.run_folder import write_json
+from electra.run_folder import read_json, write_json
 from electra.tasks import submission
 from electra.tasks.datasets.glue import GLUE_TASKS, PAPER_ROW
 from electra.tasks.finetuning.problem import Problem
@@ -50,7 +50,7 @@ def summarize_task(
 
 def predicts_one_value(predictions: Path, split: str) -> bool:
     """Whether a run predicted the same for every sample of a split that has more than one."""
-    values = json.loads(predictions.read_text(encoding="utf-8"))[split]
+    values = read_predictions_file(predictions)[split]
     return len({json.dumps(value) for value in values}) == 1 < len(values)
 
 
@@ -71,9 +71,14 @@ def print_summary(problem: Problem, summary: TaskSummary, rates: Mapping[str, Su
     print(f"the best: {Path(summary['best']) / MODEL}\n")
 
 
+def read_predictions_file(path: Path) -> dict[str, list[Any]]:
+    """Split → predictions of a run. Raises ``UserError`` for a file that is missing or damaged."""
+    return read_json(path, f"remove {path.parent} to run it again", dict[str, list[Any]])
+
+
 def read_best_predictions(summary: TaskSummary) -> dict[str, Any]:
     """Split → predictions of a task's best run on dev."""
-    return json.loads((Path(summary["best"]) / PREDICTIONS).read_text(encoding="utf-8"))
+    return read_predictions_file(Path(summary["best"]) / PREDICTIONS)
 
 
 def write_squad_files(out: Path, problem: Squad, summary: TaskSummary) -> None:

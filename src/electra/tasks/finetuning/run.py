@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from electra import files
-from electra.config import plain_tree
+from electra.config import plain_tree, require_shape
 from electra.engine import checkpoint
 from electra.engine.optim import LinearDecay
 from electra.engine.parallel import Parallel
@@ -80,7 +81,7 @@ class FineTuningRun:
                 and ``train_stages``.
         """
         self.refuse_another()
-        if result := parallel.ask_first(lambda: self.read(RESULT)):
+        if result := parallel.ask_first(lambda: self.read(RESULT, Figures)):
             return result
         net, tokenizer = self.build_net()
         check_engine(self.settings.engine, net, parallel)
@@ -99,10 +100,10 @@ class FineTuningRun:
             parallel.wait()
         return figures
 
-    def read(self, name: str) -> dict[str, Any]:
-        """The content of a JSON file in the folder; empty if there is none."""
+    def read(self, name: str, shape: Any) -> dict[str, Any]:
+        """The content of a JSON file of a ``shape`` in the folder; empty if there is none."""
         path = self.folder / name
-        return read_json(path, "remove the folder to run it again") if path.is_file() else {}
+        return read_json(path, "remove the folder to run it again", shape) if path.is_file() else {}
 
     def refuse_another(self) -> None:
         """Compare the run in the folder, if there is one, with this one.
@@ -111,7 +112,7 @@ class FineTuningRun:
             UserError: it has other settings, a split or a model with other contents, whatever they are called, or it
                 does not say what it was made from.
         """
-        begun = self.read(ASKED)
+        begun = self.read(ASKED, dict[str, Any])
         if not begun and not (self.folder / RESULT).is_file():
             return
         if CONTENTS not in begun:
@@ -119,7 +120,8 @@ class FineTuningRun:
                 f"{self.folder}: holds a run of an earlier version, which does not say what data and model it was made "
                 "from; choose another --out"
             )
-        contents = [difference.key for difference in list_differences(begun[CONTENTS], self.asked[CONTENTS])]
+        made_from = require_shape(begun[CONTENTS], dict[str, str], f"{self.folder / ASKED}: damaged: {CONTENTS}")
+        contents = [difference.key for difference in list_differences(made_from, self.asked[CONTENTS])]
         changed = list_differences(begun, self.asked, (*FREE, CONTENTS))
         settings = list(dict.fromkeys(difference.key.partition(".")[0] for difference in changed))
         data = [name for name in contents if name != MODEL]
@@ -214,7 +216,7 @@ class DevEvaluation:
     def read_history(self) -> list[float]:
         """The first metric at each evaluation so far."""
         lines = read_metrics(self.run.folder / "metrics.jsonl")
-        return [line[self.metric] for line in lines if line["split"] != "train"]
+        return [line[self.metric] for line in lines if self.metric in line]
 
     def is_enough(self) -> bool:
         """Whether none of the last ``patience`` evaluations was better than the best before them."""
@@ -224,6 +226,9 @@ class DevEvaluation:
     @torch.no_grad()
     def restore_best(self) -> None:
         """Load the best weights into the net."""
-        tensors = self.parallel.broadcast_tensors(load_file(self.best) if self.parallel.first else {})
-        for name, value in self.net.named_parameters():
+        with convert_errors(f"{self.best}: damaged; remove the run's folder", OSError, SafetensorError):
+            tensors = self.parallel.broadcast_tensors(load_file(self.best) if self.parallel.first else {})
+        parameters = dict(self.net.named_parameters())
+        checkpoint.require_same_tensors(self.best, tensors, parameters)
+        for name, value in parameters.items():
             value.copy_(tensors[name])
