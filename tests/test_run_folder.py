@@ -1,6 +1,11 @@
 """A folder goes on where it was begun by an equal request, and says in which environments it did."""
 
+import fcntl
 import json
+import os
+import signal
+import socket
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,7 +13,8 @@ import pytest
 
 from electra import files
 from electra.errors import UserError
-from electra.run_folder import Content, Request, list_differences, read_json
+from electra.run_folder import Content, Request, hold_folder, is_still_there, list_differences, read_json
+from processes import Running
 
 
 @dataclass(frozen=True)
@@ -88,3 +94,69 @@ def test_a_marker_that_does_not_name_files_of_its_folder_removes_none(tmp_path: 
     with pytest.raises(UserError, match=r"electra.json: damaged: 'files' does not name files of this folder"):
         files.remove_folder(folder, "run")
     assert (tmp_path / "thesis.txt").exists() and (folder / files.MARKER).exists()
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from electra.run_folder import hold_folder
+with hold_folder(Path({folder!r}), "run"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def held_elsewhere(folder: Path) -> Running:
+    """A process that holds the folder."""
+    process = Running(HOLD.format(folder=str(folder)))
+    while not (folder / files.LOCK).exists() or not (folder / files.LOCK).read_text():
+        assert process.is_running()
+        time.sleep(0.02)
+    return process
+
+
+def test_a_second_process_is_told_who_works_there_until_that_one_dies(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "one"
+    process = held_elsewhere(folder)
+    message = rf"one: process {process.pid} on {socket.gethostname()}, since 20\d\d-.*, works there; wait until it ends"
+    for _ in range(2):
+        with pytest.raises(UserError, match=message), hold_folder(folder, "run"):
+            raise AssertionError
+    assert [path.name for path in folder.iterdir()] == [files.LOCK] and files.is_vacant(folder)
+    os.kill(process.pid, signal.SIGKILL)
+    process.process.join()
+    with hold_folder(folder, "run"):
+        assert f"process {os.getpid()} on" in (folder / files.LOCK).read_text()
+        REQUEST.begin(folder, {})  # what a kill leaves makes no folder foreign
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "electra.json", "environment.json"]
+
+
+def test_a_lock_leaves_nothing_behind_whether_the_work_is_done_or_fails(tmp_path: Path) -> None:
+    for existed in (False, True):
+        folder = tmp_path / f"run-{existed}"
+        if existed:
+            folder.mkdir()
+        with pytest.raises(ValueError), hold_folder(folder, "run"), files.claim_or_restore(folder, "run"):
+            raise ValueError
+        assert folder.exists() == existed and not (existed and list(folder.iterdir()))
+
+
+def test_one_folder_has_one_holder_whoever_removes_the_file(tmp_path: Path) -> None:
+    """Who opens the lock file just before its holder removes it locks a file that nobody else will find."""
+    with hold_folder(tmp_path, "run"):
+        stale = (tmp_path / files.LOCK).open("a+")
+    with hold_folder(tmp_path, "run"):
+        fcntl.flock(stale, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert not is_still_there(stale, tmp_path / files.LOCK)
+    stale.close()
+
+
+def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("mine")
+    for folder, message in (
+        (tmp_path / "run", r"run: is there already, and no run of this program \(a file\)"),
+        (tmp_path / "run" / "below", r"below: (Not a directory|File exists)"),
+        (tmp_path / ("n" * 300), r"nnn: File name too long"),
+    ):
+        with pytest.raises(UserError, match=message), hold_folder(folder, "run"):
+            raise AssertionError

@@ -20,6 +20,7 @@ from uuid import uuid4
 from electra.errors import UserError
 
 MARKER, PROGRAM, MARKER_FORMAT = "electra.json", "electra", 1
+LOCK = ".electra.lock"  # while a process works in a folder: who, and since when
 TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{32}\.partial", re.DOTALL)
 SIGN_WITHIN = 4096  # bytes of a file in which our mark stands
 
@@ -117,7 +118,7 @@ def claim_or_restore(folder: Path, kind: str) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if not was_ours and list_files(folder) == {MARKER}:
+        if not was_ours and list_files(folder) - {LOCK} == {MARKER}:
             remove_files(folder, [MARKER], keep_folder=existed)
         raise
 
@@ -182,7 +183,9 @@ def refuse_foreign_folder(folder: Path, kind: str) -> None:
 
 def foreign_folder_error(folder: Path, kind: str) -> UserError:
     """The error for a folder that is not ours."""
-    content = "a file" if not folder.is_dir() else f"holds {min(path.name for path in folder.iterdir())}"
+    content = "a file"
+    if folder.is_dir():
+        content = f"holds {min(path.name for path in folder.iterdir() if not is_leftover(path))}"
     return UserError(f"{folder}: is there already, and no {kind} of this program ({content}); choose another --out")
 
 
@@ -249,7 +252,9 @@ def list_leftovers(parent: Path, name: str) -> list[Path]:
 
 
 def is_leftover(path: Path) -> bool:
-    """Whether this is a half-written folder of ours, or a half-written ``electra.json``."""
+    """Whether this is a half-written folder of ours, a half-written ``electra.json``, or a process's lock."""
+    if path.name == LOCK:
+        return not path.is_symlink() and path.is_file()
     match = TEMPORARY.fullmatch(path.name)
     if not match or path.is_symlink():
         return False
@@ -272,12 +277,13 @@ def list_files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()}
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it that are missing, so that they survive a power cut."""
+def make_folder(folder: Path) -> list[Path]:
+    """Make a folder, and those above it that are missing, so that they survive a power cut; returns those it made."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:
         sync_to_disk(path.parent)
+    return missing
 
 
 def sync_to_disk(path: Path) -> None:

@@ -4,19 +4,26 @@ The settings lie in the folder as JSON. ``environment.json`` has the fingerprint
 beside them, the versions and the machine of the first start; each later start adds an entry to the list ``starts``.
 """
 
+import errno
 import fcntl
 import json
+import os
+import socket
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, is_dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from electra import files
 from electra.config import load_config, plain_tree, read_config_file, require_shape
 from electra.errors import UserError, convert_errors
+from electra.progress import print_warnings
 
 ENVIRONMENT, STARTS = "environment.json", "starts"
+OWNER_LENGTH = 200  # signs of a lock file that are read
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # what a file system without locks answers
 
 
 class Difference(NamedTuple):
@@ -173,3 +180,70 @@ def hold_lock(path: Path, alone: bool, taken: str) -> Iterator[None]:
         except BlockingIOError as error:
             raise UserError(taken) from error
         yield
+
+
+@contextmanager
+def hold_folder(folder: Path, kind: str) -> Iterator[None]:
+    """Be the only process that works in a folder, which is made if it is missing. The lock ends with the process.
+
+    A file in it says meanwhile by whom and since when. At the end that file is removed, and so are folders that
+    were made for it and stayed empty. ``kind``: what the folder is to hold, for the error.
+
+    Raises:
+        UserError: another process works there, something else has the folder's name, or it cannot be made.
+    """
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise files.foreign_folder_error(folder, kind)
+    path = folder / files.LOCK
+    with convert_errors(str(folder), OSError):
+        made = files.make_folder(folder)
+        lock = open_locked(path)
+    with lock:
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)  # before the lock ends: whoever opened it meanwhile sees that it is gone
+            for empty in made:
+                files.remove_if_empty(empty)
+
+
+def open_locked(path: Path) -> TextIO:
+    """Open a lock file, made if it is missing, lock it and write its owner into it.
+
+    Raises:
+        UserError: another process holds it.
+        OSError: it cannot be written.
+    """
+    while True:
+        lock = path.open("a+", encoding="utf-8", errors="replace")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if is_still_there(lock, path):
+                lock.truncate(0)
+                lock.write(describe_owner())
+                lock.flush()
+                return lock
+        except BlockingIOError as error:
+            lock.seek(0)
+            owner = lock.read(OWNER_LENGTH) or "another process"
+            lock.close()
+            raise UserError(f"{path.parent}: {owner} works there; wait until it ends, or stop it") from error
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                lock.close()
+                raise
+            print_warnings([f"{path.parent}: this disk has no locks, so nothing keeps two processes apart there"])
+            return lock
+        lock.close()  # its owner removed it between our opening and our locking
+
+
+def is_still_there(file: TextIO, path: Path) -> bool:
+    """Whether an open file is the one that has this path now."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    return False
+
+
+def describe_owner() -> str:
+    """This process, its machine and the time, for others to read."""
+    return f"process {os.getpid()} on {socket.gethostname()}, since {datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z},"

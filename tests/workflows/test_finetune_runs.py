@@ -14,11 +14,14 @@ from safetensors.torch import load_file, save_file
 
 from electra import tokenization as word_pieces
 from electra.engine.optim import AdamW
+from electra.engine.parallel import Parallel
 from electra.engine.telemetry import read_metrics
 from electra.engine.train import Engine
 from electra.errors import UserError
+from electra.run_folder import hold_folder
+from electra.tasks.catalogue import load_problems
 from electra.tasks.datasets.labelled import Columns
-from electra.tasks.finetuning.run import FineTuningRun
+from electra.tasks.finetuning.run import FineTuningRun, RunSettings
 from electra.workflows.finetune import FinetuneConfig, finetune
 from finetuning import CLASSIC, TUNING, config, exported, result, write_csv
 from processes import run_two
@@ -213,6 +216,18 @@ def test_runs_that_learned_nothing_are_named(classic: Path, tmp_path: Path, file
     (name,) = found["train"]["failed"] or [""]
     predictions = json.loads((tmp_path / "train" / "seed-1" / "predictions.json").read_text())["dev"]
     assert (len(set(predictions)) == 1) == name.endswith("train/seed-1")
+
+
+def test_a_run_that_another_process_makes_is_refused(classic: Path, tmp_path: Path, files: dict) -> None:
+    out = tmp_path / "out"
+    with hold_folder(out / "train" / "seed-1", "run of fine-tuning"):
+        for _ in range(2):
+            with pytest.raises(UserError, match=r"seed-1: process \d+ on \S+, since .* works there"):
+                FineTuningRun(
+                    load_problems(config(classic, out, files))[0][0], classic, RunSettings(), 1,
+                    out / "train" / "seed-1", {},
+                ).train_and_judge(Parallel.alone())  # fmt: skip
+    assert not out.exists()
 
 
 def test_nothing_but_its_own_is_replaced_or_removed(classic: Path, tmp_path: Path, files: dict) -> None:

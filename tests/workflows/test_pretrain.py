@@ -17,8 +17,10 @@ from electra.dataset.layout import Packed
 from electra.engine.optim import AdamW, GoogleAdam, LinearDecay, Muon, WarmupStableDecay
 from electra.engine.train import Engine, Loop
 from electra.errors import UserError
+from electra.files import LOCK
 from electra.model.config import ClassicConfig, ModernConfig
 from electra.objectives.build import Electra, Mlm
+from electra.run_folder import hold_folder
 from electra.tasks.datasets.labelled import Columns
 from electra.workflows.export import ExportConfig, export
 from electra.workflows.pretrain import Phase, PretrainConfig, pretrain
@@ -182,6 +184,14 @@ def test_a_run_that_cannot_record_leaves_no_folder(prepared: Path, tmp_path: Pat
     asked = config(prepared, tmp_path / "run")
     with pytest.raises(UserError, match="cuda_graphs"):
         pretrain(replace(asked, engine=replace(asked.engine, cuda_graphs=True)))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_another_process_trains_in_is_refused(prepared: Path, tmp_path: Path) -> None:
+    with hold_folder(tmp_path / "run", "run of pretrain"):
+        with pytest.raises(UserError, match=rf"run: process {os.getpid()} on \S+, since .* works there"):
+            pretrain(config(prepared, tmp_path / "run"))
+        assert [path.name for path in (tmp_path / "run").iterdir()] == [LOCK]
     assert not (tmp_path / "run").exists()
 
 

@@ -5,9 +5,13 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 import torch.utils.deterministic
+
+from electra.engine.parallel import Parallel
+from electra.run_folder import hold_folder
 
 
 def make_deterministic(everywhere: bool, device: torch.device) -> None:
@@ -40,3 +44,11 @@ def catch_stop_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def hold_folder_for_all(parallel: Parallel, folder: Path, kind: str) -> Iterator[None]:
+    """``run_folder.hold_folder`` by the first of a run's processes, for all of them."""
+    with contextlib.ExitStack() as held:
+        parallel.ask_first(lambda: held.enter_context(hold_folder(folder, kind)))
+        yield

@@ -15,6 +15,7 @@ from electra.dataset.tokens import choose_token_store
 from electra.engine import checkpoint
 from electra.engine.optim import AdamW, GoogleAdam, LinearDecay, Muon, OptimizerConfig, Schedule, collect_parameters
 from electra.engine.parallel import Parallel
+from electra.engine.process import hold_folder_for_all
 from electra.engine.scaling import chain_stages, cut_phases, scale_stages, scale_to_budget
 from electra.engine.stages import Stage, State
 from electra.engine.telemetry import MetricsRecorder, SilentRecorder, describe_start, read_metrics
@@ -113,12 +114,21 @@ def pretrain(config: PretrainConfig) -> Path:
     """Train to the end, or on from where a run in ``config.out`` stopped; returns the run folder.
 
     Raises:
-        UserError: bad data, a run folder of another config, a gradient that is not finite, a full disk.
+        UserError: bad data, a run folder of another config or that another process works in, a gradient that is not
+            finite, a full disk.
     """
     check_ranges(config)
+    if not config.out:
+        raise UserError("--out is missing: the folder that the run is written to")
     parallel = Parallel.start()
-    say = print if parallel.first else print_nothing
     data = open_data(config)
+    with hold_folder_for_all(parallel, Path(config.out), PRETRAINING_RUN), convert_errors(config.out, OSError):
+        return train_and_export(config, data, parallel)
+
+
+def train_and_export(config: PretrainConfig, data: Data, parallel: Parallel) -> Path:
+    """``pretrain``, by the one process or torchrun that holds the folder."""
+    say = print if parallel.first else print_nothing
     asked, config = config, apply_compat(config)
     probe = load_probe(config, data) if config.probe and parallel.first else None
     pretrainers = create_pretrainers(config, data, say)
@@ -211,8 +221,6 @@ def begin_run(config: PretrainConfig, data: Data, parallel: Parallel) -> tuple[P
     Raises:
         UserError: the folder holds a run of another config or of other contents, or is not ours.
     """
-    if not config.out:
-        raise UserError("--out is missing: the folder that the run is written to")
     out = Path(config.out)
     latest = checkpoint.latest_checkpoint(out / "checkpoints")
     step = checkpoint.step_of_checkpoint(latest) if latest else 0

@@ -15,6 +15,7 @@ from electra.engine.optim import AdamW
 from electra.errors import UserError
 from electra.objectives.build import Electra, Electra15, Mlm
 from electra.report.compare import RANDOM
+from electra.run_folder import hold_folder
 from electra.tasks.datasets.labelled import Columns
 from electra.tasks.finetuning.problem import FineTuning
 from electra.workflows.compare import runs as compare_runs
@@ -182,6 +183,15 @@ def test_another_way_is_refused(out: Path, asked: CompareConfig, folder: Path, t
     other.write_text((folder / "mine.csv").read_text() + "\na new one,long\n")
     with pytest.raises(UserError, match=r"scores/probe-mine.json: scored otherwise: task.train: \w+ there, \w+ now"):
         compare(replace(asked, tasks=(str(other),)))
+
+
+def test_a_folder_that_another_process_compares_in_is_refused(tmp_path: Path) -> None:
+    with (
+        hold_folder(tmp_path / "out", "comparison"),
+        pytest.raises(UserError, match=r"out: process \d+ on \S+, since .* works there"),
+    ):
+        compare(CompareConfig(data="data", out=str(tmp_path / "out")))
+    assert not (tmp_path / "out").exists()
 
 
 def test_scores_of_other_weights_are_not_taken(out: Path, asked: CompareConfig, tmp_path: Path) -> None:

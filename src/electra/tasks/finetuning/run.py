@@ -15,6 +15,7 @@ from electra.config import plain_tree, require_shape
 from electra.engine import checkpoint
 from electra.engine.optim import LinearDecay
 from electra.engine.parallel import Parallel
+from electra.engine.process import hold_folder_for_all
 from electra.engine.stages import Stage
 from electra.engine.telemetry import MetricsRecorder, Recorder, SilentRecorder, describe_start, read_metrics
 from electra.engine.train import Engine, check_engine, train_stages
@@ -77,12 +78,17 @@ class FineTuningRun:
         """Train the encoder, judge its predictions and write both; returns the figures, or None if a signal stopped it.
 
         Raises:
-            UserError: as ``refuse_another``; a length that the encoder does not read; and as ``encoders.load_encoder``
-                and ``train_stages``.
+            UserError: as ``refuse_another``; another process works in the folder; a length that the encoder does not
+                read; and as ``encoders.load_encoder`` and ``train_stages``.
         """
-        self.refuse_another()
-        if result := parallel.ask_first(lambda: self.read(RESULT, Figures)):
-            return result
+        with hold_folder_for_all(parallel, self.folder, FINETUNING_RUN):
+            self.refuse_another()
+            if result := parallel.ask_first(lambda: self.read(RESULT, Figures)):
+                return result
+            return self.train_and_write(parallel)
+
+    def train_and_write(self, parallel: Parallel) -> Figures | None:
+        """``train_and_judge`` of a run that is not finished, by the one process or torchrun that holds its folder."""
         net, tokenizer = self.build_net()
         check_engine(self.settings.engine, net, parallel)
         sources = self.build_sources(net.reader, tokenizer)

@@ -14,7 +14,8 @@ from electra.objectives.build import Mlm
 from electra.report import compare_figures
 from electra.report.compare import RANDOM, Comparison, EncoderResult, format_budget
 from electra.report.compare_page import render_comparison
-from electra.workflows.compare.plan import CompareConfig, Plan, plan_comparison
+from electra.run_folder import hold_folder
+from electra.workflows.compare.plan import COMPARISON, CompareConfig, Plan, plan_comparison, validate_comparison
 from electra.workflows.compare.runs import JudgedEncoder
 from electra.workflows.compare.scores import Judge, score_encoder, scores_path
 
@@ -30,6 +31,13 @@ def compare(config: CompareConfig) -> Path:
     check_ranges(config)
     if Parallel.start().world > 1:
         raise UserError("electra compare runs in one process; torchrun is for electra pretrain")
+    validate_comparison(config)
+    with hold_folder(Path(config.out), COMPARISON):
+        return make_comparison(config)
+
+
+def make_comparison(config: CompareConfig) -> Path:
+    """``compare``, by the one process that holds the folder."""
     plan, out = plan_comparison(config), Path(config.out)
     to_do = [encoder for encoder in plan.encoders if not is_judged(encoder, plan.judges)]
     left = format_budget(sum(encoder.budget for encoder in to_do), plan.unit)

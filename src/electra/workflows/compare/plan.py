@@ -98,7 +98,6 @@ def plan_comparison(config: CompareConfig) -> Plan:
     Raises:
         UserError: as ``compare``; or ``out`` was begun with other settings or data, or is not ours.
     """
-    validate_comparison(config)
     base, out = load_base_config(config.preset, config.settings, config.data), Path(config.out)
     data = Data.open(Path(config.data))
     objectives, budgets = parse_objectives(base, config.objectives), tuple(sorted(set(config.budgets)))
