@@ -1,7 +1,8 @@
 """What a folder was asked to hold: written when the work begins, and compared with what is asked when it goes on.
 
 The settings lie in the folder as JSON. ``environment.json`` has the fingerprints of what the work is made from and,
-beside them, the versions and the machine of the first start; each later start adds an entry to the list ``starts``.
+beside them, the versions and the machine of the first start; each later start adds an entry to the list ``starts``,
+with the settings that it changed.
 """
 
 import errno
@@ -21,7 +22,7 @@ from electra.config import load_config, plain_tree, read_config_file, require_sh
 from electra.errors import UserError, convert_errors
 from electra.progress import print_warnings
 
-ENVIRONMENT, STARTS = "environment.json", "starts"
+ENVIRONMENT, STARTS, CHANGED = "environment.json", "starts", "changed"
 OWNER_LENGTH = 200  # signs of a lock file that are read
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # what a file system without locks answers
 
@@ -51,6 +52,16 @@ def list_differences(before: object, now: object, free: Collection[str] = (), ke
     return [Difference(key, before, now)]
 
 
+def leave_out(tree: Mapping[str, Any], keys: Collection[str], key: str = "") -> dict[str, Any]:
+    """Nested settings without those at some ``keys``, which are paths as those of ``Difference``."""
+    paths = {name: f"{key}.{name}" if key else name for name in tree}
+    return {
+        name: leave_out(value, keys, paths[name]) if isinstance(value, Mapping) else value
+        for name, value in tree.items()
+        if paths[name] not in keys
+    }
+
+
 def join_differences(differences: Iterable[Difference]) -> str:
     """The differences in one line, sorted by their keys."""
     return "; ".join(sorted(map(str, differences)))
@@ -77,12 +88,13 @@ def write_json(path: Path, value: object, indent: int | None = None) -> None:
 class Content(NamedTuple):
     """Something that a run is made from: ``what`` it is in words, and the fingerprint of what ``place`` holds now.
 
-    ``place`` is spelled as the user spelled it. Both are empty where the run is made without it.
+    ``place`` is spelled as the user spelled it. Both are empty where the run is made without it; the fingerprint is
+    None where a run that goes on does not read it again.
     """
 
     what: str
     place: str
-    fingerprint: str
+    fingerprint: str | None
 
 
 @dataclass(frozen=True)
@@ -122,7 +134,9 @@ class Request:
         """Raises ``UserError`` if the folder was begun on contents with other fingerprints."""
         begun = read_config_file(folder / ENVIRONMENT)
         for name, content in self.contents.items():
-            if begun.get(name, "") != content.fingerprint:
+            before = begun.get(name, "")
+            unread = content.fingerprint is None and bool(before) == bool(content.place)
+            if before != content.fingerprint and not unread:
                 if content.place and name not in begun:
                     raise UserError(
                         f"{folder}: does not say which {content.what} this run was begun on; choose another --out"
@@ -136,7 +150,8 @@ class Request:
             files.mark_folder(folder, self.kind)
 
     def begin(self, folder: Path, environment: Mapping[str, object], finished: bool = False) -> None:
-        """Write the request into the folder; in a folder that was begun, add a start, unless its work is finished."""
+        """Write the request into the folder. In a folder that was begun, add a start, with the settings that are no
+        more what they were, and write these, unless its work is finished."""
         if not self.is_begun(folder):
             files.claim_folder(folder, self.kind)
             made_from = {name: content.fingerprint for name, content in self.contents.items() if content.fingerprint}
@@ -144,8 +159,20 @@ class Request:
             self.write_settings(folder)
             return
         self.adopt(folder)
-        if not finished:
-            add_start(folder / ENVIRONMENT, environment)
+        if finished:
+            return
+        changes = {each.key: {"before": each.before, "now": each.now} for each in self.list_changes(folder)}
+        add_start(folder / ENVIRONMENT, dict(environment) | ({CHANGED: changes} if changes else {}))
+        if changes:
+            self.write_settings(folder)
+
+    def list_changes(self, folder: Path, free: Collection[str] = ()) -> list[Difference]:
+        """The settings that a folder was begun with and that are others now, but for ``free`` ones."""
+        return [
+            difference
+            for name, settings in self.settings.items()
+            for difference in list_differences(read_settings(folder / name, settings), plain_tree(settings), free)
+        ]
 
     def write_settings(self, folder: Path) -> None:
         """Write the settings, in place of those that are there."""

@@ -99,15 +99,28 @@ def test_tensors_that_would_broadcast_are_another_models() -> None:
             checkpoint.require_same_tensors(Path("step-00000001"), found, model)
 
 
-def train_tiny(folder: Path, steps: int = 2, asked: str = "a", rate: float = 1e-3) -> None:
-    """A few steps of a tiny model by the loop, with a checkpoint after each."""
+def train_tiny(folder: Path, steps: int = 2, asked: str = "a", rate: float = 1e-3, enough_after: int = 0) -> None:
+    """A few steps of a tiny model by the loop, with a checkpoint and an evaluation after each."""
     torch.manual_seed(0)
     pretrainer = build(objective("mlm", "classic"))
     parameters = collect_parameters(pretrainer, pretrainer.towers())
     stage = Stage(pretrainer, parameters, RandomRows(VOCABULARY, 32), steps, 4, tokens=128, flops=1)
-    engine = Engine(compile="never", precision="float32", save_every=1, evaluate_every=0, keep=0)
-    optimizer, schedule = AdamW(learning_rate=rate), WarmupStableDecay(warmup=0, decay=0.0)
-    train_stages([stage], optimizer, schedule, engine, Parallel.alone(), folder, asked={"config": asked})
+    engine = Engine(compile="never", precision="float32", save_every=1, evaluate_every=1, keep=0)
+    evaluations: list[object] = []
+    train_stages(
+        [stage], AdamW(learning_rate=rate), WarmupStableDecay(warmup=0, decay=0.0), engine, Parallel.alone(), folder,
+        evaluate=lambda module: evaluations.append(module) or {}, asked={"config": asked},
+        enough=(lambda: len(evaluations) >= enough_after) if enough_after else None,
+    )  # fmt: skip
+
+
+def test_a_run_that_was_enough_is_at_its_end_after_a_resume(tmp_path: Path) -> None:
+    train_tiny(tmp_path, steps=6, enough_after=2)
+    assert [path.name for path in checkpoint.list_checkpoints(tmp_path)] == ["step-00000001", "step-00000002"]
+    train_tiny(tmp_path, steps=6, enough_after=9)
+    assert len(checkpoint.list_checkpoints(tmp_path)) == 2
+    train_tiny(tmp_path, steps=4)  # without an end of its own it has the steps that its stages have
+    assert len(checkpoint.list_checkpoints(tmp_path)) == 4
 
 
 def rewrite(checkpoint_folder: Path, name: str, content: bytes) -> None:

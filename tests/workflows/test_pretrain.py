@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from electra.config import plain_tree
 from electra.corpus.prepare import PrepareConfig, prepare
 from electra.dataset.layout import Packed
 from electra.engine.optim import AdamW, GoogleAdam, LinearDecay, Muon, WarmupStableDecay
@@ -19,11 +20,11 @@ from electra.engine.train import Engine, Loop
 from electra.errors import UserError
 from electra.files import LOCK
 from electra.model.config import ClassicConfig, ModernConfig
-from electra.objectives.build import Electra, Mlm
+from electra.objectives.build import CocoLm, Electra, Mlm, WarmedElectra
 from electra.run_folder import hold_folder
 from electra.tasks.datasets.labelled import Columns
 from electra.workflows.export import ExportConfig, export
-from electra.workflows.pretrain import Phase, PretrainConfig, pretrain
+from electra.workflows.pretrain import Phase, PretrainConfig, choose_length, compares_rows, pretrain, read_lengths
 from processes import Running, run_python, run_two
 
 CLASSIC = ClassicConfig(hidden_size=64, layers=2, heads=2, intermediate_size=128, embedding_size=32, max_positions=64)
@@ -233,14 +234,91 @@ def test_a_run_comes_from_contents_however_they_are_spelled(
         pretrain(first)
     (tmp_path / "mine.csv").write_text("text,label\n" + rows)
     shutil.rmtree(tmp_path / "init")
-    shutil.copytree(pretrain(config(prepared, tmp_path / "second", steps=3, seed=2)) / "final", tmp_path / "init")
-    with pytest.raises(UserError, match=r"run: this run was begun on other initial weights than \S*init holds now"):
-        pretrain(first)
+    pretrain(first)  # its weights are in the checkpoint
     environment = json.loads((tmp_path / "run" / "environment.json").read_text())
     del environment["init"]
     (tmp_path / "run" / "environment.json").write_text(json.dumps(environment))
     with pytest.raises(UserError, match="does not say which initial weights this run was begun on; choose another"):
         pretrain(first)
+
+
+def test_what_changes_no_result_may_change_and_is_recorded(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = config(prepared, tmp_path / "run", steps=2)
+    pretrain(first)
+    shutil.rmtree(tmp_path / "run" / "final")  # as after a kill behind the last step
+    shutil.copytree(prepared, tmp_path / "moved")
+    (tmp_path / "run").rename(tmp_path / "there")
+    monkeypatch.chdir(tmp_path / "moved")
+    engine = replace(
+        first.engine, micro_rows=4, log_every=2, keep=1, save_every=3, evaluate_every=5, activation_checkpointing=True
+    )
+    pretrain(replace(first, out="../there/", data=".", engine=engine))
+    (start,) = json.loads((tmp_path / "there" / "environment.json").read_text())["starts"]
+    assert start["changed"]["engine.micro_rows"] == {"before": 0, "now": 4}
+    assert start["changed"]["data"] == {"before": str(prepared), "now": "."}
+    assert len(start["changed"]) == 8
+    assert json.loads((tmp_path / "there" / "config.json").read_text())["data"] == "."
+
+
+def test_rows_that_are_compared_bind_micro_rows() -> None:
+    for objective, bound in ((Electra(), False), (CocoLm(), True), (CocoLm(contrast_weight=0.0), False)):
+        assert compares_rows(objective) == bound
+
+
+def test_a_run_is_lengthened_and_says_what_it_does(
+    prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """As if it had been of that length; the same command again is the same run, and so is the folder alone."""
+    first = config(prepared, tmp_path / "run", steps=4, schedule=LinearDecay(warmup=0))
+    pretrain(first)
+    longer = replace(first, extend=True, tokens=8.0 * 8 * 32)
+    pretrain(longer)
+    assert (
+        "4 steps become 8, with the schedule of a run of that length: at step 4 the learning rate is 0.500 of its "
+        "peak, where it was 0.000" in capsys.readouterr().out
+    )
+    rates = [line["learning_rate/generator/rest"] for line in lines(tmp_path / "run")]
+    expected = [2e-3 * (1 - s / 4) for s in range(4)] + [2e-3 * (1 - s / 8) for s in range(4, 8)]
+    assert rates == pytest.approx(expected, rel=1e-5)
+    before = weights(tmp_path / "run", 8)
+    pretrain(longer)
+    pretrain(replace(longer, extend=False))
+    (start,) = json.loads((tmp_path / "run" / "environment.json").read_text())["starts"]
+    assert start["changed"] == {"tokens": {"before": 0.0, "now": 2048.0}} and start["step"] == 4
+    assert same(before, weights(tmp_path / "run", 8)) and not (tmp_path / "run" / "final" / ".electra.lock").exists()
+    for changed, message in (
+        ({"tokens": 4.0 * 8 * 32}, "--extend: the run has 8 steps, and that would be 4: give more"),
+        ({"tokens": 0.0}, "--extend: to how much"),
+        ({"out": str(tmp_path / "none")}, "none holds no run to lengthen"),
+        ({"extend": False, "tokens": 1e5}, r"tokens: 2048.0 there, 100000.0 now"),
+    ):
+        with pytest.raises(UserError, match=message):
+            pretrain(replace(longer, **changed))
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"phases": (Phase(2, 32, 8), Phase(2, 32, 8))}, "only where one objective trains in one phase"),
+        ({"objective": WarmedElectra()}, "only where one objective trains in one phase"),
+        ({"hours": 1.0}, "a run of --hours was fitted to a time"),
+    ],
+)
+def test_what_cannot_be_lengthened_says_so(tmp_path: Path, changes: dict, message: str) -> None:
+    begun = config(Path("data"), tmp_path, **changes)
+    (tmp_path / "config.json").write_text(json.dumps(plain_tree(begun)))
+    with pytest.raises(UserError, match=message):
+        read_lengths(replace(begun, extend=True, tokens=1e6))
+
+
+def test_the_budget_that_is_new_is_the_one_that_is_meant() -> None:
+    """The folder's own comes from its config.json, which lies under the flags."""
+    both = config(Path("data"), Path("run"), extend=True, tokens=1e6, flops=1e12)
+    assert choose_length(both, {"tokens": 1e6, "flops": 0.0}).tokens == 0
+    assert choose_length(both, {"tokens": 0.0, "flops": 1e12}).flops == 0
 
 
 def test_what_is_given_to_others_has_no_path_of_the_machine(prepared: Path, tmp_path: Path) -> None:

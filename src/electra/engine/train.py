@@ -88,6 +88,8 @@ def train_stages(
         check_coverage(stage.module, stage.parameters)
     make_deterministic(engine.deterministic, parallel.device)
     loop = Loop(stages, optimizer, schedule, engine, parallel, folder, recorder or SilentRecorder(), asked)
+    if enough is None:
+        loop.plan_steps()
     if seconds and not loop.state.step:
         loop.fit(seconds)
     with flush_denormals(), catch_stop_signals() as stop:
@@ -136,6 +138,13 @@ class Loop:
         self.prefetcher = Prefetcher(self.batches)
         self.sums: dict[str, Tensor] = {}
         self.lap = (time.monotonic(), self.state.tokens)
+
+    def plan_steps(self) -> None:
+        """Give the run the steps that its stages have now: its last one may be longer than when it was saved."""
+        state, steps = self.state, sum(stage.steps for stage in self.stages)
+        if state.phase == len(self.stages) and state.step < steps:
+            state.phase, state.phase_step = state.phase - 1, self.stages[-1].steps - (steps - state.step)
+        state.steps = steps
 
     def enter(self, stage: Stage) -> None:
         """Make a stage's module the one that is trained: move it to the device, prepare it, start a fresh optimizer."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from electra import fingerprints
-from electra.config import check_ranges, plain_tree
+from electra.config import check_ranges, load_config, plain_tree
 from electra.dataset.data import Data
 from electra.dataset.layout import Layout, Paper, RowLength
 from electra.dataset.rows import Rows
@@ -23,12 +23,12 @@ from electra.engine.train import Engine, Evaluate, check_engine, train_stages
 from electra.errors import UserError, convert_errors
 from electra.interchange.encoders import TowerReader
 from electra.model.config import ClassicConfig, EncoderConfig
-from electra.objectives.build import Electra, Objective
+from electra.objectives.build import CocoLm, Electra, Objective
 from electra.objectives.health import judge_lines
 from electra.objectives.pretrainer import Pretrainer
 from electra.ranges import Count, NotNegative, Seed
 from electra.report import curves
-from electra.run_folder import Content, Request
+from electra.run_folder import Content, Request, leave_out
 from electra.tasks.datasets import labelled
 from electra.tasks.datasets.labelled import Columns
 from electra.tasks.frozen.held_out import evaluate_held_out
@@ -48,6 +48,11 @@ from electra.workflows.pretraining.pretrainers import (
 
 PRETRAINING_RUN = "run of pretrain"  # what the folder says that it holds
 PATHS = ("data", "out", "init", "probe")  # settings that name a file or folder
+LENGTHS = ("tokens", "flops")  # settings that --extend may change
+# Settings that change a run's results by rounding at most.
+FREE_OF_ENGINE = ("log_every", "keep", "save_every", "evaluate_every", "activation_checkpointing")
+MICRO_ROWS = "engine.micro_rows"  # as those, but for a term of the loss that compares the rows of a micro-batch
+FREE = (*PATHS, "extend", *(f"engine.{name}" for name in FREE_OF_ENGINE))
 PROBED, PROBE_LENGTH = 1000, 128  # texts that a probe is fitted to and judged by, and tokens of each: seconds
 HELD_OUT_TOKENS = 4096  # tokens that an evaluation reads at once
 SHOWN = {
@@ -99,6 +104,8 @@ class PretrainConfig:
     """Train for about so many floating-point operations (`electra.flops`) instead, rescaled in the same way."""
     hours: NotNegative = 0.0
     """Train for about so many hours on this machine: steps and warm-up are rescaled by a measurement at the start."""
+    extend: bool = False
+    """Lengthen the run in --out to --tokens or --flops. It goes on with the schedule of a run of that length."""
     init: str = ""
     """Start from the weights in this folder: an exported one, a run's final/, or Hugging Face's ELECTRA."""
     held_out_rows: Count = 512
@@ -129,23 +136,92 @@ def pretrain(config: PretrainConfig) -> Path:
 def train_and_export(config: PretrainConfig, data: Data, parallel: Parallel) -> Path:
     """``pretrain``, by the one process or torchrun that holds the folder."""
     say = print if parallel.first else print_nothing
-    asked, config = config, apply_compat(config)
+    out = Path(config.out)
+    step = parallel.ask_first(lambda: find_last_step(out))
+    before = parallel.ask_first(lambda: read_lengths(config) if config.extend else {})
+    asked = replace(choose_length(config, before), extend=False)
+    extended = any(before[name] != getattr(asked, name) for name in before)
+    config = apply_compat(asked)
     probe = load_probe(config, data) if config.probe and parallel.first else None
-    pretrainers = create_pretrainers(config, data, say)
+    pretrainers = create_pretrainers(config, data, say, resumed=step > 0)
     for pretrainer in pretrainers:
         check_engine(config.engine, pretrainer, parallel)
-    out, step = begin_run(asked, data, parallel)
     stages, schedule = plan_stages(config, pretrainers, data, parallel)
+    if extended:
+        say(describe_extension(config, before, stages[0], schedule, step))
+    request = request_run(asked, data, resumed=step > 0, extended=extended)
+    begin_run(request, out, step, parallel, steps=0 if config.hours else sum(stage.steps for stage in stages))
     say(describe_run(stages, out))
     recorder = MetricsRecorder(out, SHOWN, step, watch=judge_lines) if parallel.first else SilentRecorder()
     state = train_stages(
         stages, config.optimizer, schedule, config.engine, parallel,
         out / "checkpoints", recorder, build_evaluation(config, data, probe, parallel), config.hours * 3600,
+        asked=describe_asked(asked, data),
     )  # fmt: skip
     if parallel.first:
         finish_run(config, data, out, pretrainers[-1], state, anew=state.step > step)
     parallel.wait()
     return out
+
+
+def find_last_step(out: Path) -> int:
+    """The step of the last checkpoint in a run folder; 0 if there is none."""
+    latest = checkpoint.latest_checkpoint(out / "checkpoints")
+    return checkpoint.step_of_checkpoint(latest) if latest else 0
+
+
+def read_lengths(config: PretrainConfig) -> dict[str, float]:
+    """The tokens and FLOPs that the run in ``config.out`` was begun for: what --extend changes.
+
+    Raises:
+        UserError: there is no run, or it cannot be lengthened.
+    """
+    path = Path(config.out) / "config.json"
+    if not path.is_file():
+        raise UserError(f"--extend: {config.out} holds no run to lengthen")
+    before = load_config(PretrainConfig(), path)
+    if before.hours:
+        raise UserError("--extend: a run of --hours was fitted to a time, and has no tokens to add to")
+    if len(before.phases) > 1 or len(before.objective.stages) > 1:
+        raise UserError("--extend: only where one objective trains in one phase; here others would begin elsewhere")
+    return {name: getattr(before, name) for name in LENGTHS}
+
+
+def choose_length(config: PretrainConfig, before: Mapping[str, float]) -> PretrainConfig:
+    """The config without the budget that a run had ``before``, if another one is given to lengthen it.
+
+    Raises:
+        UserError: --extend without a budget.
+    """
+    if config.extend and not (config.tokens or config.flops):
+        raise UserError("--extend: to how much? Give --tokens or --flops with it")
+    if config.extend and config.tokens and config.flops:
+        if config.tokens == before["tokens"]:
+            return replace(config, tokens=0.0)
+        if config.flops == before["flops"]:
+            return replace(config, flops=0.0)
+    return config
+
+
+def describe_extension(
+    config: PretrainConfig, before: Mapping[str, float], stage: Stage, schedule: Schedule, step: int
+) -> str:
+    """One line: what --extend does to the run's steps and schedule. ``stage`` and ``schedule``: as they are now.
+
+    Raises:
+        UserError: the run would not be longer.
+    """
+    begun = replace(stage, steps=config.phases[0].steps, span=config.phases[0].steps)
+    scale = scale_to_budget([begun], before["tokens"], before["flops"])
+    (begun,), begun_schedule = scale_stages([begun], config.schedule, scale)
+    if stage.steps <= begun.steps:
+        raise UserError(f"--extend: the run has {begun.steps:,} steps, and that would be {stage.steps:,}: give more")
+    then, now = begun_schedule.factor(step, begun.steps), schedule.factor(step, stage.steps)
+    return (
+        f"{config.out}: {begun.steps:,} steps become {stage.steps:,}, with the schedule of a run of that length: at "
+        f"step {step:,} the learning rate is {now:.3f} of its peak, where it was {then:.3f}, and the warm-up ends at "
+        f"step {schedule.warmup:,} instead of {begun_schedule.warmup:,}"
+    )
 
 
 def apply_compat(config: PretrainConfig) -> PretrainConfig:
@@ -179,10 +255,12 @@ def load_probe(config: PretrainConfig, data: Data) -> Probe:
     return Probe(task, data.tokenizer, min(PROBE_LENGTH, config.encoder.max_positions), PROBED)
 
 
-def create_pretrainers(config: PretrainConfig, data: Data, say: Callable[[str], None]) -> list[Pretrainer]:
+def create_pretrainers(
+    config: PretrainConfig, data: Data, say: Callable[[str], None], resumed: bool = False
+) -> list[Pretrainer]:
     """Build a pre-trainer for each stage of the objective, the first with fresh weights or those of ``config.init``.
 
-    Their vocabulary is the data's.
+    Their vocabulary is the data's. ``resumed``: the weights will be a checkpoint's, so no others are read.
 
     Raises:
         UserError: rows that the encoder is too short for, weights that do not fit, or a generator that nobody trains.
@@ -194,6 +272,8 @@ def create_pretrainers(config: PretrainConfig, data: Data, say: Callable[[str], 
         say(f"vocabulary: {data.vocab_size:,} word pieces, the data's (the config has {encoder.vocab_size:,})")
         encoder = replace(encoder, vocab_size=data.vocab_size)
     pretrainers = build_pretrainers(config.objective, encoder, config.seed, data)
+    if resumed:
+        return pretrainers
     if config.init:
         for line in load_initial_weights(Path(config.init), pretrainers[0], data):
             say(line)
@@ -202,36 +282,50 @@ def create_pretrainers(config: PretrainConfig, data: Data, say: Callable[[str], 
     return pretrainers
 
 
-def request_run(config: PretrainConfig, data: Data) -> Request:
-    """What the run folder is asked to hold. Raises ``UserError`` for an ``init`` or ``probe`` that cannot be read."""
-    init = fingerprint_initial_weights(Path(config.init)) if config.init else ""
+def request_run(config: PretrainConfig, data: Data, resumed: bool = False, extended: bool = False) -> Request:
+    """What the run folder is asked to hold.
+
+    ``resumed``: a checkpoint is there, so the initial weights are not read again. ``extended``: the run may become
+    longer.
+
+    Raises:
+        UserError: an ``init`` or ``probe`` cannot be read.
+    """
+    init = fingerprint_initial_weights(Path(config.init)) if config.init and not resumed else ""
     with convert_errors(config.probe, OSError):
         probe = fingerprints.hash_files([Path(config.probe)]) if config.probe else ""
     contents = {
         "data": Content("data", config.data, data.fingerprint),
-        "init": Content("initial weights", config.init, init),
+        "init": Content("initial weights", config.init, None if resumed else init),
         "probe": Content("texts to probe", config.probe, probe),
     }
-    return Request(PRETRAINING_RUN, {"config.json": config}, contents, free=PATHS)
+    free = (*FREE, *(() if compares_rows(config.objective) else (MICRO_ROWS,)), *(LENGTHS if extended else ()))
+    return Request(PRETRAINING_RUN, {"config.json": config}, contents, free)
 
 
-def begin_run(config: PretrainConfig, data: Data, parallel: Parallel) -> tuple[Path, int]:
-    """Begin the run folder, or go on in it; returns the folder and the step of its last checkpoint (0: none).
+def compares_rows(objective: Objective) -> bool:
+    """Whether a term of the loss compares the rows of a micro-batch, so that ``engine.micro_rows`` changes it."""
+    return any(isinstance(stage, CocoLm) and stage.contrast_weight > 0 for _, stage in objective.stages)
+
+
+def describe_asked(config: PretrainConfig, data: Data) -> dict[str, object]:
+    """What each checkpoint says that its run was asked: the seed, the data, and all other settings that stay."""
+    settings = leave_out(plain_tree(config), (*FREE, MICRO_ROWS, *LENGTHS))
+    return {"seed": config.seed, "config": fingerprints.hash_values([settings]), "data": data.fingerprint}
+
+
+def begin_run(request: Request, out: Path, step: int, parallel: Parallel, steps: int) -> None:
+    """Begin the run folder, or go on in it. ``step``: of its last checkpoint; ``steps``: of the whole run, 0 if it ends
+    by time.
 
     Raises:
         UserError: the folder holds a run of another config or of other contents, or is not ours.
     """
-    out = Path(config.out)
-    latest = checkpoint.latest_checkpoint(out / "checkpoints")
-    step = checkpoint.step_of_checkpoint(latest) if latest else 0
-    request = request_run(config, data)
-    with convert_errors(str(out), OSError):
-        request.refuse_another(out)
-        if parallel.first:
-            finished = latest is not None and (out / FINAL).is_dir()
-            request.begin(out, describe_start() | {"step": step}, finished)
+    request.refuse_another(out)
+    if parallel.first:
+        finished = step > 0 and step >= steps and (out / FINAL).is_dir()
+        request.begin(out, describe_start() | {"step": step}, finished)
     parallel.wait()
-    return out, step
 
 
 def plan_stages(

@@ -21,10 +21,11 @@ from electra.engine.telemetry import MetricsRecorder, Recorder, SilentRecorder, 
 from electra.engine.train import Engine, check_engine, train_stages
 from electra.errors import UserError, convert_errors
 from electra.files import write_whole
+from electra.fingerprints import hash_values
 from electra.interchange import encoders, finetuned
 from electra.interchange.encoders import Reader
 from electra.interchange.folders import find_encoder, fingerprint_encoder
-from electra.run_folder import Request, list_differences, read_json, write_json
+from electra.run_folder import Request, leave_out, list_differences, read_json, write_json
 from electra.tasks.finetuning.examples import ExampleSource
 from electra.tasks.finetuning.problem import FineTuned, FineTuning, Problem, apply_layer_decay
 from electra.tokenization import Tokenizer
@@ -35,8 +36,11 @@ FINETUNING_RUN = "run of fine-tuning"  # what the folder says that it holds
 ASKED, RESULT, PREDICTIONS = "config.json", "result.json", "predictions.json"
 BEST, MODEL = "best.safetensors", "model"
 CONTENTS = "contents"  # in config.json: hashes of what the figures come from
-# What may differ from the run that is there: names, and how often the loop records and saves, which changes no figure.
-FREE = ("task", "model", *(f"settings.engine.{name}" for name in ("log_every", "save_every", "keep")))
+# What may differ from the run that is there, since it changes figures by rounding at most: names, and settings of the
+# engine. Not its micro_rows: by them encoders of transformers draw their dropout.
+FREE_OF_ENGINE = ("log_every", "save_every", "keep", "activation_checkpointing")
+FREE = ("task", "model", *(f"settings.engine.{name}" for name in FREE_OF_ENGINE))
+EVALUATE_EVERY = "settings.engine.evaluate_every"  # free where no evaluation ends the run
 
 Figures = dict[str, dict[str, float]]  # split → metric → value
 
@@ -72,6 +76,7 @@ class FineTuningRun:
         self.task = finetuned.HeadSpec(problem.model, problem.labels, problem.problem_type)
         asked = {"task": problem.name, "model": str(self.model), "seed": seed, "settings": settings}
         self.asked = plain_tree(asked | {CONTENTS: contents})
+        self.free = FREE if settings.patience else (*FREE, EVALUATE_EVERY)
         self.request = Request(FINETUNING_RUN, {ASKED: self.asked})
 
     def train_and_judge(self, parallel: Parallel) -> Figures | None:
@@ -128,7 +133,7 @@ class FineTuningRun:
             )
         made_from = require_shape(begun[CONTENTS], dict[str, str], f"{self.folder / ASKED}: damaged: {CONTENTS}")
         contents = [difference.key for difference in list_differences(made_from, self.asked[CONTENTS])]
-        changed = list_differences(begun, self.asked, (*FREE, CONTENTS))
+        changed = list_differences(begun, self.asked, (*self.free, CONTENTS))
         settings = list(dict.fromkeys(difference.key.partition(".")[0] for difference in changed))
         data = [name for name in contents if name != MODEL]
         others = [f"of other settings ({', '.join(settings)})"] if settings else []
@@ -181,6 +186,7 @@ class FineTuningRun:
         state = train_stages(
             [stage], tuning.optimizer, LinearDecay(warmup=round(tuning.warmup * steps)),
             engine, parallel, checkpoints, recorder, evaluate, enough=dev.is_enough,
+            asked={"seed": self.seed, "config": hash_values([leave_out(self.asked, (*FREE, EVALUATE_EVERY))])},
         )  # fmt: skip
         if state.finished and self.settings.patience:
             dev.restore_best()
