@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,65 @@ def test_a_shard_that_lacks_its_name_is_damaged(copy: Path) -> None:
         (copy / "manifest.json").write_text(json.dumps(changed))
         with pytest.raises(UserError, match=r"manifest.json: damaged|not the shard that manifest.json speaks of"):
             Data.open(copy)
+
+
+def swap_ids(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    special = manifest["special"]
+    manifest["special"] = special | {"mask": special["sep"], "sep": special["mask"]}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def grow_vocabulary(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"vocab_size": manifest["vocab_size"] + 1}))
+
+
+def rename_piece(folder: Path) -> None:
+    path = folder / "tokenizer" / "tokenizer.json"
+    path.write_text(path.read_text().replace('"the"', '"thx"'))
+
+
+def cut(name: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / "tokenizer" / name).write_text((folder / "tokenizer" / name).read_text()[:40])
+
+
+TOKENIZER_DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "cut": (cut("tokenizer.json"), "tokenizer: transformers cannot load"),
+    "config-cut": (cut("tokenizer_config.json"), "tokenizer_config.json: "),
+    "missing": (lambda folder: shutil.rmtree(folder / "tokenizer"), "tokenizer: "),
+    "another-piece": (rename_piece, "tokenizer: damaged, or not the tokenizer that the data was prepared with"),
+    "special-ids": (swap_ids, "manifest.json: damaged: its special ids"),
+    "vocabulary": (grow_vocabulary, "manifest.json: damaged: its special ids or its vocabulary's size"),
+}
+
+
+@pytest.mark.parametrize("kind", TOKENIZER_DAMAGES)
+def test_a_damaged_tokenizer_is_found_at_the_start(copy: Path, kind: str) -> None:
+    damage, message = TOKENIZER_DAMAGES[kind]
+    Data.open(copy).verify_at_start()
+    damage(copy)
+    with pytest.raises(UserError, match=message):
+        Data.open(copy).verify_at_start()
+
+
+def test_the_fingerprint_is_of_all_that_a_run_reads(copy: Path) -> None:
+    before, order = Data.open(copy).fingerprint, Shards.open(copy, "train").fingerprint
+    assert Data.open(copy.rename(copy.with_name("moved"))).fingerprint == before
+    copy = copy.with_name("moved")
+    config_file, manifest_file = copy / "tokenizer" / "tokenizer_config.json", copy / "manifest.json"
+    manifest = json.loads(manifest_file.read_text())
+    held_out = json.loads(json.dumps(manifest))
+    held_out["splits"]["held-out"]["shards"] = manifest["splits"]["train"]["shards"]
+    for path, content in (
+        (config_file, config_file.read_text() + " "),
+        (manifest_file, json.dumps(held_out)),
+        (manifest_file, json.dumps(manifest | {"vocab_size": 1001})),
+        (manifest_file, json.dumps(manifest | {"special": manifest["special"] | {"pad": 7}})),
+    ):
+        text = path.read_text()
+        path.write_text(content)
+        assert Data.open(copy).fingerprint != before
+        assert Shards.open(copy, "train").fingerprint == order, "the order of rows depends on the tokens alone"
+        path.write_text(text)
+    assert Data.open(copy).fingerprint == before

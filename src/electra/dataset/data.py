@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from electra.dataset.shards import Shards, Split
-from electra.errors import UserError
+from electra.dataset.shards import MANIFEST, Shards, Split
+from electra.errors import UserError, convert_errors
+from electra.fingerprints import hash_folder, hash_values
 from electra.tokenization import Tokenizer, load_tokenizer
 
 VERIFIED_BYTES = 1 << 31  # a split up to this size is verified at every start of a run: a few seconds
@@ -28,10 +29,17 @@ class Data:
         """The split of a name."""
         return self.train if name == "train" else self.held_out
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """The fingerprint of what training reads: the train split and its tokenizer."""
-        return self.train.fingerprint
+        """A hash of all that a run reads: both splits, the special ids, the vocabulary's size, the tokenizer's files.
+
+        Raises:
+            UserError: the tokenizer's files cannot be read.
+        """
+        with convert_errors(str(self.tokenizer_folder), OSError):
+            tokenizer = hash_folder(self.tokenizer_folder, ["*"])
+        splits = [self.train.fingerprint, self.held_out.fingerprint]
+        return hash_values([splits, self.train.special, self.vocab_size, tokenizer])
 
     @property
     def vocab_size(self) -> int:
@@ -48,9 +56,28 @@ class Data:
         """The tokenizer, loaded when it is first asked for. Raises ``UserError`` as ``load_tokenizer``."""
         return load_tokenizer(self.tokenizer_folder)
 
-    def verify_small_splits(self) -> None:
-        """Compare the checksums of each split that is read in seconds. Raises ``UserError`` for a damaged shard."""
+    def verify_at_start(self) -> None:
+        """Compare what a run reads with what was written, as far as that takes seconds: the tokenizer, and the
+        checksums of each split that is small. Of a larger one only sizes and headers are known to hold.
+
+        Raises:
+            UserError: a shard or the tokenizer is damaged.
+        """
+        self.verify_tokenizer()
         for shards in (self.train, self.held_out):
             if sum(shard.header.size for shard in shards.files) <= VERIFIED_BYTES:
                 for path in shards.find_damaged_files():
                     raise UserError(f"{path}: damaged: its checksum is another now; prepare the data anew")
+
+    def verify_tokenizer(self) -> None:
+        """Raises ``UserError`` if the tokenizer is damaged, or not the one that the manifest speaks of."""
+        if self.tokenizer.fingerprint != self.train.tokenizer:
+            raise UserError(
+                f"{self.tokenizer_folder}: damaged, or not the tokenizer that the data was prepared with; "
+                "prepare the data anew"
+            )
+        if self.tokenizer.ids != self.train.special or self.tokenizer.size != self.vocab_size:
+            raise UserError(
+                f"{self.folder / MANIFEST}: damaged: its special ids or its vocabulary's size are not those of "
+                f"{self.tokenizer_folder}; prepare the data anew"
+            )

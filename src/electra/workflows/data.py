@@ -66,6 +66,8 @@ def data(config: DataConfig) -> dict[str, Any]:
         size = sum(shard.header.size for shard in shards.files)
         print(f"{shards.split}: {len(shards.files)} shards, {size / 1e6:,.1f} MB, fingerprint {shards.fingerprint}")
     if config.verify:
+        opened.verify_tokenizer()
+        print(f"{opened.tokenizer_folder}: the tokenizer that the data was prepared with")
         for shards in splits.values():
             verify_checksums(shards)
     counts = {split: count_document_lengths(shards) for split, shards in splits.items()}

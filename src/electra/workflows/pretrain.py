@@ -245,7 +245,7 @@ def open_data(config: PretrainConfig) -> Data:
     if not config.data:
         raise UserError("--data is missing: the folder that `electra prepare` wrote")
     data = Data.open(Path(config.data))
-    data.verify_small_splits()
+    data.verify_at_start()
     return data
 
 
