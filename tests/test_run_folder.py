@@ -144,7 +144,7 @@ def test_a_lock_leaves_nothing_behind_whether_the_work_is_done_or_fails(tmp_path
 def test_one_folder_has_one_holder_whoever_removes_the_file(tmp_path: Path) -> None:
     """Who opens the lock file just before its holder removes it locks a file that nobody else will find."""
     with hold_folder(tmp_path, "run"):
-        stale = (tmp_path / files.LOCK).open("a+")
+        stale = (tmp_path / files.LOCK).open("a+b", buffering=0)
     with hold_folder(tmp_path, "run"):
         fcntl.flock(stale, fcntl.LOCK_EX | fcntl.LOCK_NB)
         assert not is_still_there(stale, tmp_path / files.LOCK)

@@ -192,7 +192,7 @@ def find_saved_config(verb: Verb, arguments: list[str]) -> Path | None:
     parser.add_argument(verb.goes_on, dest="folder", nargs="?")
     folder = parser.parse_known_args(arguments)[0].folder
     path = Path(folder or "") / "config.json"
-    return path if folder and path.is_file() else None
+    return path if folder and os.path.isfile(path) else None  # pathlib's own raises for a name that is too long
 
 
 def overview_text() -> str:

@@ -14,8 +14,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, is_dataclass
 from datetime import datetime
+from io import FileIO
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 from electra import files
 from electra.config import load_config, plain_tree, read_config_file, require_shape
@@ -23,7 +24,7 @@ from electra.errors import UserError, convert_errors
 from electra.progress import print_warnings
 
 ENVIRONMENT, STARTS, CHANGED = "environment.json", "starts", "changed"
-OWNER_LENGTH = 200  # signs of a lock file that are read
+OWNER_LENGTH = 200  # bytes of a lock file that are read
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # what a file system without locks answers
 
 
@@ -217,54 +218,54 @@ def hold_folder(folder: Path, kind: str) -> Iterator[None]:
     were made for it and stayed empty. ``kind``: what the folder is to hold, for the error.
 
     Raises:
-        UserError: another process works there, something else has the folder's name, or it cannot be made.
+        UserError: another process works there, something else has the folder's name, or a file of the work cannot be
+            read or written.
     """
-    if os.path.lexists(folder) and not folder.is_dir():
+    if os.path.lexists(folder) and not os.path.isdir(folder):
         raise files.foreign_folder_error(folder, kind)
     path = folder / files.LOCK
     with convert_errors(str(folder), OSError):
         made = files.make_folder(folder)
-        lock = open_locked(path)
-    with lock:
         try:
-            yield
+            with open_locked(path) as lock:
+                try:
+                    lock.truncate(0)
+                    lock.write(describe_owner().encode())
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)  # before the lock ends: who opened it meanwhile sees that it is gone
         finally:
-            path.unlink(missing_ok=True)  # before the lock ends: whoever opened it meanwhile sees that it is gone
             for empty in made:
                 files.remove_if_empty(empty)
 
 
-def open_locked(path: Path) -> TextIO:
-    """Open a lock file, made if it is missing, lock it and write its owner into it.
+def open_locked(path: Path) -> FileIO:
+    """Open a lock file, made if it is missing, and lock it.
 
     Raises:
-        UserError: another process holds it.
-        OSError: it cannot be written.
+        UserError: another process holds it; its content says who.
+        OSError: it cannot be made.
     """
     while True:
-        lock = path.open("a+", encoding="utf-8", errors="replace")
+        lock = path.open("a+b", buffering=0)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if is_still_there(lock, path):
-                lock.truncate(0)
-                lock.write(describe_owner())
-                lock.flush()
-                return lock
         except BlockingIOError as error:
-            lock.seek(0)
-            owner = lock.read(OWNER_LENGTH) or "another process"
-            lock.close()
+            with lock:
+                lock.seek(0)
+                owner = lock.read(OWNER_LENGTH).decode(errors="replace") or "another process"
             raise UserError(f"{path.parent}: {owner} works there; wait until it ends, or stop it") from error
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 lock.close()
                 raise
             print_warnings([f"{path.parent}: this disk has no locks, so nothing keeps two processes apart there"])
+        if is_still_there(lock, path):
             return lock
         lock.close()  # its owner removed it between our opening and our locking
 
 
-def is_still_there(file: TextIO, path: Path) -> bool:
+def is_still_there(file: FileIO, path: Path) -> bool:
     """Whether an open file is the one that has this path now."""
     with suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(file.fileno()), path.stat())

@@ -23,7 +23,8 @@ class Data:
     @classmethod
     def open(cls, folder: Path) -> "Data":
         """Open both splits. Raises ``UserError`` as ``Shards.open``."""
-        return cls(folder, Shards.open(folder, "train"), Shards.open(folder, "held-out"))
+        with convert_errors(str(folder), OSError):
+            return cls(folder, Shards.open(folder, "train"), Shards.open(folder, "held-out"))
 
     def split(self, name: Split) -> Shards:
         """The split of a name."""

@@ -90,7 +90,7 @@ class MetricsRecorder:
     def append_line(self, figures: Mapping[str, object]) -> None:
         """Write a line, and keep it for ``watch``."""
         self.lines.append(round_figures(figures))
-        with self.path.open("a") as file:
+        with convert_errors(str(self.path), OSError), self.path.open("a") as file:
             file.write(json.dumps(self.lines[-1]) + "\n")
 
     def show_progress(self, step: int, steps: int, figures: Mapping[str, float]) -> None:

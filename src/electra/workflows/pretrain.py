@@ -129,7 +129,7 @@ def pretrain(config: PretrainConfig) -> Path:
         raise UserError("--out is missing: the folder that the run is written to")
     parallel = Parallel.start()
     data = open_data(config)
-    with hold_folder_for_all(parallel, Path(config.out), PRETRAINING_RUN), convert_errors(config.out, OSError):
+    with hold_folder_for_all(parallel, Path(config.out), PRETRAINING_RUN):
         return train_and_export(config, data, parallel)
 
 
