@@ -5,11 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from electra import files
 from electra import tokenization as word_pieces
 from electra.corpus.prepare import PrepareConfig, prepare
 from electra.corpus.train_tokenizer import TokenizerConfig, tokenizer
@@ -105,12 +107,47 @@ def test_a_failure_leaves_nothing(text: Path) -> None:
     assert sorted(path.name for path in text.iterdir()) == ["text", "tok"]
 
 
-def test_a_folder_in_use_is_left_alone(text: Path) -> None:
+def read_files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_data_that_was_made_otherwise_is_left_alone(text: Path) -> None:
     prepare(config(text))
-    before = {path.name: path.read_bytes() for path in (text / "data").iterdir() if path.is_file()}
+    before, file = read_files(text / "data"), text / "text" / "a.txt"
+    content = file.read_text()
+    for changes in ({"held_out": 0.3}, {"fewest_words": 2}, {"weights": ("a=1",)}, {"data": (f"mine={file}",)}):
+        with pytest.raises(UserError, match=r"data: is there already; choose another --out|weights"):
+            prepare(config(text, **changes))
+    assert prepare(config(text, data=(str(file),)))["splits"], "the same text by another name"
+    file.write_text(content.swapcase())  # of the same size
     with pytest.raises(UserError, match="data: is there already; choose another --out"):
         prepare(config(text))
-    assert before == {path.name: path.read_bytes() for path in (text / "data").iterdir() if path.is_file()}
+    assert before == read_files(text / "data")
+
+
+@pytest.mark.parametrize("removed", [None, 0, 1, 2, 3])
+def test_after_a_kill_behind_the_manifest_the_same_command_says_that_it_is_complete(
+    text: Path, removed: int | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """``removed``: how many files of parts/ were removed before the kill; None: no kill."""
+    remove = files.remove_files
+
+    def die(folder: Path, names: Sequence[str], keep_folder: bool = False) -> None:
+        remove(folder, sorted(names)[:removed], keep_folder=True)
+        raise KeyboardInterrupt
+
+    if removed is None:
+        prepare(config(text))
+    else:
+        monkeypatch.setattr(files, "remove_files", die)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(config(text))
+        assert (text / "data" / "parts").is_dir()
+        monkeypatch.setattr(files, "remove_files", remove)
+    before = {name: content for name, content in read_files(text / "data").items() if not name.startswith("parts/")}
+    assert prepare(config(text)) == json.loads((text / "data" / "manifest.json").read_text())
+    assert "data: is complete, of this text and with these settings" in capsys.readouterr().out
+    assert read_files(text / "data") == before
 
 
 def test_missing_settings_are_named(text: Path) -> None:

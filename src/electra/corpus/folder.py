@@ -17,20 +17,25 @@ from electra import files
 from electra.config import plain_tree
 from electra.corpus.documents import Skipped
 from electra.corpus.manifest import build_manifest, refuse_empty_split
-from electra.corpus.origins import describe_part
+from electra.corpus.origins import describe_part, fingerprint_part
 from electra.corpus.parts import READ, Job, PartEntry, verify_contents
 from electra.corpus.sources import Part
 from electra.dataset.shards import MANIFEST, Manifest
 from electra.errors import UserError
+from electra.fingerprints import hash_values
 from electra.run_folder import hold_lock, list_differences, read_json, write_json
 from electra.tokenization import Tokenizer
 
 TOKENIZER_FOLDER = "tokenizer"  # its name in prepared data, and what it says that it holds
 REMEDY = "remove it, and the same command goes on"  # for a damaged file of ``parts/``
+MADE_FROM = "made_from"  # in the manifest: hashes of the plan and of what was read
 IN_THE_MAKING = "prepared data in the making"
 SHARD_NAME = re.compile(r"(train|held-out)-\d{5,}-\d{3,}\.shard")
 OF_PARTS = re.compile(rf"\d{{5,}}\.({READ}|(documents|lines|near)\.(keys|marks))")
 WORK_FILE_NAME = re.compile(rf"electra\.json|plan\.json|lock(-\d+-of-\d+)?|\d{{5,}}\.json|{OF_PARTS.pattern}")
+
+# Source → its tokens, to source → its share of what training reads.
+Weigh = Callable[[dict[str, int]], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,31 @@ class Preparation:
                     raise
         except OSError as error:
             raise UserError(f"{self.out}: {error.strerror or error}") from error
+
+    def find_complete(self, weigh: Weigh) -> Manifest | None:
+        """The manifest of the folder, if it holds what this plan and these weights make of these contents.
+
+        What a process that was killed behind its manifest left of its work is removed then.
+
+        Raises:
+            UserError: the manifest is damaged, or a file that is to be read is not there any more.
+        """
+        if not (self.out / MANIFEST).is_file():
+            return None
+        manifest = read_json(self.out / MANIFEST, "remove the folder, and begin anew")
+        made_from = manifest.get(MADE_FROM)
+        if not isinstance(made_from, dict) or made_from.get("plan") != hash_values([self.plan]):
+            return None
+        with ThreadPoolExecutor() as pool:
+            contents = list(pool.map(fingerprint_part, self.parts))
+        if made_from != self.describe_origin(contents) or manifest["weights"] != weigh_sources(manifest, weigh):
+            return None
+        self.remove_work_files()
+        return manifest
+
+    def describe_origin(self, contents: Sequence[Sequence[str]]) -> dict[str, str]:
+        """Hashes of what the data is made from: the plan, and the fingerprints of what each part reads."""
+        return {"plan": hash_values([self.plan]), "contents": hash_values(contents)}
 
     def refuse_taken(self) -> None:
         """Raises ``UserError`` unless the folder is empty, missing or in preparation."""
@@ -155,7 +185,7 @@ class Preparation:
         """Remove the plan and the files of the parts, which are not needed any more."""
         files.remove_files(self.work, list_files_named(self.work, WORK_FILE_NAME))
 
-    def write_manifest(self, weigh: Callable[[dict[str, int]], dict[str, float]]) -> Manifest:
+    def write_manifest(self, weigh: Weigh) -> Manifest:
         """Write the manifest, which makes the folder data; returns it.
 
         ``weigh``: from source → its tokens to source → its share of what training reads.
@@ -174,8 +204,9 @@ class Preparation:
         for entry in entries:
             skipped.add_json(entry["skipped"])
         manifest = build_manifest(self.tokenizer, entries, {}, skipped)
-        tokens = {name: splits["train"]["tokens"] for name, splits in manifest["sources"].items()}
-        manifest["weights"] = weigh(tokens)
+        manifest["weights"] = weigh_sources(manifest, weigh)
+        contents = [read_json(self.job.file(part, READ), REMEDY, list) for part in self.parts]
+        manifest[MADE_FROM] = self.describe_origin(contents)
         try:
             refuse_empty_split(self.out, manifest, skipped)
         except UserError:
@@ -184,6 +215,11 @@ class Preparation:
         write_json(self.out / MANIFEST, manifest, indent=1)
         self.remove_work_files()
         return manifest
+
+
+def weigh_sources(manifest: Manifest, weigh: Weigh) -> dict[str, float]:
+    """Each source's share of what training reads, by its tokens in the train split."""
+    return weigh({name: splits["train"]["tokens"] for name, splits in manifest["sources"].items()})
 
 
 def is_being_prepared(out: Path) -> bool:

@@ -111,12 +111,16 @@ def prepare(config: PrepareConfig) -> Manifest:
     began = time.monotonic()
     settings = collect_plan_settings(config, tokenizer, job) | {"piped at": time.time() if piped else 0}
     preparation = Preparation(job, parts, tokenizer, settings)
+    weigh = partial(compute_source_shares, weights, config.temperature)
+    if complete := preparation.find_complete(weigh):
+        print(f"{config.out}: is complete, of this text and with these settings")
+        return complete
     share = Share.parse(config.part) if config.part else ALL_PARTS
     workers = 1 if piped else config.workers or os.cpu_count() or 1
     with preparation.hold(share):
         if not config.merge and not write_parts(preparation, config, share, workers):
             return {}
-        manifest = preparation.write_manifest(partial(compute_source_shares, weights, config.temperature))
+        manifest = preparation.write_manifest(weigh)
     print_prepared_data(config.out, manifest, time.monotonic() - began)
     return manifest
 

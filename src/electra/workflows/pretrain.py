@@ -125,10 +125,10 @@ def pretrain(config: PretrainConfig) -> Path:
             finite, a full disk.
     """
     check_ranges(config)
-    if not config.out:
-        raise UserError("--out is missing: the folder that the run is written to")
     parallel = Parallel.start()
     data = open_data(config)
+    if not config.out:
+        raise UserError("--out is missing: the folder that the run is written to")
     with hold_folder_for_all(parallel, Path(config.out), PRETRAINING_RUN):
         return train_and_export(config, data, parallel)
 
