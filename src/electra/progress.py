@@ -4,7 +4,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TextIO
 
 from electra.errors import escape_controls
 
@@ -81,10 +81,10 @@ class Progress:
         self.bar.update(self.bar.task_ids[0], completed=self.done, description=self.format_line())
 
 
-def print_warnings(lines: Iterable[str]) -> None:
-    """Print each line on standard output as a warning."""
+def print_warnings(lines: Iterable[str], file: TextIO | None = None) -> None:
+    """Print each line as a warning, on standard output or in another ``file``."""
     for line in lines:
-        print(f"warning: {escape_controls(line)}")
+        print(f"warning: {escape_controls(line)}", file=file)
 
 
 def print_progress(line: str) -> None:

@@ -74,7 +74,7 @@ def read_parquet_documents(
 
     with convert_arrow_errors(span.path):
         require_seekable(file, span.path)
-        table = parquet.ParquetFile(file)
+        table = parquet.ParquetFile(file, page_checksum_verification=True)
         locate_column(table.schema_arrow.names, text_format.field, span.path)
         batches = table.iter_batches(ROWS_AT_ONCE, columns=[text_format.field])
         yield from make_documents(read_column(batches, text_format.field), span.shown, text_format, skipped)

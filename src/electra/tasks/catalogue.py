@@ -1,9 +1,9 @@
 """From what a person names to a problem: a task of GLUE's, or one in files of their own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 from electra.config import suggest_closest
 from electra.errors import UserError, require_plain_name
@@ -77,7 +77,18 @@ def load_own_task(choice: TaskChoice, files: Mapping[str, Path]) -> tuple[list[P
     if choice.kind == "tags" or (choice.kind == "auto" and files["train"].suffix in CONLL_ENDINGS):
         tagging, notes = load_tagging(name, files, choice.word, choice.tag)
         return [tagging], notes
-    return [Sequences(labelled.load_labelled(name, files, choice.columns, choice.kind))], []
+    task = labelled.load_labelled(name, files, choice.columns, choice.kind)
+    return [Sequences(task)], labelled.note_samples(task)
+
+
+def print_problems(problems: Sequence[Problem], preview: bool, file: TextIO | None = None) -> None:
+    """Print what was read of each problem's files, and with ``preview`` the first rows. ``file``: standard output, if
+    it is left out."""
+    for problem in problems:
+        count = f", {len(problem.labels)} classes or tags" if problem.labels else ""
+        print(f"{problem.name}: judged by {', '.join(problem.metrics)}{count}", file=file)
+        for split in problem.splits:
+            print(*problem.account(split, preview), sep="\n", file=file)
 
 
 def name_after_file(file: Path) -> str:

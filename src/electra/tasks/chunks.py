@@ -16,8 +16,12 @@ STARTS, ENDS = "BSU", "ESLU"
 
 
 def are_span_tags(labels: Iterable[str]) -> bool:
-    """Whether tags mark spans, rather than say something of each word by itself."""
-    return all(TAG.fullmatch(label) for label in labels)
+    """Whether tags mark spans, rather than say something of each word by itself.
+
+    Single letters alone do only if O, B or I is among them: E and S may as well be names of languages.
+    """
+    tags = set(labels)
+    return all(TAG.fullmatch(tag) for tag in tags) and any(tag in "OBI" or "-" in tag for tag in tags)
 
 
 def decode_spans(tags: Tags) -> set[Span]:

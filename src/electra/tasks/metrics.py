@@ -31,6 +31,8 @@ def macro_f1(gold: Values, predicted: Values) -> float:
     """The mean of the F1 of each class or label; a class that only one side has counts as 0."""
     from sklearn.metrics import f1_score
 
+    if gold.ndim == 2:  # scikit-learn takes one column of labels for the two classes 0 and 1
+        return float(np.mean([f1(*label) for label in zip(gold.T, predicted.T, strict=True)]))
     return float(f1_score(gold, predicted, average="macro", zero_division=0.0))
 
 

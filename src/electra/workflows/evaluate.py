@@ -1,6 +1,7 @@
 """``electra evaluate``: what encoders know without being tuned, several side by side."""
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from electra.progress import print_warnings
 from electra.ranges import Count, CountOrZero
 from electra.report import precision_recall
 from electra.report.tables import format_table
-from electra.tasks.catalogue import TaskChoice, load_problems
+from electra.tasks.catalogue import TaskChoice, load_problems, print_problems
 from electra.tasks.finetuning.sequences import Sequences
 from electra.tasks.finetuning.tagging import Tagging
 from electra.tasks.frozen import minimal_pairs, retrieval, sentence_scores
@@ -58,6 +59,8 @@ class EvaluateConfig:
     """Minimal pairs, masked language models: mask the rest of a word with its piece (Kauf and Ivanova, 2023)."""
     limit: CountOrZero = 0
     """Minimal pairs or labelled texts to read of each file; 0: all."""
+    preview: bool = False
+    """probe, similarity: print what is read of the files, with the first rows of each, and stop. It needs no model."""
     picture: str = "precision-recall.png"
     """replaced: the file to draw the curves into."""
     json: bool = False
@@ -65,12 +68,19 @@ class EvaluateConfig:
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, ModelScores]:
-    """Print and return the figures of each model, by its folder and by their names.
+    """Print and return the figures of each model, by its folder and by their names: of none with ``preview``.
 
     Raises:
         UserError: a folder without what the task needs, or data that cannot be.
     """
     check_ranges(config)
+    if config.preview:
+        if config.task not in ("probe", "similarity"):
+            raise UserError(
+                f"--task {config.task} reads no labelled files; --preview shows those of probe and similarity"
+            )
+        load_labelled_problem(config)
+        return {}
     if not config.models:
         raise UserError("which model? electra evaluate FOLDER … --task held-out")
     start_threads()
@@ -133,7 +143,7 @@ def evaluate_on_minimal_pairs(config: EvaluateConfig) -> dict[str, ModelScores]:
     for model in config.models:
         scorer = sentence_scores.load_scorer(Path(model), Parallel.local_device(), config.within_word)
         result = minimal_pairs.evaluate_pairs(Path(config.data), scorer, config.limit)
-        print_warnings(result["notes"])
+        print_warnings(result["notes"], sys.stderr if config.json else sys.stdout)
         by_phenomenon = {name: figures["accuracy"] for name, figures in result["phenomena"].items()}
         scores[model] = by_phenomenon | {name: result[name] for name in ("accuracy", "ties", "pairs", "seconds")}
         if not config.json:
@@ -166,13 +176,15 @@ def evaluate_by_similarity(config: EvaluateConfig) -> dict[str, ModelScores]:
 
 
 def load_labelled_problem(config: EvaluateConfig) -> ProbedProblem:
-    """The labelled task that ``config.on`` names; warnings on its files are printed.
+    """The labelled task that ``config.on`` names; what is read is printed.
 
     Raises:
         UserError: as ``load_problems``; or it is not one task of texts or of tags.
     """
     problems, warnings = load_problems(config.on)
-    print_warnings(warnings)
+    beside = sys.stderr if config.json and not config.preview else sys.stdout
+    print_warnings(warnings, beside)
+    print_problems(problems, config.preview, beside)
     if len(problems) == 1 and isinstance(problems[0], Sequences | Tagging):
         return problems[0]
     raise UserError(

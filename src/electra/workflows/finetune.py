@@ -13,7 +13,7 @@ from electra.errors import UserError
 from electra.progress import print_warnings
 from electra.ranges import Count, CountOrZero, Positive
 from electra.report import curves
-from electra.tasks.catalogue import ALL_OF_GLUE, TaskChoice, load_problems
+from electra.tasks.catalogue import ALL_OF_GLUE, TaskChoice, load_problems, print_problems
 from electra.tasks.finetuning.problem import FineTuning, Problem
 from electra.tasks.finetuning.run import TUNING_ENGINE, Figures, FineTuningRun, RunSettings, hash_contents
 from electra.tasks.finetuning.squad import Squad
@@ -53,18 +53,26 @@ class FinetuneConfig(TaskChoice):
     keep_layers: CountOrZero = 0
     """How many of the encoder's layers to keep, the lowest: the last ones of a detector know little but detection. 0:
     all. `electra evaluate --task probe` says what each layer knows."""
+    preview: bool = False
+    """Print what is read of the files, with the first rows of each, and stop. It needs no model."""
     tuning: FineTuning = field(default_factory=FineTuning)
     engine: Engine = TUNING_ENGINE
 
 
 def finetune(config: FinetuneConfig) -> dict[str, TaskSummary]:
-    """Fine-tune on every task with every rate and seed, and return the summary of each task by its name.
+    """Fine-tune on every task with every rate and seed, and return the summary of each task by its name: of
+    none with ``preview``, which only prints what is read.
 
     Raises:
         UserError: a model, files, columns or labels that cannot be; an ``out`` with runs of other settings, data or
             another model, before anything is written.
     """
     check_ranges(config)
+    if config.preview:
+        problems, warnings = load_problems(config)
+        print_warnings(warnings)
+        print_problems(problems, preview=True)
+        return {}
     if not config.model or not config.out:
         raise UserError("which model, and where to? electra finetune runs/s1 --task cola --data glue/CoLA --out ft/")
     parallel = Parallel.start()
@@ -80,6 +88,7 @@ def finetune_tasks(config: FinetuneConfig, parallel: Parallel) -> dict[str, Task
     problems, warnings = load_problems(config)
     if parallel.first:
         print_warnings(warnings)
+        print_problems(problems, preview=False)
     runs_by_problem = [(problem, plan_runs(config, problem)) for problem in problems]
     summaries: dict[str, TaskSummary] = {}
     for problem, runs_by_rate in runs_by_problem:

@@ -26,11 +26,13 @@ from electra.model.config import ClassicConfig, EncoderConfig
 from electra.objectives.build import CocoLm, Electra, Objective
 from electra.objectives.health import judge_lines
 from electra.objectives.pretrainer import Pretrainer
+from electra.progress import print_warnings
 from electra.ranges import Count, NotNegative, Seed
 from electra.report import curves
 from electra.run_folder import Content, Request, leave_out
 from electra.tasks.datasets import labelled
 from electra.tasks.datasets.labelled import Columns
+from electra.tasks.finetuning.sequences import Sequences
 from electra.tasks.frozen.held_out import evaluate_held_out
 from electra.tasks.frozen.probes import Probe
 from electra.workflows.pretraining.final import (
@@ -252,6 +254,8 @@ def open_data(config: PretrainConfig) -> Data:
 def load_probe(config: PretrainConfig, data: Data) -> Probe:
     """Read the labelled file for a probe. Raises ``UserError`` as ``labelled.load_labelled`` and ``Probe``."""
     task = labelled.load_labelled(Path(config.probe).stem, {"train": Path(config.probe)}, config.probe_columns)
+    print_warnings(labelled.note_samples(task))
+    print(*Sequences(task).account("train", preview=False), sep="\n")
     return Probe(task, data.tokenizer, min(PROBE_LENGTH, config.encoder.max_positions), PROBED)
 
 

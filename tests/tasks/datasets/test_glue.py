@@ -48,7 +48,9 @@ def test_mnli_has_five_files_and_the_diagnostic_set(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("sentence\tlabels\na\t1\n", r"train.tsv, line 1: no column 'label'; its columns: 'sentence', 'labels'"),
-        ("sentence\tlabel\na\t1\nb\n", r"train.tsv, line 3: 1 fields, and none for 'label'"),
+        ("sentence\tlabel\nb\n", r"no rows in train"),
+        ("sentence\tlabel\tlabel\na\t1\t0\n", r"train.tsv, line 1: two columns are called 'label'"),
+        ("sentence\tlabel\na\t1\nb\t1\n", r"train: all rows have the label '1'"),
         ("sentence\tlabel\na\t2\n", r"train.tsv, line 2: label '2'; SST-2 has 0, 1"),
         ("", "train.tsv, line 1: no column 'sentence'; its columns: none"),
     ],
@@ -56,8 +58,33 @@ def test_mnli_has_five_files_and_the_diagnostic_set(tmp_path: Path) -> None:
 def test_damage_is_named_by_file_line_and_column(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "train.tsv").write_text(content)
     (tmp_path / "dev.tsv").write_text("sentence\tlabel\na\t1\n")
+    (tmp_path / "test.tsv").write_text("index\tsentence\n0\ta\n")
     with pytest.raises(UserError, match=message):
         glue.load_glue("sst-2", tmp_path)
+
+
+def test_broken_rows_of_labelled_files_are_left_out_and_counted(tmp_path: Path) -> None:
+    header = "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n"
+    rows = "0\t1\t2\ta\tb\t0\n1\t3\t4\tcut\n2\t5\t6\tc\td\t1\n3\t7\t8\ta\ttab\tmore\t1\n"
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}.tsv").write_text(header + rows)
+    task, _ = glue.load_glue("qqp", tmp_path)
+    assert task.splits["train"] == task.splits["dev"] == [Sample("a", "b", 0), Sample("c", "d", 1)]
+    assert "skipped 2: row with more or fewer fields than columns (first at " in task.accounts["train"][1]
+    assert task.accounts["train"][1].endswith("train.tsv, line 3: 4 fields, and 6 columns)")
+    (tmp_path / "test.tsv").write_text("id\tquestion1\tquestion2\n0\ta\n")
+    with pytest.raises(UserError, match=r"test.tsv, line 2: 2 fields, and 3 columns; the answers to a test file"):
+        glue.load_glue("qqp", tmp_path)
+
+
+def test_scores_are_finite_and_not_all_equal(tmp_path: Path) -> None:
+    header = "sentence1\tsentence2\tscore\n"
+    for scores, message in [(("nan", "1.0"), "line 2: score 'nan' is no number"), (("2.0", "2"), "are equal")]:
+        for name in ("train", "dev"):
+            rows = "".join(f"a\tb\t{score}\n" for score in scores)
+            (tmp_path / f"{name}.tsv").write_text(header + rows)
+        with pytest.raises(UserError, match=message):
+            glue.load_glue("sts-b", tmp_path)
 
 
 def test_quotes_and_byte_order_marks_are_text_and_nothing(tmp_path: Path) -> None:

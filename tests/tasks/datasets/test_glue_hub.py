@@ -22,13 +22,14 @@ LAYOUT = {
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set with configs of GLUE's names and features."""
     folder = tmp_path_factory.mktemp("glue")
+    datasets.config.HF_DATASETS_CACHE = tmp_path_factory.mktemp("cache")  # theirs is keyed by path: an older run's
     nli = datasets.ClassLabel(names=["entailment", "neutral", "contradiction"])
     yes = datasets.ClassLabel(names=["unacceptable", "acceptable"])
     rows = {
         "mnli": ({"premise": ["a", "b", "c"], "hypothesis": ["x", "y", "z"], "label": [0, 1, 2]}, nli),
         "ax": ({"premise": ["d"], "hypothesis": ["w"], "label": [-1]}, nli),
         "cola": ({"sentence": ["good", "bad"], "label": [1, 0]}, yes),
-        "stsb": ({"sentence1": ["a"], "sentence2": ["b"], "label": [3.5]}, datasets.Value("float32")),
+        "stsb": ({"sentence1": ["a", "c"], "sentence2": ["b", "d"], "label": [3.5, 1.0]}, datasets.Value("float32")),
     }
     lines = ["---", "configs:"]
     for config, splits in LAYOUT.items():
@@ -60,7 +61,10 @@ def test_single_sentences_and_scores(home: Path) -> None:
         Sample("good", None, 1),
         Sample("bad", None, 0),
     ]
-    assert glue_hub.load_glue_from_hub("sts-b", f"hub:{home}")[0].splits["train"] == [Sample("a", "b", 3.5)]
+    assert glue_hub.load_glue_from_hub("sts-b", f"hub:{home}")[0].splits["train"] == [
+        Sample("a", "b", 3.5),
+        Sample("c", "d", 1.0),
+    ]
 
 
 def test_what_is_not_there_is_said(home: Path) -> None:

@@ -84,7 +84,7 @@ def test_files_that_cannot_be_are_named(tmp_path: Path) -> None:
     for name, message in [
         ("bad.jsonl", "bad.jsonl, line 2: not JSON"),
         ("latin.csv", "latin.csv: not UTF-8 at byte"),
-        ("cut.parquet", "cut.parquet: damaged or no parquet"),
+        ("cut.parquet", "cut.parquet: damaged or no such format"),
         ("absent.csv", "absent.csv: No such file"),
         ("data.xlsx", "data.xlsx: not one of .csv, .tsv, .jsonl, .parquet"),
         ("empty.csv", "empty.csv: no rows"),

@@ -5,9 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from electra.errors import UserError, convert_errors
+from electra.corpus.documents import Skipped
+from electra.errors import UserError
 from electra.tasks.datasets.samples import Sentence
+from electra.tasks.datasets.text_files import read_utf8
 
+DOCUMENT = "-DOCSTART-"
 NUMBER = re.compile(r"-?\d+")
 COMMENT = re.compile(r"#\s*(\S+ = |id\s|newdoc|newpar)")  # CoNLL-U's, and those of MultiCoNER
 NO_WORD = re.compile(r"\d+[-.]\d+\t")  # CoNLL-U: a stretch of several words, or one that is not written
@@ -29,7 +32,7 @@ def detect_columns(path: Path, word: str, tag: str) -> ColumnLayout:
     Raises:
         UserError: no row, a number that is none, or one without a column.
     """
-    line, fields = next(((line, fields) for line, fields in read_column_rows(path) if fields), (0, []))
+    line, fields = next(((line, fields) for line, fields in read_column_rows(path, Skipped()) if fields), (0, []))
     if not fields:
         raise UserError(f"{path}: no words")
     width, columns = len(fields), []
@@ -45,10 +48,10 @@ def detect_columns(path: Path, word: str, tag: str) -> ColumnLayout:
     return ColumnLayout(columns[0], columns[1], width, f"{path}, line {line}")
 
 
-def read_column_sentences(path: Path, layout: ColumnLayout, untagged: bool) -> Iterator[Sentence]:
+def read_column_sentences(path: Path, layout: ColumnLayout, untagged: bool, skipped: Skipped) -> Iterator[Sentence]:
     """The sentences of a file. ``untagged``: the last columns may be missing, that of the tags among them."""
     width, words, tags = 0, list[str](), list[str]()
-    for line, fields in read_column_rows(path):
+    for line, fields in read_column_rows(path, skipped):
         if fields:
             width = width or (min(len(fields), layout.width) if untagged else layout.width)
             if len(fields) != width or layout.word >= width:
@@ -63,32 +66,48 @@ def read_column_sentences(path: Path, layout: ColumnLayout, untagged: bool) -> I
             words, tags = [], []
 
 
-def read_column_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+def read_column_rows(path: Path, skipped: Skipped) -> Iterator[tuple[int, list[str]]]:
     """(line, fields); fields are empty where a sentence ends.
 
-    Fields are between tabs if the first word's line has one, else between spaces. Comments are left out, and in a
-    .conllu the lines that are no words; a ``#`` that is a word is kept.
+    Fields are between tabs if the first word's line has one, else between spaces. Lines that are no words are left out
+    and counted: comments, marks of documents, and in a .conllu stretches of several words.
+
+    Raises:
+        UserError: a tab in a file of spaces.
     """
     lines = [line.rstrip("\r") for line in read_utf8(path).split("\n")]
-    tabs = "\t" in next((line for line in lines if line.strip() and not line.startswith(("#", "-DOCSTART-"))), "")
-    universal, inside = path.suffix == ".conllu", False
+    rows = [line for line in lines if line.strip() and not line.startswith(DOCUMENT)]
+    typical = next((line for line in rows if line[0] != "#"), "".join(rows[:1]))
+    tabs, universal, inside = "\t" in typical, path.suffix == ".conllu", False
+    width = len(split_fields(typical, tabs))
     for number, line in enumerate([*lines, ""], 1):
-        if not line.strip() or line.startswith("-DOCSTART-"):
+        where, fields = f"{path}, line {number}", split_fields(line, tabs)
+        if not fields or line.startswith(DOCUMENT):
+            if fields:
+                skipped.note("mark of a document", where)
             inside = False
             yield number, []
-        elif line[0] == "#" and (universal or (tabs and "\t" not in line) or (not inside and COMMENT.match(line))):
-            continue
-        elif not (universal and NO_WORD.match(line)):
+        elif line[0] == "#" and (universal or is_comment(line, inside, tabs, len(fields) == width)):
+            skipped.note("comment", where)
+        elif universal and NO_WORD.match(line):
+            skipped.note("line that is no word of its own", where)
+        elif not tabs and "\t" in line:
+            raise UserError(f"{where}: a tab, and there are spaces between the columns of {typical[:40]!r}")
+        else:
             inside = True
-            fields = line.split("\t") if tabs else line.split(" ")
-            yield number, [field.strip(" ") for field in fields if tabs or field]
+            yield number, fields
 
 
-def read_utf8(path: Path) -> str:
-    """The text of a file. Raises ``UserError`` if it cannot be read or is not UTF-8."""
-    with convert_errors(str(path), OSError):
-        content = path.read_bytes()
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 at byte {error.start:,}") from error
+def split_fields(line: str, tabs: bool) -> list[str]:
+    """The fields of a line, between tabs or between spaces; none of a blank line."""
+    if not line.strip():
+        return []
+    return [field.strip(" ") for field in (line.split("\t") if tabs else line.split(" ")) if tabs or field]
+
+
+def is_comment(line: str, inside: bool, tabs: bool, is_wide: bool) -> bool:
+    """Whether a line that begins with ``#`` is no word: between sentences if it has another number of fields than words
+    have, or the form of a known comment; ``inside`` one if it has a single field among tabs."""
+    if inside:
+        return tabs and "\t" not in line
+    return not is_wide or bool(COMMENT.match(line))

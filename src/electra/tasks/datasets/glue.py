@@ -4,8 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from electra.corpus.documents import Skipped
 from electra.errors import UserError
-from electra.tasks.datasets.samples import Kind, Sample, Task
+from electra.tasks.datasets.label_names import parse_score
+from electra.tasks.datasets.records import refuse_same_names
+from electra.tasks.datasets.samples import Kind, Sample, Task, refuse_one_label
+from electra.tasks.datasets.text_files import read_utf8
 
 ENTAILMENT = ("entailment", "not_entailment")
 BINARY = ("0", "1")
@@ -85,20 +89,33 @@ def load_glue(name: str, folder: Path) -> tuple[Task, list[str]]:
     """
     spec = GLUE_TASKS[name]
     splits: dict[str, list[Sample]] = {}
+    accounts: dict[str, list[str]] = {}
     for split, file in spec.files.items():
         path = folder / file
         if not path.is_file():
             if split in ("train", "dev"):
                 raise UserError(f"{path}: no such file; GLUE's {spec.folder} has {', '.join(spec.files.values())}")
             continue
-        splits[split] = list(read_glue_samples(spec, path, labelled=not split.startswith(("test", "diagnostic"))))
-    return build_glue_task(name, splits), compare_counts(spec, splits, str(folder))
+        skipped, labelled = Skipped(), not split.startswith(("test", "diagnostic"))
+        splits[split] = list(read_glue_samples(spec, path, labelled, skipped))
+        accounts[split] = [str(path), *skipped.lines()]
+    return build_glue_task(name, splits, accounts, str(folder)), compare_counts(spec, splits, str(folder))
 
 
-def build_glue_task(name: str, splits: Mapping[str, Sequence[Sample]]) -> Task:
-    """The task with these samples."""
+def build_glue_task(
+    name: str, splits: Mapping[str, Sequence[Sample]], accounts: Mapping[str, Sequence[str]], where: str
+) -> Task:
+    """The task with these samples. ``accounts``: what was read for each split.
+
+    Raises:
+        UserError: a split without rows, or a train split of one class or score.
+    """
     spec = GLUE_TASKS[name]
-    return Task(name, spec.kind, spec.labels, spec.metrics, splits, spec.symmetric, spec.epochs)
+    empty = next((split for split, samples in splits.items() if not samples), None)
+    if empty is not None:
+        raise UserError(f"{where}: no rows in {empty}")
+    refuse_one_label(splits["train"], spec.kind, spec.labels, f"{where}, train")
+    return Task(name, spec.kind, spec.labels, spec.metrics, splits, spec.symmetric, spec.epochs, accounts)
 
 
 def compare_counts(spec: GlueSpec, splits: Mapping[str, Sequence[Sample]], where: str) -> list[str]:
@@ -110,20 +127,27 @@ def compare_counts(spec: GlueSpec, splits: Mapping[str, Sequence[Sample]], where
     ]
 
 
-def read_glue_samples(spec: GlueSpec, path: Path, labelled: bool) -> Iterator[Sample]:
-    """The samples of one file. A test file has a header and no labels, whatever the task's others have."""
+def read_glue_samples(spec: GlueSpec, path: Path, labelled: bool, skipped: Skipped) -> Iterator[Sample]:
+    """The samples of one file. A test file has a header and no labels, whatever the task's others have.
+
+    A row with more or fewer fields than the first line is left out of a labelled file and counted, as in the original
+    code: QQP's published train file has such rows. A test file is predicted row by row, so there it is an error.
+    """
     rows = read_tsv(path)
     if spec.header or not labelled:
-        header = next(rows, (0, []))[1]
+        header = next(rows, (0, list[str]()))[1]
         text = "sentence" if spec.folder == "CoLA" else spec.text
     else:
         header, text = list(map(str, range(4))), spec.text
     names = {"text": text, "pair": spec.pair, "label": spec.label if labelled else ""}
     columns = {role: find_column(header, name, path) for role, name in names.items() if name}
     for line, fields in rows:
-        if len(fields) <= max(columns.values()):
-            missing = next(name for role, name in names.items() if name and columns[role] >= len(fields))
-            raise UserError(f"{path}, line {line}: {len(fields)} fields, and none for {missing!r}")
+        if len(fields) != len(header):
+            damage = f"{len(fields)} fields, and {len(header)} columns"
+            if not labelled:
+                raise UserError(f"{path}, line {line}: {damage}; the answers to a test file are counted row by row")
+            skipped.note("row with more or fewer fields than columns", f"{path}, line {line}: {damage}")
+            continue
         values = {role: fields[column] for role, column in columns.items()}
         label = parse_glue_label(spec, values["label"], f"{path}, line {line}") if labelled else None
         yield Sample(values["text"], values.get("pair"), label)
@@ -131,17 +155,14 @@ def read_glue_samples(spec: GlueSpec, path: Path, labelled: bool) -> Iterator[Sa
 
 def read_tsv(path: Path) -> Iterator[tuple[int, list[str]]]:
     """(line, fields) of a file. Quotes are letters like any other; blank lines are passed over."""
-    try:
-        content = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}, byte {error.start:,}: not UTF-8") from error
-    for number, line in enumerate(content.split("\n"), 1):
+    for number, line in enumerate(read_utf8(path).split("\n"), 1):
         if line.strip():
             yield number, line.removesuffix("\r").split("\t")
 
 
 def find_column(header: Sequence[str], name: str, path: Path) -> int:
-    """The number of a column, from 0. Raises ``UserError`` naming the columns if it is not there."""
+    """The number of a column, from 0. Raises ``UserError`` naming the columns if it is not there, or there twice."""
+    refuse_same_names([each for each in header if each == name], f"{path}, line 1")
     if name not in header:
         raise UserError(f"{path}, line 1: no column {name!r}; its columns: {', '.join(map(repr, header)) or 'none'}")
     return list(header).index(name)
@@ -150,10 +171,7 @@ def find_column(header: Sequence[str], name: str, path: Path) -> int:
 def parse_glue_label(spec: GlueSpec, label: str, where: str) -> int | float:
     """A class's number, or a score. Raises ``UserError`` for a label that the task does not have."""
     if spec.kind == "score":
-        try:
-            return float(label)
-        except ValueError as error:
-            raise UserError(f"{where}: {label!r} is no score") from error
+        return parse_score(label, f"{where}: score")
     if label not in spec.labels:
         raise UserError(f"{where}: label {label!r}; {spec.folder} has {', '.join(spec.labels)}")
     return spec.labels.index(label)

@@ -6,6 +6,7 @@ from typing import Any
 from electra.errors import UserError, convert_errors
 from electra.tasks.datasets.glue import GLUE_TASKS, GlueSpec, build_glue_task, compare_counts
 from electra.tasks.datasets.samples import Sample, Task
+from electra.tasks.datasets.values import get_text
 
 HUB = "hub:"
 HOME = "nyu-mll/glue"
@@ -49,29 +50,36 @@ def load_glue_from_hub(name: str, data: str) -> tuple[Task, list[str]]:
         if name == "mnli" and "ax" in datasets.get_dataset_config_names(home):
             splits["diagnostic"] = datasets.load_dataset(home, "ax", split="test")
     samples = {
-        split: build_hub_samples(rows, spec, texts, f"{data} {config}, {split}") for split, rows in splits.items()
+        split: build_hub_samples(rows, spec, texts, split, f"{data} {config}, {split}")
+        for split, rows in splits.items()
     }
-    return build_glue_task(name, samples), compare_counts(spec, samples, f"{data} {config}")
+    accounts = {split: [f"{data} {config}"] for split in samples}
+    return build_glue_task(name, samples, accounts, f"{data} {config}"), compare_counts(
+        spec, samples, f"{data} {config}"
+    )
 
 
-def build_hub_samples(rows: Any, spec: GlueSpec, texts: tuple[str, ...], where: str) -> list[Sample]:
+def build_hub_samples(rows: Any, spec: GlueSpec, texts: tuple[str, ...], split: str, where: str) -> list[Sample]:
     """The samples of a ``datasets.Dataset``. ``texts``: its columns of text and, in pairs, the other; −1 is no label.
 
     Raises:
-        UserError: a column that is not there.
+        UserError: a column that is not there, a text that is none, or a row without a label in train or dev.
     """
     missing = next((column for column in (*texts, "label") if column not in rows.column_names), None)
     if missing:
         raise UserError(f"{where}: no column {missing!r}; its columns: {', '.join(rows.column_names)}")
     numbers = map_class_numbers(rows.features["label"], spec)
-    return [
-        Sample(
-            row[texts[0]],
-            row[texts[1]] if len(texts) > 1 else None,
-            None if row["label"] == -1 else numbers.get(row["label"], row["label"]),
-        )
-        for row in rows
-    ]
+    samples = []
+    for number, row in enumerate(rows):
+        place = f"{where}, row {number}"
+        text, *pair = [get_text(row, column, place) for column in texts]
+        label = None if row["label"] in (-1, None) else numbers.get(row["label"], row["label"])
+        if label is None and not split.startswith(("test", "diagnostic")):
+            raise UserError(f"{place}: no label")
+        if label is not None and spec.kind == "class" and label not in range(len(spec.labels)):
+            raise UserError(f"{place}: label {label!r}; {spec.folder} has {', '.join(spec.labels)}")
+        samples.append(Sample(text, pair[0] if pair else None, label))
+    return samples
 
 
 def map_class_numbers(feature: Any, spec: GlueSpec) -> Mapping[int, int]:

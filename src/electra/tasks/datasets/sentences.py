@@ -1,17 +1,29 @@
 """Sentences with a tag for each word, from CoNLL columns, or from .csv, .tsv, .jsonl and .parquet: a sentence a row."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from electra.errors import UserError, convert_errors
-from electra.tasks.datasets.columns import NUMBER, ColumnLayout, detect_columns, read_column_sentences, read_utf8
-from electra.tasks.datasets.records import Record, get_field_text, read_records
+from electra.corpus.documents import Skipped
+from electra.errors import UserError
+from electra.tasks.datasets.columns import NUMBER, ColumnLayout, detect_columns, read_column_sentences
+from electra.tasks.datasets.records import Table, read_table
 from electra.tasks.datasets.samples import Sentence
+from electra.tasks.datasets.text_files import read_utf8
+from electra.tasks.datasets.values import (
+    Record,
+    describe_value,
+    get_field,
+    name_label,
+    refuse_printed_list,
+    require_encodable,
+)
 
 
-def read_sentences(files: Mapping[str, Path], word: str, tag: str) -> dict[str, list[Sentence]]:
-    """The sentences of the file of each split; test need not have tags.
+def read_sentences(
+    files: Mapping[str, Path], word: str, tag: str
+) -> tuple[dict[str, list[Sentence]], dict[str, list[str]]]:
+    """The sentences of the file of each split, and lines that say what was read; test need not have tags.
 
     ``word``, ``tag``: columns by number, 1 being the first and -1 the last (default 1 and -1), or by name (default
     words and tags). In the latter a row is a sentence, its words a list, or separated by spaces.
@@ -22,16 +34,29 @@ def read_sentences(files: Mapping[str, Path], word: str, tag: str) -> dict[str, 
     """
     layout: ColumnLayout | None = None
     sentences: dict[str, list[Sentence]] = {}
+    accounts: dict[str, list[str]] = {}
     for split, path in {"train": files["train"], **files}.items():
         untagged = split == "test"
         if is_table(path, word, tag):
-            sentences[split] = list(read_table_sentences(path, word or "words", tag or "tags", untagged))
+            table = read_table(path)
+            sentences[split] = list(read_table_sentences(table, word or "words", tag or "tags", untagged))
+            accounts[split] = table.account()
         else:
+            skipped = Skipped()
             layout = layout or detect_columns(path, word or "1", tag or "-1")
-            sentences[split] = list(read_column_sentences(path, layout, untagged))
+            sentences[split] = list(read_column_sentences(path, layout, untagged, skipped))
+            columns = f"words in column {layout.word + 1} of {layout.width}, tags in column {layout.tag + 1}"
+            accounts[split] = [str(path), columns, *skipped.lines()]
         if not any(sentence.words for sentence in sentences[split]):
             raise UserError(f"{path}: no words")
-    return sentences
+        if all(are_counts(sentence.words) for sentence in sentences[split]):
+            raise UserError(f"{path}: the words only count, 1, 2, …; --word says in which column words are")
+    return sentences, accounts
+
+
+def are_counts(words: Sequence[str]) -> bool:
+    """Whether these are the numbers of words in a sentence, from 0 or 1, which many files have before each word."""
+    return len(words) > 1 and any(words == tuple(map(str, range(start, start + len(words)))) for start in (0, 1))
 
 
 def is_table(path: Path, word: str, tag: str) -> bool:
@@ -43,48 +68,46 @@ def is_table(path: Path, word: str, tag: str) -> bool:
     return {word or "words", tag or "tags"} <= set(read_utf8(path).split("\n")[0].rstrip("\r").split("\t"))
 
 
-def read_table_sentences(path: Path, word: str, tag: str, untagged: bool) -> Iterator[Sentence]:
+def read_table_sentences(table: Table, word: str, tag: str, untagged: bool) -> Iterator[Sentence]:
     """The sentence of each row. ``untagged``: tags may be missing."""
-    class_names = read_class_names(path, tag) if path.suffix == ".parquet" else ()
-    for where, record in read_records(path):
-        words = get_values(record, word, where)
+    for where, record in table.rows:
+        words = get_words(record, word, where)
         if untagged and record.get(tag) is None:
             yield Sentence(words)
             continue
-        tags = get_values(record, tag, where, class_names)
+        tags = get_tags(record, tag, where)
         if len(words) != len(tags):
             raise UserError(f"{where}: {len(words)} {word!r}, and {len(tags)} {tag!r}")
-        if not all(tags):
-            raise UserError(f"{where}: value {tags.index('') + 1} of {tag!r} is empty")
+        for column, values in ((word, words), (tag, tags)):
+            if not all(value.strip() for value in values):
+                first = [value.strip() for value in values].index("")
+                raise UserError(f"{where}: value {first + 1} of {column!r} is empty")
         yield Sentence(words, tags)
 
 
-def get_values(record: Record, column: str, where: str, class_names: Sequence[str] | None = None) -> tuple[str, ...]:
-    """The values of a field: a list, or a text cut at its spaces.
-
-    ``class_names``: the names that whole numbers stand for; a number without one is written out. None: a number is an
-    error.
-    """
-    values = record.get(column)
-    if not isinstance(values, list):
-        text = get_field_text(record, column, where)
-        if not isinstance(values, str):
-            raise UserError(f"{where}: {column!r} is {text[:40]}, not a list")
-        return tuple(word for word in text.split(" ") if word)
-    for value in values:
-        if not isinstance(value, str) and (class_names is None or type(value) is not int):
-            raise UserError(f"{where}: {column!r} has {value!r} among its values, which is no text")
-    names = dict(enumerate(class_names or ()))
-    return tuple(value if isinstance(value, str) else names.get(value, str(value)) for value in values)
+def get_words(record: Record, column: str, where: str) -> tuple[str, ...]:
+    """The words in a field: a list of texts, or a text cut at its spaces."""
+    values = get_list(record, column, where)
+    wrong = next((value for value in values if not isinstance(value, str)), "")
+    if not isinstance(wrong, str):
+        raise UserError(f"{where}: {column!r} has {wrong!r} among its values, which is no text")
+    return tuple(require_encodable(value, f"{where}: {column!r}") for value in values)
 
 
-def read_class_names(path: Path, column: str) -> Sequence[str]:
-    """What the numbers of a .parquet column mean, if Hugging Face's ``datasets`` wrote the file; else nothing."""
-    import pyarrow
-    from pyarrow import parquet
+def get_tags(record: Record, column: str, where: str) -> tuple[str, ...]:
+    """The tags in a field: a list of texts or whole numbers, which are written out, or a text cut at its spaces."""
+    values = get_list(record, column, where)
+    wrong = [value for value in values if not isinstance(value, str) and type(value) is not int]
+    if wrong:
+        raise UserError(f"{where}: {column!r} has {wrong[0]!r} among its values, which is no text")
+    return tuple(name_label(value, f"{where}: {column!r}") for value in values)
 
-    with convert_errors(str(path), OSError, pyarrow.ArrowException):
-        metadata = (parquet.read_schema(path).metadata or {}).get(b"huggingface", b"{}")
-    feature = json.loads(metadata).get("info", {}).get("features", {}).get(column, {})
-    inner = feature[0] if isinstance(feature, list) else feature.get("feature", {})
-    return inner.get("names", ())
+
+def get_list(record: Record, column: str, where: str) -> list[Any]:
+    """A list, or the parts of a text between spaces. Raises ``UserError`` for anything else."""
+    value = get_field(record, column, where)
+    if isinstance(value, list):
+        return value
+    if not isinstance(value, str):
+        raise UserError(f"{where}: {column!r} is {describe_value(value)}, and should be a list, or a text with spaces")
+    return [part for part in refuse_printed_list(value, f"{where}: {column!r}").split(" ") if part]

@@ -84,6 +84,10 @@ class Problem(Protocol):
     problem_type: ProblemType
     labels: tuple[str, ...]
 
+    def account(self, split: str, preview: bool) -> list[str]:
+        """Lines that say what was read of a split: file, columns, rows, classes with counts, what was left out, and
+        with ``preview`` the first rows."""
+
     def contents(self) -> dict[str, str]:
         """Hashes of what its figures come from: of each split, and of "labels", what is learned and how it's judged."""
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from electra import fingerprints
 from electra.interchange.encoders import Reader
 from electra.interchange.finetuned import HeadKind, ProblemType
+from electra.tasks.datasets.accounts import describe_samples, format_account, preview_samples
 from electra.tasks.datasets.samples import Kind, Task
 from electra.tasks.finetuning import heads
 from electra.tasks.finetuning.examples import Example, ExampleBatch, encode_texts
@@ -37,6 +38,11 @@ class Sequences:
         self.splits, self.evaluated = tuple(task.splits), tuple(task.evaluated)
         scores = [sample.label for sample in task.splits.get("train", ()) if isinstance(sample.label, float)]
         self.low, self.high = (min(scores), max(scores)) if scores else (0.0, 1.0)
+
+    def account(self, split: str, preview: bool) -> list[str]:
+        """Rows, and classes with counts, or the range of the scores."""
+        rows = preview_samples(self.task, split) if preview else []
+        return format_account(split, self.task.accounts.get(split, ()), describe_samples(self.task, split), rows)
 
     def contents(self) -> dict[str, str]:
         """Hashes of the samples of each split, and of how their labels are learned and judged."""

@@ -5,6 +5,7 @@ The encoder reads [CLS] question [SEP] a window of the context [SEP].
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from jaxtyping import Int
@@ -22,6 +23,7 @@ from electra.tasks.answers import (
     score_answer,
     score_with_threshold,
 )
+from electra.tasks.datasets.accounts import describe_questions, format_account, preview_questions
 from electra.tasks.datasets.questions import Question, check_questions, read_questions
 from electra.tasks.finetuning import heads, spans
 from electra.tasks.finetuning.examples import Example
@@ -45,9 +47,20 @@ class Squad:
     problem_type: ProblemType = ""
     labels: tuple[str, ...] = ()
 
-    def __init__(self, questions: Mapping[str, Sequence[Question]]):
-        self.questions, self.splits = questions, tuple(questions)
+    def __init__(
+        self,
+        questions: Mapping[str, Sequence[Question]],
+        accounts: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    ):
+        """``accounts``: split → lines that say what was read for it."""
+        self.questions, self.splits, self.accounts = questions, tuple(questions), accounts
         self.unanswerable = any(question.impossible for split in ("train", "dev") for question in questions[split])
+
+    def account(self, split: str, preview: bool) -> list[str]:
+        """Questions, and how many have an answer."""
+        questions = self.questions[split]
+        rows = preview_questions(questions) if preview else []
+        return format_account(split, self.accounts.get(split, ()), describe_questions(questions), rows)
 
     def contents(self) -> dict[str, str]:
         """A hash of the questions of each split, wherever they stand in their files."""
@@ -176,13 +189,15 @@ def load_squad(files: Mapping[str, Path]) -> tuple[Squad, list[str]]:
     notes = []
     for split, path in files.items():
         version, questions = read_questions(path, split)
-        splits[split], moved = check_questions(questions, split)
+        splits[split], moved, absent = check_questions(questions, split)
         count = len(splits[split])
         if not count:
             raise UserError(f"{path}: no questions")
         published = PUBLISHED.get((version, split), count)
         if count != published:
             notes.append(f"{path}: {count:,} questions, and {published:,} as published: incomplete or another")
+        if absent:
+            notes.append(f"{path}: {absent:,} answers are nowhere in their contexts; predictions cannot equal them")
         if moved:
             notes.append(f"{path}: {moved:,} answers were not where their offsets say; the nearest occurrence is taken")
-    return Squad(splits), notes
+    return Squad(splits, {split: [str(path)] for split, path in files.items()}), notes

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -19,7 +20,9 @@ from electra.errors import UserError
 from electra.interchange.encoders import Reader
 from electra.interchange.finetuned import HeadKind, ProblemType
 from electra.tasks import chunks
+from electra.tasks.datasets.accounts import describe_sentences, format_account, preview_sentences
 from electra.tasks.datasets.columns import NUMBER
+from electra.tasks.datasets.label_names import list_lookalikes, sort_labels
 from electra.tasks.datasets.samples import Sentence
 from electra.tasks.datasets.sentences import read_sentences
 from electra.tasks.finetuning import heads
@@ -50,9 +53,15 @@ class Tagging:
     problem_type: ProblemType = ""
     epochs = 3
 
-    def __init__(self, name: str, sentences: Mapping[str, Sequence[Sentence]]):
-        self.name, self.sentences, self.splits = name, sentences, tuple(sentences)
-        self.labels = tuple(sorted({tag for sentence in sentences["train"] for tag in sentence.tags or ()}))
+    def __init__(
+        self,
+        name: str,
+        sentences: Mapping[str, Sequence[Sentence]],
+        accounts: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    ):
+        """``accounts``: split → lines that say what was read for it."""
+        self.name, self.sentences, self.splits, self.accounts = name, sentences, tuple(sentences), accounts
+        self.labels = sort_labels({tag for sentence in sentences["train"] for tag in sentence.tags or ()})
         self.spans = chunks.are_span_tags(self.labels)
         self.metrics: tuple[str, ...] = ("f1", "precision", "recall", "accuracy") if self.spans else ("accuracy",)
         self.evaluated = tuple(
@@ -60,6 +69,12 @@ class Tagging:
             for split, part in sentences.items()
             if split != "train" and all(sentence.tags is not None for sentence in part)
         )
+
+    def account(self, split: str, preview: bool) -> list[str]:
+        """Sentences, words, and tags with counts."""
+        sentences = self.sentences[split]
+        rows = preview_sentences(sentences) if preview else []
+        return format_account(split, self.accounts.get(split, ()), describe_sentences(sentences), rows)
 
     def contents(self) -> dict[str, str]:
         """A hash of the sentences of each split; the labels are the train split's."""
@@ -156,7 +171,7 @@ def load_tagging(name: str, files: Mapping[str, Path], word: str, tag: str) -> t
     Raises:
         UserError: as ``read_sentences``, or train has one tag only.
     """
-    problem = Tagging(name, read_sentences(files, word, tag))
+    problem = Tagging(name, *read_sentences(files, word, tag))
     if len(problem.labels) < 2:
         raise UserError(
             f"{files['train']}: all words have the tag {problem.labels[0]!r}; there is nothing to tell apart"
@@ -168,6 +183,12 @@ def note_tags(problem: Tagging, files: Mapping[str, Path]) -> Iterator[str]:
     """A line if the tags are bare numbers, and one for each split with tags that train does not have."""
     if all(NUMBER.fullmatch(label) for label in problem.labels):
         yield f"{files['train']}: tags are numbers without names, so words are judged, not spans"
+    for names in list_lookalikes(problem.labels):
+        yield f"{files['train']}: tags that differ in case or spaces only: {names}"
+    tagged = {split: sum(each.tags is not None for each in part) for split, part in problem.sentences.items()}
+    for split, part in problem.sentences.items():
+        if 0 < tagged[split] < len(part):
+            yield f"{files[split]}: {tagged[split]:,} of {len(part):,} sentences have tags, so it is not judged"
     for split in problem.evaluated:
         counts = Counter(tag for sentence in problem.sentences[split] for tag in sentence.tags or ())
         unseen = [f"{tag} ({count:,} words)" for tag, count in sorted(counts.items()) if tag not in problem.labels]
