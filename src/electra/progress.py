@@ -4,7 +4,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable
-from typing import Any, TextIO
+from typing import Any
 
 from electra.errors import escape_controls
 
@@ -81,10 +81,10 @@ class Progress:
         self.bar.update(self.bar.task_ids[0], completed=self.done, description=self.format_line())
 
 
-def print_warnings(lines: Iterable[str], file: TextIO | None = None) -> None:
-    """Print each line as a warning, on standard output or in another ``file``."""
+def print_warnings(lines: Iterable[str], aside: bool = False) -> None:
+    """Print each line as a warning, on standard output, or ``aside`` of a result on standard error."""
     for line in lines:
-        print(f"warning: {escape_controls(line)}", file=file)
+        print(f"warning: {escape_controls(line)}", file=sys.stderr if aside else sys.stdout)
 
 
 def print_progress(line: str) -> None:

@@ -192,3 +192,12 @@ def test_what_datasets_cannot_load_is_an_error_of_one_line(hub: Path) -> None:
 def test_a_data_set_without_the_field_names_its_columns(hub: Path) -> None:
     with pytest.raises(UserError, match=f"^hub:{hub}: no column 'body'; its columns: 'text'. --field names the right"):
         of_spans([Span(f"hub:{hub}#0/3")], TextFormat(field="body"))
+
+
+def test_a_page_with_another_checksum_is_never_read(tmp_path: Path) -> None:
+    path, rows = tmp_path / "a.parquet", pyarrow.table({"text": [f"text {n}" for n in range(100)]})
+    parquet.write_table(rows, path, write_page_checksum=True, compression="none", use_dictionary=False)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"text 57", b"text 67", 1))
+    with pytest.raises(UserError, match=r"a.parquet: damaged .*CRC"):
+        texts(path)

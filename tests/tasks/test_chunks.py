@@ -81,4 +81,6 @@ def test_f1_is_zero_where_it_is_not_defined() -> None:
 
 def test_tags_tell_whether_they_mark_spans() -> None:
     assert are_span_tags(["O", "B-NP", "I-NP"]) and are_span_tags(["U-x-y", "L-x-y"]) and are_span_tags(["B", "I", "O"])
+    assert are_span_tags(["B", "M", "E", "S"]) and are_span_tags(["I", "E"]) and are_span_tags(["S-X", "E-X"])
+    assert not are_span_tags(["E", "S"]) and not are_span_tags(["L", "M", "U"]) and not are_span_tags(["S"])
     assert not are_span_tags(["NN", "IN"]) and not are_span_tags(["O", "NOUN"]) and not are_span_tags(["B-", "O"])

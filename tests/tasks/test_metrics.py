@@ -88,3 +88,11 @@ def test_several_labels_a_sample() -> None:
 
 def test_a_class_that_is_never_found_counts_as_nothing() -> None:
     assert METRICS["macro-f1"](np.array([0, 0, 1, 2]), np.array([0, 0, 0, 0])) == pytest.approx(2 * 2 / (2 * 2 + 2) / 3)
+
+
+def test_one_label_is_judged_by_its_own_f1() -> None:
+    gold, nothing = np.array([[1.0], [0.0], [0.0], [0.0]]), np.zeros((4, 1))
+    assert compute_metrics(["micro-f1", "macro-f1"], gold, nothing) == {"micro-f1": 0.0, "macro-f1": 0.0}
+    assert compute_metrics(["micro-f1", "macro-f1"], gold, gold) == {"micro-f1": 1.0, "macro-f1": 1.0}
+    two = np.concatenate([gold, nothing], 1)
+    assert compute_metrics(["micro-f1", "macro-f1"], two, two) == {"micro-f1": 1.0, "macro-f1": 0.5}

@@ -137,3 +137,45 @@ def test_the_command_line(classic: Path, tmp_path: Path, files: dict, capsys: py
     assert cli.main(arguments) == 0 and "dev/accuracy" in capsys.readouterr().out
     assert cli.main([*arguments, "--tuning.lenght", "3"]) == 2
     assert "--tuning.length" in capsys.readouterr().err
+
+
+def test_a_preview_shows_what_is_read_and_trains_nothing(
+    tmp_path: Path, files: dict, capsys: pytest.CaptureFixture
+) -> None:
+    columns = ["--columns.text", "body", "--columns.label", "topic"]
+    own = ["--train", files["train"], "--dev", files["dev"], *columns]
+    before = sorted(tmp_path.rglob("*"))
+    assert cli.main(["finetune", *own, "--preview", "--out", str(tmp_path / "o")]) == 0
+    shown = capsys.readouterr().out
+    assert f"train: {files['train']}: 240 rows; " in shown and "columns: 'body', 'topic'" in shown
+    text, there = sentences(1, 1)[0]
+    assert f"  {'yes' if there else 'no'}: {text!r}" in shown
+    on = [f"--on.{value[2:]}" if value.startswith("--") else value for value in own]
+    assert cli.main(["evaluate", "--task", "probe", *on, "--preview"]) == 0
+    assert capsys.readouterr().out == shown
+    assert cli.main(["evaluate", "--task", "held-out", "--preview"]) == 2
+    assert "--preview shows those of probe and similarity" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_json_stands_alone_whatever_is_said_of_the_files(
+    classic: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    rows = "".join(f"{text}\t{there or 'true'}\n" for text, there in sentences(40, 0))
+    train = tmp_path / "train.tsv"
+    train.write_text("text\tlabel\n\n" + rows)
+    arguments = [
+        "evaluate",
+        str(classic),
+        "--task",
+        "probe",
+        "--on.train",
+        str(train),
+        "--on.dev",
+        str(train),
+        "--json",
+    ]
+    assert cli.main(arguments) == 0
+    printed = capsys.readouterr()
+    assert list(json.loads(printed.out)) == [str(classic)]
+    assert "skipped 1: blank line" in printed.err

@@ -1,9 +1,10 @@
 """From what a person names to a problem: a task of GLUE's, or one in files of their own."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Literal
 
 from electra.config import suggest_closest
 from electra.errors import UserError, require_plain_name
@@ -81,11 +82,12 @@ def load_own_task(choice: TaskChoice, files: Mapping[str, Path]) -> tuple[list[P
     return [Sequences(task)], labelled.note_samples(task)
 
 
-def print_problems(problems: Sequence[Problem], preview: bool, file: TextIO | None = None) -> None:
-    """Print what was read of each problem's files, and with ``preview`` the first rows. ``file``: standard output, if
-    it is left out."""
+def print_problems(problems: Sequence[Problem], preview: bool, aside: bool = False) -> None:
+    """Print what was read of each problem's files, and with ``preview`` the first rows; ``aside`` of a result on
+    standard error."""
+    file = sys.stderr if aside else sys.stdout
     for problem in problems:
-        count = f", {len(problem.labels)} classes or tags" if problem.labels else ""
+        count = f"; {len(problem.labels):,} labels" if problem.labels else ""
         print(f"{problem.name}: judged by {', '.join(problem.metrics)}{count}", file=file)
         for split in problem.splits:
             print(*problem.account(split, preview), sep="\n", file=file)

@@ -1,7 +1,5 @@
 """``electra evaluate``: what encoders know without being tuned, several side by side."""
 
-import json
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +15,7 @@ from electra.interchange import encoders
 from electra.progress import print_warnings
 from electra.ranges import Count, CountOrZero
 from electra.report import precision_recall
+from electra.report.plain_json import format_json
 from electra.report.tables import format_table
 from electra.tasks.catalogue import TaskChoice, load_problems, print_problems
 from electra.tasks.finetuning.sequences import Sequences
@@ -86,7 +85,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, ModelScores]:
     start_threads()
     with flush_denormals():
         scores = EVALUATIONS[config.task](config)
-    print(json.dumps(scores) if config.json else format_model_scores(config.task, scores))
+    print(format_json(scores) if config.json else format_model_scores(config.task, scores))
     return scores
 
 
@@ -143,7 +142,7 @@ def evaluate_on_minimal_pairs(config: EvaluateConfig) -> dict[str, ModelScores]:
     for model in config.models:
         scorer = sentence_scores.load_scorer(Path(model), Parallel.local_device(), config.within_word)
         result = minimal_pairs.evaluate_pairs(Path(config.data), scorer, config.limit)
-        print_warnings(result["notes"], sys.stderr if config.json else sys.stdout)
+        print_warnings(result["notes"], aside=config.json)
         by_phenomenon = {name: figures["accuracy"] for name, figures in result["phenomena"].items()}
         scores[model] = by_phenomenon | {name: result[name] for name in ("accuracy", "ties", "pairs", "seconds")}
         if not config.json:
@@ -182,9 +181,9 @@ def load_labelled_problem(config: EvaluateConfig) -> ProbedProblem:
         UserError: as ``load_problems``; or it is not one task of texts or of tags.
     """
     problems, warnings = load_problems(config.on)
-    beside = sys.stderr if config.json and not config.preview else sys.stdout
-    print_warnings(warnings, beside)
-    print_problems(problems, config.preview, beside)
+    aside = config.json and not config.preview
+    print_warnings(warnings, aside)
+    print_problems(problems, config.preview, aside)
     if len(problems) == 1 and isinstance(problems[0], Sequences | Tagging):
         return problems[0]
     raise UserError(

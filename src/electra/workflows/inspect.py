@@ -1,6 +1,5 @@
 """``electra inspect``: which tokens of a text look replaced."""
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from electra.interchange.folders import WEIGHTS_FILE
 from electra.model.encoder import Tower
 from electra.model.heads import DetectionHead
 from electra.report.page import SIGN, render_page
+from electra.report.plain_json import format_json
 from electra.tasks.frozen.texts import pad_texts
 from electra.tokenization import Tokenizer
 
@@ -120,7 +120,7 @@ def print_word_pieces(text: str, pieces: Sequence[ScoredPiece], as_json: bool) -
     from rich.text import Text
 
     if as_json:
-        print(json.dumps({"text": text, "tokens": [piece._asdict() for piece in pieces]}))
+        print(format_json({"text": text, "tokens": [piece._asdict() for piece in pieces]}))
         return
     console, line = Console(soft_wrap=True, highlight=False), Text()
     for token, replaced in pieces:

@@ -1,6 +1,5 @@
 """``electra plan``: from a few steps, how long a preset takes on this machine, in how much memory, at what cost."""
 
-import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypedDict
 
@@ -14,6 +13,7 @@ from electra.engine.train import Loop
 from electra.errors import UserError
 from electra.progress import print_progress
 from electra.ranges import Count, CountOrZero, NotNegative
+from electra.report.plain_json import format_json
 from electra.report.tables import format_table
 from electra.workflows.bench.loop import WARM_UP_STEPS, build_bench_loop
 from electra.workflows.bench.machine import device_memory, median_seconds, peak_memory, reset_peak_memory
@@ -106,7 +106,7 @@ def plan(config: PlanConfig) -> PlanFigures:
         "tokens": sum(phase.tokens for phase in plans), "cost": hours * config.price if config.price else None,
         "memory": device_memory(device), "phases": [asdict(phase) for phase in plans],
     }  # fmt: skip
-    print(json.dumps(figures) if config.json else format_plan(figures, plans), flush=True)
+    print(format_json(figures) if config.json else format_plan(figures, plans), flush=True)
     return figures
 
 

@@ -169,3 +169,69 @@ def test_other_columns_in_dev_than_in_train_are_named(tmp_path: Path) -> None:
     files = {"train": written(tmp_path, "train.txt", CONLL), "dev": written(tmp_path, "dev.txt", "a X\n")}
     with pytest.raises(UserError, match=r"dev.txt, line 1: 2 columns, and 3 in .*train.txt, line 1"):
         load_tagging("mine", files, "", "")
+
+
+def test_comments_stand_between_sentences_and_are_told_by_their_width(tmp_path: Path) -> None:
+    germeval = (
+        "#\thttp://x.org/0\t[2009]\n1\tAnna\tB-PER\tO\n2\t#\tO\tO\n\n#\thttp://x.org/1\t[2010]\n1\tBonn\tB-LOC\tO\n"
+    )
+    task, _ = read(written(tmp_path, "a.txt", germeval), "2", "3")
+    assert task.sentences["train"] == [Sentence(("Anna", "#"), ("B-PER", "O")), Sentence(("Bonn",), ("B-LOC",))]
+    assert f"skipped 2: comment (first at {tmp_path / 'a.txt'}, line 1)" in task.accounts["train"]
+    spaces = "#begin document (a/b); part 000\np  0  Anna  (PERSON)\n\np  0  ran  *\n\n#end document\n"
+    task, _ = read(written(tmp_path, "b.conll", spaces), "3", "4")
+    assert task.sentences["train"] == [Sentence(("Anna",), ("(PERSON)",)), Sentence(("ran",), ("*",))]
+    tweets = "# O\n#best B-X\n\n#\nnow O\n"
+    task, _ = read(written(tmp_path, "c.txt", tweets))
+    assert task.sentences["train"] == [Sentence(("#", "#best"), ("O", "B-X")), Sentence(("now",), ("O",))]
+    only = read(written(tmp_path, "d.txt", "#a X\n#b Y\n"))[0]
+    assert only.sentences["train"] == [Sentence(("#a", "#b"), ("X", "Y"))]
+
+
+def test_what_was_read_is_said(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.txt", "-DOCSTART- -X- O\n\n" + CONLL)
+    assert read(path)[0].account("dev", preview=True) == [
+        f"dev: {path}: 2 sentences, 5 words; O 3, B-ORG 1, B-LOC 1",
+        "  words in column 1 of 3, tags in column 3",
+        f"  skipped 1: mark of a document (first at {path}, line 1)",
+        "  'EU/B-ORG rejects/O'",
+        "  '#/O in/O U.S./B-LOC'",
+    ]
+    rows = '{"words": ["a", "b"]}\n{"words": ["c"], "tags": ["O"]}\n'
+    task, notes = read(path, test=written(tmp_path, "t.jsonl", rows))
+    assert task.evaluated == ("dev",) and "1 of 2 sentences have tags, so it is not judged" in notes[0]
+    assert task.account("test", preview=True)[0].endswith("2 sentences, 3 words; O 1; sentences without tags 1")
+    assert task.account("test", preview=True)[2:] == ["  'a b'", "  'c/O'"]
+
+
+def test_tags_that_are_letters_or_numbers(tmp_path: Path) -> None:
+    task, _ = read(written(tmp_path, "a.txt", "bueno S\nhouse E\n\nel S\n"))
+    assert task.metrics == ("accuracy",)
+    task, _ = read(written(tmp_path, "b.txt", "a 10\nb 9\nc 1\n"))
+    assert task.labels == ("1", "9", "10")
+    _, notes = read(written(tmp_path, "c.txt", "a NN\nb nn\n"))
+    assert "tags that differ in case or spaces only: 'NN', 'nn'" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", "a b X\nc\td Y\n", r"a.txt, line 2: a tab, and there are spaces between the columns of 'a b X'"),
+        ("a.txt", "a\tX\nb Y\n", r"a.txt, line 2: 1 columns, and 2"),
+        ("a.txt", "a x X\n# note\nb y Y\n", r"a.txt, line 2: 2 columns, and 3"),
+        ("a.txt", "1 Anna X\n2 ran O\n\n1 No X\n2 more O\n", r"a.txt: the words only count, 1, 2, …; --word says"),
+        ("a.txt", "a X\nb\0 Y\n", r"a.txt, line 2: a zero byte"),
+        ("a.txt", "", r"a.txt: no words"),
+        ("a.csv", "words,tags\na b,\"['X', 'Y']\"\n", r"a.csv, line 2: 'tags' is a list that was printed"),
+        ("a.csv", "words,tags\n\"['a', 'b']\",X Y\n", r"a.csv, line 2: 'words' is a list that was printed"),
+        ("a.jsonl", '{"words": ["a", ["b"]], "tags": ["X", "Y"]}', r"'words' has \['b'\] among its values"),
+        ("a.jsonl", '{"words": {"a": 1}, "tags": ["X"]}', r"'words' is an object: .*, and should be a list"),
+        ("a.jsonl", '{"words": ["\\ud800"], "tags": ["X"]}', r"line 1: 'words': text has half a surrogate pair"),
+        ("a.jsonl", '{"words": ["a"], "tags": ["\\udfff"]}', r"line 1: 'tags': text has half a surrogate pair"),
+        ("a.jsonl", '{"words": ["a"], "tags": [" "]}', r"line 1: value 1 of 'tags' is empty"),
+        ("a.jsonl", '{"words": ["a"], "tags": [true]}', r"line 1: 'tags' has True among its values"),
+    ],
+)
+def test_what_has_two_meanings_is_refused(tmp_path: Path, name: str, content: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        read(written(tmp_path, name, content))

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
 import torch
+from pyarrow import parquet
 
 from electra import tokenization as word_pieces
 from electra.errors import UserError
@@ -279,3 +281,75 @@ def test_a_context_without_tokens_has_an_answer_of_nothing(tmp_path: Path) -> No
     spans_found = net.answers(ExampleSource(examples, problem.targets, tokenizer.ids["pad"], 8, seed=0), CPU)
     last = problem.predictions("dev", examples, spans_found)[-1]
     assert (last["text"], last["n_best"], last["score_null_minus_best"]) == ("", [], 0.0)
+
+
+def row(name: str, texts: list[Any], starts: list[Any], **more: Any) -> dict[str, Any]:
+    answers = {"text": texts, "answer_start": starts}
+    return {"id": name, "title": "t", "context": CONTEXT, "question": "When?", "answers": answers, **more}
+
+
+def rows_file(path: Path, *rows: dict[str, Any]) -> Path:
+    path.write_text("".join(json.dumps(each) + "\n" for each in rows))
+    return path
+
+
+def test_a_question_a_row_is_read_as_datasets_has_it(tmp_path: Path) -> None:
+    start = CONTEXT.index("1889")
+    rows = row("a", ["1889", "in 1889"], [start, start - 3]), row("b", [], [])
+    files = [rows_file(tmp_path / "a.jsonl", *rows), tmp_path / "a.json", tmp_path / "a.parquet"]
+    files[1].write_text(json.dumps({"data": rows}))
+    parquet.write_table(pyarrow.Table.from_pylist(list(rows)), files[2])
+    for file in files:
+        problem, notes = squad.load_squad({"train": file, "dev": file})
+        assert notes == [] and problem.unanswerable
+        first, second = problem.questions["train"]
+        assert first.golds == ("1889", "in 1889") and first.answers[0] == ("1889", start, start + 4)
+        assert second.impossible and not second.golds
+    assert problem.account("dev", preview=True)[0].endswith(
+        "2 questions about 1 texts: 1 with an answer, 1 without one"
+    )
+    bare = {name: value for name, value in rows[0].items() if name != "answers"}
+    test = rows_file(tmp_path / "t.jsonl", bare, {**bare, "id": "c", "answers": None})
+    problem, _ = squad.load_squad({"train": files[0], "dev": files[0], "test": test})
+    assert [each.golds for each in problem.questions["test"]] == [(), ()]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (row("a", ["1889"], []), r"a.jsonl, line 1: 'answers': 1 under 'text', and 0 under 'answer_start'"),
+        (row("a", ["1889"], [True]), r"'answer_start' is 'True', and should be a whole number"),
+        (row("a", ["1889"], ["21"]), r"'answer_start' is '21', and should be a whole number"),
+        (row("a", ["1788"], [0]), r"answer '1788' at 0 is not in its context"),
+        (row("a", [""], [0]), r"answer '' at 0 is not in its context"),
+        (row("a", "1889", 3), r"'text' is '1889', and should be a list"),
+        (row("a", ["1889"], [21], is_impossible=True), r"answers, and is_impossible"),
+        (row("a", [], [], is_impossible="no"), r"'is_impossible' is 'no', and should be true or false"),
+        (row("a", [], [], question="\ud800"), r"line 1: 'question': text has half a surrogate pair"),
+        ({"id": "a", "question": "b", "answers": None}, r"line 1: no 'context'"),
+        ({"id": "a", "question": "b", "context": "c"}, r"line 1: no 'answers'"),
+    ],
+)
+def test_rows_that_cannot_be_are_named(tmp_path: Path, row: dict[str, Any], message: str) -> None:
+    file = rows_file(tmp_path / "a.jsonl", row)
+    with pytest.raises(UserError, match=message):
+        squad.load_squad({"train": file, "dev": file})
+
+
+def test_answers_of_dev_that_are_nowhere_in_their_text_are_told(tmp_path: Path) -> None:
+    train = rows_file(tmp_path / "a.jsonl", row("a", ["1889"], [CONTEXT.index("1889")]))
+    dev = rows_file(tmp_path / "b.jsonl", row("a", ["1788"], [0]))
+    problem, notes = squad.load_squad({"train": train, "dev": dev})
+    assert problem.questions["dev"][0].golds == ("1788",)
+    assert notes == [f"{dev}: 1 answers are nowhere in their contexts; predictions cannot equal them"]
+
+
+def test_values_of_one_name_and_no_numbers_are_refused(tmp_path: Path) -> None:
+    for content, message in [
+        ('{"data": [], "data": []}', r"a.json: not JSON: 'data' is there twice in one object"),
+        ('{"data": NaN}', r"a.json: not JSON: NaN is no JSON value"),
+        ("[" * 100000, r"a.json: not JSON"),
+    ]:
+        (tmp_path / "a.json").write_text(content)
+        with pytest.raises(UserError, match=message):
+            squad.load_squad({"train": tmp_path / "a.json", "dev": tmp_path / "a.json"})

@@ -111,9 +111,9 @@ def build_glue_task(
         UserError: a split without rows, or a train split of one class or score.
     """
     spec = GLUE_TASKS[name]
-    empty = next((split for split, samples in splits.items() if not samples), None)
-    if empty is not None:
-        raise UserError(f"{where}: no rows in {empty}")
+    for split in ("train", "dev", *splits):
+        if not splits.get(split):
+            raise UserError(f"{where}: no rows in {split}")
     refuse_one_label(splits["train"], spec.kind, spec.labels, f"{where}, train")
     return Task(name, spec.kind, spec.labels, spec.metrics, splits, spec.symmetric, spec.epochs, accounts)
 

@@ -78,10 +78,9 @@ def read_table_sentences(table: Table, word: str, tag: str, untagged: bool) -> I
         tags = get_tags(record, tag, where)
         if len(words) != len(tags):
             raise UserError(f"{where}: {len(words)} {word!r}, and {len(tags)} {tag!r}")
-        for column, values in ((word, words), (tag, tags)):
-            if not all(value.strip() for value in values):
-                first = [value.strip() for value in values].index("")
-                raise UserError(f"{where}: value {first + 1} of {column!r} is empty")
+        if not all(value.strip() for value in tags):
+            first = [value.strip() for value in tags].index("")
+            raise UserError(f"{where}: value {first + 1} of {tag!r} is empty")
         yield Sentence(words, tags)
 
 

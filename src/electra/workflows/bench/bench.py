@@ -1,6 +1,5 @@
 """``electra bench``: what a training step costs on this machine, and what the same step costs elsewhere."""
 
-import json
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -23,6 +22,7 @@ from electra.errors import UserError
 from electra.model.config import ClassicConfig
 from electra.progress import print_progress
 from electra.ranges import Count, CountOrZero
+from electra.report.plain_json import format_json
 from electra.workflows.bench.figures import OURS, BenchFigures, StepSpeed, format_bench
 from electra.workflows.bench.loop import WARM_UP_STEPS, build_bench_loop
 from electra.workflows.bench.machine import measure_copy_bandwidth, measure_matmul_peak, peak_memory, time_call
@@ -79,7 +79,7 @@ def bench(config: BenchConfig) -> BenchFigures:
         figures = measure_figures(config, recipe)
     finally:
         torch.set_num_threads(threads)
-    print(json.dumps(figures) if config.json else format_bench(figures), flush=True)
+    print(format_json(figures) if config.json else format_bench(figures), flush=True)
     return figures
 
 
