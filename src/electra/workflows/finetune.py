@@ -88,8 +88,9 @@ def finetune_tasks(config: FinetuneConfig, parallel: Parallel) -> dict[str, Task
     problems, warnings = load_problems(config)
     if parallel.first:
         print_warnings(warnings)
-        print_problems(problems, preview=False)
     runs_by_problem = [(problem, plan_runs(config, problem)) for problem in problems]
+    if parallel.first:
+        print_problems(problems, preview=False)
     summaries: dict[str, TaskSummary] = {}
     for problem, runs_by_rate in runs_by_problem:
         summary = finetune_task(config, problem, runs_by_rate, parallel)
