@@ -170,6 +170,11 @@ def test_inspect_reads_a_long_text_in_parts_and_whole(run: Path) -> None:
     assert len(seen) == 20 * len(inspect(InspectConfig(run=str(run), texts=(TEXT,), json=True))[0])
 
 
+def test_inspect_refuses_a_text_that_no_tokenizer_takes() -> None:
+    with pytest.raises(UserError, match=r"text 2: text has half a surrogate pair, which is no character"):
+        inspect(InspectConfig(run="anywhere", texts=("a", "b \udcff")))
+
+
 def test_inspect_refuses_a_generator_and_an_unfinished_run(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="which run and text"):
         inspect(InspectConfig(run=str(run)))

@@ -19,6 +19,7 @@ from electra.model.encoder import Tower
 from electra.model.heads import DetectionHead
 from electra.report.page import SIGN, render_page
 from electra.report.plain_json import format_json
+from electra.tasks.datasets.values import require_encodable
 from electra.tasks.frozen.texts import pad_texts
 from electra.tokenization import Tokenizer
 
@@ -51,11 +52,13 @@ def inspect(config: InspectConfig) -> list[list[ScoredPiece]]:
     """Print and return the word pieces of each text, with P(replaced).
 
     Raises:
-        UserError: a folder without a discriminator or its tokenizer, one that Electric trained, or a page that can't be
-            written.
+        UserError: a folder without a discriminator or its tokenizer, one that Electric trained, a text that is not
+            UTF-8, or a page that can't be written.
     """
     if not config.run or not config.texts:
         raise UserError('which run and text? electra inspect FOLDER "the chef ate the meal"')
+    for number, text in enumerate(config.texts, 1):
+        require_encodable(text, f"text {number}")
     folder = find_discriminator(Path(config.run))
     tower, tokenizer = huggingface.load_tower(folder), word_pieces.load_tokenizer(folder)
     if not isinstance(tower.head, DetectionHead):

@@ -147,6 +147,8 @@ def test_a_description_of_another_shape_names_nothing(tmp_path: Path, feature: o
 def test_a_description_that_is_no_json_is_damage(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a.parquet: the description of its columns: not JSON"):
         read_table(named(tmp_path / "a.parquet", [0, 1], b"{"))
+    with pytest.raises(UserError, match=r"b.parquet: two classes of column 'label' have one name: x, x"):
+        read_table(named(tmp_path / "b.parquet", [0, 1], {"names": ["x", "x"]}))
 
 
 def test_damaged_parquet_is_never_read(tmp_path: Path) -> None:

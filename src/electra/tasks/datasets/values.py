@@ -21,7 +21,7 @@ def read_class_names(metadata: bytes, path: str) -> dict[str, Sequence[str]]:
     """What the numbers in columns mean, if Hugging Face's ``datasets`` wrote the file: column → names of classes.
 
     Raises:
-        UserError: what it wrote is not JSON.
+        UserError: what it wrote is not JSON, or two classes have one name.
     """
     content = parse_json(metadata.decode(errors="replace"), f"{path}: the description of its columns")
     info = content.get("info") if isinstance(content, dict) else None
@@ -32,6 +32,8 @@ def read_class_names(metadata: bytes, path: str) -> dict[str, Sequence[str]]:
         inner = inner.get("feature", inner) if isinstance(inner, dict) else {}
         names = inner.get("names") if isinstance(inner, dict) else None
         if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            if len(set(names)) < len(names):
+                raise UserError(f"{path}: two classes of column {column!r} have one name: {', '.join(names)[:80]}")
             names_by_column[column] = names
     return names_by_column
 
