@@ -1,5 +1,6 @@
 """Layers of a config: preset, file, flags; each error names its place in one line."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
@@ -167,6 +168,73 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "bytes.yaml").write_bytes(b"a: \xff")
     with pytest.raises(UserError, match="not UTF-8 at byte 3"):
         config.load_config(Run(), tmp_path / "bytes.yaml")
+
+
+def multiply_aliases(levels: int) -> str:
+    """A YAML text whose last alias, z, stands for 9 to the power ``levels`` words."""
+    names = ["z", *(f"a{level}" for level in range(1, levels))][::-1]
+    first = f"texts: &{names[0]} [x, x, x, x, x, x, x, x, x]"
+    pairs = itertools.pairwise(names)
+    return "\n".join([first, *(f"{upper}: &{upper} [{', '.join(['*' + lower] * 9)}]" for lower, upper in pairs)])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("my.yaml", multiply_aliases(9), "more than 1,000,000 values, those that aliases repeat included"),
+        ("my.yaml", "texts: &a [*a]", "nested too deeply"),
+        ("my.yaml", f"texts:\n {'[' * 99}{']' * 99}", "line 2: nested more than 50 deep"),
+        ("my.yaml", "\n".join(f"{' ' * depth}a:" for depth in range(99)), "line 50: nested more than 50 deep"),
+        ("my.json", f'{{"texts": {"[" * 99_999}{"]" * 99_999}}}', "nested too deeply"),
+        ("my.json", f"{'[' * 99_999}", "nested too deeply"),
+        ("my.toml", f"texts = {'[' * 9_999}{']' * 9_999}", "nested too deeply"),
+        ("my.yaml", "tokens: 1\nlimit: 2\ntokens: 3", "line 3: the key tokens stands there twice"),
+        ("my.yaml", "optimizer:\n  kind: muon\n  kind: adam", "line 3: the key kind stands there twice"),
+        ("my.json", '{"phases": [{"steps": 1, "steps": 2}]}', "the key 'steps' stands there twice"),
+        ("my.toml", "tokens = 1\ntokens = 1\n", "Cannot overwrite a value (at "),
+        ("my.yaml", "tokens: 1\n? [a, b]\n: c", "line 2: a key is a word, no list and no mapping"),
+        ("my.yaml", "? {a: b}\n: c", "line 1: a key is a word, no list and no mapping"),
+        ("my.yaml", "tokens: 1\nlimit: !!bool perhaps", "line 2: tag:yaml.org,2002:bool: no tags are read here"),
+        ("my.yaml", "folder: !!python/name:os.system", "line 1: tag:yaml.org,2002:python/name:os.system: no tags"),
+        ("my.yaml", "\n\ttokens: 1", "line 2: while scanning for the next token: found character"),
+        ("my.yaml", f"tokens: {'9' * 5000}", "line 1: Exceeds the limit (4300 digits)"),
+        ("my.yaml", "limit: 1:30", "limit: expected a whole number of at least 1 or nothing, found '1:30'"),
+        ("my.yaml", 'folder: "\\ud800"', r"'\ud800': half a surrogate pair"),
+        ("my.json", r'{"\udfff": 1}', r"'\udfff': half a surrogate pair"),
+        ("my.json", '{"optimizer": {"kind": []}}', "optimizer.kind: []; one of adam, muon"),
+        ("my.json", '{"optimizer": {"kind": {"adam": 1}}}', "optimizer.kind: {'adam': 1}; one of adam, muon"),
+        ("my.toml", "optimizer = [1]", "optimizer: expected keys with values, found [1]"),
+        ("my.yaml", "phases: {steps: 1}", "phases: expected a list of keys with values, found {'steps': 1}"),
+        ("my.yaml", f"phases: {'x' * 999}", f"phases: expected a list of keys with values, found '{'x' * 199} …"),
+    ],
+)
+def test_files_that_could_be_misread_or_never_end(tmp_path, name, text, message):
+    with pytest.raises(UserError) as caught:
+        from_file(tmp_path, text, name=name)
+    said = str(caught.value)
+    assert said.startswith(f"{tmp_path / name}: {message}")
+    assert "\n" not in said
+
+
+def test_yaml_is_read_as_it_is_written(tmp_path):
+    """Where YAML 1.1 has other ideas: of dates, octal numbers, on and off."""
+    laid = from_file(tmp_path, "folder: 2024-13-45\ntexts: [no, on, 010, 1e3]\ntokens: 010\nloud: yes\nlimit: ~\n")
+    assert laid == Run("2024-13-45", ("no", "on", "010", "1e3"), tokens=10, loud=True)
+    with pytest.raises(UserError, match="unknown key on"):
+        from_file(tmp_path, "on: 1")
+    anchors = (
+        "optimizer: &o {kind: muon, rest: {<<: &r {learning_rate: 0.1}}}\nphases: [&p {steps: 3}, {<<: *p, rows: 2}]"
+    )
+    assert from_file(tmp_path, anchors) == Run(
+        optimizer=Muon(rest=Adam(learning_rate=0.1)), phases=(Phase(3), Phase(3, 2))
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("my.json", '{"tokens": 3}'), ("my.toml", "tokens = 3"), ("my.yaml", "tokens: 3")]
+)
+def test_a_byte_order_mark_belongs_to_no_key(tmp_path, name, text):
+    assert from_file(tmp_path, "\ufeff" + text, name=name) == Run(tokens=3)
 
 
 def test_flags_of_every_sort():

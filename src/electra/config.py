@@ -8,6 +8,7 @@ there; a layer with another ``kind`` starts from the defaults of that kind.
 
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -31,6 +32,9 @@ from electra.errors import UserError
 C = TypeVar("C")
 
 Json = Any  # a plain value, as YAML, TOML and JSON give it
+MOST_VALUES = 1_000_000  # in a config file
+MOST_SHOWN = 200  # characters of a value in an error
+HALF_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def load_config(base: C, file: str | Path) -> C:
@@ -55,17 +59,19 @@ def read_config_file(file: Path) -> Mapping[Any, Json]:
     parsers: dict[str, Callable[[str], Json]] = {
         ".yaml": parse_yaml,
         ".yml": parse_yaml,
-        ".toml": tomllib.loads,
-        ".json": json.loads,
+        ".toml": parse_toml,
+        ".json": parse_json,
     }
     if file.suffix not in parsers:
         raise UserError(f"{file}: a config file is named .yaml, .toml or .json")
     try:
-        tree = parsers[file.suffix](file.read_text(encoding="utf-8"))
+        tree = parsers[file.suffix](file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(f"{file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not UTF-8 at byte {error.start}") from error
+    except RecursionError as error:
+        raise UserError(f"{file}: nested too deeply") from error
     except ValueError as error:
         raise UserError(f"{file}: {' '.join(str(error).split())}") from error
     if tree is None:
@@ -79,10 +85,55 @@ def parse_yaml(text: str) -> Json:
     """The value of a YAML text. Raises ``ValueError`` with the line, as the other parsers do."""
     import yaml
 
+    from electra.yaml_loader import YamlLoader, describe_yaml_error
+
     try:
-        return yaml.safe_load(text)
+        return check_plain_value(yaml.load(text, YamlLoader))
     except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(describe_yaml_error(error)) from error
+
+
+def parse_toml(text: str) -> Json:
+    """The value of a TOML text. Raises ``ValueError`` with the line, and ``RecursionError`` for too deep nesting."""
+    return check_plain_value(tomllib.loads(text))
+
+
+def parse_json(text: str) -> Json:
+    """The value of a JSON text. Raises ``ValueError``, for a key that stands there twice too, and ``RecursionError``
+    for too deep nesting."""
+    return check_plain_value(json.loads(text, object_pairs_hook=build_object))
+
+
+def build_object(pairs: Sequence[tuple[str, Json]]) -> dict[str, Json]:
+    """A JSON object. Raises ``ValueError`` for a key that stands there twice."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        twice = next(key for index, (key, _) in enumerate(pairs) if key in dict(pairs[:index]))
+        raise ValueError(f"the key {twice!r} stands there twice")
+    return content
+
+
+def check_plain_value(value: Json) -> Json:
+    """``value``, as a parser gives it, with an end to what is in it.
+
+    Raises:
+        ValueError: more than ``MOST_VALUES``, which aliases make of a few lines, or text with half a surrogate pair.
+        RecursionError: values within values too deeply, as in a list that holds itself.
+    """
+    count = 0
+
+    def visit(part: Json) -> None:
+        nonlocal count
+        count += 1
+        if count > MOST_VALUES:
+            raise ValueError(f"more than {MOST_VALUES:,} values, those that aliases repeat included")
+        if isinstance(part, str) and not part.isascii() and HALF_SURROGATE.search(part):
+            raise ValueError(f"{part!r}: half a surrogate pair, which is no character")
+        for each in (*part, *part.values()) if isinstance(part, dict) else part if isinstance(part, list) else ():
+            visit(each)
+
+    visit(value)
+    return value
 
 
 def overlay_config(base: C, tree: Mapping[Any, Json], where: str) -> C:
@@ -167,11 +218,17 @@ def explain_mistake(config_class: type, tree: Json, mistake: Mapping[str, Any]) 
     path = ".".join(keys)
     if mistake["type"] in UNKNOWN_KIND:
         kinds, kind = [kind_of(each) for each in dataclasses_of(hint)], found.get("kind")
-        shown = "missing" if kind is None else repr(kind)
+        shown = "missing" if kind is None else show_value(kind)
         return f"{path}.kind: {shown}; one of {', '.join(kinds)}{suggest_closest(str(kind), kinds)}"
     if mistake["type"] == "value_error" and dataclasses_of(hint):  # the class itself refuses, in __post_init__
         return f"{path or 'config'}: {mistake['ctx']['error']}"
-    return f"{path}: expected {describe_type(hint)}, found {found!r}"
+    return f"{path}: expected {describe_type(hint)}, found {show_value(found)}"
+
+
+def show_value(value: Json) -> str:
+    """A value as an error shows it; a long one is cut."""
+    shown = repr(value)
+    return shown if len(shown) <= MOST_SHOWN else f"{shown[:MOST_SHOWN]} …"
 
 
 def follow_location(hint: object, tree: Json, location: Sequence[int | str]) -> tuple[list[str], object, Json]:
