@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,64 @@ def test_texts_without_a_word_make_no_vocabulary(kind: TokenizerKind) -> None:
     for texts in ([], [""]):
         with pytest.raises(UserError, match="no word occurs twice"):
             word_pieces.train_tokenizer(texts, 300, kind)
+
+
+def spell_hangul(seed: int = 0) -> list[str]:
+    """Texts of some 400 different characters, of which those of the first words are frequent."""
+    draw, syllables = random.Random(seed), [chr(0xAC00 + 28 * index) for index in range(399)]
+    return [" ".join("".join(draw.choices(syllables[: 9 + 3 * row], k=3)) for _ in range(9)) for row in range(130)]
+
+
+@pytest.mark.parametrize(("kind", "sizes"), [("word-piece", (7, 8, 100, 600)), ("unigram", (8, 9, 50, 399, 405, 420))])
+def test_no_more_ids_than_asked_for_and_the_rarest_characters_are_left_out(
+    kind: TokenizerKind, sizes: tuple[int, ...]
+) -> None:
+    texts, spelling = spell_hangul(), Spelling(False, False)
+    counts = Counter("".join(texts).replace(" ", ""))
+    for size in sizes:
+        skipped: Counter[str] = Counter()
+        ours = word_pieces.train_tokenizer(iter(texts), size, kind, spelling, skipped)
+        kept = set(counts).intersection(ours.backend.get_vocab())
+        assert ours.size <= size and kept
+        assert len(kept) + skipped[word_pieces.RARE_CHARACTER] == len(counts)
+        assert min(counts[each] for each in kept) >= max((counts[each] for each in set(counts) - kept), default=0)
+        [ids] = ours.encode(["".join(sorted(kept, key=lambda each: -counts[each]))[:1]])
+        assert ours.ids["unk"] not in ids
+
+
+def test_which_characters_are_left_out_does_not_depend_on_the_order_of_the_texts() -> None:
+    texts = spell_hangul()
+    found = [
+        word_pieces.train_tokenizer(given, 300, spelling=Spelling(False, False)).backend.get_vocab()
+        for given in (texts, texts[::-1])
+    ]
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "message"),
+    [
+        ("word-piece", 5, "--vocab-size 5: a word-piece vocabulary has from 6 to 10,000,000 ids"),
+        ("byte-bpe", 261, "--vocab-size 261: a byte-bpe vocabulary has from 262 to"),
+        ("unigram", 0, "--vocab-size 0: a unigram vocabulary has from 7 to"),
+        ("byte-bpe", 10**9, "--vocab-size 1000000000: a byte-bpe"),
+        ("word-piece", 2**64, "--vocab-size 18446744073709551616: a word-piece"),
+    ],
+)
+def test_a_size_that_cannot_be_is_refused_before_a_text_is_read(kind: TokenizerKind, size: int, message: str) -> None:
+    texts = iter(["a text", "a text"])
+    with pytest.raises(UserError, match=message):
+        word_pieces.train_tokenizer(texts, size, kind)
+    assert len(list(texts)) == 2
+
+
+@pytest.mark.parametrize(("kind", "size", "smallest"), [("word-piece", 6, 7), ("unigram", 7, 8)])
+def test_a_size_without_room_for_one_character_says_the_smallest_that_has(
+    kind: TokenizerKind, size: int, smallest: int
+) -> None:
+    with pytest.raises(UserError, match=f"--vocab-size {size}: too small for these texts; at least {smallest}"):
+        word_pieces.train_tokenizer(TEXTS, size, kind)
+    assert word_pieces.train_tokenizer(TEXTS, smallest, kind).size <= smallest
 
 
 def test_ids_that_a_vocabulary_leaves_unused_are_counted() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from electra.config import check_ranges
 from electra.corpus.documents import Boundary, Skipped, TextFormat
@@ -13,8 +13,17 @@ from electra.corpus.output import create_output_folder, refuse_existing_output
 from electra.corpus.readers import read_documents
 from electra.corpus.sources import Part, cut_parts, find_sources
 from electra.progress import Progress
-from electra.ranges import Count, Positive
-from electra.tokenization import Normalization, Spelling, Tokenizer, TokenizerKind, load_tokenizer, train_tokenizer
+from electra.ranges import Positive, Range
+from electra.tokenization import (
+    LARGEST_SIZE,
+    Normalization,
+    Spelling,
+    Tokenizer,
+    TokenizerKind,
+    check_vocabulary_size,
+    load_tokenizer,
+    train_tokenizer,
+)
 
 
 @dataclass(frozen=True)
@@ -27,8 +36,8 @@ class TokenizerConfig:
     """Folder to write."""
     kind: TokenizerKind = "word-piece"
     """word-piece: BERT's. byte-bpe: bytes, so that nothing is unknown. unigram: for scripts without spaces too."""
-    vocab_size: Count = 30522  # BERT
-    """Ids, special tokens included."""
+    vocab_size: Annotated[int, Range(least=6, most=LARGEST_SIZE)] = 30522  # BERT
+    """Ids at most, special tokens included; of more characters than ids the rarest are left out. byte-bpe: from 262."""
     lower_case: bool = True
     strip_accents: Literal["auto", "yes", "no"] = "auto"
     """Take é for e. auto: as BERT does, for word-piece in lower case; in Thai or Hindi it would take vowels away."""
@@ -63,11 +72,16 @@ def tokenizer(config: TokenizerConfig) -> Tokenizer:
 
 
 def train_on_sources(config: TokenizerConfig, spelling: Spelling) -> Tokenizer:
-    """A tokenizer trained on ``config.data``; prints what of the text was left out."""
+    """A tokenizer trained on ``config.data``; prints what of the text was left out.
+
+    Raises:
+        UserError: as ``train_tokenizer``; a size of the vocabulary that cannot be, before any text is looked at.
+    """
+    check_vocabulary_size(config.vocab_size, config.kind)
     skipped, text_format = Skipped(), TextFormat(config.documents, config.field)
     parts = cut_parts(find_sources(config.data), text_format)
     texts = sample_texts(parts, text_format, config.megabytes, skipped)
-    result = train_tokenizer(texts, config.vocab_size, config.kind, spelling)
+    result = train_tokenizer(texts, config.vocab_size, config.kind, spelling, skipped)
     for line in skipped.lines():
         print(line)
     return result
