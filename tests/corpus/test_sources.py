@@ -39,6 +39,40 @@ def test_globs_and_folders_are_searched_in_order_and_nothing_is_read_twice(tmp_p
     assert source == TextSource("text", (Span(str(tmp_path / "x" / "a.txt"), 0, len("text of x/a.txt")),))
 
 
+def test_what_a_folder_holds_besides_text_is_counted_and_named(tmp_path: Path) -> None:
+    lay(
+        tmp_path, "x/a.txt", "x/B.TXT", "x/c.train", "x/d.tokens", "x/e.md", "x/f.md", "x/7", "x/.h.txt", "x/.git/i.txt"
+    )
+    lay(tmp_path, "x/cache-ff1829c94136d4d9.arrow", "x/cache-ff1829c94136d4d9_00001_of_00004.arrow", "x/README")
+    (tmp_path / "x" / "gone.txt").symlink_to(tmp_path / "absent")
+    skipped = Skipped()
+    (source,) = sources.find_sources([str(tmp_path / "x")], skipped)
+    assert [Path(span.path).name for span in source.spans] == ["a.txt"]
+    assert {reason: (count, Path(skipped.first[reason]).name) for reason, count in skipped.items()} == {
+        "file in .TXT, which is not read": (1, "B.TXT"),
+        "file in .train, which is not read": (1, "c.train"),
+        "file in .tokens, which is not read": (1, "d.tokens"),
+        "file in .md, which is not read": (2, "e.md"),
+        "file without a known ending": (2, "7"),
+        "hidden file": (1, ".h.txt"),
+        "folder that is hidden or not in its data set": (1, ".git"),
+        "cache of datasets": (2, "cache-ff1829c94136d4d9.arrow"),
+        "no file, or a link to none": (1, "gone.txt"),
+    }
+
+
+def test_what_a_glob_or_a_server_finds_besides_text_is_counted(tmp_path: Path) -> None:
+    lay(tmp_path, "x/a.txt", "x/cache-ff1829c94136d4d9.arrow", "x/y/b.txt", "z/a.txt", "z/b.md", "z/.c.txt")
+    skipped = Skipped()
+    (source,) = sources.find_sources([str(tmp_path / "x" / "*")], skipped)
+    assert [Path(span.path).name for span in source.spans] == ["a.txt"]
+    assert set(skipped) == {"cache of datasets", "folder that a glob has found; name it to have it read"}
+    skipped = Skipped()
+    (source,) = sources.find_sources([f"file://{tmp_path}/z"], skipped)
+    assert [Path(span.path).name for span in source.spans] == ["a.txt"]
+    assert set(skipped) == {"file in .md, which is not read", "hidden file"}
+
+
 def test_a_file_whose_name_has_the_signs_of_a_glob_is_a_file(tmp_path: Path) -> None:
     lay(tmp_path, "a[1].txt", "a1.txt")
     assert paths(tmp_path / "a[1].txt") == [tmp_path / "a[1].txt"]

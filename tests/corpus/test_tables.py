@@ -63,6 +63,47 @@ def test_a_saved_data_set_is_a_folder_of_arrow_streams(tmp_path: Path) -> None:
     assert [text for span in source.spans for text in texts(span.path)] == documents
 
 
+def test_of_a_saved_data_set_what_its_own_files_name_is_read(tmp_path: Path) -> None:
+    rows = datasets.Dataset.from_dict({"text": ["one", "two"]})
+    datasets.DatasetDict({"train": rows, "test": rows}).save_to_disk(tmp_path / "both")
+    for name in ("train/cache-ff1829c94136d4d9.arrow", "train/left-over.arrow", "old/data-00000-of-00001.arrow"):
+        path = tmp_path / "both" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes((tmp_path / "both" / "test" / "data-00000-of-00001.arrow").read_bytes())
+    skipped = Skipped()
+    (source,) = sources.find_sources([str(tmp_path / "both")], skipped)
+    assert [Path(span.path).parent.name for span in source.spans] == ["test", "train"]
+    assert skipped["file that state.json does not name"] == 2
+    assert skipped.first["folder that is hidden or not in its data set"].endswith("old")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("state.json", "{", "damaged, so it is not known what belongs to the data set"),
+        ("state.json", '{"_data_files": [1]}', "damaged: its data files are no list of names"),
+        ("state.json", '{"_data_files": [{"filename": "data-2.arrow"}]}', "names 'data-2.arrow', which is not there"),
+        ("state.json", '{"_data_files": [], "_indices_data_files": [{"filename": "i.arrow"}]}', "reads its rows in an"),
+        ("dataset_dict.json", '{"splits": "train"}', "damaged: its splits are no list of names"),
+        ("dataset_dict.json", '{"splits": ["train"]}', "names 'train', which is not there"),
+    ],
+)
+def test_a_saved_data_set_that_is_not_whole_is_an_error(tmp_path: Path, file: str, content: str, said: str) -> None:
+    datasets.Dataset.from_dict({"text": ["one"]}).save_to_disk(tmp_path / "saved")
+    (tmp_path / "saved" / file).write_text(content)
+    with pytest.raises(UserError) as raised:
+        sources.find_sources([str(tmp_path / "saved")])
+    assert str(raised.value).startswith(f"{tmp_path / 'saved' / file}: {said}")
+
+
+def test_a_state_of_something_else_is_a_file_like_others(tmp_path: Path) -> None:
+    datasets.Dataset.from_dict({"text": ["one"]}).save_to_disk(tmp_path)
+    for content in ("[]", '{"step": 3}'):
+        (tmp_path / "state.json").write_text(content)
+        (source,) = sources.find_sources([str(tmp_path)])
+        assert len(source.spans) == 1
+
+
 def test_rows_that_are_not_utf8_are_skipped_counted_and_located(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b'n,text\n1,"a\nb"\n2,\xff\n\xff,c\n')
     skipped = Skipped()

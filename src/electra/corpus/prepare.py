@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from electra import files, fingerprints
 from electra.config import check_ranges
-from electra.corpus.documents import Boundary, TextFormat
+from electra.corpus.documents import Boundary, Skipped, TextFormat
 from electra.corpus.duplicates import CopyDetector, CopyKind, mark_copies
 from electra.corpus.figures import print_prepared_data
 from electra.corpus.filters import Filters, hash_evaluation_runs
@@ -94,9 +94,12 @@ def prepare(config: PrepareConfig) -> Manifest:
     check_prepare_config(config)
     tokenizer = load_tokenizer(Path(config.tokenizer))
     job = build_job(config, tokenizer)
-    sources = find_sources(config.data)
+    skipped = Skipped()
+    sources = find_sources(config.data, skipped)
     if config.out:
         sources = exclude_own_output(sources, Path(config.out))
+    for line in skipped.lines():
+        print(line)
     parts = cut_parts(sources, job.text_format)
     weights = parse_weights(config.weights, [source.name for source in sources])
     check_temperature(config.temperature, config.weights)

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import NoReturn
 
-from electra.corpus.documents import Span, TextFormat
+from electra.corpus.documents import Skipped, Span, TextFormat
 from electra.corpus.lines import find_next_document
 from electra.corpus.opening import STANDARD_INPUT, is_piped, open_span
 from electra.corpus.readers import BUILTIN, ENDINGS, SPLITTABLE
 from electra.corpus.tables import HUB_PREFIX, open_hub_dataset
+from electra.corpus.text_folder import CACHE, DATASETS_CACHE, NO_FILE, find_objection, walk_text_files
 from electra.errors import UserError, convert_errors
 
 PART_BYTES = 1 << 23  # on the disk, from which spans are a part of their own
@@ -48,14 +48,16 @@ class Part:
         return sum(span.size for span in self.spans)
 
 
-def find_sources(patterns: Sequence[str]) -> list[TextSource]:
+def find_sources(patterns: Sequence[str], skipped: Skipped | None = None) -> list[TextSource]:
     """The sources that patterns stand for: files, folders and globs, here or remote, ``-``, ``hub:NAME``, ``builtin``.
 
-    ``wiki=PATTERN`` gives a name; what has none belongs to the source ``text``. No file occurs twice.
+    ``wiki=PATTERN`` gives a name; what has none belongs to the source ``text``. No file occurs twice. The files of
+    folders and globs that are not read are counted in ``skipped``.
 
     Raises:
         UserError: a pattern that stands for nothing, a folder without text, a file of another kind.
     """
+    skipped = Skipped() if skipped is None else skipped
     if not patterns or not all(patterns):
         raise UserError("--data is missing: files, folders or globs of text, - for standard input, or builtin")
     sources: dict[str, dict[str, Span]] = {}
@@ -65,7 +67,7 @@ def find_sources(patterns: Sequence[str]) -> list[TextSource]:
         name, pattern = named.groups() if named else (UNNAMED, pattern)
         spans = sources.setdefault(name, {})
         try:
-            expansion = expand_pattern(pattern)
+            expansion = expand_pattern(pattern, skipped)
         except OSError as error:  # of names too long, and of folders that are closed to this user
             raise UserError(f"{error.filename or pattern}: {error.strerror or error}") from error
         for span in expansion:
@@ -76,7 +78,7 @@ def find_sources(patterns: Sequence[str]) -> list[TextSource]:
     return [TextSource(name, tuple(spans.values())) for name, spans in sources.items() if spans]
 
 
-def expand_pattern(pattern: str) -> list[Span]:
+def expand_pattern(pattern: str, skipped: Skipped) -> list[Span]:
     """The spans, each a whole file or shard of a data set, that a pattern stands for."""
     if pattern == BUILTIN:
         return [Span(pattern)]
@@ -86,8 +88,8 @@ def expand_pattern(pattern: str) -> list[Span]:
     if "://" in pattern:
         from electra.corpus.remote import list_remote_files
 
-        files = list_remote_files(pattern)
-        spans = [span for path, size in files if (span := Span(path, 0, size)).name.endswith(ENDINGS)]
+        listed = [Span(path, 0, size) for path, size in list_remote_files(pattern)]
+        spans = [span for span in listed if not note_objection(span, len(listed) > 1, skipped)]
         if not spans:
             raise UserError(f"{pattern}: no text there; {', '.join(ENDINGS)} are read")
         return spans
@@ -95,19 +97,31 @@ def expand_pattern(pattern: str) -> list[Span]:
         if pattern != STANDARD_INPUT and not pattern.endswith(ENDINGS):
             raise UserError(f"{pattern}: standard input is -, or - and one of {', '.join(ENDINGS)}")
         return [Span(pattern)]
-    return [Span(str(path), 0, path.stat().st_size) for path in find_local_files(pattern)]
+    return [Span(str(path), 0, path.stat().st_size) for path in find_local_files(pattern, skipped)]
 
 
-def find_local_files(pattern: str) -> list[Path]:
-    """The text files that a file, folder or glob stands for, sorted."""
+def note_objection(span: Span, is_one_of_many: bool, skipped: Skipped) -> bool:
+    """Whether a remote file is not read; it is counted in ``skipped`` then. What was named alone may be hidden."""
+    reason = find_objection(span.name.rpartition("/")[2])
+    if not reason or (not is_one_of_many and span.name.endswith(ENDINGS)):
+        return False
+    skipped.note(reason, span.path)
+    return True
+
+
+def find_local_files(pattern: str, skipped: Skipped) -> list[Path]:
+    """The text files that a file, folder or glob stands for, sorted. ``skipped`` counts those that are left out."""
     path = Path(pattern)
     if path.is_dir():
-        files = sorted(walk_text_files(path))
+        files = sorted(walk_text_files(path, skipped))
         if not files:
             raise UserError(f"{path}: no text in this folder; {', '.join(ENDINGS)} are read")
         return files
-    files = [path] if path.is_file() else sorted(map(Path, glob.glob(pattern, recursive=True)))
-    files = [file for file in files if file.is_file()]
+    if path.is_file():
+        files = [path]
+    else:
+        files = sorted(map(Path, glob.glob(pattern, recursive=True)))
+        files = [file for file in files if not note_glob_objection(file, skipped, "**" in pattern)]
     if not files:
         raise UserError(f"{pattern}: no such file")
     for file in files:
@@ -116,21 +130,20 @@ def find_local_files(pattern: str) -> list[Path]:
     return files
 
 
-def walk_text_files(folder: Path) -> Iterator[Path]:
-    """The text files in a folder and below it. Links are followed, but no folder is visited twice."""
-
-    def raise_error(error: OSError) -> NoReturn:
-        raise error
-
-    visited: set[str] = set()
-    for path, subfolders, names in os.walk(folder, onerror=raise_error, followlinks=True):
-        real_path = os.path.realpath(path)
-        if real_path in visited:
-            subfolders.clear()
-            continue
-        visited.add(real_path)
-        subfolders.sort()
-        yield from (file for name in names if name.endswith(ENDINGS) and (file := Path(path, name)).is_file())
+def note_glob_objection(path: Path, skipped: Skipped, is_recursive: bool) -> bool:
+    """Whether what a glob has found is not read; it is counted in ``skipped`` then. A file of another kind is no
+    objection, but an error."""
+    if path.is_dir() and is_recursive:
+        return True  # what is in it is found too, as far as the glob says
+    if path.is_dir():
+        skipped.note("folder that a glob has found; name it to have it read", str(path))
+    elif not path.is_file():
+        skipped.note(NO_FILE, str(path))
+    elif DATASETS_CACHE.fullmatch(path.name):
+        skipped.note(CACHE, str(path))
+    else:
+        return False
+    return True
 
 
 def cut_parts(sources: Iterable[TextSource], text_format: TextFormat) -> list[Part]:

@@ -79,7 +79,7 @@ def train_on_sources(config: TokenizerConfig, spelling: Spelling) -> Tokenizer:
     """
     check_vocabulary_size(config.vocab_size, config.kind)
     skipped, text_format = Skipped(), TextFormat(config.documents, config.field)
-    parts = cut_parts(find_sources(config.data), text_format)
+    parts = cut_parts(find_sources(config.data, skipped), text_format)
     texts = sample_texts(parts, text_format, config.megabytes, skipped)
     result = train_tokenizer(texts, config.vocab_size, config.kind, spelling, skipped)
     for line in skipped.lines():
