@@ -246,7 +246,7 @@ def test_a_source_that_disappears_stops_the_work_and_keeps_what_is_done(corpus: 
     kept = gone.read_bytes()
     gone.unlink()
     with pytest.MonkeyPatch.context() as patch:  # it was there when the work was planned
-        patch.setattr("electra.corpus.prepare.find_sources", lambda patterns: listed)
+        patch.setattr("electra.corpus.prepare.find_sources", lambda patterns, skipped: listed)
         with pytest.raises(UserError, match=r"1.txt: No such file"):
             prepare(config(corpus, out, data=data, drop_copies=()))
     assert len(list((out / "parts").glob("[0-9]*.json"))) > done and not (out / "manifest.json").exists()
@@ -284,6 +284,28 @@ def test_a_worker_that_is_killed_is_told(corpus: Path, tmp_path: Path) -> None:
         time.sleep(0.01)
     os.kill(first, signal.SIGCONT)
     assert "UserError: a worker was killed" in process.communicate(timeout=60)[1]
+
+
+STILLBORN = """
+import shutil, sys
+from multiprocessing import resource_tracker, set_executable
+from electra.corpus.documents import TextFormat
+from electra.corpus.duplicates import CopyDetector
+from electra.corpus.filters import Filters
+from electra.corpus.parts import Job, write_part
+from electra.corpus.sources import Part
+from electra.corpus.workers import run_parts
+if __name__ == "__main__":
+    resource_tracker.ensure_running()
+    set_executable(shutil.which("true"))  # a worker that is gone before it has read anything
+    job = Job("absent", "x" * 1_000_000, (), TextFormat(), Filters(), CopyDetector(), 0.1)
+    run_parts(write_part, job, [Part(0, "text", ()), Part(1, "text", ())], "local", 2, "preparing")
+"""
+
+
+def test_a_worker_that_dies_before_it_has_read_a_large_job_is_told() -> None:
+    process = subprocess.run([sys.executable, "-c", STILLBORN], capture_output=True, text=True, timeout=60)
+    assert "UserError: a worker was killed" in process.stderr
 
 
 def is_pending(pid: int, number: signal.Signals) -> bool:

@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import os
+import pickle
 import signal
 import threading
 import time
@@ -13,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context, parent_process
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Literal, NoReturn
 
 from electra.corpus.documents import ignore_progress
@@ -62,9 +65,15 @@ def run_on_processes(function: PartFunction, job: Job, parts: Sequence[Part], wo
     # No locks: a worker that is killed would keep its own for ever.
     stop, done = context.RawValue(ctypes.c_byte, 0), context.RawArray(ctypes.c_longlong, len(parts))
     with (
-        ProcessPoolExecutor(min(workers, len(parts)), context, start_worker, (stop, job, done)) as pool,
+        tell_killed_workers(),
+        NamedTemporaryFile() as job_file,
+        ProcessPoolExecutor(min(workers, len(parts)), context, start_worker, (stop, job_file.name, done)) as pool,
         stop_on_failure(stop),
     ):
+        # A new worker reads its arguments from a pipe of 64 KB. If it is killed before it has read more than that, this
+        # process writes for ever: so the job, which may be of megabytes, lies in a file.
+        pickle.dump(job, job_file)
+        job_file.flush()
         pending = {pool.submit(run_part_in_worker, function, part, index) for index, part in enumerate(parts)}
         # In Python 3.11 ``submit`` first wakes the thread that watches the workers and then starts one, which is not
         # watched until the next call: this one is for the last worker, whose death would be noticed late.
@@ -72,14 +81,20 @@ def run_on_processes(function: PartFunction, job: Job, parts: Sequence[Part], wo
         while pending:
             ready, pending = wait(pending, 0.5, FIRST_EXCEPTION)
             for future in ready:
-                try:
-                    future.result()
-                except BrokenProcessPool as error:
-                    raise UserError(
-                        "a worker was killed, perhaps for want of memory; finished parts are kept, and the same "
-                        "command goes on (with fewer --workers it takes less)"
-                    ) from error
+                future.result()
             progress.update(sum(done) / 1e6)
+
+
+@contextmanager
+def tell_killed_workers() -> Iterator[None]:
+    """Raise ``UserError`` for a worker that was killed, whenever that is noticed."""
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise UserError(
+            "a worker was killed, perhaps for want of memory; finished parts are kept, and the same command goes on "
+            "(with fewer --workers it takes less)"
+        ) from error
 
 
 @contextmanager
@@ -103,13 +118,13 @@ class WorkerState:
 worker_state: WorkerState  # is set in worker processes alone
 
 
-def start_worker(stop: ctypes.c_byte, job: Job, done: "ctypes.Array[ctypes.c_longlong]") -> None:
+def start_worker(stop: ctypes.c_byte, job_file: str, done: "ctypes.Array[ctypes.c_longlong]") -> None:
     """In a new worker process: leave Ctrl-C to the parent, use one core, and end when ``stop`` is set or the parent is
-    gone."""
+    gone. ``job_file``: the parent's temporary file with the job."""
     global worker_state
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    worker_state = WorkerState(job, done)
+    worker_state = WorkerState(pickle.loads(Path(job_file).read_bytes()), done)
     gc.disable()  # nothing here makes cycles, and the collector would walk through all words
 
     def watch_parent() -> NoReturn:
