@@ -5,15 +5,17 @@ import io
 import json
 import random
 import string
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow
 from pyarrow import ipc, parquet
 
 from electra.corpus import readers
 from electra.corpus.documents import Document, Skipped, Span, TextFormat
 from electra.corpus.sources import Part
+from electra.dataset.shards import Units
 
 
 def lay(folder: Path, *names: str) -> None:
@@ -93,3 +95,11 @@ ENDINGS = {
     as_arrow_file: ".arrow",
 }
 LETTERS = "".join(random.Random(0).choices(string.ascii_letters + " \n", k=20_000))
+
+
+def join_units(units: Iterable[bytes], dtype: np.dtype) -> Units:
+    """A document of units, each the bytes of an array of ``dtype``."""
+    document = Units(dtype)
+    for unit in units:
+        document.append(unit)
+    return document

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from electra import tokenization as word_pieces
 from electra.corpus.prepare import PrepareConfig, prepare
 from electra.corpus.train_tokenizer import TokenizerConfig, tokenizer
 from electra.dataset import shards
-from electra.dataset.shards import Shards, ShardWriter
+from electra.dataset.shards import Shard, Shards, ShardWriter
 from electra.errors import UserError
+from formats import join_units
 
 
 @pytest.fixture
@@ -61,8 +63,7 @@ def test_blocks_hold_whole_units_of_each_document_once(tmp_path: Path, monkeypat
     documents = [[[7] * int(n) for n in draw.integers(1, 30, draw.integers(1, 6))] for _ in range(60)]
     writer = ShardWriter(tmp_path, "train-00000", "fingerprint", np.dtype(np.uint16))
     for document in documents:
-        tokens = writer.add_document([np.array(unit, dtype=np.uint16).tobytes() for unit in document])
-        assert tokens.tolist() == [7] * sum(map(len, document))
+        writer.add_document(join_units((np.array(unit, np.uint16).tobytes() for unit in document), writer.dtype))
     entries = [{"source": "text"} | entry for entry in writer.finish()]
     assert len(entries) > 2
     manifest = {
@@ -90,6 +91,21 @@ def test_blocks_hold_whole_units_of_each_document_once(tmp_path: Path, monkeypat
                 open_document = int(edges[-1]) not in ends
         assert not open_document, number
     assert joined == lengths
+
+
+def test_few_of_many_shards_are_open_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "SHARD_TOKENS", 1)
+    monkeypatch.setattr(shards, "MOST_MAPPED", 3)
+    monkeypatch.setattr(shards, "MAPPED", deque())
+    writer = ShardWriter(tmp_path, "train-00000", "fingerprint", np.dtype(np.uint16))
+    for number in range(12):
+        writer.add_document(join_units([np.array([number], np.uint16).tobytes()], writer.dtype))
+    expected = [{key: entry[key] for key in entry if key != "file"} for entry in writer.finish()]
+    files = [Shard(tmp_path / f"train-00000-{number:03d}.shard", each) for number, each in enumerate(expected)]
+    for _ in range(2):
+        assert [shard.tokens.tolist() for shard in files] == [[number] for number in range(12)]
+        opened = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+        assert sum(path.startswith(f"{tmp_path}/") for path in opened) == 3
 
 
 def test_the_same_text_falls_on_the_same_side_in_any_order(text: Path) -> None:
@@ -170,17 +186,25 @@ def test_the_vocabulary_is_not_trained_without_a_folder_for_it(text: Path) -> No
         tokenizer(TokenizerConfig(data=absent, out=str(text / "tok")))
 
 
-def test_a_50_mb_line_is_read_in_little_memory(text: Path) -> None:
-    line = "the chef ate a meal and then " * (50_000_000 // 29)
-    (text / "text" / "long.txt").write_text(line)
+@pytest.mark.parametrize(
+    ("name", "line", "count", "most"),
+    [
+        ("long.txt", "the chef ate a meal and then ", 1_724_137, 800_000),
+        ("short.txt", "ab\n", 700_000, 400_000),
+    ],
+)
+def test_a_long_document_is_read_in_little_memory(text: Path, name: str, line: str, count: int, most: int) -> None:
+    """``most``: KiB, of which Python and its packages take 250,000."""
+    content = line * count
+    (text / "text" / name).write_text(f'{{"text": "{content}"}}' if name.endswith("jsonl") else content)
     code = (
         f"from electra.corpus.prepare import *; prepare({config(text)!r}); "
         "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"  # ru_maxrss would be pytest's too
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     manifest = json.loads((text / "data" / "manifest.json").read_text())
-    assert sum(split["words"] for split in manifest["splits"].values()) > len(line.split())
-    assert int(told.stdout.split()[-1]) < 800_000, "KiB of memory"
+    assert sum(split["words"] for split in manifest["splits"].values()) > count
+    assert int(told.stdout.split()[-1]) < most, "KiB of memory"
 
 
 @pytest.mark.parametrize(

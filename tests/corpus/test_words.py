@@ -154,7 +154,7 @@ def expected(tokenizer: Tokenizer, document: str) -> list[list[int]]:
 def read(encoder: CachingTokenizer, documents: Sequence[str]) -> list[list[list[int]]]:
     """The tokens of each unit of each document."""
     return [
-        [np.frombuffer(unit, encoder.dtype).tolist() for unit in units]
+        [unit.tolist() for unit in np.split(units.tokens, units.ends[:-1])] if units else []
         for units in encoder.encode_documents(list(documents))
     ]
 

@@ -22,6 +22,7 @@ from electra.dataset.rows import BLOCKS_PER_GROUP, Place, Row, Rows
 from electra.dataset.shards import DATA_FORMAT, MANIFEST, TOKENS_PER_BLOCK, ShardHeader, Shards, ShardWriter
 from electra.dataset.tokens import ResidentTokens, TokensOnDisk, choose_token_store
 from electra.errors import UserError
+from formats import join_units
 
 LAYOUTS = [Paper(), Paper(single_segment=1.0, short=1.0), Packed()]
 SPECIAL = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
@@ -349,7 +350,8 @@ def random_shards(folder: Path, vocabulary: int) -> list[dict[str, Any]]:
     writer = ShardWriter(folder, "train-00000", "by hand", dtype)
     for _ in range(250):
         sizes = draw.integers(1, 40, draw.integers(1, 7))
-        writer.add_document([draw.integers(0, vocabulary, size, dtype=dtype).tobytes() for size in sizes])
+        units = (draw.integers(0, vocabulary, size, dtype=dtype).tobytes() for size in sizes)
+        writer.add_document(join_units(units, dtype))
     return writer.finish()
 
 
@@ -377,8 +379,9 @@ def test_ids_above_65535_come_back(tmp_path: Path, layout: Paper | Packed) -> No
     ]
     writer = ShardWriter(tmp_path, "train-00000", "by hand", np.dtype(np.uint32))
     for document in documents:
-        written = writer.add_document([unit.tobytes() for unit in document])
-        assert written.tolist() == np.concatenate(document).tolist()
+        units = join_units((unit.tobytes() for unit in document), writer.dtype)
+        assert units.tokens.tolist() == np.concatenate(document).tolist()
+        writer.add_document(units)
     shards = opened(tmp_path, writer.finish(), 250_000)
     rows = Rows(shards, layout, 64, 1)
     batch = rows.batch(list(rows.iterate_epoch(0)))
@@ -392,7 +395,7 @@ def test_a_block_is_found_without_a_copy_of_the_index(tmp_path: Path) -> None:
     writer = ShardWriter(tmp_path, "train-00000", "by hand", np.dtype(np.uint16))
     unit = np.array([7, 8], dtype=np.uint16).tobytes()
     for _ in range(4):
-        writer.add_document([unit] * (count // 8))
+        writer.add_document(join_units([unit] * (count // 8), writer.dtype))
     shards = opened(tmp_path, writer.finish())
     tracemalloc.start()
     documents = shards.files[0].block_edges(3)

@@ -7,11 +7,13 @@ the corpus: keys are compared a share of their values at a time.
 
 import importlib.util
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
-from typing import Literal
+from tempfile import TemporaryFile
+from typing import IO, Literal
 
 import numpy as np
 from jaxtyping import Bool, UInt
@@ -26,7 +28,9 @@ Keys = UInt[np.ndarray, "_"]
 Marks = Bool[np.ndarray, "_"]  # of each key whether it occurs before
 
 SHORTEST_LINE = 40  # characters from which an equal line is a copy and no heading or bracket
-KEYS_AT_ONCE = 1 << 24  # keys compared together
+KEYS_AT_ONCE = 1 << 24  # keys compared together: 0.7 GB
+KEYS_READ = 1 << 20  # … and read together
+MOST_SHARES = 256  # of the keys, each an open file; with more than four thousand million keys memory grows after all
 PERMUTATIONS = 128
 BANDS = {0.9: (5, 25), 0.8: (9, 13), 0.7: (14, 9), 0.5: (25, 5)}  # likeness → bands, values a band: datasketch's optima
 
@@ -45,21 +49,18 @@ class CopyDetector:
         if "near" in self.kinds and importlib.util.find_spec("datasketch") is None:
             raise UserError("near copies need the package datasketch; pip install 'electra[near]'")
 
-    def compute_keys(self, documents: Iterable[Document]) -> dict[CopyKind, Keys]:
-        """Kind → the keys, uint64, of all documents in order."""
-        numbers: dict[CopyKind, list[int]] = {kind: [] for kind in self.kinds}
-        near: list[Keys] = []
+    def write_keys(self, documents: Iterable[Document], files: Mapping[CopyKind, IO[bytes]]) -> None:
+        """Write the keys, uint64, of all documents in order to the file of their kind."""
         for document in documents:
-            if "documents" in numbers:
-                numbers["documents"].append(hash_text(document.text))
-            if "lines" in numbers:
-                numbers["lines"] += [hash_text(line) for line in select_keyed_lines(document.text)]
-            if "near" in numbers:
-                near.append(self.compute_near_keys(document.text))
-        keys: dict[CopyKind, Keys] = {kind: np.array(hashes, dtype=np.uint64) for kind, hashes in numbers.items()}
-        if near:
-            keys["near"] = np.concatenate(near)
-        return keys
+            for kind, file in files.items():
+                file.write(self.compute_keys(document.text, kind).astype("<u8").tobytes())
+
+    def compute_keys(self, text: str, kind: CopyKind) -> Keys:
+        """The keys of a text by which copies of one kind are found."""
+        if kind == "near":
+            return self.compute_near_keys(text)
+        parts = [text] if kind == "documents" else select_keyed_lines(text)
+        return np.fromiter(map(hash_text, parts), np.uint64)
 
     def compute_near_keys(self, text: str) -> Keys:
         """A key for each band of the text's MinHash signature (Broder, 1997; bands: Leskovec et al., chapter 3)."""
@@ -120,41 +121,52 @@ def remove_marked_lines(text: str, marks: Bool[np.ndarray, " lines"]) -> str:
 
 
 def mark_copies(key_files: Sequence[Path], mark_files: Sequence[Path]) -> None:
-    """For each file of keys write one of bool: which of them occur before, in it or in a file before it."""
+    """For each file of keys write one of bool: which of them occur before, in it or in a file before it.
+
+    Raises:
+        OSError: the disk has no room, of 17 bytes a key until this is done.
+    """
     sizes = [file.stat().st_size // 8 for file in key_files]
-    with ExitStack() as stack:
-        marks = [
-            create_marks(stack.enter_context(write_whole(file)), size)
-            for file, size in zip(mark_files, sizes, strict=True)
-        ]
-        mark_repeated_keys(key_files, sizes, marks)
+    with TemporaryFile(dir=mark_files[0].parent) as file:
+        marks = create_marks(file, sum(sizes))
+        mark_repeated_keys(key_files, marks)
+        for mark_file, of_file in zip(mark_files, np.split(marks, np.cumsum(sizes)[:-1]), strict=True):
+            with write_whole(mark_file) as path:
+                of_file.tofile(path)
 
 
-def create_marks(file: Path, size: int) -> Marks:
-    """A new file of ``size`` bool, all false, by memory map. Takes its room on the disk now, or raises ``OSError``."""
-    with file.open("wb") as new:
-        if not size:
-            return np.zeros(0, dtype=bool)
-        os.posix_fallocate(new.fileno(), 0, size)
+def create_marks(file: IO[bytes], size: int) -> Marks:
+    """``size`` bool in a new file, all false, by memory map. Takes its room on the disk now, or raises ``OSError``."""
+    if not size:
+        return np.zeros(0, dtype=bool)
+    os.posix_fallocate(file.fileno(), 0, size)
     return np.memmap(file, bool, "r+")
 
 
-def mark_repeated_keys(key_files: Sequence[Path], sizes: Sequence[int], marks: Sequence[Marks]) -> None:
-    """Set in ``marks``, for each file, which of its keys occur before."""
-    shares = np.uint64(-(-sum(sizes) // KEYS_AT_ONCE) or 1)
-    for share in range(int(shares)):
-        places, values = [], []
-        for file, size in zip(key_files, sizes, strict=True):
-            if size:
-                keys = np.fromfile(file, "<u8")
-                places.append(np.flatnonzero(keys % shares == np.uint64(share)))
-                values.append(keys[places[-1]])
-        if not places:
-            break
-        together = np.concatenate(values)
-        order = np.argsort(together, kind="stable")
-        repeated = np.zeros(len(together), dtype=bool)
-        repeated[order[1:]] = together[order[1:]] == together[order[:-1]]
-        by_file = np.split(repeated, np.cumsum([len(place) for place in places])[:-1])
-        for file_marks, place, is_repeated in zip((m for m in marks if len(m)), places, by_file, strict=True):
-            file_marks[place] = is_repeated
+def mark_repeated_keys(key_files: Sequence[Path], marks: Marks) -> None:
+    """Set in ``marks``, which are those of all files in a row, which keys occur before.
+
+    The keys are read once, and laid by their values into shares that fit into memory.
+    """
+    count = min(-(-len(marks) // KEYS_AT_ONCE), MOST_SHARES)
+    with ExitStack() as stack:
+        shares = [stack.enter_context(TemporaryFile(dir=key_files[0].parent)) for _ in range(count)]
+        place = 0
+        for keys in chain.from_iterable(map(read_keys, key_files)):
+            placed = np.stack([keys, np.arange(place, place + len(keys), dtype=np.uint64)], axis=1)
+            place += len(keys)
+            for number, share in enumerate(shares):
+                share.write(placed[keys % np.uint64(count) == np.uint64(number)].tobytes())
+        for share in shares:
+            share.seek(0)
+            together, places = np.frombuffer(share.read(), np.uint64).reshape(-1, 2).T
+            order = np.argsort(together, kind="stable")
+            repeated = together[order[1:]] == together[order[:-1]]
+            marks[places[order[1:]][repeated]] = True
+
+
+def read_keys(file: Path) -> Iterator[Keys]:
+    """The keys of a file, some at a time."""
+    with file.open("rb") as opened:
+        while content := opened.read(8 * KEYS_READ):
+            yield np.frombuffer(content, "<u8")

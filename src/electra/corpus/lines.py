@@ -81,21 +81,19 @@ def read_plain_lines(path: str) -> Iterator[str]:
 
 def group_lines(lines: Iterator[tuple[int, bytes]], documents: Boundary) -> Iterator[tuple[int, bytes]]:
     """(offset, bytes) of each document, from (offset, bytes) of each line."""
-    held: list[bytes] = []
-    size, start = 0, 0
+    held, start = bytearray(), 0  # a list of millions of short lines takes many times their bytes
     for offset, line in lines:
         ends = documents == "line" or (documents == "blank-line" and not line.strip())
-        if held and (ends or size + len(line) > LONGEST_DOCUMENT):
-            yield start, b"".join(held)
-            held, size = [], 0
+        if held and (ends or len(held) + len(line) > LONGEST_DOCUMENT):
+            yield start, bytes(held)
+            held.clear()
         if not held:
             if not line.strip():
                 continue
             start = offset
-        held.append(line)
-        size += len(line)
+        held += line
     if held:
-        yield start, b"".join(held)
+        yield start, bytes(held)
 
 
 def read_span_lines(file: BufferedReader, span: Span) -> Iterator[tuple[int, bytes]]:

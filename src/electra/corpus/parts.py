@@ -1,6 +1,7 @@
 """One part of the work: its spans → documents → shards and a count. Parts run in any order, on any number of cores."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from electra.corpus.hashing import count_words, hash_text
 from electra.corpus.origins import fingerprint_part
 from electra.corpus.readers import BUILTIN, read_documents
 from electra.corpus.sources import Part
-from electra.corpus.words import CHARACTERS_AT_ONCE, CachingTokenizer, group_by_size
+from electra.corpus.words import CHARACTERS_AT_ONCE, UNIT_OVERHEAD, CachingTokenizer, group_by_size
 from electra.dataset.shards import ShardWriter, Split
 from electra.errors import UserError
 from electra.files import write_whole
@@ -73,11 +74,13 @@ def report_progress_from(report_progress: ReportProgress, before: int, read: int
 
 def write_copy_keys(job: Job, part: Part, report_progress: ReportProgress) -> None:
     """Write the keys of the part's documents, by which copies are found: the first pass, if copies are left out."""
-    keys_by_kind = job.detector.compute_keys(job.documents(part, Skipped(), report_progress))
-    note_contents(job, part)
-    for kind, keys in keys_by_kind.items():
-        with write_whole(job.file(part, f"{kind}.keys")) as file:
-            keys.astype("<u8").tofile(file)
+    with ExitStack() as stack:
+        files = {}
+        for kind in job.detector.kinds:
+            path = stack.enter_context(write_whole(job.file(part, f"{kind}.keys")))
+            files[kind] = stack.enter_context(path.open("wb"))
+        job.detector.write_keys(job.documents(part, Skipped(), report_progress), files)
+        note_contents(job, part)
 
 
 def write_part(job: Job, part: Part, report_progress: ReportProgress) -> None:
@@ -129,6 +132,11 @@ def load_caching_tokenizer(tokenizer_json: str, special: tuple[tuple[str, str], 
     return CachingTokenizer(parse_tokenizer(tokenizer_json, dict(special)))
 
 
+def weigh_document(document: Document) -> int:
+    """What a document adds to a group: its characters, and what it takes beside them."""
+    return len(document.text) + UNIT_OVERHEAD
+
+
 def write_shards(
     folder: Path,
     part: Part,
@@ -147,19 +155,19 @@ def write_shards(
         for split in get_args(Split)
     }
     counts_by_split = {split: dict.fromkeys(COUNTS, 0) for split in writers}
-    for group in group_by_size(documents, lambda document: len(document.text), CHARACTERS_AT_ONCE):
+    for group in group_by_size(documents, weigh_document, CHARACTERS_AT_ONCE):
         units_of_documents = tokenizer.encode_documents([document.text for document in group])
         for document, units in zip(group, units_of_documents, strict=True):
             if not units:
                 skipped.note("document without a token", f"{document.source}, at {document.index:,}")
                 continue
             split: Split = "held-out" if is_held_out(document) else "train"
-            tokens = writers[split].add_document(units)
+            writers[split].add_document(units)
             counts = counts_by_split[split]
             counts["documents"] += 1
-            counts["tokens"] += len(tokens)
+            counts["tokens"] += len(units.tokens)
             counts["words"] += count_words(document.text)
             counts["bytes"] += len(document.text.encode())
-            counts["unknown"] += int((tokens == unknown).sum())
+            counts["unknown"] += int((units.tokens == unknown).sum())
     splits = {split: counts_by_split[split] | {"shards": writer.finish()} for split, writer in writers.items()}
     return {"source": part.source, "splits": splits, "skipped": skipped.to_json()}

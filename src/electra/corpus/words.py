@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import tokenizers
 
+from electra.dataset.shards import Units
 from electra.tokenization import Tokenizer
 
 LONG_LINE = 10_000  # characters after which a line is cut at the next space, so that one line costs little memory
@@ -20,6 +21,9 @@ CHARACTERS_AT_ONCE = 1 << 20  # that are tokenized together
 CACHE_BYTES = 3 << 27  # about what known words may take: 0.4 GB
 WORD_OVERHEAD = 200  # bytes that a known word takes besides its characters
 
+UNIT_OVERHEAD = 20  # characters as which a unit counts besides its own: millions of short ones take memory too
+
+LINE = re.compile(r"[^\n]+")
 BEFORE_SPACE = re.compile(r"(?<=\S)(?= )")  # Python's \s holds all that Unicode calls white space
 # A space after a character that is not removed with the accents: where a mark alone is removed, the spaces on its two
 # sides become one token. The letters that are excluded here are such marks to NFKC, some with a space before them.
@@ -44,16 +48,16 @@ class CachingTokenizer:
         self.known_before: dict[str, bytes] = {}  # what was known when the cache was last emptied
         self.cached_bytes = 0  # about what ``known`` takes
 
-    def encode_documents(self, documents: Sequence[str]) -> list[list[bytes]]:
-        """The units of each document, arrays of ``dtype`` as bytes: its lines, long ones in parts, none empty."""
-        encoded: list[list[bytes]] = [[] for _ in documents]
+    def encode_documents(self, documents: Sequence[str]) -> list[Units]:
+        """The units of each document: its lines, long ones in parts, none empty."""
+        encoded = [Units(self.dtype) for _ in documents]
         numbered_units = (
             (number, unit)
             for number, document in enumerate(documents)
             for line in split_lines(document)
             for unit in ([line] if self.cut is None else cut_line(line))
         )
-        for group in group_by_size(numbered_units, lambda numbered: len(numbered[1]), CHARACTERS_AT_ONCE):
+        for group in group_by_size(numbered_units, weigh_unit, CHARACTERS_AT_ONCE):
             numbers, units = zip(*group, strict=True)
             for number, tokens in zip(numbers, self.encode_units(units), strict=True):
                 if tokens:
@@ -104,7 +108,13 @@ def group_by_size(items: Iterable[Item], size: Callable[[Item], int], most: int)
 
 def split_lines(document: str) -> Iterator[str]:
     """The lines of a text that are not blank, without their ends."""
-    return (line.removesuffix("\r") for line in document.split("\n") if line and not line.isspace())
+    lines = (match[0] for match in LINE.finditer(document))  # no list, which for short lines is many times the text
+    return (line.removesuffix("\r") for line in lines if not line.isspace())
+
+
+def weigh_unit(numbered_unit: tuple[int, str]) -> int:
+    """What a unit adds to a group: its characters, and what it takes beside them."""
+    return len(numbered_unit[1]) + UNIT_OVERHEAD
 
 
 def cut_line(line: str) -> Iterator[str]:

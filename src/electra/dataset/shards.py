@@ -10,15 +10,17 @@ import hashlib
 import itertools
 import json
 import os
+import weakref
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
-from jaxtyping import Int, Integer
+from jaxtyping import Int, Integer, UInt8, UInt64
 
 from electra.config import require_shape
 from electra.errors import UserError, convert_errors
@@ -30,6 +32,8 @@ HEADER_BYTES = 4096
 MANIFEST = "manifest.json"
 SHARD_TOKENS = 1 << 28  # tokens after which a shard ends, at the next document
 TOKENS_PER_BLOCK = 1 << 16  # tokens that are laid out into rows together
+MOST_MAPPED = 256  # shards that are mapped into memory at once
+MAPPED: "deque[weakref.ref[Shard]]" = deque()  # those shards, and what is left of shards that are gone
 CHECKSUM_CHUNK = 1 << 22  # bytes read at once for a checksum
 
 REMEDY = "prepare the data anew"
@@ -70,6 +74,32 @@ class ShardHeader:
         return HEADER_BYTES + -(-self.tokens * np.dtype(self.dtype).itemsize // 8) * 8
 
 
+@dataclass
+class Units:
+    """The tokens of a document, one after another, and where each of its units ends.
+
+    ``content``: the bytes of an array of ``dtype``. ``ends``: how many tokens there are up to the end of each unit.
+    """
+
+    dtype: np.dtype
+    content: bytearray = field(default_factory=bytearray)
+    ends: "array[int]" = field(default_factory=lambda: array("Q"))
+
+    def append(self, unit: bytes) -> None:
+        """Add a unit, the bytes of an array of ``dtype``, which is not empty."""
+        self.content += unit
+        self.ends.append(len(self.content) // self.dtype.itemsize)
+
+    def __len__(self) -> int:
+        """The number of units."""
+        return len(self.ends)
+
+    @property
+    def tokens(self) -> Integer[np.ndarray, " tokens"]:
+        """The tokens of all units."""
+        return np.frombuffer(self.content, self.dtype)
+
+
 class ShardWriter:
     """Writes documents into shards of a folder, ``STEM-000.shard`` and on."""
 
@@ -78,21 +108,18 @@ class ShardWriter:
         self.written: list[tuple[str, ShardHeader]] = []
         self.file: BinaryIO | None = None
 
-    def add_document(self, units: Sequence[bytes]) -> Integer[np.ndarray, " tokens"]:
-        """Append a document and return its tokens. ``units``: the bytes of arrays of ``dtype``, none empty."""
+    def add_document(self, units: Units) -> None:
+        """Append a document."""
         if self.file is None:
             self.file = (self.folder / self.name).open("wb")
             self.file.write(b" " * HEADER_BYTES)
             self.unit_starts, self.document_starts, self.tokens = array("Q", [0]), array("Q", [0]), 0
-        content = b"".join(units)
-        self.file.write(content)
-        for unit in units:
-            self.tokens += len(unit) // self.dtype.itemsize
-            self.unit_starts.append(self.tokens)
+        self.file.write(units.content)
+        self.unit_starts.frombytes((np.frombuffer(units.ends, np.uint64) + np.uint64(self.tokens)).tobytes())
+        self.tokens += len(units.content) // self.dtype.itemsize
         self.document_starts.append(len(self.unit_starts) - 1)
         if self.tokens >= SHARD_TOKENS:
             self.finish()
-        return np.frombuffer(content, self.dtype)
 
     @property
     def name(self) -> str:
@@ -130,11 +157,7 @@ def compute_checksum(path: Path) -> str:
 
 
 class Shard:
-    """A shard that is mapped into memory.
-
-    ``tokens``: all of them. ``units``: where each unit starts among them. ``documents``: the unit that each document
-    starts with. Both have the end as a last entry.
-    """
+    """A shard that is mapped into memory while it is read."""
 
     def __init__(self, path: Path, expected: Mapping[str, object]):
         """Open the file, whose header must equal ``expected``.
@@ -155,11 +178,40 @@ class Shard:
             raise UserError(f"{path}: not the shard that {MANIFEST} speaks of; prepare the data anew")
         if size != self.header.size:
             raise UserError(f"{path}: damaged: {size:,} bytes of {self.header.size:,}; prepare the data anew")
-        content = np.asarray(np.memmap(path, np.uint8, "r"))  # once: each map keeps a file open
-        tokens, units = HEADER_BYTES + self.header.tokens * np.dtype(self.header.dtype).itemsize, self.header.units + 1
-        self.tokens = content[HEADER_BYTES:tokens].view(self.header.dtype)
-        self.units = content[self.header.index : self.header.index + 8 * units].view("<u8")
-        self.documents = content[self.header.index + 8 * units :].view("<u8")
+        self.mapped: UInt8[np.ndarray, " bytes"] | None = None
+        self.map_content()
+
+    def map_content(self) -> UInt8[np.ndarray, " bytes"]:
+        """The bytes of the file by memory map. Each map keeps a file open, of which a process may have about a
+        thousand: the one that was made first makes room.
+
+        Raises:
+            UserError: the file cannot be read any more.
+        """
+        content = self.mapped
+        if content is None:
+            with convert_errors(str(self.path), OSError, ValueError):
+                content = self.mapped = np.asarray(np.memmap(self.path, np.uint8, "r"))
+            MAPPED.append(weakref.ref(self))
+            if len(MAPPED) > MOST_MAPPED and (first := MAPPED.popleft()()):
+                first.mapped = None
+        return content
+
+    @property
+    def tokens(self) -> Integer[np.ndarray, " tokens"]:
+        """All tokens."""
+        end = HEADER_BYTES + self.header.tokens * np.dtype(self.header.dtype).itemsize
+        return self.map_content()[HEADER_BYTES:end].view(self.header.dtype)
+
+    @property
+    def units(self) -> UInt64[np.ndarray, " edges"]:
+        """Where each unit starts among the tokens, and the end."""
+        return self.map_content()[self.header.index : self.header.index + 8 * (self.header.units + 1)].view("<u8")
+
+    @property
+    def documents(self) -> UInt64[np.ndarray, " edges"]:
+        """The unit that each document starts with, and the end."""
+        return self.map_content()[self.header.index + 8 * (self.header.units + 1) :].view("<u8")
 
     @property
     def blocks(self) -> int:

@@ -6,7 +6,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from electra.dataset.layout import Spans
-from electra.dataset.shards import Shards
+from electra.dataset.shards import Shard, Shards
 
 GPU_MEMORY_SHARE = 0.25  # of a GPU's free memory that tokens may take; while they are moved there they take twice that
 
@@ -18,7 +18,7 @@ class TokensOnDisk:
     """Tokens in the files, from which those that are asked for are copied."""
 
     def __init__(self, shards: Shards):
-        self.files = view_as_signed(shards)
+        self.files = shards.files
 
     def read(self, files: PieceFiles, spans: Spans) -> tuple[Int[Tensor, " tokens"], PieceStarts]:
         """The tokens of the pieces, signed, one piece after another, and where each piece begins among them.
@@ -26,7 +26,7 @@ class TokensOnDisk:
         ``files``: the file of each piece. ``spans``: (start, stop) of each in its file.
         """
         pieces = zip(files.tolist(), spans.tolist(), strict=True)
-        tokens = [self.files[file][start:stop] for file, (start, stop) in pieces]
+        tokens = [view_as_signed(self.files[file])[start:stop] for file, (start, stop) in pieces]
         sizes = spans[:, 1] - spans[:, 0]
         return torch.from_numpy(np.concatenate([NO_TOKENS, *tokens])), np.cumsum(sizes) - sizes
 
@@ -35,8 +35,8 @@ class ResidentTokens:
     """All tokens of a split in the memory of a device, where batches are then made."""
 
     def __init__(self, shards: Shards, device: torch.device):
-        files = view_as_signed(shards)
-        self.first_tokens = np.cumsum([0, *map(len, files)])  # of the files
+        files = map(view_as_signed, shards.files)
+        self.first_tokens = np.cumsum([0, *(shard.header.tokens for shard in shards.files)])  # of the files
         # Copies, since torch does not take memory that is read-only.
         self.tokens = torch.cat([torch.from_numpy(file.copy()).to(device) for file in (NO_TOKENS, *files)])
 
@@ -49,9 +49,9 @@ TokenStore = TokensOnDisk | ResidentTokens
 NO_TOKENS = np.empty(0, dtype=np.int16)
 
 
-def view_as_signed(shards: Shards) -> list[Int[np.ndarray, "_"]]:
-    """The tokens of each file as signed numbers, for which torch has more functions; ``convert_to_ids`` undoes it."""
-    return [shard.tokens.view(f"i{shard.tokens.itemsize}") for shard in shards.files]
+def view_as_signed(shard: Shard) -> Int[np.ndarray, " tokens"]:
+    """A file's tokens as signed numbers, for which torch has more functions; ``convert_to_ids`` undoes it."""
+    return shard.tokens.view(f"i{shard.tokens.itemsize}")
 
 
 def convert_to_ids(tokens: Int[Tensor, " tokens"]) -> Int[Tensor, " tokens"]:
