@@ -176,29 +176,13 @@ def validate_tree(config_class: type, tree: Json, where: str) -> Any:
         raise UserError(f"{where}: {explain_mistake(config_class, tree, first)}") from error
 
 
-def require_shape(content: Json, shape: Any, where: str) -> Any:
-    """What JSON gave, as a ``shape``: any type that pydantic reads, such as ``dict[str, float]`` or a dataclass.
-
-    Raises:
-        UserError: it has another shape; ``where`` begins the message.
-    """
-    from pydantic import ValidationError
-
-    try:
-        return make_validator(shape)((content,))[0]
-    except ValidationError as error:
-        mistake = error.errors(include_url=False)[0]
-        key = ".".join(map(str, mistake["loc"][1:]))
-        raise UserError(f"{where}: {key + ': ' if key else ''}{mistake['msg']}") from error
-
-
 @cache
-def make_validator(shape: Any) -> Callable[[tuple[Json]], Any]:
-    """pydantic's reader of a config or of any other type, which refuses unknown keys of configs. It takes a tree and
-    gives a value, both in a tuple: for a dataclass alone pydantic does not take this setting from outside."""
+def make_validator(config_class: type) -> Callable[[tuple[Json]], Any]:
+    """pydantic's reader of a config, which refuses unknown keys. It takes a tree and gives a config, both in a tuple:
+    for a dataclass alone pydantic does not take this setting from outside."""
     from pydantic import TypeAdapter
 
-    return TypeAdapter(tuple[shape], config={"extra": "forbid"}).validate_python
+    return TypeAdapter(tuple[config_class], config={"extra": "forbid"}).validate_python  # type: ignore[valid-type]
 
 
 UNKNOWN_KEY = ("unexpected_keyword_argument", "invalid_key")  # pydantic's names: for text, and for anything else

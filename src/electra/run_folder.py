@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from electra import files
-from electra.config import load_config, plain_tree, read_config_file, require_shape
+from electra.config import load_config, plain_tree, read_config_file
 from electra.errors import UserError, convert_errors
+from electra.json_shapes import require_shape
 from electra.progress import print_warnings
 
 ENVIRONMENT, STARTS, CHANGED = "environment.json", "starts", "changed"
@@ -69,7 +70,7 @@ def join_differences(differences: Iterable[Difference]) -> str:
 
 
 def read_json(path: Path, remedy: str, shape: Any = dict) -> Any:
-    """The content of a JSON file. ``shape``: the type that it must have, as ``config.require_shape`` takes it.
+    """The content of a JSON file. ``shape``: the type that it must have, as ``json_shapes.require_shape`` takes it.
 
     Raises:
         UserError: the file cannot be read, is no JSON (then with the ``remedy``), or has another shape.
@@ -233,7 +234,8 @@ def hold_folder(folder: Path, kind: str) -> Iterator[None]:
                     lock.write(describe_owner().encode())
                     yield
                 finally:
-                    path.unlink(missing_ok=True)  # before the lock ends: who opened it meanwhile sees that it is gone
+                    # Before the lock ends: who opened it meanwhile sees that it is gone.
+                    files.remove_files(path.parent, [path.name], keep_folder=True)
         finally:
             for empty in made:
                 files.remove_if_empty(empty)

@@ -147,9 +147,9 @@ def test_what_is_whole_but_not_this_runs_is_refused(tmp_path: Path) -> None:
         ("optimizer.safetensors", tensor_bytes(half), "optimizer state of .* does not fit"),
         ("optimizer.safetensors", tensor_bytes(narrow), f"optimizer state of {one} does not fit"),
         ("model.safetensors", tensor_bytes(wild), f"{one} is not finite"),
-        ("state.json", json.dumps(state | {"steps": "many"}).encode(), "state.json: steps: Input should be"),
-        ("state.json", json.dumps(state | {"place": [1]}).encode(), "state.json: place: Input should be"),
-        ("state.json", json.dumps(state | {"more": 1}).encode(), "state.json: more: "),
+        ("state.json", json.dumps(state | {"steps": "many"}).encode(), "state.json: steps: expected a whole number"),
+        ("state.json", json.dumps(state | {"place": [1]}).encode(), "state.json: place: expected an object"),
+        ("state.json", json.dumps(state | {"more": 1}).encode(), "state.json: expected an object with asked, "),
     ):
         before = (last / name).read_bytes()
         rewrite(last, name, content)

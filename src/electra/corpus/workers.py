@@ -3,7 +3,6 @@
 import ctypes
 import gc
 import os
-import pickle
 import signal
 import threading
 import time
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context, parent_process
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Literal, NoReturn
@@ -72,7 +72,7 @@ def run_on_processes(function: PartFunction, job: Job, parts: Sequence[Part], wo
     ):
         # A new worker reads its arguments from a pipe of 64 KB. If it is killed before it has read more than that, this
         # process writes for ever: so the job, which may be of megabytes, lies in a file.
-        pickle.dump(job, job_file)
+        job_file.write(ForkingPickler.dumps(job))
         job_file.flush()
         pending = {pool.submit(run_part_in_worker, function, part, index) for index, part in enumerate(parts)}
         # In Python 3.11 ``submit`` first wakes the thread that watches the workers and then starts one, which is not
@@ -124,7 +124,7 @@ def start_worker(stop: ctypes.c_byte, job_file: str, done: "ctypes.Array[ctypes.
     global worker_state
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    worker_state = WorkerState(pickle.loads(Path(job_file).read_bytes()), done)
+    worker_state = WorkerState(ForkingPickler.loads(Path(job_file).read_bytes()), done)
     gc.disable()  # nothing here makes cycles, and the collector would walk through all words
 
     def watch_parent() -> NoReturn:

@@ -22,9 +22,9 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from jaxtyping import Int, Integer, UInt8, UInt64
 
-from electra.config import require_shape
 from electra.errors import UserError, convert_errors
 from electra.files import sync_to_disk
+from electra.json_shapes import require_shape
 from electra.run_folder import read_json
 
 DATA_FORMAT = 2

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from electra.config import require_shape
 from electra.engine import checkpoint
 from electra.engine.compiling import Compile, announce_compiling, check_can_recompute, choose_kernels, prepare_module
 from electra.engine.optim import Optimizer, OptimizerConfig, Parameter, Schedule
@@ -23,6 +22,7 @@ from electra.engine.scaling import scale_stages, scale_to_steps
 from electra.engine.stages import MicroBatch, Stage, State
 from electra.engine.telemetry import Recorder, SilentRecorder
 from electra.errors import UserError
+from electra.json_shapes import require_shape
 from electra.ranges import CountOrZero, NotNegative
 from electra.run_folder import join_differences, list_differences
 

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from electra import files
-from electra.config import plain_tree, require_shape
+from electra.config import plain_tree
 from electra.engine import checkpoint
 from electra.engine.optim import LinearDecay
 from electra.engine.parallel import Parallel
@@ -25,6 +25,7 @@ from electra.fingerprints import hash_values
 from electra.interchange import encoders, finetuned
 from electra.interchange.encoders import Reader
 from electra.interchange.folders import find_encoder, fingerprint_encoder
+from electra.json_shapes import require_shape
 from electra.run_folder import Request, leave_out, list_differences, read_json, write_json
 from electra.tasks.finetuning.examples import ExampleSource
 from electra.tasks.finetuning.problem import FineTuned, FineTuning, Problem, apply_layer_decay
