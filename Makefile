@@ -13,7 +13,7 @@ PRETENDED = $$(grep -rl --include='*.py' pytest.mark.pretended tests)  # only th
 COMPILED = $$(grep -rl --include='*.py' pytest.mark.compiled tests)
 UNCHECKED := -o addopts="--strict-markers --import-mode=importlib"  # without the hook that checks shapes
 
-.PHONY: help env demo test test-slow lint bench
+.PHONY: help env demo test test-slow campaign lint bench
 .DELETE_ON_ERROR:
 
 help:  ## show this
@@ -45,6 +45,9 @@ test-slow: env  ## the slow tests
 	$(PYTEST) -m "slow and not compiled and not pretended" --timeout 1800
 	$(PYTEST) -m "slow and pretended" --timeout 1800 $(PRETENDED)
 	$(PYTEST) -m "slow and compiled" $(UNCHECKED) --timeout 1800 $(COMPILED) || test $$? -eq 5  # 5: there are none
+
+campaign: env  ## thousands of kills, faults and damaged files (hours); writes results/reliability.json
+	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -m slow --timeout 0 tests/reliability --campaign results/reliability.json
 
 lint: env  ## style and types
 	$(RUN)/ruff check src tests benchmarks

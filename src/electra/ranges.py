@@ -62,19 +62,25 @@ def parse_number(value: object) -> object:
     """Text such as 12, 2e9 or 0.1 as the number that it names, whole where it can be; other text as it is.
 
     Raises:
-        ValueError: true or false, which are no numbers.
+        ValueError: true or false, which are no numbers; a whole number of more than 63 bits.
     """
     if isinstance(value, bool):
         raise ValueError(f"{value} is no number")
-    if not isinstance(value, str):
-        return value
+    number = name_number(value) if isinstance(value, str) else value
+    if isinstance(number, int) and abs(number) >= 2**63:
+        raise ValueError("a number of more than 63 bits")
+    return number
+
+
+def name_number(text: str) -> object:
+    """The number that a text names, whole where it can be; else the text."""
     for kind in (int, float):
         try:
-            number = kind(value)
+            number = kind(text)
         except ValueError:
             continue
-        return int(number) if math.isfinite(number) and number == int(number) else number
-    return value
+        return int(number) if isinstance(number, float) and number.is_integer() else number
+    return text
 
 
 Count = Annotated[int, Range(least=1)]
