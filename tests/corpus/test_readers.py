@@ -335,6 +335,12 @@ def test_a_very_long_document_goes_on_as_another_and_loses_nothing(
                 assert content_at[document.index :].startswith(document.text.encode())
 
 
+def test_a_document_of_very_many_lines_goes_on_as_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_lines, "MOST_LINES", 2)
+    (tmp_path / "a.txt").write_text("a\nb\nc\n\nd\ne\n")
+    assert texts(tmp_path / "a.txt") == ["a\nb\n", "c\n", "d\ne\n"]
+
+
 def test_a_very_long_json_line_is_counted_and_the_next_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_lines, "LONGEST_DOCUMENT", 1000)
     (tmp_path / "a.jsonl").write_bytes(as_jsonl(["a", "b " * 600, "c"]))

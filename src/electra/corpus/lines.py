@@ -19,6 +19,7 @@ from electra.corpus.opening import READ_ERRORS, find_compression, is_piped, open
 from electra.errors import UserError, convert_errors
 
 LONGEST_DOCUMENT = 1 << 26  # bytes of a document that are held at once; a longer text goes on as another document
+MOST_LINES = 1 << 20  # … as does one of more lines
 
 
 def read_text_documents(
@@ -81,17 +82,18 @@ def read_plain_lines(path: str) -> Iterator[str]:
 
 def group_lines(lines: Iterator[tuple[int, bytes]], documents: Boundary) -> Iterator[tuple[int, bytes]]:
     """(offset, bytes) of each document, from (offset, bytes) of each line."""
-    held, start = bytearray(), 0  # a list of millions of short lines takes many times their bytes
+    held, count, start = bytearray(), 0, 0  # a list of millions of short lines takes many times their bytes
     for offset, line in lines:
         ends = documents == "line" or (documents == "blank-line" and not line.strip())
-        if held and (ends or len(held) + len(line) > LONGEST_DOCUMENT):
+        if held and (ends or len(held) + len(line) > LONGEST_DOCUMENT or count >= MOST_LINES):
             yield start, bytes(held)
-            held.clear()
+            held, count = bytearray(), 0
         if not held:
             if not line.strip():
                 continue
             start = offset
         held += line
+        count += 1
     if held:
         yield start, bytes(held)
 

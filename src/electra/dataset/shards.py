@@ -31,6 +31,7 @@ DATA_FORMAT = 2
 HEADER_BYTES = 4096
 MANIFEST = "manifest.json"
 SHARD_TOKENS = 1 << 28  # tokens after which a shard ends, at the next document
+SHARD_UNITS = 1 << 24  # … and units
 TOKENS_PER_BLOCK = 1 << 16  # tokens that are laid out into rows together
 MOST_MAPPED = 256  # shards that are mapped into memory at once
 MAPPED: "deque[weakref.ref[Shard]]" = deque()  # those shards, and what is left of shards that are gone
@@ -115,10 +116,10 @@ class ShardWriter:
             self.file.write(b" " * HEADER_BYTES)
             self.unit_starts, self.document_starts, self.tokens = array("Q", [0]), array("Q", [0]), 0
         self.file.write(units.content)
-        self.unit_starts.frombytes((np.frombuffer(units.ends, np.uint64) + np.uint64(self.tokens)).tobytes())
+        self.unit_starts.frombytes((np.frombuffer(units.ends, np.uint64) + np.uint64(self.tokens)).data.cast("B"))
         self.tokens += len(units.content) // self.dtype.itemsize
         self.document_starts.append(len(self.unit_starts) - 1)
-        if self.tokens >= SHARD_TOKENS:
+        if self.tokens >= SHARD_TOKENS or len(self.unit_starts) > SHARD_UNITS:
             self.finish()
 
     @property
@@ -132,8 +133,8 @@ class ShardWriter:
             counts = (self.tokens, len(self.unit_starts) - 1, len(self.document_starts) - 1)
             header = ShardHeader(self.tokenizer, self.dtype.name, *counts)
             self.file.write(bytes(header.index - HEADER_BYTES - self.tokens * self.dtype.itemsize))
-            self.file.write(np.array(self.unit_starts, dtype="<u8").tobytes())
-            self.file.write(np.array(self.document_starts, dtype="<u8").tobytes())
+            for starts in (self.unit_starts, self.document_starts):
+                self.file.write(np.frombuffer(starts, np.uint64).astype("<u8", copy=False).data)
             self.file.close()
             path = self.folder / self.name
             header = replace(header, checksum=compute_checksum(path))
