@@ -243,5 +243,7 @@ class DevEvaluation:
             tensors = self.parallel.broadcast_tensors(load_file(self.best) if self.parallel.first else {})
         parameters = dict(self.net.named_parameters())
         checkpoint.require_same_tensors(self.best, tensors, parameters)
+        if names := checkpoint.find_not_finite(tensors):
+            raise UserError(f"{self.best}: {names[0]} is not finite")
         for name, value in parameters.items():
             value.copy_(tensors[name])
