@@ -5,10 +5,13 @@ paper's other heads are saved as ``head.safetensors`` beside an encoder that ``A
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -18,7 +21,7 @@ from electra.errors import convert_errors
 from electra.interchange.encoders import TowerReader, TransformersReader, WholeModelReader
 from electra.interchange.huggingface import MODEL_KIND
 from electra.interchange.huggingface_names import tensor_names
-from electra.interchange.tokenizer_files import copy_tokenizer_files
+from electra.interchange.tokenizer_files import write_tokenizer
 from electra.interchange.transformers_models import load_with_transformers, quiet_transformers, shorten_config
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
@@ -36,11 +39,15 @@ HEAD_SETTINGS_FILE = "head.json"
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """What transformers' config says of a head. ``labels``: empty for a score, and for answers within a text."""
+    """What transformers' config says of a head. ``labels``: empty for a score, and for answers within a text.
+
+    ``units``: the scores that outputs of 0 and 1 stand for.
+    """
 
     model: HeadKind
     labels: tuple[str, ...] = ()
     problem_type: ProblemType = ""
+    units: tuple[float, float] = (0.0, 1.0)
 
 
 def load_whole_model(folder: Path, spec: HeadSpec, keep_layers: int = 0) -> WholeModelReader:
@@ -61,12 +68,14 @@ def head_settings(spec: HeadSpec) -> dict[str, object]:
 
 
 def save_finetuned(
-    folder: Path, source: Path, reader: TowerReader | TransformersReader, head: nn.Module, spec: HeadSpec
+    folder: Path, source: Path, reader: TowerReader | TransformersReader, head: nn.Module, spec: HeadSpec, length: int
 ) -> bool:
     """Write ``folder`` whole, with the tokenizer of ``source``, the folder that the encoder came from.
 
-    ``head``: its parameters have transformers' own names if one of its classes has such a head. Return whether the head
-    is within the model, so that transformers' class loads all of it; otherwise it is written beside the model.
+    ``length``: the tokens to which texts were cut, which the tokenizer then says, so that ``pipeline(…,
+    truncation=True)`` cuts them so. ``head``: its parameters have transformers' own names if one of its classes has
+    such a head. Return whether the head is within the model, so that transformers' class loads all of it; otherwise it
+    is written beside the model.
 
     Raises:
         UserError: something else is there, or the disk does not take the files.
@@ -74,6 +83,7 @@ def save_finetuned(
     with (
         quiet_transformers(),
         convert_errors(str(folder), OSError),
+        scale_output(find_last_layer(reader, head), spec.units),
         files.write_whole_folder(folder, MODEL_KIND) as partial,
     ):
         if isinstance(reader, TowerReader):
@@ -85,8 +95,31 @@ def save_finetuned(
             save_file(head_parameters(head), partial / HEAD_FILE)
             about = {"model": spec.model} | head_settings(spec)
             (partial / HEAD_SETTINGS_FILE).write_text(json.dumps(about, indent=1))
-        copy_tokenizer_files(source, partial)
+        write_tokenizer(source, partial, reader.vocab_size, length, reader.segments)
     return head_within
+
+
+def find_last_layer(reader: TowerReader | TransformersReader, head: nn.Module) -> nn.Linear:
+    """The linear layer that gives a head's outputs: the last of the head, or of that within the model."""
+    if isinstance(reader, WholeModelReader):
+        return reader.list_head_layers()[-1]
+    return [module for module in head.modules() if isinstance(module, nn.Linear)][-1]
+
+
+@contextmanager
+def scale_output(layer: nn.Linear, units: tuple[float, float]) -> Iterator[None]:
+    """Let a linear layer give scores in their own units while they are written, as ``units`` in ``HeadSpec``."""
+    low, high = units
+    before = {name: value.detach().clone() for name, value in layer.named_parameters()}
+    with torch.no_grad():
+        for value in layer.parameters():
+            value.mul_(high - low)
+        if low:
+            layer.bias.add_(low)
+    yield
+    with torch.no_grad():
+        for name, value in layer.named_parameters():
+            value.copy_(before[name])
 
 
 def save_tower_reader(folder: Path, source: Path, reader: TowerReader, head: nn.Module, spec: HeadSpec) -> bool:

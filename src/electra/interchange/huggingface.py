@@ -22,10 +22,11 @@ from electra.interchange.huggingface_names import (
     tensor_names,
     transformers_config,
 )
-from electra.interchange.tokenizer_files import copy_tokenizer
+from electra.interchange.tokenizer_files import write_tokenizer
 from electra.model.config import EncoderConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
+from electra.model.heads import TokenHead
 
 MODEL_KIND = "model"  # what such a folder says that it holds
 CARD_FILE = "README.md"
@@ -45,7 +46,7 @@ def save_tower(folder: Path, tower: Tower, tokenizer: Path | None, card: str | N
     """Write a folder that ``AutoModel`` loads: ElectraForMaskedLM or ElectraForPreTraining for a classic tower,
     ModernBertForMaskedLM or ModernBertForTokenClassification (labels original, replaced) for a modern one.
 
-    ``tokenizer`` is a folder whose tokenizer files are copied, ``card`` the text of README.md, ``objective`` what it
+    ``tokenizer`` is a folder with a tokenizer, ``card`` the text of README.md, ``objective`` what it
     was trained by, which config.json then says. The folder is whole or absent; one that was so written is replaced.
     Embeddings that two towers share are written with each.
 
@@ -59,7 +60,12 @@ def save_tower(folder: Path, tower: Tower, tokenizer: Path | None, card: str | N
             if objective:
                 setattr(config, OBJECTIVE_KEY, objective)
             if tokenizer is not None:
-                for name, token_id in copy_tokenizer(Path(tokenizer), partial, tower.config).items():
+                shape = tower.config
+                special_ids = write_tokenizer(
+                    Path(tokenizer), partial, shape.vocab_size, shape.max_positions, shape.kind == "classic",
+                    special_in_text=isinstance(tower.head, TokenHead),
+                )  # fmt: skip
+                for name, token_id in special_ids.items():
                     setattr(config, name, token_id)
             config.save_pretrained(partial)
             save_file(export_tensors(tower), partial / WEIGHTS_FILE, {"format": "pt"})

@@ -1,41 +1,35 @@
-"""A tokenizer's files, which travel with each model that is written."""
+"""A tokenizer's files, which travel with each model that is written: transformers reads any text as we did."""
 
-import json
-import shutil
 from pathlib import Path
 
-from electra import tokenization as vocabularies
 from electra.errors import UserError
-from electra.model.config import EncoderConfig, ModernConfig
-
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+from electra.tokenization import load_tokenizer
 
 
-def copy_tokenizer_files(source: Path, folder: Path) -> bool:
-    """Copy those of the tokenizer's files that are in ``source``. Return whether there are any."""
-    present = [name for name in TOKENIZER_FILES if (source / name).exists()]
-    for name in present:
-        shutil.copyfile(source / name, folder / name)
-    return bool(present)
+def write_tokenizer(
+    source: Path, folder: Path, vocab_size: int, longest: int, segments: bool, special_in_text: bool = False
+) -> dict[str, int | None]:
+    """Write the tokenizer of the folder ``source`` for a model, with the settings by which transformers reads as we do.
 
+    ``vocab_size``: the ids that the model has embeddings for. ``longest``: the tokens to which a text is cut where
+    transformers is asked to cut it. ``segments``: whether the model reads segments. ``special_in_text``: whether what
+    looks like a special token in a text is one, as masks are for a generator; else it is text, as everywhere here.
 
-def copy_tokenizer(source: Path, folder: Path, config: EncoderConfig) -> dict[str, int | None]:
-    """Copy a tower's tokenizer. Return the keys of config.json that name its special tokens, with their ids.
-
-    ModernBERT's classes take no segments, so the copy for a modern tower says that its tokenizer makes none.
+    Returns the keys of config.json that name its special tokens, with their ids.
 
     Raises:
-        UserError: no tokenizer there, code that it would run, or more word pieces than the tower has.
+        UserError: no tokenizer there, code that it would run, or more ids than ``vocab_size``.
     """
-    vocabularies.refuse_code(source)
-    if not copy_tokenizer_files(source, folder):
-        raise UserError(f"{source}: no tokenizer here; expected {', '.join(TOKENIZER_FILES)}")
-    path = folder / "tokenizer_config.json"
-    if isinstance(config, ModernConfig) and path.exists():
-        settings = json.loads(path.read_text(encoding="utf-8"))
-        settings["model_input_names"] = ["input_ids", "attention_mask"]
-        path.write_text(json.dumps(settings, indent=2), encoding="utf-8")
-    tokenizer = vocabularies.load_auto_tokenizer(folder)
-    if len(tokenizer) > config.vocab_size:
-        raise UserError(f"{source}: {len(tokenizer)} word pieces, but the tower has {config.vocab_size}")
-    return {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "cls", "sep")}
+    tokenizer = load_tokenizer(source, needs=())
+    if tokenizer.size > vocab_size:
+        raise UserError(f"{source}: {tokenizer.size} word pieces, but the tower has {vocab_size}")
+    names = ["input_ids", *["token_type_ids"] * segments, "attention_mask"]
+    tokenizer.save(
+        folder,
+        model_max_length=longest,
+        model_input_names=names,
+        split_special_tokens=not special_in_text,
+        padding_side="right",
+        truncation_side="right",
+    )
+    return {f"{name}_token_id": tokenizer.ids.get(name) for name in ("pad", "cls", "sep")}

@@ -44,6 +44,7 @@ from electra.workflows.pretraining.final import (
 )
 from electra.workflows.pretraining.pretrainers import (
     build_pretrainers,
+    choose_vocabulary_size,
     fingerprint_initial_weights,
     load_initial_weights,
 )
@@ -264,7 +265,8 @@ def create_pretrainers(
 ) -> list[Pretrainer]:
     """Build a pre-trainer for each stage of the objective, the first with fresh weights or those of ``config.init``.
 
-    Their vocabulary is the data's. ``resumed``: the weights will be a checkpoint's, so no others are read.
+    Their vocabulary is the data's; their tables are as long as those of ``config.init``. ``resumed``: the weights will be
+    a checkpoint's, so no others are read.
 
     Raises:
         UserError: rows that the encoder is too short for, weights that do not fit, or a generator that nobody trains.
@@ -274,7 +276,7 @@ def create_pretrainers(
         raise UserError(f"phases: rows of {length} tokens, but encoder.max_positions is {encoder.max_positions}")
     if encoder.vocab_size != data.vocab_size:
         say(f"vocabulary: {data.vocab_size:,} word pieces, the data's (the config has {encoder.vocab_size:,})")
-        encoder = replace(encoder, vocab_size=data.vocab_size)
+    encoder = replace(encoder, vocab_size=choose_vocabulary_size(data, config.init))
     pretrainers = build_pretrainers(config.objective, encoder, config.seed, data)
     if resumed:
         return pretrainers

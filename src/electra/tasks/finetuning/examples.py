@@ -11,6 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from electra.dataset.batches import move_tensor
+from electra.errors import UserError
 from electra.interchange.encoders import Inputs
 from electra.tokenization import Tokenizer
 
@@ -156,12 +157,28 @@ class ExampleSource:
         ]
 
 
+def require_first_token(tokenizer: Tokenizer) -> None:
+    """Raise ``UserError`` unless a special token stands before every text: its state is what stands for the text."""
+    if not tokenizer.frame.before:
+        raise UserError(
+            "this model's tokenizer puts no [CLS] before a text, and its state is what the head reads; give the "
+            "tokenizer one, or choose a model that has one"
+        )
+
+
 def encode_texts(
     texts: Sequence[tuple[str, str | None]], tokenizer: Tokenizer, length: int
 ) -> list[tuple[list[int], list[int]]]:
-    """(ids, segments) of texts and pairs with special tokens, cut to ``length``: the longer of two loses more."""
+    """(ids, segments) of texts and pairs with special tokens, cut to ``length``: the longer of two loses more.
+
+    An empty second text is none, as in transformers' pipelines.
+
+    Raises:
+        UserError: as ``require_first_token``.
+    """
+    require_first_token(tokenizer)
     backend = type(tokenizer.backend).from_str(tokenizer.backend.to_str())
     backend.enable_truncation(length, strategy="longest_first")
     backend.encode_special_tokens = True
-    encodings = backend.encode_batch([text if pair is None else (text, pair) for text, pair in texts])
+    encodings = backend.encode_batch([(text, pair) if pair else text for text, pair in texts])
     return [(encoding.ids, encoding.type_ids) for encoding in encodings]

@@ -69,7 +69,7 @@ class ProblemHead(Protocol):
 
 @runtime_checkable
 class Problem(Protocol):
-    """A task: its examples, its head, and how it is judged.
+    """A task: its examples, its head, and how it is judged. ``units``: the scores that outputs of 0 and 1 stand for.
 
     ``splits``: train, and those that are predicted; ``evaluated``: those of them with labels. ``metrics``: the names of
     its figures, of which the first is what runs are compared by (larger is better).
@@ -83,6 +83,7 @@ class Problem(Protocol):
     model: HeadKind
     problem_type: ProblemType
     labels: tuple[str, ...]
+    units: tuple[float, float]
 
     def account(self, split: str, preview: bool) -> list[str]:
         """Lines that say what was read of a split: file, columns, rows, classes with counts, what was left out, and

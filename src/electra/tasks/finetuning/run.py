@@ -74,7 +74,7 @@ class FineTuningRun:
         """``contents``: the result of ``hash_contents``, which many runs share."""
         self.problem, self.settings, self.seed, self.folder = problem, settings, seed, folder
         self.model = find_encoder(model)
-        self.task = finetuned.HeadSpec(problem.model, problem.labels, problem.problem_type)
+        self.task = finetuned.HeadSpec(problem.model, problem.labels, problem.problem_type, problem.units)
         asked = {"task": problem.name, "model": str(self.model), "seed": seed, "settings": settings}
         self.asked = plain_tree(asked | {CONTENTS: contents})
         self.free = FREE if settings.patience else (*FREE, EVALUATE_EVERY)
@@ -146,7 +146,7 @@ class FineTuningRun:
     def build_net(self) -> tuple[FineTuned, Tokenizer]:
         """Load the encoder and put a new head on it; returns the tokenizer too."""
         keep_layers = self.settings.keep_layers
-        reader, tokenizer = encoders.load_encoder(self.model, keep_layers)
+        reader, tokenizer = encoders.load_encoder(self.model, keep_layers, needs=())
         if self.settings.tuning.head == "transformers" and reader.family == "theirs":
             reader = finetuned.load_whole_model(self.model, self.task, keep_layers)
         torch.manual_seed(self.seed)
@@ -154,17 +154,20 @@ class FineTuningRun:
 
     def build_sources(self, reader: Reader, tokenizer: Tokenizer) -> dict[str, ExampleSource]:
         """The examples of each split. Raises ``UserError`` for a length that the encoder does not read."""
-        tuning, problem = self.settings.tuning, self.problem
-        length = tuning.length or min(LENGTHS.get(problem.model, DEFAULT_LENGTH), reader.longest)
+        tuning, problem, length = self.settings.tuning, self.problem, self.choose_length(reader)
         if length > reader.longest:
             raise UserError(f"--tuning.length {length}: {self.model} reads {reader.longest} tokens at most")
-        pad = tokenizer.ids["pad"]
         return {
             split: ExampleSource(
-                problem.examples(split, tokenizer, length), problem.targets, pad, tuning.rows, self.seed
+                problem.examples(split, tokenizer, length), problem.targets, tokenizer.filler, tuning.rows, self.seed
             )
             for split in problem.splits
         }
+
+    def choose_length(self, reader: Reader) -> int:
+        """The tokens that are read at once."""
+        usual = min(LENGTHS.get(self.problem.model, DEFAULT_LENGTH), reader.longest)
+        return self.settings.tuning.length or usual
 
     def train(self, net: FineTuned, source: ExampleSource, dev: "DevEvaluation", parallel: Parallel) -> bool:
         """Train ``net`` in place. Whether it was trained to the end."""
@@ -197,7 +200,8 @@ class FineTuningRun:
         """Write the predictions, the model and, last, the figures; remove the checkpoints."""
         with write_whole(self.folder / PREDICTIONS) as file:
             file.write_text(json.dumps(predictions, ensure_ascii=False), encoding="utf-8")
-        finetuned.save_finetuned(self.folder / MODEL, self.model, net.reader, net.head, self.task)
+        length = self.choose_length(net.reader)
+        finetuned.save_finetuned(self.folder / MODEL, self.model, net.reader, net.head, self.task, length)
         write_json(self.folder / RESULT, figures, indent=1)
         checkpoint.remove_checkpoints(self.folder / "checkpoints")
         files.remove_files(self.folder, [BEST])

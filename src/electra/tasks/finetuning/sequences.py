@@ -37,7 +37,7 @@ class Sequences:
         self.problem_type = PROBLEM_TYPES[task.kind]
         self.splits, self.evaluated = tuple(task.splits), tuple(task.evaluated)
         scores = [sample.label for sample in task.splits.get("train", ()) if isinstance(sample.label, float)]
-        self.low, self.high = (min(scores), max(scores)) if scores else (0.0, 1.0)
+        self.units = self.low, self.high = (min(scores), max(scores)) if scores else (0.0, 1.0)
 
     def account(self, split: str, preview: bool) -> list[str]:
         """Rows, and classes with counts, or the range of the scores."""

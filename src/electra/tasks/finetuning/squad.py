@@ -26,7 +26,7 @@ from electra.tasks.answers import (
 from electra.tasks.datasets.accounts import describe_questions, format_account, preview_questions
 from electra.tasks.datasets.questions import Question, check_questions, read_questions
 from electra.tasks.finetuning import heads, spans
-from electra.tasks.finetuning.examples import Example
+from electra.tasks.finetuning.examples import Example, require_first_token
 from electra.tasks.finetuning.problem import FineTuning
 from electra.tasks.finetuning.windows import cut_context
 from electra.tokenization import Tokenizer
@@ -45,6 +45,7 @@ class Squad:
     evaluated: tuple[str, ...] = ("dev",)
     model: HeadKind = "question-answering"
     problem_type: ProblemType = ""
+    units = (0.0, 1.0)
     labels: tuple[str, ...] = ()
 
     def __init__(
@@ -77,27 +78,30 @@ class Squad:
         Raises:
             UserError: a length below 5, or one at which no window of train holds an answer.
         """
-        query = min(QUERY, (length - 3) // 2)
+        require_first_token(tokenizer)
+        frame = tokenizer.pair_frame
+        special = len(frame.before) + len(frame.between) + len(frame.after)
+        query = min(QUERY, (length - special) // 2)
         if query < 1:
-            raise UserError(f"length {length}: [CLS], a question, [SEP], its context and [SEP] need 5 tokens")
-        cls, sep = tokenizer.ids["cls"], tokenizer.ids["sep"]
+            least = special + 2
+            raise UserError(f"length {length}: [CLS], a question, [SEP], its context and [SEP] need {least} tokens")
         questions = self.questions[split]
         contexts = tokenize_contexts(list(dict.fromkeys(question.context for question in questions)), tokenizer)
         queries = tokenizer.encode([question.text.strip() for question in questions])
         examples = []
         for number, (question, ids) in enumerate(zip(questions, queries, strict=True)):
-            front = [cls, *ids[:query], sep]
+            asked = ids[:query]
+            front = len(asked) + len(frame.before) + len(frame.between)
             pieces, offsets = contexts[question.context]
             answers = locate_tokens(question, offsets)
-            for first, last, own, after in cut_context(len(pieces), length - len(front) - 1):
+            for first, last, own, after in cut_context(len(pieces), length - front - len(frame.after)):
                 answer = next(((start, end) for start, end in answers if first <= start <= end < last), None)
                 if answer is None and split == "train" and not self.unanswerable:
                     continue
-                shift = len(front) - first
+                shift = front - first
                 start, end = (answer[0] + shift, answer[1] + shift) if answer else (0, 0)
-                window = spans.Window(len(front), offsets[first:last], (own + shift, after + shift), start, end)
-                segments = [0] * len(front) + [1] * (last - first + 1)
-                examples.append(Example([*front, *pieces[first:last], sep], segments, window, number))
+                window = spans.Window(front, offsets[first:last], (own + shift, after + shift), start, end)
+                examples.append(Example(*frame.wrap(asked, pieces[first:last]), window, number))
         if not examples:
             raise UserError(f"length {length}: no window holds a whole answer of {split}; --tuning.length must be more")
         return examples

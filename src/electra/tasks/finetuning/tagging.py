@@ -51,6 +51,7 @@ class Tagging:
 
     model: HeadKind = "token-classification"
     problem_type: ProblemType = ""
+    units = (0.0, 1.0)
     epochs = 3
 
     def __init__(
@@ -82,9 +83,10 @@ class Tagging:
 
     def examples(self, split: str, tokenizer: Tokenizer, length: int) -> list[Example]:
         """The windows of each sentence, [CLS] and [SEP] included. Raises ``UserError`` for a length below 3."""
-        if length < 3:
-            raise UserError(f"length {length}: [CLS], a word and [SEP] need 3 tokens")
-        room, cls, sep = length - 2, tokenizer.ids["cls"], tokenizer.ids["sep"]
+        frame = tokenizer.frame
+        room = length - len(frame.before) - len(frame.after)
+        if room < 1:
+            raise UserError(f"length {length}: [CLS], a word and [SEP] need {length + 1 - room} tokens")
         numbers = {label: number for number, label in enumerate(self.labels)}
         examples = []
         pieces = encode_words(self.sentences[split], tokenizer)
@@ -92,10 +94,10 @@ class Tagging:
             labels = [numbers.get(tag, -1) for tag in sentence.tags or ("",) * len(words)]
             before = np.cumsum([0, *(min(len(word), room) for word in words)]).tolist()
             for first, last, predicted in cut_sentence(before, room):
-                ids = [cls, *(piece for word in words[first:last] for piece in word[:room]), sep]
-                positions = tuple(1 + before[word] - before[first] for word in predicted)
+                ids, segments = frame.wrap([piece for word in words[first:last] for piece in word[:room]])
+                positions = tuple(len(frame.before) + before[word] - before[first] for word in predicted)
                 target = WordTargets(positions, tuple(labels[word] for word in predicted), tuple(predicted))
-                examples.append(Example(ids, [0] * len(ids), target, number))
+                examples.append(Example(ids, segments, target, number))
         return examples
 
     def targets(self, examples: Sequence[Example], length: int) -> tuple[dict[str, Tensor], int]:
@@ -151,18 +153,27 @@ class TagHead(nn.Module):
 
 
 def encode_words(sentences: Sequence[Sentence], tokenizer: Tokenizer) -> list[list[list[int]]]:
-    """The ids of each word of each sentence. A word of which the tokenizer leaves nothing is [UNK]."""
+    """The ids of each word of each sentence, as they are in the text that the words make, each with a space before it.
+
+    A word of which the tokenizer leaves nothing is [UNK]. Raises ``UserError`` if there is no such token.
+    """
     backend = type(tokenizer.backend).from_str(tokenizer.backend.to_str())
     backend.encode_special_tokens = True
     # Byte-level vocabularies tell words from their continuations by the space before, which many do not add themselves.
     space = " " if "ByteLevel" in repr(backend.pre_tokenizer) else ""
-    texts = [[space + word for word in sentence.words] for sentence in sentences]
+    texts = [[space * (number > 0) + word for number, word in enumerate(sentence.words)] for sentence in sentences]
     encodings = backend.encode_batch(texts, is_pretokenized=True, add_special_tokens=False)
     pieces: list[list[list[int]]] = [[[] for _ in words] for words in texts]
     for words, encoding in zip(pieces, encodings, strict=True):
         for piece, word in zip(encoding.ids, encoding.word_ids, strict=True):
             words[word].append(piece)  # type: ignore[index]  # None is for special tokens
-    return [[word or [tokenizer.ids["unk"]] for word in words] for words in pieces]
+    if "unk" in tokenizer.ids:
+        return [[word or [tokenizer.ids["unk"]] for word in words] for words in pieces]
+    for sentence, words in zip(sentences, pieces, strict=True):
+        if [] in words:
+            lost = sentence.words[words.index([])]
+            raise UserError(f"the tokenizer leaves nothing of the word {lost!r}, and has no [UNK] to stand for it")
+    return pieces
 
 
 def load_tagging(name: str, files: Mapping[str, Path], word: str, tag: str) -> tuple[Tagging, list[str]]:

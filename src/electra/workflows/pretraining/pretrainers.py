@@ -13,7 +13,7 @@ from electra.interchange.initialise import initialise_towers
 from electra.model.config import EncoderConfig
 from electra.objectives.build import CorpusFacts, Objective
 from electra.objectives.pretrainer import Pretrainer
-from electra.tokenization import load_tokenizer
+from electra.tokenization import load_tokenizer, read_settings
 
 
 def build_pretrainers(objective: Objective, encoder: EncoderConfig, seed: int, data: Data) -> list[Pretrainer]:
@@ -29,6 +29,13 @@ def describe_corpus(data: Data) -> CorpusFacts:
         lambda: find_word_beginnings(data.tokenizer),
         lambda: count_token_frequencies(data.train),
     )
+
+
+def choose_vocabulary_size(data: Data, init: str) -> int:
+    """How many embeddings the encoder has: the data's ids, or those of the weights that it begins with, whose table may
+    be padded to a multiple of some number. Raises ``UserError`` for a config.json that cannot be read."""
+    configs = [read_settings(tower / "config.json") for tower in find_tower_folders(Path(init))] if init else []
+    return max([data.vocab_size, *(rows for config in configs if isinstance(rows := config.get("vocab_size"), int))])
 
 
 def load_initial_weights(folder: Path, pretrainer: Pretrainer, data: Data) -> list[str]:
