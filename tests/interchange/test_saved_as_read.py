@@ -314,3 +314,22 @@ def test_heads_give_float32_in_bfloat16_runs(model: str, tmp_path: Path) -> None
     given = [value for (value,) in net.answers(source_of, torch.device("cpu"), "bfloat16")]
     rounded = torch.tensor(given).bfloat16().float().tolist()
     assert len({*given}) > len({*rounded}) or given != rounded
+
+
+def test_a_padded_table_begins_a_run(prepared: Path, tmp_path: Path) -> None:
+    from electra.dataset.data import Data
+    from electra.objectives.build import Mlm
+    from electra.workflows.pretraining import pretrainers
+
+    data = Data.open(prepared)
+    shape = replace(CLASSIC, vocab_size=data.vocab_size + 7)
+    tower = Tower.token(shape, build_embeddings(shape))
+    huggingface.save_tower(tmp_path / "generator", tower, data.tokenizer_folder, None)
+    rows = pretrainers.choose_vocabulary_size(data, str(tmp_path / "generator"))
+    assert (rows, pretrainers.choose_vocabulary_size(data, "")) == (data.vocab_size + 7, data.vocab_size)
+    (built,) = pretrainers.build_pretrainers(Mlm(), replace(shape, vocab_size=rows), 1, data)
+    pretrainers.load_initial_weights(tmp_path / "generator", built, data)
+    assert torch.equal(built.encoder.embeddings.tokens.weight, tower.embeddings.tokens.weight)
+    huggingface.save_tower(tmp_path / "out", built.encoder, data.tokenizer_folder, None)
+    assert transformers.AutoModel.from_pretrained(tmp_path / "out").config.vocab_size == rows
+    assert huggingface.load_tower(tmp_path / "out").config.vocab_size == rows
