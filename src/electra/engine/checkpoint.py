@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -137,6 +137,15 @@ def load_checkpoint(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Tens
     except (OSError, SafetensorError) as error:
         raise damage_error(checkpoint, summarize_error(error)) from error
     return model, optimizer, read_json(checkpoint / "state.json", describe_remedy(checkpoint))
+
+
+def read_shapes(checkpoint: Path) -> dict[str, list[int]]:
+    """The shape of each of the model's tensors in a checkpoint. Raises ``UserError`` if they cannot be read."""
+    try:
+        with safe_open(checkpoint / "model.safetensors", "pt") as tensors:
+            return {name: tensors.get_slice(name).get_shape() for name in tensors.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise damage_error(checkpoint, summarize_error(error)) from error
 
 
 def verify_checksums(checkpoint: Path) -> None:

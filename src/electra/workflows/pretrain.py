@@ -57,6 +57,7 @@ FREE_OF_ENGINE = ("log_every", "keep", "save_every", "evaluate_every", "activati
 MICRO_ROWS = "engine.micro_rows"  # as those, but for a term of the loss that compares the rows of a micro-batch
 FREE = (*PATHS, "extend", *(f"engine.{name}" for name in FREE_OF_ENGINE))
 PROBED, PROBE_LENGTH = 1000, 128  # texts that a probe is fitted to and judged by, and tokens of each: seconds
+TABLE = "embeddings.tokens.weight"  # how the names of tables in a checkpoint end
 HELD_OUT_TOKENS = 4096  # tokens that an evaluation reads at once
 SHOWN = {
     "generator/loss": "mlm",
@@ -146,7 +147,8 @@ def train_and_export(config: PretrainConfig, data: Data, parallel: Parallel) -> 
     extended = any(before[name] != getattr(asked, name) for name in before)
     config = apply_compat(asked)
     probe = load_probe(config, data) if config.probe and parallel.first else None
-    pretrainers = create_pretrainers(config, data, say, resumed=step > 0)
+    rows = parallel.ask_first(lambda: find_table_rows(out))
+    pretrainers = create_pretrainers(config, data, say, rows)
     for pretrainer in pretrainers:
         check_engine(config.engine, pretrainer, parallel)
     stages, schedule = plan_stages(config, pretrainers, data, parallel)
@@ -165,6 +167,13 @@ def train_and_export(config: PretrainConfig, data: Data, parallel: Parallel) -> 
         finish_run(config, data, out, pretrainers[-1], state, anew=state.step > step)
     parallel.wait()
     return out
+
+
+def find_table_rows(out: Path) -> int:
+    """How many embeddings the last checkpoint in a run folder has; 0 if there is none."""
+    latest = checkpoint.latest_checkpoint(out / "checkpoints")
+    shapes = checkpoint.read_shapes(latest) if latest else {}
+    return max((shape[0] for name, shape in shapes.items() if name.endswith(TABLE)), default=0)
 
 
 def find_last_step(out: Path) -> int:
@@ -261,12 +270,12 @@ def load_probe(config: PretrainConfig, data: Data) -> Probe:
 
 
 def create_pretrainers(
-    config: PretrainConfig, data: Data, say: Callable[[str], None], resumed: bool = False
+    config: PretrainConfig, data: Data, say: Callable[[str], None], table_rows: int = 0
 ) -> list[Pretrainer]:
     """Build a pre-trainer for each stage of the objective, the first with fresh weights or those of ``config.init``.
 
-    Their vocabulary is the data's; their tables are as long as those of ``config.init``. ``resumed``: the weights will be
-    a checkpoint's, so no others are read.
+    Their vocabulary is the data's; their tables are as long as those of ``config.init``. ``table_rows``: how
+    long they are in the checkpoint whose weights they will get, so that no others are read; 0: there is none.
 
     Raises:
         UserError: rows that the encoder is too short for, weights that do not fit, or a generator that nobody trains.
@@ -276,9 +285,9 @@ def create_pretrainers(
         raise UserError(f"phases: rows of {length} tokens, but encoder.max_positions is {encoder.max_positions}")
     if encoder.vocab_size != data.vocab_size:
         say(f"vocabulary: {data.vocab_size:,} word pieces, the data's (the config has {encoder.vocab_size:,})")
-    encoder = replace(encoder, vocab_size=choose_vocabulary_size(data, config.init))
+    encoder = replace(encoder, vocab_size=table_rows or choose_vocabulary_size(data, config.init))
     pretrainers = build_pretrainers(config.objective, encoder, config.seed, data)
-    if resumed:
+    if table_rows:
         return pretrainers
     if config.init:
         for line in load_initial_weights(Path(config.init), pretrainers[0], data):
