@@ -7,7 +7,6 @@ there; a layer with another ``kind`` starts from the defaults of that kind.
 """
 
 import difflib
-import json
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ from electra.config_types import (
     union_members,
 )
 from electra.errors import UserError
+from electra.strict_json import load_strictly
 
 C = TypeVar("C")
 
@@ -60,7 +60,7 @@ def read_config_file(file: Path) -> Mapping[Any, Json]:
         ".yaml": parse_yaml,
         ".yml": parse_yaml,
         ".toml": parse_toml,
-        ".json": parse_json,
+        ".json": parse_json_config,
     }
     if file.suffix not in parsers:
         raise UserError(f"{file}: a config file is named .yaml, .toml or .json")
@@ -98,19 +98,9 @@ def parse_toml(text: str) -> Json:
     return check_plain_value(tomllib.loads(text))
 
 
-def parse_json(text: str) -> Json:
-    """The value of a JSON text. Raises ``ValueError``, for a key that stands there twice too, and ``RecursionError``
-    for too deep nesting."""
-    return check_plain_value(json.loads(text, object_pairs_hook=build_object))
-
-
-def build_object(pairs: Sequence[tuple[str, Json]]) -> dict[str, Json]:
-    """A JSON object. Raises ``ValueError`` for a key that stands there twice."""
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        twice = next(key for index, (key, _) in enumerate(pairs) if key in dict(pairs[:index]))
-        raise ValueError(f"the key {twice!r} stands there twice")
-    return content
+def parse_json_config(text: str) -> Json:
+    """The value of a JSON text. Raises ``ValueError`` and ``RecursionError`` as ``load_strictly``."""
+    return check_plain_value(load_strictly(text))
 
 
 def check_plain_value(value: Json) -> Json:

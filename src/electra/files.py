@@ -112,13 +112,15 @@ def mark_folder(folder: Path, kind: str) -> None:
 
 @contextmanager
 def claim_or_restore(folder: Path, kind: str) -> Iterator[None]:
-    """``claim_folder``, undone if the body fails before it has written anything into the folder."""
+    """``claim_folder``, undone if the body fails before it has written anything but empty folders."""
     existed, was_ours = folder.exists(), read_kind(folder) == kind
     claim_folder(folder, kind)
     try:
         yield
     except BaseException:
         if not was_ours and list_files(folder) - {LOCK} == {MARKER}:
+            for path in sorted(folder.rglob("*"), reverse=True):
+                remove_if_empty(path)
             remove_files(folder, [MARKER], keep_folder=existed)
         raise
 

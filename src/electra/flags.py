@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn, TypeVar, get_origin
 from electra.config import key_types, overlay_config, plain_tree, suggest_closest
 from electra.config_types import dataclasses_of, describe_type, entry_type, field_types, kind_of, number_range
 from electra.errors import UserError
-from electra.ranges import parse_number
+from electra.ranges import name_number
 
 C = TypeVar("C")
 
@@ -101,10 +101,10 @@ def take_value(words: list[str], hint: object, key: str) -> tuple[object, list[s
         UserError: there is no word.
     """
     if get_origin(hint) is tuple:
-        return [parse_number(word) if number_range(entry_type(hint)) else word for word in words], []
+        return [name_number(word) if number_range(entry_type(hint)) else word for word in words], []
     if not words:
         raise UserError(f"flags: {key}: expected {describe_type(hint)}, found nothing")
-    return parse_number(words[0]) if number_range(hint) else words[0], words[1:]
+    return name_number(words[0]) if number_range(hint) else words[0], words[1:]
 
 
 def nest_values(values: Mapping[str, object], tree: Any, prefix: str = "") -> Any:

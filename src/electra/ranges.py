@@ -38,6 +38,8 @@ class Range:
             return False
         if isinstance(value, float) and not math.isfinite(value):
             return False
+        if isinstance(value, int) and abs(value) >= 2**63:
+            return False
         return (self.zero and value == 0) or all((
             self.least is None or value >= self.least,
             self.most is None or value <= self.most,

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 from electra import files
 from electra.config import load_config, plain_tree, read_config_file
 from electra.errors import UserError, convert_errors
-from electra.json_shapes import require_shape
 from electra.progress import print_warnings
+from electra.strict_json import require_shape
 
 ENVIRONMENT, STARTS, CHANGED = "environment.json", "starts", "changed"
 OWNER_LENGTH = 200  # bytes of a lock file that are read
@@ -70,7 +70,7 @@ def join_differences(differences: Iterable[Difference]) -> str:
 
 
 def read_json(path: Path, remedy: str, shape: Any = dict) -> Any:
-    """The content of a JSON file. ``shape``: the type that it must have, as ``json_shapes.require_shape`` takes it.
+    """The content of a JSON file. ``shape``: the type that it must have, as ``strict_json.require_shape`` takes it.
 
     Raises:
         UserError: the file cannot be read, is no JSON (then with the ``remedy``), or has another shape.

@@ -24,8 +24,8 @@ from jaxtyping import Int, Integer, UInt8, UInt64
 
 from electra.errors import UserError, convert_errors
 from electra.files import sync_to_disk
-from electra.json_shapes import require_shape
 from electra.run_folder import read_json
+from electra.strict_json import require_shape
 
 DATA_FORMAT = 2
 HEADER_BYTES = 4096

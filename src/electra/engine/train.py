@@ -22,9 +22,9 @@ from electra.engine.scaling import scale_stages, scale_to_steps
 from electra.engine.stages import MicroBatch, Stage, State
 from electra.engine.telemetry import Recorder, SilentRecorder
 from electra.errors import UserError
-from electra.json_shapes import require_shape
 from electra.ranges import CountOrZero, NotNegative
 from electra.run_folder import join_differences, list_differences
+from electra.strict_json import require_shape
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from electra.config import check_ranges
 from electra.engine.parallel import Parallel
 from electra.engine.telemetry import read_metrics
 from electra.engine.train import Engine
-from electra.errors import UserError
+from electra.errors import UserError, convert_errors
 from electra.progress import print_warnings
 from electra.ranges import Count, CountOrZero, Positive
 from electra.report import curves
@@ -78,7 +78,8 @@ def finetune(config: FinetuneConfig) -> dict[str, TaskSummary]:
     parallel = Parallel.start()
     if not parallel.first:
         return finetune_tasks(config, parallel)
-    with files.claim_or_restore(Path(config.out), FINETUNINGS):
+    out = Path(config.out)
+    with convert_errors(str(out), OSError), files.claim_or_restore(out, FINETUNINGS):
         return finetune_tasks(config, parallel)
 
 

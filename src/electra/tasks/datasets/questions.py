@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from electra.errors import UserError, convert_errors
+from electra.strict_json import Json, parse_json
 from electra.tasks.answers import locate_answer
 from electra.tasks.datasets.records import read_table
-from electra.tasks.datasets.text_files import Json, decode_utf8, parse_json
+from electra.tasks.datasets.text_files import decode_utf8
 from electra.tasks.datasets.values import require_encodable
 
 LAYOUTS = "SQuAD's .json or MRQA's .jsonl, also with .gz; a question a row: .jsonl or .parquet"

@@ -11,7 +11,8 @@ from pathlib import Path
 from electra.corpus.documents import Skipped
 from electra.corpus.tables import LONGEST_FIELD, ROWS_AT_ONCE, convert_arrow_errors
 from electra.errors import UserError, convert_errors
-from electra.tasks.datasets.text_files import parse_json, read_utf8
+from electra.strict_json import parse_json
+from electra.tasks.datasets.text_files import read_utf8
 from electra.tasks.datasets.values import Record, name_classes, read_class_names
 
 Rows = Iterator[tuple[str, Record]]  # (place for error texts, row)

@@ -8,7 +8,7 @@ from typing import Any
 
 from electra.corpus.documents import HALF_SURROGATE, is_encodable
 from electra.errors import UserError
-from electra.tasks.datasets.text_files import parse_json
+from electra.strict_json import parse_json
 
 KINDS = {dict: "an object", list: "a list", bool: "true or false", int: "a whole number", float: "a number"}
 

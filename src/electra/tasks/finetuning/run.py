@@ -25,8 +25,8 @@ from electra.fingerprints import hash_values
 from electra.interchange import encoders, finetuned
 from electra.interchange.encoders import Reader
 from electra.interchange.folders import find_encoder, fingerprint_encoder
-from electra.json_shapes import require_shape
 from electra.run_folder import Request, leave_out, list_differences, read_json, write_json
+from electra.strict_json import require_shape
 from electra.tasks.finetuning.examples import ExampleSource
 from electra.tasks.finetuning.problem import FineTuned, FineTuning, Problem, apply_layer_decay
 from electra.tokenization import Tokenizer

@@ -2,7 +2,6 @@
 
 import gzip
 import io
-import json
 import time
 import zlib
 from collections import Counter
@@ -15,6 +14,8 @@ from jaxtyping import Float64
 
 from electra.errors import UserError, convert_errors
 from electra.progress import Progress
+from electra.strict_json import parse_json
+from electra.tasks.datasets.values import require_encodable
 from electra.tasks.frozen.sentence_groups import UnreadableSentence
 from electra.tasks.frozen.sentence_scores import Scorer
 
@@ -101,8 +102,7 @@ def read_pair_file(file: Path) -> Iterator[MinimalPair]:
 
 def parse_pair(line: str, where: str, name: str) -> MinimalPair:
     """The pair in a line of a file that is called ``name``."""
-    with convert_errors(f"{where}: not JSON", ValueError):
-        fields = json.loads(line)
+    fields = parse_json(line, where)
     if not isinstance(fields, dict):
         raise UserError(f"{where}: expected an object with sentence_good and sentence_bad, found {line.strip()[:60]}")
     paradigm = str(fields.get("UID") or name)
@@ -116,7 +116,7 @@ def find_sentence(fields: Mapping[str, Any], names: Sequence[str], where: str) -
     text = next((fields[name] for name in names if name in fields), None)
     if not isinstance(text, str) or not text.strip():
         raise UserError(f"{where}: no text in {' or '.join(names)}; fields found: {', '.join(fields) or 'none'}")
-    return text
+    return require_encodable(text, where)
 
 
 def evaluate_pairs(path: Path, scorer: Scorer, limit: int = 0) -> PairResult:

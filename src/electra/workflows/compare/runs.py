@@ -3,7 +3,7 @@
 import statistics
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 
@@ -55,7 +55,8 @@ class PretrainedEncoder:
     def refuse_another(self, data: Data) -> None:
         """Raises ``UserError`` if the folder holds a run of another config, or one that was begun on other contents."""
         if self.folder.exists():
-            request_run(self.config, data).refuse_another(self.folder)
+            resumed = checkpoint.latest_checkpoint(self.folder / "checkpoints") is not None
+            request_run(self.config, data, resumed).refuse_another(self.folder)
 
     def make(self) -> EncoderFigures | None:
         """Run the pre-training to its end, or on from where it stopped."""
@@ -67,7 +68,8 @@ class PretrainedEncoder:
                 return None
             write_json(path, read_run_figures(self.folder)._asdict(), indent=1)
             checkpoint.remove_checkpoints(self.folder / "checkpoints")  # most of the disk, and of no more use
-        return EncoderFigures(**read_json(path, "remove it"))
+        figures = read_json(path, "remove it", dict[Literal["cost", "own"], dict[str, float]])
+        return EncoderFigures(figures.get("cost", {}), figures.get("own", {}))
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from electra import config as configs
 from electra import files, fingerprints
@@ -141,7 +141,9 @@ def read_scores(judge: Judge, encoder: Path) -> dict[str, float] | None:
     path = scores_path(encoder, judge)
     if not path.is_file():
         return None
-    before = read_json(path, "remove it")
+    before = read_json(path, "remove it", dict[Literal["asked", "scores"], dict[str, Any]])
+    if not before.keys() >= {"asked", "scores"}:
+        raise UserError(f"{path}: damaged; remove it")
     if ENCODER_KEY not in before["asked"]:
         raise UserError(
             f"{path}: of an earlier version, which does not say what encoder was scored; choose another --out, or "

@@ -59,10 +59,10 @@ def refuse_changed_corpus(out: Path, vocab_size: int) -> None:
         )
     before: dict[str, object] = read_json(record, "choose another --out")
     now = record_corpus(out, vocab_size)
-    if before["vocab_size"] != vocab_size:
+    if before.get("vocab_size") != vocab_size:
         raise UserError(
-            f"{out}: its vocabulary was made with --vocab-size {before['vocab_size']}, not {vocab_size}; "
+            f"{out}: its vocabulary was made with --vocab-size {before.get('vocab_size')}, not {vocab_size}; "
             "choose another --out"
         )
-    if changed := [name for name in now if before[name] != now[name]]:
+    if changed := [name for name in now if before.get(name) != now[name]]:
         raise UserError(f"{out}: its {' and '.join(changed)} changed since they were made; choose another --out")

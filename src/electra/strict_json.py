@@ -1,11 +1,17 @@
-"""Whether what a JSON file holds has the shape that we wrote, told without pydantic, which a training node has not."""
+"""JSON read strictly: what has two meanings is refused, and so is what has not the shape that is expected.
 
-from collections.abc import Mapping
+Shapes are told without pydantic, which a training node has not.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from electra.errors import UserError
+from electra.errors import UserError, convert_errors
+
+Json = Any  # what json.loads gives
 
 NAMES = {
     dict: "an object",
@@ -16,6 +22,36 @@ NAMES = {
     bool: "true or false",
 }
 SHOWN = 60  # characters of a value in an error
+
+
+def parse_json(text: str, where: str) -> Json:
+    """As ``load_strictly``. Raises ``UserError``, which ``where`` begins, for what that refuses."""
+    with convert_errors(f"{where}: not JSON", ValueError, RecursionError):
+        return load_strictly(text)
+
+
+def load_strictly(text: str) -> Json:
+    """A JSON value.
+
+    Raises:
+        ValueError: no JSON, NaN or Infinity (which JSON has not), or an object with two values of one name.
+        RecursionError: values in one another without end.
+    """
+    return json.loads(text, object_pairs_hook=build_object, parse_constant=refuse_constant)
+
+
+def build_object(pairs: Sequence[tuple[str, Json]]) -> dict[str, Json]:
+    """An object of its names and values. Raises ``ValueError`` if a name is there twice."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is there twice in one object")
+    return content
+
+
+def refuse_constant(name: str) -> Json:
+    """Raise ``ValueError`` for NaN, Infinity and -Infinity, which Python's reader takes for JSON."""
+    raise ValueError(f"{name} is no JSON value")
 
 
 def require_shape(content: Any, shape: Any, where: str) -> Any:

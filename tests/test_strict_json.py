@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 
 from electra.errors import UserError
-from electra.json_shapes import require_shape
+from electra.strict_json import require_shape
 
 
 @dataclass(frozen=True)
