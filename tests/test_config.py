@@ -303,9 +303,9 @@ optimizers = st.one_of(
         folder=st.text(),
         texts=st.lists(st.text()).map(tuple),
         optimizer=optimizers,
-        phases=st.lists(st.builds(Phase, steps=st.integers(1), rows=st.integers(1))).map(tuple),
+        phases=st.lists(st.builds(Phase, steps=st.integers(1, 2**63 - 1), rows=st.integers(1, 2**63 - 1))).map(tuple),
         tokens=st.integers(0, 10**15),
-        limit=st.none() | st.integers(1),
+        limit=st.none() | st.integers(1, 2**63 - 1),
         loud=st.booleans(),
         mode=st.sampled_from(["fast", "exact"]),
     )

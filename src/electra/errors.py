@@ -8,6 +8,7 @@ from contextlib import contextmanager
 # another one. Half a surrogate pair (an undecodable byte of a file's name) cannot be printed.
 UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)((?:(?!::)[^\s'\"<>`])+)")  # fsspec joins addresses by ::
+MOST_SHOWN = 1000  # characters of an error
 PORT = re.compile(r"(?:[^:@]*|\[[^\]]*\])(?::\d*)?")
 
 
@@ -15,11 +16,16 @@ class UserError(Exception):
     """A mistake that the user can correct: one line that says where it is, what was found and what would be right.
 
     The command line prints it as ``electra: error: …`` and exits with code 2, without a traceback. Control characters
-    are written out, and the passwords and queries of addresses replaced by ``…``.
+    are written out, the passwords and queries of addresses replaced by ``…``, and of an endless line the middle.
     """
 
     def __init__(self, message: str):
-        super().__init__(escape_controls(hide_secrets(message)))
+        super().__init__(cut_middle(escape_controls(hide_secrets(message))))
+
+
+def cut_middle(line: str) -> str:
+    """A line that a person can read: of a longer one the beginning, with the place, and the end, with the remedy."""
+    return line if len(line) <= MOST_SHOWN else f"{line[: MOST_SHOWN // 2]} … {line[-MOST_SHOWN // 4 :]}"
 
 
 def escape_controls(text: str) -> str:

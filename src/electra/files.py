@@ -144,7 +144,7 @@ def read_marker(folder: Path) -> dict[str, Any]:
     """The content of ``electra.json`` in a folder; empty if there is none, or it is another program's."""
     try:
         marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return marker if isinstance(marker, dict) and marker.get("program") == PROGRAM else {}
 

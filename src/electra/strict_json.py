@@ -45,7 +45,7 @@ def build_object(pairs: Sequence[tuple[str, Json]]) -> dict[str, Json]:
     content = dict(pairs)
     if len(content) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is there twice in one object")
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} stands there twice")
     return content
 
 

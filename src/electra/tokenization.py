@@ -299,7 +299,7 @@ def refuse_unknown_ids(folder: Path, tokenizer: Tokenizer) -> None:
 
 def read_settings(path: Path) -> dict[str, Any]:
     """The object in a JSON file; empty if there is no such file. Raises ``UserError`` if it holds something else."""
-    with convert_errors(str(path), OSError, ValueError):
+    with convert_errors(str(path), OSError, ValueError, RecursionError):
         settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if not isinstance(settings, dict):
         raise UserError(f"{path}: no object with named fields")

@@ -278,6 +278,8 @@ def opened(folder: Path, entries: Sequence[dict[str, Any]], vocab_size: int = 30
         "format": DATA_FORMAT,
         "splits": {"train": {"shards": shards}},
         "weights": {},
+        "sources": {},
+        "skipped": {},
         "special": SPECIAL,
         "vocab_size": vocab_size,
         "tokenizer": "by hand",

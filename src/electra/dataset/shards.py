@@ -173,7 +173,7 @@ class Shard:
                 self.header = ShardHeader(**json.loads(file.read(HEADER_BYTES)))
         except OSError as error:
             raise UserError(f"{path}: {error.strerror}") from error
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise UserError(f"{path}: damaged: its header cannot be read; prepare the data anew") from error
         if asdict(self.header) != expected:
             raise UserError(f"{path}: not the shard that {MANIFEST} speaks of; prepare the data anew")

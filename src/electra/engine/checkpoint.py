@@ -93,7 +93,7 @@ def is_checkpoint(path: Path) -> bool:
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return False
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return True
     return isinstance(state, dict) and state.get("step") == step_of_checkpoint(path)
 

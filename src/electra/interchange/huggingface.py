@@ -27,6 +27,7 @@ from electra.model.config import EncoderConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
 from electra.model.heads import TokenHead
+from electra.tokenization import read_settings
 
 MODEL_KIND = "model"  # what such a folder says that it holds
 CARD_FILE = "README.md"
@@ -108,7 +109,7 @@ def export_tower(source: Path, folder: Path, keep_layers: int = 0) -> None:
 
 def read_objective(folder: Path) -> str:
     """What the model in a folder was trained by, if its config.json says so; else nothing."""
-    return str(json.loads((folder / "config.json").read_text(encoding="utf-8")).get(OBJECTIVE_KEY, ""))
+    return str(read_settings(folder / "config.json").get(OBJECTIVE_KEY, ""))
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def read_tower_folder(folder: Path) -> TowerFolder:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON: {error}") from error
     config, tensors = encoder_config(settings, str(path)), read_tensors(folder)
     return TowerFolder(folder, config, detect_role(tensors, settings, path), tensors)

@@ -1,6 +1,5 @@
 """Models of transformers' own classes, read from a folder: safetensors alone, and none of the folder's code."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,13 +17,12 @@ TOWER_CLASSES = {
 
 def read_model_type(folder: Path) -> str:
     """The ``model_type`` of a folder's config.json, or "None". Raises ``UserError`` if the file cannot be read."""
-    with convert_errors(f"{folder / 'config.json'}", OSError, ValueError):
-        return str(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type"))
+    return str(vocabularies.read_settings(folder / "config.json").get("model_type"))
 
 
 def has_other_head(folder: Path) -> bool:
     """Whether an ELECTRA or ModernBERT has a head that none of our towers has, or no head."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = vocabularies.read_settings(folder / "config.json")
     return TOWER_CLASSES.isdisjoint(config.get("architectures") or ())
 
 

@@ -10,6 +10,7 @@ from electra.engine.parallel import Parallel
 from electra.engine.telemetry import read_metrics
 from electra.engine.train import Engine
 from electra.errors import UserError, convert_errors
+from electra.interchange.folders import find_encoder
 from electra.progress import print_warnings
 from electra.ranges import Count, CountOrZero, Positive
 from electra.report import curves
@@ -17,6 +18,7 @@ from electra.tasks.catalogue import ALL_OF_GLUE, TaskChoice, load_problems, prin
 from electra.tasks.finetuning.problem import FineTuning, Problem
 from electra.tasks.finetuning.run import TUNING_ENGINE, Figures, FineTuningRun, RunSettings, hash_contents
 from electra.tasks.finetuning.squad import Squad
+from electra.tokenization import refuse_code
 from electra.workflows.finetune_summary import (
     TaskSummary,
     format_paper_row,
@@ -113,6 +115,7 @@ def finetune_tasks(config: FinetuneConfig, parallel: Parallel) -> dict[str, Task
 
 def plan_runs(config: FinetuneConfig, problem: Problem) -> dict[str, list[FineTuningRun]]:
     """The runs of all seeds by the name of their rate, "" without a sweep. Raises ``UserError`` as their ``check``."""
+    refuse_code(find_encoder(Path(config.model)))
     contents = hash_contents(problem, Path(config.model))
     runs_by_rate: dict[str, list[FineTuningRun]] = {}
     for rate in config.sweep or (None,):

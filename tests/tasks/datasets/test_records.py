@@ -45,7 +45,7 @@ def texts(path: Path) -> list[str]:
         ("a.csv", "", "a.csv: no rows"),
         ("a.jsonl", "", "a.jsonl: no rows"),
         ("a.jsonl", "\n \n", "a.jsonl: no rows"),
-        ("a.jsonl", '{"text": "a", "label": 1, "text": "b"}', r"line 1: not JSON: 'text' is there twice in one object"),
+        ("a.jsonl", '{"text": "a", "label": 1, "text": "b"}', r"line 1: not JSON: the key 'text' stands there twice"),
         ("a.jsonl", '{"text": "a"}\n{"text": NaN}', r"line 2: not JSON: NaN is no JSON value"),
         ("a.jsonl", '{"text": -Infinity}', r"line 1: not JSON: -Infinity is no JSON value"),
         ("a.jsonl", '[{"text": "a"}]', r"line 1: no object with named fields"),

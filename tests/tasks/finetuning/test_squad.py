@@ -346,7 +346,7 @@ def test_answers_of_dev_that_are_nowhere_in_their_text_are_told(tmp_path: Path) 
 
 def test_values_of_one_name_and_no_numbers_are_refused(tmp_path: Path) -> None:
     for content, message in [
-        ('{"data": [], "data": []}', r"a.json: not JSON: 'data' is there twice in one object"),
+        ('{"data": [], "data": []}', r"a.json: not JSON: the key 'data' stands there twice"),
         ('{"data": NaN}', r"a.json: not JSON: NaN is no JSON value"),
         ("[" * 100000, r"a.json: not JSON"),
     ]:
