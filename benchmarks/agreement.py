@@ -22,7 +22,8 @@ from electra import recipes
 from electra.engine.compiling import Compile
 from electra.engine.telemetry import describe_environment, read_metrics
 from electra.report.tables import format_table
-from electra.workflows.pretrain import PretrainConfig, pretrain
+from electra.workflows.pretrain import pretrain
+from electra.workflows.pretraining.config import PretrainConfig
 
 LOSSES = ("generator/loss", "discriminator/loss")
 RUNS: dict[str, tuple[Compile, int]] = {  # name → compile, seed

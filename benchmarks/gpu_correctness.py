@@ -41,7 +41,7 @@ from electra.tasks.finetuning.problem import apply_layer_decay as finetuned_para
 from electra.tasks.finetuning.sequences import Sequences
 from electra.workflows.bench.bench import BenchConfig
 from electra.workflows.bench.steps import MASK, RandomRows
-from electra.workflows.pretrain import PretrainConfig
+from electra.workflows.pretraining.config import PretrainConfig
 
 FURTHEST = {"float32": 1e-4, "bfloat16": 2e-2}  # ‖difference‖ / ‖exact‖ of what a kernel may compute
 APART = 1e-3  # two ways of adding the same float32 numbers, relative to the largest of a tensor

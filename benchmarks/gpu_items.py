@@ -12,7 +12,7 @@ from electra.engine.parallel import Parallel
 from electra.engine.train import Loop
 from electra.workflows.bench.bench import BenchConfig, load_bench_recipe
 from electra.workflows.bench.loop import build_bench_loop
-from electra.workflows.pretrain import PretrainConfig
+from electra.workflows.pretraining.config import PretrainConfig
 
 
 class Options(argparse.Namespace):

@@ -24,7 +24,7 @@ from electra.workflows.bench.machine import (
     time_call,
 )
 from electra.workflows.bench.steps import TransformersStep
-from electra.workflows.pretrain import PretrainConfig
+from electra.workflows.pretraining.config import PretrainConfig
 
 SIZES = [  # preset, rows, length
     ("small", 512, 128), ("modern-small", 64, 1024), ("base", 128, 512), ("modern-base", 32, 1024), ("small", 128, 128),

@@ -15,7 +15,8 @@ from electra.engine.telemetry import read_metrics
 from electra.objectives.build import Electra, Mlm, Objective
 from electra.recipes import apply_preset
 from electra.workflows.finetune import FinetuneConfig, finetune
-from electra.workflows.pretrain import PretrainConfig, pretrain
+from electra.workflows.pretrain import pretrain
+from electra.workflows.pretraining.config import PretrainConfig
 
 PRESET = "modern-small"
 OBJECTIVES: dict[str, Objective | None] = {  # None: the preset's own

@@ -34,7 +34,8 @@ from electra.engine.train import Engine, Loop
 from electra.model.config import ClassicConfig, ModernConfig
 from electra.workflows.bench.steps import RandomRows
 from electra.workflows.export import ExportConfig, export
-from electra.workflows.pretrain import Phase, PretrainConfig, pretrain
+from electra.workflows.pretrain import pretrain
+from electra.workflows.pretraining.config import Phase, PretrainConfig
 
 FOLDER = Path(__file__).with_name("goldens")
 STEPS, ROWS, LENGTH = 20, 4, 32

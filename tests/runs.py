@@ -14,15 +14,8 @@ from electra.engine.telemetry import SilentRecorder
 from electra.engine.train import Engine, train_stages
 from electra.model.config import ClassicConfig, ModernConfig
 from electra.tasks.frozen.held_out import evaluate_held_out
-from electra.workflows.pretrain import (
-    Phase,
-    PretrainConfig,
-    apply_compat,
-    create_pretrainers,
-    open_data,
-    plan_stages,
-    print_nothing,
-)
+from electra.workflows.pretrain import apply_compat, create_pretrainers, open_data, plan_stages, print_nothing
+from electra.workflows.pretraining.config import Phase, PretrainConfig
 
 SIZES = {"hidden_size": 32, "layers": 2, "heads": 2, "intermediate_size": 32, "max_positions": 32}
 ENCODERS = {"classic": ClassicConfig(**SIZES, embedding_size=16), "modern": ModernConfig(**SIZES, local_window=16)}

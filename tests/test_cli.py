@@ -11,7 +11,7 @@ import pytest
 import electra
 from electra import cli, config, recipes
 from electra.errors import UserError
-from electra.workflows.pretrain import PretrainConfig
+from electra.workflows.pretraining.config import PretrainConfig
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ from electra.workflows.data import DataConfig, data
 from electra.workflows.evaluate import EvaluateConfig, evaluate
 from electra.workflows.export import ExportConfig, export
 from electra.workflows.inspect import InspectConfig, inspect
-from electra.workflows.pretrain import Phase, PretrainConfig, pretrain
+from electra.workflows.pretrain import pretrain
+from electra.workflows.pretraining.config import Phase, PretrainConfig
 
 SHAPE = ClassicConfig(hidden_size=32, layers=1, heads=2, intermediate_size=64, embedding_size=16, max_positions=32)
 TEXT = "\n\n".join(f"the chef number {n} ate a meal" for n in range(300))

@@ -35,8 +35,8 @@ if TYPE_CHECKING:  # for editors and type checkers; as it runs, PUBLIC says wher
     from electra.workflows.inspect import inspect as inspect
     from electra.workflows.plan import PlanConfig as PlanConfig
     from electra.workflows.plan import plan as plan
-    from electra.workflows.pretrain import PretrainConfig as PretrainConfig
     from electra.workflows.pretrain import pretrain as pretrain
+    from electra.workflows.pretraining.config import PretrainConfig as PretrainConfig
 
     load = load_encoder
 
@@ -50,7 +50,7 @@ PUBLIC = {  # name → module:attribute
     "data": "electra.workflows.data:data",
     "DataConfig": "electra.workflows.data:DataConfig",
     "pretrain": "electra.workflows.pretrain:pretrain",
-    "PretrainConfig": "electra.workflows.pretrain:PretrainConfig",
+    "PretrainConfig": "electra.workflows.pretraining.config:PretrainConfig",
     "evaluate": "electra.workflows.evaluate:evaluate",
     "EvaluateConfig": "electra.workflows.evaluate:EvaluateConfig",
     "finetune": "electra.workflows.finetune:finetune",

@@ -25,7 +25,8 @@ SHOWN = 60  # characters of a value in an error
 
 
 def parse_json(text: str, where: str) -> Json:
-    """As ``load_strictly``. Raises ``UserError``, which ``where`` begins, for what that refuses."""
+    """The value of a JSON text from a file. Raises ``UserError``, which ``where`` begins, for what ``load_strictly``
+    refuses."""
     with convert_errors(f"{where}: not JSON", ValueError, RecursionError):
         return load_strictly(text)
 

@@ -26,6 +26,7 @@ from electra.errors import UserError
 from electra.model.config import *
 from electra.objectives.build import *
 from electra.workflows.pretrain import *
+from electra.workflows.pretraining.config import *
 parallel = Parallel.start()
 """
 

@@ -13,7 +13,8 @@ from compositions import EVERY, NAMES, batch, build, objective
 from electra.dataset.layout import Packed
 from electra.engine.optim import AdamW, Muon
 from electra.engine.telemetry import read_metrics
-from electra.workflows.pretrain import Phase, pretrain
+from electra.workflows.pretrain import pretrain
+from electra.workflows.pretraining.config import Phase
 from pretended import Seen, WrongDevice, device
 from runs import ENCODERS, ENGINE, STEPS, config, trained
 

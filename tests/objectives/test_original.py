@@ -32,7 +32,8 @@ from electra.objectives.corrupt import Generate
 from electra.objectives.pretrainer import derive_row_keys
 from electra.objectives.terms import Detection
 from electra.objectives.view import ENCODER, KEEP, View, read_view
-from electra.workflows.pretrain import PretrainConfig, apply_compat
+from electra.workflows.pretrain import apply_compat
+from electra.workflows.pretraining.config import PretrainConfig
 from oracle import CLS, OBJECTIVES, SEP, Case, pairs
 
 LOGITS, GRADIENT, VARIABLE = 3.4e-6, 2.6e-6, 1.2e-7

@@ -27,7 +27,9 @@ from electra.tasks.catalogue import TaskChoice, load_problems
 from electra.tasks.datasets import glue
 from electra.tasks.frozen import minimal_pairs
 from electra.tokenization import load_tokenizer
-from electra.workflows.pretrain import PretrainConfig, pretrain, request_run
+from electra.workflows.pretrain import pretrain
+from electra.workflows.pretraining.config import PretrainConfig
+from electra.workflows.pretraining.resuming import request_run
 from runs import config
 
 TEXTS = [

@@ -13,7 +13,8 @@ from electra.engine.train import Engine
 from electra.model.config import ClassicConfig
 from electra.objectives.build import Electra
 from electra.objectives.terms import Detection
-from electra.workflows.pretrain import Phase, PretrainConfig, pretrain
+from electra.workflows.pretrain import pretrain
+from electra.workflows.pretraining.config import Phase, PretrainConfig
 
 ENCODER = ClassicConfig(hidden_size=32, layers=2, heads=2, intermediate_size=64, embedding_size=16, max_positions=32)
 

@@ -20,7 +20,8 @@ from electra.interchange import huggingface
 from electra.interchange.folders import find_encoder
 from electra.model.config import ClassicConfig, ModernConfig
 from electra.workflows.evaluate import EvaluateConfig, evaluate
-from electra.workflows.pretrain import Phase, PretrainConfig, pretrain
+from electra.workflows.pretrain import pretrain
+from electra.workflows.pretraining.config import Phase, PretrainConfig
 from processes import run_two
 
 SIZES = {"hidden_size": 32, "layers": 2, "heads": 2, "intermediate_size": 32, "max_positions": 32}
@@ -156,6 +157,7 @@ def test_two_processes_give_the_curve_of_one(prepared: Path, tmp_path: Path) -> 
     shared = [replace(one, out=str(tmp_path / f"{kind}-two")) for kind, one in runs.items()]
     run_two(f"""
 from electra.workflows.pretrain import *
+from electra.workflows.pretraining.config import *
 from electra.engine.optim import *
 from electra.engine.train import Engine
 from electra.model.config import *

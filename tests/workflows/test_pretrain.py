@@ -24,7 +24,10 @@ from electra.objectives.build import CocoLm, Electra, Mlm, WarmedElectra
 from electra.run_folder import hold_folder
 from electra.tasks.datasets.labelled import Columns
 from electra.workflows.export import ExportConfig, export
-from electra.workflows.pretrain import Phase, PretrainConfig, choose_length, compares_rows, pretrain, read_lengths
+from electra.workflows.pretrain import pretrain
+from electra.workflows.pretraining.config import Phase, PretrainConfig
+from electra.workflows.pretraining.extension import choose_length, read_lengths
+from electra.workflows.pretraining.resuming import compares_rows
 from processes import Running, run_python, run_two
 
 CLASSIC = ClassicConfig(hidden_size=64, layers=2, heads=2, intermediate_size=128, embedding_size=32, max_positions=64)
@@ -85,6 +88,7 @@ import os
 from electra.dataset.layout import *
 from electra.engine import checkpoint
 from electra.workflows.pretrain import *
+from electra.workflows.pretraining.config import *
 from electra.engine.optim import *
 from electra.engine.train import Engine
 from electra.model.config import ModernConfig
@@ -144,6 +148,7 @@ def test_two_processes_give_the_curve_of_one(prepared: Path, tmp_path: Path, sha
     pretrain(one)
     code = f"""
 from electra.workflows.pretrain import *
+from electra.workflows.pretraining.config import *
 from electra.engine.optim import *
 from electra.engine.train import Engine
 from electra.model.config import ModernConfig
@@ -160,6 +165,7 @@ def test_sigterm_saves_and_the_run_goes_on(prepared: Path, tmp_path: Path) -> No
     asked = config(prepared, tmp_path / "run", steps=4000)
     code = f"""
 from electra.workflows.pretrain import *
+from electra.workflows.pretraining.config import *
 from electra.engine.optim import *
 from electra.engine.train import Engine
 from electra.model.config import ModernConfig

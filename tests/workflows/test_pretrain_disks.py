@@ -15,7 +15,8 @@ from electra import cli, files
 from electra.engine.telemetry import MetricsRecorder
 from electra.errors import UserError
 from electra.report import curves
-from electra.workflows.pretrain import PretrainConfig, pretrain
+from electra.workflows.pretrain import pretrain
+from electra.workflows.pretraining.config import PretrainConfig
 from runs import config
 
 

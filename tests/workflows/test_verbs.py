@@ -24,7 +24,8 @@ from electra.tasks.datasets.labelled import Columns
 from electra.workflows.evaluate import EvaluateConfig, evaluate
 from electra.workflows.export import ExportConfig, export
 from electra.workflows.inspect import InspectConfig, inspect
-from electra.workflows.pretrain import Phase, PretrainConfig, pretrain
+from electra.workflows.pretrain import pretrain
+from electra.workflows.pretraining.config import Phase, PretrainConfig
 from pictures import rendering
 
 WORDS = ["value", "name", "module", "class", "object", "string", "number", "list"]

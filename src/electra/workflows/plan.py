@@ -18,7 +18,7 @@ from electra.report.tables import format_table
 from electra.workflows.bench.loop import WARM_UP_STEPS, build_bench_loop
 from electra.workflows.bench.machine import device_memory, median_seconds, peak_memory, reset_peak_memory
 from electra.workflows.bench.parts import time_optimizer
-from electra.workflows.pretrain import Phase, PretrainConfig
+from electra.workflows.pretraining.config import Phase, PretrainConfig
 
 MICRO_TOKENS, MICRO_TOKENS_ON_GPU = 1024, 32_768  # tokens of the smaller of two measured micro-batches, about
 MEMORY_SHARE = 0.9  # share of the machine's memory that a run may take

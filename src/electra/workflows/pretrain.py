@@ -1,40 +1,34 @@
 """``electra pretrain``: prepared data → a run folder whose ``final/`` anyone can load."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from electra import fingerprints
-from electra.config import check_ranges, load_config, plain_tree
+from electra.config import check_ranges, plain_tree
 from electra.dataset.data import Data
-from electra.dataset.layout import Layout, Paper, RowLength
 from electra.dataset.rows import Rows
 from electra.dataset.tokens import choose_token_store
-from electra.engine import checkpoint
-from electra.engine.optim import AdamW, GoogleAdam, LinearDecay, Muon, OptimizerConfig, Schedule, collect_parameters
+from electra.engine.optim import GoogleAdam, LinearDecay, Muon, Schedule, collect_parameters
 from electra.engine.parallel import Parallel
 from electra.engine.process import hold_folder_for_all
 from electra.engine.scaling import chain_stages, cut_phases, scale_stages, scale_to_budget
 from electra.engine.stages import Stage, State
-from electra.engine.telemetry import MetricsRecorder, SilentRecorder, describe_start, read_metrics
-from electra.engine.train import Engine, Evaluate, check_engine, train_stages
-from electra.errors import UserError, convert_errors
+from electra.engine.telemetry import MetricsRecorder, SilentRecorder, read_metrics
+from electra.engine.train import Evaluate, check_engine, train_stages
+from electra.errors import UserError
 from electra.interchange.encoders import TowerReader
-from electra.model.config import ClassicConfig, EncoderConfig
-from electra.objectives.build import CocoLm, Electra, Objective
 from electra.objectives.health import judge_lines
 from electra.objectives.pretrainer import Pretrainer
 from electra.progress import print_warnings
-from electra.ranges import Count, NotNegative, Seed
 from electra.report import curves
-from electra.run_folder import Content, Request, leave_out
 from electra.tasks.datasets import labelled
-from electra.tasks.datasets.labelled import Columns
 from electra.tasks.finetuning.sequences import Sequences
 from electra.tasks.frozen.held_out import evaluate_held_out
 from electra.tasks.frozen.probes import Probe
+from electra.workflows.pretraining.config import PATHS, PretrainConfig
+from electra.workflows.pretraining.extension import choose_length, describe_extension, read_lengths
 from electra.workflows.pretraining.final import (
     FINAL,
     format_model_card,
@@ -45,19 +39,18 @@ from electra.workflows.pretraining.final import (
 from electra.workflows.pretraining.pretrainers import (
     build_pretrainers,
     choose_vocabulary_size,
-    fingerprint_initial_weights,
     load_initial_weights,
 )
+from electra.workflows.pretraining.resuming import (
+    PRETRAINING_RUN,
+    begin_run,
+    describe_asked,
+    find_last_step,
+    find_table_rows,
+    request_run,
+)
 
-PRETRAINING_RUN = "run of pretrain"  # what the folder says that it holds
-PATHS = ("data", "out", "init", "probe")  # settings that name a file or folder
-LENGTHS = ("tokens", "flops")  # settings that --extend may change
-# Settings that change a run's results by rounding at most.
-FREE_OF_ENGINE = ("log_every", "keep", "save_every", "evaluate_every", "activation_checkpointing")
-MICRO_ROWS = "engine.micro_rows"  # as those, but for a term of the loss that compares the rows of a micro-batch
-FREE = (*PATHS, "extend", *(f"engine.{name}" for name in FREE_OF_ENGINE))
 PROBED, PROBE_LENGTH = 1000, 128  # texts that a probe is fitted to and judged by, and tokens of each: seconds
-TABLE = "embeddings.tokens.weight"  # how the names of tables in a checkpoint end
 HELD_OUT_TOKENS = 4096  # tokens that an evaluation reads at once
 SHOWN = {
     "generator/loss": "mlm",
@@ -68,57 +61,6 @@ SHOWN = {
     "probe/best": "probe",
     "tokens_per_second": "tok/s",
 }
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A stretch of steps with rows of one length."""
-
-    steps: Count = 1_000_000
-    length: RowLength = 128
-    """Tokens a row, special tokens included."""
-    rows: Count = 128
-    """Rows a step, over all processes and micro-batches."""
-    goes_on: bool = False
-    """Optimizer and schedule go on from the phase before, instead of starting anew."""
-
-
-@dataclass(frozen=True)
-class PretrainConfig:
-    """Pre-train an encoder on prepared data. The same command again goes on exactly where it stopped."""
-
-    data: str = ""
-    """Folder that `electra prepare` wrote."""
-    out: str = ""
-    """Run folder: config, metrics.jsonl, checkpoints, curves and final/."""
-    encoder: EncoderConfig = field(default_factory=ClassicConfig)
-    objective: Objective = field(default_factory=Electra)
-    layout: Layout = field(default_factory=Paper)
-    optimizer: OptimizerConfig = field(default_factory=AdamW)
-    schedule: Schedule = field(default_factory=LinearDecay)
-    phases: tuple[Phase, ...] = (Phase(),)
-    engine: Engine = field(default_factory=Engine)
-    compat: Literal["none", "google"] = "none"
-    """google: the original code's arithmetic. Positions are drawn with replacement, and where one is drawn twice the
-    mean of two ids comes to stand; Adam without bias correction; decay times warm-up."""
-    seed: Seed = 1
-    tokens: NotNegative = 0.0
-    """Train on about so many tokens (padding included) instead of the phases' steps: steps and warm-up are rescaled."""
-    flops: NotNegative = 0.0
-    """Train for about so many floating-point operations (`electra.flops`) instead, rescaled in the same way."""
-    hours: NotNegative = 0.0
-    """Train for about so many hours on this machine: steps and warm-up are rescaled by a measurement at the start."""
-    extend: bool = False
-    """Lengthen the run in --out to --tokens or --flops. It goes on with the schedule of a run of that length."""
-    init: str = ""
-    """Start from the weights in this folder: an exported one, a run's final/, or Hugging Face's ELECTRA."""
-    held_out_rows: Count = 512
-    """Rows of the held-out split that an evaluation reads."""
-    probe: str = ""
-    """A labelled .csv, .tsv, .jsonl or .parquet: at each evaluation a linear probe says how well the encoder, frozen,
-    tells its labels, in metrics.jsonl and the curves."""
-    probe_columns: Columns = field(default_factory=Columns)
-    """Where its texts and labels stand."""
 
 
 def pretrain(config: PretrainConfig) -> Path:
@@ -167,73 +109,6 @@ def train_and_export(config: PretrainConfig, data: Data, parallel: Parallel) -> 
         finish_run(config, data, out, pretrainers[-1], state, anew=state.step > step)
     parallel.wait()
     return out
-
-
-def find_table_rows(out: Path) -> int:
-    """How many embeddings the last checkpoint in a run folder has; 0 if there is none."""
-    latest = checkpoint.latest_checkpoint(out / "checkpoints")
-    shapes = checkpoint.read_shapes(latest) if latest else {}
-    return max((shape[0] for name, shape in shapes.items() if name.endswith(TABLE)), default=0)
-
-
-def find_last_step(out: Path) -> int:
-    """The step of the last checkpoint in a run folder; 0 if there is none."""
-    latest = checkpoint.latest_checkpoint(out / "checkpoints")
-    return checkpoint.step_of_checkpoint(latest) if latest else 0
-
-
-def read_lengths(config: PretrainConfig) -> dict[str, float]:
-    """The tokens and FLOPs that the run in ``config.out`` was begun for: what --extend changes.
-
-    Raises:
-        UserError: there is no run, or it cannot be lengthened.
-    """
-    path = Path(config.out) / "config.json"
-    if not path.is_file():
-        raise UserError(f"--extend: {config.out} holds no run to lengthen")
-    before = load_config(PretrainConfig(), path)
-    if before.hours:
-        raise UserError("--extend: a run of --hours was fitted to a time, and has no tokens to add to")
-    if len(before.phases) > 1 or len(before.objective.stages) > 1:
-        raise UserError("--extend: only where one objective trains in one phase; here others would begin elsewhere")
-    return {name: getattr(before, name) for name in LENGTHS}
-
-
-def choose_length(config: PretrainConfig, before: Mapping[str, float]) -> PretrainConfig:
-    """The config without the budget that a run had ``before``, if another one is given to lengthen it.
-
-    Raises:
-        UserError: --extend without a budget.
-    """
-    if config.extend and not (config.tokens or config.flops):
-        raise UserError("--extend: to how much? Give --tokens or --flops with it")
-    if config.extend and config.tokens and config.flops:
-        if config.tokens == before["tokens"]:
-            return replace(config, tokens=0.0)
-        if config.flops == before["flops"]:
-            return replace(config, flops=0.0)
-    return config
-
-
-def describe_extension(
-    config: PretrainConfig, before: Mapping[str, float], stage: Stage, schedule: Schedule, step: int
-) -> str:
-    """One line: what --extend does to the run's steps and schedule. ``stage`` and ``schedule``: as they are now.
-
-    Raises:
-        UserError: the run would not be longer.
-    """
-    begun = replace(stage, steps=config.phases[0].steps, span=config.phases[0].steps)
-    scale = scale_to_budget([begun], before["tokens"], before["flops"])
-    (begun,), begun_schedule = scale_stages([begun], config.schedule, scale)
-    if stage.steps <= begun.steps:
-        raise UserError(f"--extend: the run has {begun.steps:,} steps, and that would be {stage.steps:,}: give more")
-    then, now = begun_schedule.factor(step, begun.steps), schedule.factor(step, stage.steps)
-    return (
-        f"{config.out}: {begun.steps:,} steps become {stage.steps:,}, with the schedule of a run of that length: at "
-        f"step {step:,} the learning rate is {now:.3f} of its peak, where it was {then:.3f}, and the warm-up ends at "
-        f"step {schedule.warmup:,} instead of {begun_schedule.warmup:,}"
-    )
 
 
 def apply_compat(config: PretrainConfig) -> PretrainConfig:
@@ -295,52 +170,6 @@ def create_pretrainers(
     elif pretrainers[0].untrained:
         raise UserError("objective: its generator learns nothing and nobody trained it: bring one with --init FOLDER")
     return pretrainers
-
-
-def request_run(config: PretrainConfig, data: Data, resumed: bool = False, extended: bool = False) -> Request:
-    """What the run folder is asked to hold.
-
-    ``resumed``: a checkpoint is there, so the initial weights are not read again. ``extended``: the run may become
-    longer.
-
-    Raises:
-        UserError: an ``init`` or ``probe`` cannot be read.
-    """
-    init = fingerprint_initial_weights(Path(config.init)) if config.init and not resumed else ""
-    with convert_errors(config.probe, OSError):
-        probe = fingerprints.hash_files([Path(config.probe)]) if config.probe else ""
-    contents = {
-        "data": Content("data", config.data, data.fingerprint),
-        "init": Content("initial weights", config.init, None if resumed else init),
-        "probe": Content("texts to probe", config.probe, probe),
-    }
-    free = (*FREE, *(() if compares_rows(config.objective) else (MICRO_ROWS,)), *(LENGTHS if extended else ()))
-    return Request(PRETRAINING_RUN, {"config.json": config}, contents, free)
-
-
-def compares_rows(objective: Objective) -> bool:
-    """Whether a term of the loss compares the rows of a micro-batch, so that ``engine.micro_rows`` changes it."""
-    return any(isinstance(stage, CocoLm) and stage.contrast_weight > 0 for _, stage in objective.stages)
-
-
-def describe_asked(config: PretrainConfig, data: Data) -> dict[str, object]:
-    """What each checkpoint says that its run was asked: the seed, the data, and all other settings that stay."""
-    settings = leave_out(plain_tree(config), (*FREE, MICRO_ROWS, *LENGTHS))
-    return {"seed": config.seed, "config": fingerprints.hash_values([settings]), "data": data.fingerprint}
-
-
-def begin_run(request: Request, out: Path, step: int, parallel: Parallel, steps: int) -> None:
-    """Begin the run folder, or go on in it. ``step``: of its last checkpoint; ``steps``: of the whole run, 0 if it ends
-    by time.
-
-    Raises:
-        UserError: the folder holds a run of another config or of other contents, or is not ours.
-    """
-    request.refuse_another(out)
-    if parallel.first:
-        finished = step > 0 and step >= steps and (out / FINAL).is_dir()
-        request.begin(out, describe_start() | {"step": step}, finished)
-    parallel.wait()
 
 
 def plan_stages(

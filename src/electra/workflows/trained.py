@@ -14,7 +14,8 @@ from electra.objectives.corrupt import Generate
 from electra.objectives.generators import MaskedGenerator
 from electra.objectives.pretrainer import Pretrainer
 from electra.tokenization import load_tokenizer
-from electra.workflows.pretrain import PretrainConfig, apply_compat
+from electra.workflows.pretrain import apply_compat
+from electra.workflows.pretraining.config import PretrainConfig
 from electra.workflows.pretraining.final import load_rest
 from electra.workflows.pretraining.pretrainers import describe_corpus
 

@@ -29,7 +29,7 @@ from electra.workflows.bench.machine import measure_copy_bandwidth, measure_matm
 from electra.workflows.bench.parts import time_parts
 from electra.workflows.bench.separate_process import SeparateProcess
 from electra.workflows.bench.steps import TransformersStep
-from electra.workflows.pretrain import PretrainConfig
+from electra.workflows.pretraining.config import PretrainConfig
 
 STEPS_A_TURN = 2  # steps until it is the next one's turn
 DATA_PATH_SECONDS = 3.0  # for which the data path is timed

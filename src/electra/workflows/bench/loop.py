@@ -14,7 +14,7 @@ from electra.engine.telemetry import SilentRecorder
 from electra.engine.train import Loop
 from electra.objectives.build import CorpusFacts
 from electra.workflows.bench.steps import MASK, RandomRows
-from electra.workflows.pretrain import PretrainConfig
+from electra.workflows.pretraining.config import PretrainConfig
 from electra.workflows.pretraining.pretrainers import describe_corpus
 
 WARM_UP_STEPS = 2  # steps that are not measured, before those that are

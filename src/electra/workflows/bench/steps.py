@@ -16,7 +16,7 @@ from electra.objectives.build import Electra
 from electra.objectives.corrupt import Generate
 from electra.objectives.pretrainer import Pretrainer, derive_row_keys
 from electra.objectives.view import View
-from electra.workflows.pretrain import PretrainConfig
+from electra.workflows.pretraining.config import PretrainConfig
 
 PAD, CLS, SEP, MASK, FIRST_WORD = range(5)
 SHORT_SHARE = 0.1  # share of the rows that end early, so that there is padding

@@ -15,7 +15,8 @@ from electra.errors import UserError, convert_errors, require_plain_name
 from electra.objectives.build import Objective
 from electra.report.compare import format_number
 from electra.workflows.compare.runs import PretrainedEncoder
-from electra.workflows.pretrain import PretrainConfig, create_pretrainers
+from electra.workflows.pretrain import create_pretrainers
+from electra.workflows.pretraining.config import PretrainConfig
 
 Equal = Literal["flops", "time"]
 

@@ -12,6 +12,7 @@ from electra.progress import print_warnings
 from electra.ranges import Count, CountOrZero, Positive
 from electra.report.compare import Unit
 from electra.run_folder import Content, Request
+from electra.tasks.catalogue import print_problems
 from electra.tasks.datasets.labelled import Columns
 from electra.tasks.finetuning.problem import FineTuning
 from electra.workflows.compare import tasks as compare_tasks
@@ -147,10 +148,11 @@ def validate_comparison(config: CompareConfig) -> None:
 
 
 def read_judges(config: CompareConfig, data: Data) -> list[Judge]:
-    """Read the tasks and the minimal pairs, print what they warn of, and make a judge for each."""
+    """Read the tasks and the minimal pairs, print what was understood of them, and make a judge for each."""
     tasks, warnings = compare_tasks.read_tasks(
         config.tasks, config.probes, config.columns, config.tuning, Path(config.out)
     )
+    print_problems([problem for problem, _ in tasks], preview=False)
     judges: list[Judge] = []
     for problem, tuning in tasks:
         judges += [ProbeJudge(problem, config.probe_texts)]

@@ -16,7 +16,9 @@ from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
 from electra.report.compare import RANDOM
 from electra.run_folder import read_json, write_json
-from electra.workflows.pretrain import PretrainConfig, pretrain, request_run
+from electra.workflows.pretrain import pretrain
+from electra.workflows.pretraining.config import PretrainConfig
+from electra.workflows.pretraining.resuming import request_run
 
 COST = "cost.json"  # written when a run is over: without it ``final/`` may lack a tower
 COSTS = ("steps", "flops", "tokens", "tokens_per_second", "seconds")

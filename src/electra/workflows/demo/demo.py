@@ -18,7 +18,8 @@ from electra.workflows.demo.scores import ENCODER, format_demo_scores, score_enc
 from electra.workflows.demo.summary import format_demo_summary
 from electra.workflows.evaluate import EvaluateConfig, evaluate
 from electra.workflows.inspect import InspectConfig, inspect
-from electra.workflows.pretrain import PretrainConfig, pretrain
+from electra.workflows.pretrain import pretrain
+from electra.workflows.pretraining.config import PretrainConfig
 
 SENTENCES = (
     "Returns the number of samples to draw from the array.",

@@ -1,0 +1,65 @@
+"""The settings of ``electra pretrain``."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from electra.dataset.layout import Layout, Paper, RowLength
+from electra.engine.optim import AdamW, LinearDecay, OptimizerConfig, Schedule
+from electra.engine.train import Engine
+from electra.model.config import ClassicConfig, EncoderConfig
+from electra.objectives.build import Electra, Objective
+from electra.ranges import Count, NotNegative, Seed
+from electra.tasks.datasets.labelled import Columns
+
+PATHS = ("data", "out", "init", "probe")  # settings that name a file or folder
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of steps with rows of one length."""
+
+    steps: Count = 1_000_000
+    length: RowLength = 128
+    """Tokens a row, special tokens included."""
+    rows: Count = 128
+    """Rows a step, over all processes and micro-batches."""
+    goes_on: bool = False
+    """Optimizer and schedule go on from the phase before, instead of starting anew."""
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Pre-train an encoder on prepared data. The same command again goes on exactly where it stopped."""
+
+    data: str = ""
+    """Folder that `electra prepare` wrote."""
+    out: str = ""
+    """Run folder: config, metrics.jsonl, checkpoints, curves and final/."""
+    encoder: EncoderConfig = field(default_factory=ClassicConfig)
+    objective: Objective = field(default_factory=Electra)
+    layout: Layout = field(default_factory=Paper)
+    optimizer: OptimizerConfig = field(default_factory=AdamW)
+    schedule: Schedule = field(default_factory=LinearDecay)
+    phases: tuple[Phase, ...] = (Phase(),)
+    engine: Engine = field(default_factory=Engine)
+    compat: Literal["none", "google"] = "none"
+    """google: the original code's arithmetic. Positions are drawn with replacement, and where one is drawn twice the
+    mean of two ids comes to stand; Adam without bias correction; decay times warm-up."""
+    seed: Seed = 1
+    tokens: NotNegative = 0.0
+    """Train on about so many tokens (padding included) instead of the phases' steps: steps and warm-up are rescaled."""
+    flops: NotNegative = 0.0
+    """Train for about so many floating-point operations (`electra.flops`) instead, rescaled in the same way."""
+    hours: NotNegative = 0.0
+    """Train for about so many hours on this machine: steps and warm-up are rescaled by a measurement at the start."""
+    extend: bool = False
+    """Lengthen the run in --out to --tokens or --flops. It goes on with the schedule of a run of that length."""
+    init: str = ""
+    """Start from the weights in this folder: an exported one, a run's final/, or Hugging Face's ELECTRA."""
+    held_out_rows: Count = 512
+    """Rows of the held-out split that an evaluation reads."""
+    probe: str = ""
+    """A labelled .csv, .tsv, .jsonl or .parquet: at each evaluation a linear probe says how well the encoder, frozen,
+    tells its labels, in metrics.jsonl and the curves."""
+    probe_columns: Columns = field(default_factory=Columns)
+    """Where its texts and labels stand."""

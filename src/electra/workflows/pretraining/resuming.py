@@ -1,0 +1,83 @@
+"""What a run folder is asked to hold, and what it holds already: whether a run may be gone on from, and where."""
+
+from pathlib import Path
+
+from electra import fingerprints
+from electra.config import plain_tree
+from electra.dataset.data import Data
+from electra.engine import checkpoint
+from electra.engine.parallel import Parallel
+from electra.engine.telemetry import describe_start
+from electra.errors import convert_errors
+from electra.objectives.build import CocoLm, Objective
+from electra.run_folder import Content, Request, leave_out
+from electra.workflows.pretraining.config import PATHS, PretrainConfig
+from electra.workflows.pretraining.extension import LENGTHS
+from electra.workflows.pretraining.final import FINAL
+from electra.workflows.pretraining.pretrainers import fingerprint_initial_weights
+
+PRETRAINING_RUN = "run of pretrain"  # what the folder says that it holds
+# Settings that change a run's results by rounding at most.
+FREE_OF_ENGINE = ("log_every", "keep", "save_every", "evaluate_every", "activation_checkpointing")
+MICRO_ROWS = "engine.micro_rows"  # as those, but for a term of the loss that compares the rows of a micro-batch
+FREE = (*PATHS, "extend", *(f"engine.{name}" for name in FREE_OF_ENGINE))
+TABLE = "embeddings.tokens.weight"  # how the names of tables in a checkpoint end
+
+
+def find_table_rows(out: Path) -> int:
+    """How many embeddings the last checkpoint in a run folder has; 0 if there is none."""
+    latest = checkpoint.latest_checkpoint(out / "checkpoints")
+    shapes = checkpoint.read_shapes(latest) if latest else {}
+    return max((shape[0] for name, shape in shapes.items() if name.endswith(TABLE)), default=0)
+
+
+def find_last_step(out: Path) -> int:
+    """The step of the last checkpoint in a run folder; 0 if there is none."""
+    latest = checkpoint.latest_checkpoint(out / "checkpoints")
+    return checkpoint.step_of_checkpoint(latest) if latest else 0
+
+
+def request_run(config: PretrainConfig, data: Data, resumed: bool = False, extended: bool = False) -> Request:
+    """What the run folder is asked to hold.
+
+    ``resumed``: a checkpoint is there, so the initial weights are not read again. ``extended``: the run may become
+    longer.
+
+    Raises:
+        UserError: an ``init`` or ``probe`` cannot be read.
+    """
+    init = fingerprint_initial_weights(Path(config.init)) if config.init and not resumed else ""
+    with convert_errors(config.probe, OSError):
+        probe = fingerprints.hash_files([Path(config.probe)]) if config.probe else ""
+    contents = {
+        "data": Content("data", config.data, data.fingerprint),
+        "init": Content("initial weights", config.init, None if resumed else init),
+        "probe": Content("texts to probe", config.probe, probe),
+    }
+    free = (*FREE, *(() if compares_rows(config.objective) else (MICRO_ROWS,)), *(LENGTHS if extended else ()))
+    return Request(PRETRAINING_RUN, {"config.json": config}, contents, free)
+
+
+def compares_rows(objective: Objective) -> bool:
+    """Whether a term of the loss compares the rows of a micro-batch, so that ``engine.micro_rows`` changes it."""
+    return any(isinstance(stage, CocoLm) and stage.contrast_weight > 0 for _, stage in objective.stages)
+
+
+def describe_asked(config: PretrainConfig, data: Data) -> dict[str, object]:
+    """What each checkpoint says that its run was asked: the seed, the data, and all other settings that stay."""
+    settings = leave_out(plain_tree(config), (*FREE, MICRO_ROWS, *LENGTHS))
+    return {"seed": config.seed, "config": fingerprints.hash_values([settings]), "data": data.fingerprint}
+
+
+def begin_run(request: Request, out: Path, step: int, parallel: Parallel, steps: int) -> None:
+    """Begin the run folder, or go on in it. ``step``: of its last checkpoint; ``steps``: of the whole run, 0 if it ends
+    by time.
+
+    Raises:
+        UserError: the folder holds a run of another config or of other contents, or is not ours.
+    """
+    request.refuse_another(out)
+    if parallel.first:
+        finished = step > 0 and step >= steps and (out / FINAL).is_dir()
+        request.begin(out, describe_start() | {"step": step}, finished)
+    parallel.wait()
