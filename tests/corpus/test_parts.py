@@ -270,7 +270,10 @@ def test_a_worker_that_is_killed_is_told(corpus: Path, tmp_path: Path) -> None:
         (tmp_path / "long" / f"{number}.txt").write_text("the chef ate a meal\n\n" * 1_000_000)
     settings = config(corpus, tmp_path / "data", data=(str(tmp_path / "long"),), workers=2, drop_copies=())
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT.format(part=15_000_000, config=settings)], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", SCRIPT.format(part=15_000_000, config=settings)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a kernel lets stopped processes of a group go on when another of them is orphaned
     )
     while not list((tmp_path / "data").glob("train-*.shard")):
         assert process.poll() is None

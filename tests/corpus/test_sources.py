@@ -143,7 +143,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
         (tmp_path / "table.xlsx").write_text("a,b")
     with pytest.raises(UserError) as raised:
         sources.find_sources([pattern])
-    assert str(raised.value).startswith(said)
+    assert str(raised.value).startswith(said[:400])  # the middle of a long line is left out
     assert "\n" not in str(raised.value)
 
 

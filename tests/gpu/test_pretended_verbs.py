@@ -164,4 +164,4 @@ def test_compare(prepared: Path, files: dict[str, str], tmp_path: Path, gpu: See
         )
     )  # fmt: skip
     scores = [json.loads(line)["scores"] for line in (tmp_path / "out" / "scores.jsonl").read_text().splitlines()]
-    assert len(scores) == 2 and all(len(each) == 4 for each in scores)
+    assert len(scores) == 2 and all(len(each) == 5 for each in scores)
