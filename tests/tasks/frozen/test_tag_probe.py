@@ -27,7 +27,7 @@ CPU = torch.device("cpu")
 def sentences(count: int, seed: int) -> list[Sentence]:
     """A word with an even number begins a span, one with an odd number goes on with it."""
     draw = random.Random(seed)
-    words = [tuple(draw.choices(WORDS, k=draw.randint(3, 40))) for _ in range(count)]
+    words = [tuple(draw.choices(WORDS, k=draw.randint(3, 30))) for _ in range(count)]
     return [Sentence(each, tuple("IB"[int(word[1:]) % 2 == 0] + "-X" for word in each)) for each in words]
 
 
@@ -43,7 +43,7 @@ def reader(config: EncoderConfig) -> TowerReader:
 
 @pytest.mark.parametrize("config", [CLASSIC, MODERN], ids=["classic", "modern"])
 def test_tags_of_words_are_told_from_their_embeddings(config: EncoderConfig, tokenizer: word_pieces.Tokenizer) -> None:
-    problem = Tagging("spans", {"train": sentences(80, 1), "dev": sentences(40, 2)})
+    problem = Tagging("spans", {"train": sentences(50, 1), "dev": sentences(30, 2)})
     figures = probe_tags(reader(config), tokenizer, problem, 24, CPU)  # some sentences are read in windows
     assert figures["layer 0"] == figures["best"] == 1.0 and figures["best_layer"] == 0
     assert figures["all layers"] > 0.95 and 0.2 < figures["majority"] < 0.7
@@ -62,7 +62,7 @@ def test_tags_at_random_are_not_told(tokenizer: word_pieces.Tokenizer) -> None:
 
 
 def test_what_is_fitted_does_not_know_dev(tokenizer: word_pieces.Tokenizer) -> None:
-    train, dev = sentences(80, 1), sentences(40, 2)
+    train, dev = sentences(50, 1), sentences(30, 2)
     other = [replace(each, tags=tuple({"B-X": "I-X", "I-X": "B-X"}[tag] for tag in each.tags or ())) for each in dev]
     as_words = [Tagging("tags", {"train": named(train), "dev": named(part)}) for part in (dev, other)]
     right, wrong = (probe_tags(reader(MODERN), tokenizer, problem, 24, CPU)["layer 0"] for problem in as_words)
@@ -75,7 +75,7 @@ def named(part: list[Sentence]) -> list[Sentence]:
 
 
 def test_only_so_many_sentences_are_read_and_too_few_are_refused(tokenizer: word_pieces.Tokenizer) -> None:
-    problem = Tagging("spans", {"train": sentences(80, 1), "dev": sentences(40, 2)})
+    problem = Tagging("spans", {"train": sentences(50, 1), "dev": sentences(30, 2)})
     assert probe_tags(reader(MODERN), tokenizer, problem, 24, CPU, most=20)["layer 0"] == 1.0
     with pytest.raises(UserError, match="spans: 9 sentences to fit a probe to; 10 are needed"):
         probe_tags(reader(MODERN), tokenizer, problem, 24, CPU, most=9)
