@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from glob import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from uuid import uuid4
 
 from electra.errors import UserError
@@ -52,12 +52,9 @@ def write_whole_folder(folder: Path, kind: str) -> Iterator[Path]:
     refuse_foreign_folder(folder, kind)
     remove_partial_folders(folder.parent, escape(folder.name))
     make_folder(folder.parent)
-    partial = temporary_path(folder)
-    partial.mkdir()
+    partial, marker = make_partial_folder(folder)
     try:
-        with (partial / MARKER).open("x", encoding="utf-8") as marker:
-            with suppress(OSError):  # a disk without locks
-                fcntl.flock(marker, fcntl.LOCK_EX)  # ends with the process: a folder without a lock is a leftover
+        with marker:
             marker.write(format_marker(kind))
             marker.flush()
             yield partial
@@ -69,7 +66,32 @@ def write_whole_folder(folder: Path, kind: str) -> Iterator[Path]:
                 sync_to_disk(path)
             move_into_place(partial, folder, kind)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)  # its name cannot be guessed: no one else has put anything there
+        remove_partial_folder(partial)
+
+
+def make_partial_folder(folder: Path) -> tuple[Path, TextIO]:
+    """Make a folder with a temporary name, and in it our file, open, empty and locked. The lock ends with the process:
+    a folder whose file nobody holds is a leftover, and may be taken for one before the lock is held."""
+    while True:
+        partial = temporary_path(folder)
+        partial.mkdir()
+        with suppress(FileNotFoundError):
+            marker = (partial / MARKER).open("x", encoding="utf-8")
+            with suppress(OSError):  # a disk without locks
+                fcntl.flock(marker, fcntl.LOCK_EX)
+            if os.path.samestat(os.fstat(marker.fileno()), (partial / MARKER).stat()):
+                return partial, marker
+            marker.close()
+
+
+def remove_partial_folder(partial: Path) -> None:
+    """Remove a folder with a temporary name, if it is there: its name cannot be guessed, so all in it is ours.
+
+    Our file goes last: by it the next try knows what a kill leaves of this.
+    """
+    with suppress(OSError):
+        remove_files(partial, list_files(partial))
+    shutil.rmtree(partial, ignore_errors=True)
 
 
 def move_into_place(new: Path, folder: Path, kind: str) -> None:
@@ -230,10 +252,11 @@ def remove_folder(folder: Path, kind: str) -> None:
 def remove_partial_folders(parent: Path, name: str) -> None:
     """Remove half-written folders that a killed process left. ``name``: what they were to be called, a glob pattern."""
     for partial in list_leftovers(parent, name):
-        if read_marker(partial):
+        remove_if_empty(partial)
+        if read_marker(partial) or list_files(partial) == {MARKER}:
             with suppress(OSError), (partial / MARKER).open("r+") as marker:
                 fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails where another process writes it now
-                shutil.rmtree(partial)
+                remove_partial_folder(partial)
 
 
 def remove_partial_files(folder: Path) -> None:
