@@ -1,5 +1,6 @@
 """A checkpoint is whole or absent, and a failed write leaves the ones before it alone."""
 
+import errno
 import json
 import math
 from collections.abc import Callable
@@ -187,3 +188,24 @@ except UserError as error:
     assert "cannot write the checkpoint" in ended.out and len(ended.out.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
     assert torch.equal(checkpoint.load_checkpoint(tmp_path / "step-00000001")[0]["w"], torch.ones(1000))
+
+
+def test_what_is_left_of_a_removal_that_failed_is_removed_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensors = {"a": torch.zeros(1)}
+    checkpoint.save_checkpoint(tmp_path, 1, tensors, tensors, {"step": 1}, keep=0)
+    unlink = Path.unlink
+
+    def fail(path: Path, missing_ok: bool = False) -> None:
+        if path.parent.name == "step-00000001" and path.name == "optimizer.safetensors":
+            raise OSError(errno.EIO, "planted")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", fail)
+    with pytest.raises(OSError, match="planted"):
+        checkpoint.save_checkpoint(tmp_path, 2, tensors, tensors, {"step": 2}, keep=1)
+    assert [path.name for path in checkpoint.list_checkpoints(tmp_path)] == ["step-00000001", "step-00000002"]
+    monkeypatch.undo()
+    checkpoint.remove_old_checkpoints(tmp_path, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000002"]

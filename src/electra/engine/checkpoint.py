@@ -67,6 +67,11 @@ def save_checkpoint(
     """
     files.remove_partial_folders(folder, "step-*")
     write_tensor_folder(checkpoint_path(folder, step), {"model": model, "optimizer": optimizer}, {"state": state})
+    remove_old_checkpoints(folder, keep)
+
+
+def remove_old_checkpoints(folder: Path, keep: int) -> None:
+    """Remove all but the last ``keep`` checkpoints (0: none), and what is left of one whose removal failed."""
     for old in list_checkpoints(folder)[:-keep] if keep else []:
         remove_checkpoint(old)
 

@@ -103,6 +103,8 @@ def train_stages(
                     loop.state.steps = loop.state.step
             if loop.is_due(engine.save_every) or loop.stopping:
                 loop.save()
+    if folder and parallel.first:
+        checkpoint.remove_old_checkpoints(folder, engine.keep)
     loop.recorder.finish()
     return loop.state
 
