@@ -273,7 +273,6 @@ def test_a_worker_that_is_killed_is_told(corpus: Path, tmp_path: Path) -> None:
         [sys.executable, "-c", SCRIPT.format(part=15_000_000, config=settings)],
         stderr=subprocess.PIPE,
         text=True,
-        start_new_session=True,  # a kernel lets stopped processes of a group go on when another of them is orphaned
     )
     while not list((tmp_path / "data").glob("train-*.shard")):
         assert process.poll() is None
@@ -281,6 +280,8 @@ def test_a_worker_that_is_killed_is_told(corpus: Path, tmp_path: Path) -> None:
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     first, last = (int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes())
     os.kill(first, signal.SIGSTOP)  # so that no result of its tells that the other is gone
+    while not is_stopped(first):
+        time.sleep(0.01)
     os.kill(last, signal.SIGKILL)
     while not is_pending(first, signal.SIGTERM):  # the pool ends its other workers when it has seen it
         assert process.poll() is None
@@ -309,6 +310,11 @@ if __name__ == "__main__":
 def test_a_worker_that_dies_before_it_has_read_a_large_job_is_told() -> None:
     process = subprocess.run([sys.executable, "-c", STILLBORN], capture_output=True, text=True, timeout=60)
     assert "UserError: a worker was killed" in process.stderr
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether all threads of a process are: a thread that still runs takes a fatal signal at once, for all of them."""
+    return all("State:\tT" in (task / "status").read_text() for task in Path(f"/proc/{pid}/task").iterdir())
 
 
 def is_pending(pid: int, number: signal.Signals) -> bool:
