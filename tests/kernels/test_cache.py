@@ -47,6 +47,25 @@ def test_without_an_own_cache_of_the_users_it_is_in_the_home(tmp_path: Path, mon
     assert Path(os.environ[NAMES[0]]).is_relative_to(tmp_path / "home" / ".cache" / "electra")
 
 
+def test_what_inductor_sets_when_it_is_imported_is_nobodys_choice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(NAMES[0], cache.find_default_cache())
+    cache.set_compile_caches()
+    assert Path(os.environ[NAMES[0]]).is_relative_to(tmp_path / "cache" / "electra")
+
+
+def test_libraries_that_a_machine_left_empty_are_removed(tmp_path: Path) -> None:
+    cache.set_compile_caches()
+    folder = Path(os.environ[NAMES[0]]) / "ab"
+    folder.mkdir()
+    for name in ("empty.so", "new.so", "whole.so", "empty.cpp"):
+        (folder / name).write_text("code" if name == "whole.so" else "")
+        os.utime(folder / name, (0, 0) if name != "new.so" else None)
+    cache.set_compile_caches()
+    assert sorted(path.name for path in folder.iterdir()) == ["empty.cpp", "new.so", "whole.so"]
+
+
 def make_open(folder: Path) -> None:
     folder.mkdir(parents=True)
     folder.chmod(0o777)

@@ -1,6 +1,7 @@
 """Where compiled code is kept: in a folder that only this user can write, since the code in it is loaded and run.
 
-torch.compile's default is a folder of /tmp with the user's name, which another user could create first.
+torch.compile's default is a folder of /tmp with the user's name, which another user could create first. It is set as
+if the user had asked for it as soon as anything imports Inductor.
 """
 
 import atexit
@@ -11,24 +12,32 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from electra import files
 from electra.errors import UserError, convert_errors
 
 CACHE_VARIABLES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")  # what torch and Triton read, whenever they compile
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+UNFINISHED_SECONDS = 600  # after which a library without content is no longer being written
 
 
 def set_compile_caches() -> None:
     """Set where torch.compile and Triton keep their code; to be called before anything is compiled.
 
     It is ``$XDG_CACHE_HOME/electra`` or ``~/.cache/electra``, with a folder for each kind of machine; if that is not
-    possible, a temporary folder of this process, and a line says so. Folders that the user has set stay.
+    possible, a temporary folder of this process, and a line says so. Folders that the user has set stay. Libraries that
+    a machine left empty when it went down are removed: each later start would fail to load them.
 
     Raises:
         UserError: a folder that the user has set belongs to another user, or others may write into it.
     """
+    default = find_default_cache()  # which may set it, too
+    if os.environ.get(CACHE_VARIABLES[0]) == default:
+        del os.environ[CACHE_VARIABLES[0]]
     for name in CACHE_VARIABLES:
         if folder := os.environ.get(name):
             with convert_errors(f"{name} {folder}", OSError):
@@ -42,6 +51,25 @@ def set_compile_caches() -> None:
             cache_folder = base / name.split("_")[0].lower()
             cache_folder.mkdir(0o700, parents=True, exist_ok=True)
             os.environ[name] = str(cache_folder)
+    for name in CACHE_VARIABLES:
+        remove_unfinished_libraries(Path(os.environ[name]))
+
+
+def find_default_cache() -> str:
+    """Where torch.compile keeps its code if nobody says otherwise."""
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+    return os.path.abspath(default_cache_dir())
+
+
+def remove_unfinished_libraries(folder: Path) -> None:
+    """Remove shared libraries without content, except those that a compiler may be writing now."""
+    latest = time.time() - UNFINISHED_SECONDS
+    for path in folder.rglob("*.so"):
+        with suppress(FileNotFoundError):  # another process may have removed it
+            status = path.stat()
+            if not status.st_size and status.st_mtime < latest:
+                files.remove_files(path.parent, [path.name], keep_folder=True)
 
 
 def make_cache_folder() -> Path:
