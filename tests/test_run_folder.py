@@ -13,7 +13,7 @@ import pytest
 
 from electra import files
 from electra.errors import UserError
-from electra.run_folder import Content, Request, hold_folder, is_still_there, list_differences, read_json
+from electra.run_folder import Content, Request, hold_folder, list_differences, read_json
 from processes import Running
 
 
@@ -147,7 +147,7 @@ def test_one_folder_has_one_holder_whoever_removes_the_file(tmp_path: Path) -> N
         stale = (tmp_path / files.LOCK).open("a+b", buffering=0)
     with hold_folder(tmp_path, "run"):
         fcntl.flock(stale, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        assert not is_still_there(stale, tmp_path / files.LOCK)
+        assert not files.is_still_there(stale, tmp_path / files.LOCK)
     stale.close()
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from glob import escape
+from io import FileIO
 from pathlib import Path
 from typing import Any, TextIO
 from uuid import uuid4
@@ -79,9 +80,16 @@ def make_partial_folder(folder: Path) -> tuple[Path, TextIO]:
             marker = (partial / MARKER).open("x", encoding="utf-8")
             with suppress(OSError):  # a disk without locks
                 fcntl.flock(marker, fcntl.LOCK_EX)
-            if os.path.samestat(os.fstat(marker.fileno()), (partial / MARKER).stat()):
+            if is_still_there(marker, partial / MARKER):
                 return partial, marker
             marker.close()
+
+
+def is_still_there(file: TextIO | FileIO, path: Path) -> bool:
+    """Whether an open file is the one that has this path now."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    return False
 
 
 def remove_partial_folder(partial: Path) -> None:

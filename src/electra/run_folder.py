@@ -11,7 +11,7 @@ import json
 import os
 import socket
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, is_dataclass
 from datetime import datetime
 from io import FileIO
@@ -262,16 +262,9 @@ def open_locked(path: Path) -> FileIO:
                 lock.close()
                 raise
             print_warnings([f"{path.parent}: this disk has no locks, so nothing keeps two processes apart there"])
-        if is_still_there(lock, path):
+        if files.is_still_there(lock, path):
             return lock
         lock.close()  # its owner removed it between our opening and our locking
-
-
-def is_still_there(file: FileIO, path: Path) -> bool:
-    """Whether an open file is the one that has this path now."""
-    with suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    return False
 
 
 def describe_owner() -> str:

@@ -33,8 +33,7 @@ def test_the_whole_chain(tmp_path: Path, gpu: Seen, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(demo, "configure_run", small)
     few = package_task.TUNING[package_task.FEW_TEXTS]
-    for name in ("TUNING", "RANDOM_TUNING"):
-        monkeypatch.setattr(scores, name, {10: replace(few, epochs=1)})
+    monkeypatch.setattr(scores, "TUNING", {10: replace(few, epochs=1)})
     monkeypatch.setattr(train.Loop, "step", stopped)
     asked = demo.DemoConfig(out=str(tmp_path / "demo"), minutes=0.2, vocab_size=2000, seeds=1)
     with pytest.raises(KeyboardInterrupt):

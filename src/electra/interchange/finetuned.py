@@ -116,10 +116,12 @@ def scale_output(layer: nn.Linear, units: tuple[float, float]) -> Iterator[None]
             value.mul_(high - low)
         if low:
             layer.bias.add_(low)
-    yield
-    with torch.no_grad():
-        for name, value in layer.named_parameters():
-            value.copy_(before[name])
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, value in layer.named_parameters():
+                value.copy_(before[name])
 
 
 def save_tower_reader(folder: Path, source: Path, reader: TowerReader, head: nn.Module, spec: HeadSpec) -> bool:

@@ -1,7 +1,7 @@
 """Whether one model is better than another on the same texts: a paired bootstrap."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,7 +10,8 @@ from electra.tasks.metrics import Values
 RESAMPLINGS = 200
 
 
-class Interval(NamedTuple):
+@dataclass(frozen=True)
+class Interval:
     """A mean difference, and the middle 95 % of what it is when texts and trainings are drawn anew."""
 
     mean: float

@@ -61,7 +61,7 @@ class PackageTask:
         return texts, labels
 
 
-def build_package_task(documents: Iterable[Document], most_train: int = 1000, most_judged: int = 150) -> PackageTask:
+def build_package_task(documents: Iterable[Document], most_train: int = 1000, most_judged: int = 100) -> PackageTask:
     """The task in a corpus of docstrings, the same every time.
 
     ``most_train``, ``most_judged``: texts of a class in train, and in dev and in test, at most. The standard library is
