@@ -66,7 +66,7 @@ def own_subjects(run: Path, data: Path) -> Iterator[Subject]:
     shard = next(path.name for path in sorted(data.glob("train-*")))
     held_out = next(path.name for path in sorted(data.glob("held-out-*")))
     for file in (shard, held_out, "manifest.json", "tokenizer/tokenizer.json"):
-        yield Subject(f"data: {Path(file).suffix or file}", data, file, read_data, verified=True)
+        yield Subject(f"data: {file}", data, file, read_data, verified=True)
     (folder,) = checkpoint.list_checkpoints(run / "checkpoints")
     for name in ("model.safetensors", "optimizer.safetensors", "state.json"):
         yield Subject(f"checkpoint: {name}", folder, name, read_checkpoint, verified=True)
