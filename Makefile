@@ -6,6 +6,7 @@ WORKERS ?= 2
 
 STAMP := .venv/.complete
 RUN := .venv/bin
+SERVE := .venv-serve
 # One thread a worker: the tests' matrices are small, and two pools on two cores only wait for each other. Tests are
 # compiled for each process anew unless they may be kept.
 PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(RUN)/python -m pytest -q -n $(WORKERS)
@@ -13,7 +14,7 @@ PRETENDED = $$(grep -rl --include='*.py' pytest.mark.pretended tests)  # only th
 COMPILED = $$(grep -rl --include='*.py' pytest.mark.compiled tests)
 UNCHECKED := -o addopts="--strict-markers --import-mode=importlib"  # without the hook that checks shapes
 
-.PHONY: help env demo test test-slow campaign lint bench
+.PHONY: help env demo test test-serve test-slow campaign lint bench
 .DELETE_ON_ERROR:
 
 help:  ## show this
@@ -40,6 +41,19 @@ test: lint  ## style and types, then all tests but the slow ones
 	$(PYTEST)
 	$(PYTEST) -m "pretended and not slow" $(PRETENDED)
 	$(PYTEST) -m "compiled and not slow" $(UNCHECKED) $(COMPILED)
+
+# An environment on top of .venv: what is there is not installed again, and what the extra adds stays out of it.
+$(SERVE)/.complete: $(STAMP)
+	@rm -rf $(SERVE)
+	@$(RUN)/python -m venv --without-pip $(SERVE)
+	@$(RUN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> $$($(SERVE)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/below.pth
+	@echo "installing what others serve models with into $(SERVE) (half a minute)"
+	@$(SERVE)/bin/python -m pip install -qq --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[serve]'
+	@touch $@
+
+test-serve: $(SERVE)/.complete  ## exported folders in the libraries that serve them: ONNX Runtime, sentence-transformers
+	OMP_NUM_THREADS=1 $(SERVE)/bin/python -m pytest -q -n $(WORKERS) tests/serve
 
 test-slow: env  ## the slow tests
 	$(PYTEST) -m "slow and not compiled and not pretended" --timeout 1800
