@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from typechecker import Calls
+
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # Triton reads it when it is imported, which torch.compile does too
 
@@ -18,6 +20,11 @@ def shared() -> Path:
     if not (folder / "oracle").is_dir():
         pytest.skip(f"needs the original implementation's numbers, which are not at {folder}")
     return folder
+
+
+def pytest_runtest_setup() -> None:
+    """Shapes in signatures are checked anew in each test."""
+    Calls.test += 1
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,4 +1,4 @@
-"""The curves of the tests' runs: drawn by our code, but not rendered. matplotlib would take longer than a small run."""
+"""The curves of the tests' runs: one pixel. matplotlib would take longer than a small run."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from electra.files import write_whole
 from electra.report import curves
 
 BLANK = bytes.fromhex(  # a PNG of one pixel
@@ -15,16 +16,14 @@ BLANK = bytes.fromhex(  # a PNG of one pixel
 DRAW = curves.draw_curves
 
 
-def draw_unrendered(lines: Any, folder: Path) -> None:
-    """``draw_curves``, but the file has one pixel."""
-    from matplotlib.figure import Figure
-
-    with mock.patch.object(Figure, "savefig", lambda figure, file, **settings: file.write_bytes(BLANK)):
-        DRAW(lines, folder)
+def write_blank(lines: Any, folder: Path) -> None:
+    """As ``draw_curves``, but nothing is drawn."""
+    with write_whole(folder / curves.FILE) as file:
+        file.write_bytes(BLANK)
 
 
 @contextmanager
 def rendering(rendered: bool = True) -> Iterator[None]:
-    """Inside, the curves of runs are rendered, or not."""
-    with mock.patch.object(curves, "draw_curves", DRAW if rendered else draw_unrendered):
+    """Inside, the curves of runs are drawn, or not."""
+    with mock.patch.object(curves, "draw_curves", DRAW if rendered else write_blank):
         yield

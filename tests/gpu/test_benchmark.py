@@ -80,6 +80,7 @@ def test_nothing_else_need_be_installed(python: str, tmp_path: Path) -> None:
     assert "machine" in names and len(names) == len(set(names)) > 50
 
 
+@pytest.mark.slow
 def test_items_are_run_apart_recorded_and_not_run_again(python: str, tmp_path: Path) -> None:
     report, numbers = tmp_path / "gpu.json", "kernels: random numbers are the CPU's"
     report.write_text(json.dumps({numbers: {"numbers": 1, "took_seconds": 0}}), encoding="utf-8")

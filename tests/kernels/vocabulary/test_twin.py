@@ -50,11 +50,11 @@ def test_peaked_distribution_and_its_tail() -> None:
     """One token holds nearly all; 500 others hold 1e-4 and less between them, and come as often as they should."""
     logits = torch.full((500,), -15.0)
     logits[137], logits[138], logits[499] = 0.0, -9.2, -9.2  # 1e-4 each
-    counts = draw(logits, draws=1_000_000)
+    counts = draw(logits, draws=400_000)
     probabilities = logits.double().softmax(0)
     assert_follows(counts, probabilities)
     for token in (138, 499):
-        expected = float(probabilities[token]) * 1e6
+        expected = float(probabilities[token]) * 4e5
         assert abs(int(counts[token]) - expected) < 5 * expected**0.5
 
 
@@ -64,7 +64,7 @@ def test_a_vocabulary_of_one() -> None:
 
 def test_large_vocabulary() -> None:
     logits = 3 * torch.randn(30522, generator=torch.Generator().manual_seed(3))
-    assert_follows(draw(logits, draws=50_000), logits.double().softmax(0))
+    assert_follows(draw(logits, draws=20_000), logits.double().softmax(0))
 
 
 def test_impossible_tokens_never_come() -> None:
