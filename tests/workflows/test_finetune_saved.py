@@ -18,12 +18,14 @@ def test_the_pipeline_gives_our_predictions(
     kind: str, tmp_path: Path, files: dict, request: pytest.FixtureRequest
 ) -> None:
     model = request.getfixturevalue(kind)
-    finetune(config(model, tmp_path, files, tuning=replace(TUNING, head="transformers")))
+    finetune(config(model, tmp_path, files))
     folder = tmp_path / "train" / "seed-1"
     ours = json.loads((folder / "predictions.json").read_text())["dev"]
     pipe = transformers.pipeline("text-classification", str(folder / "model"), device="cpu")
     theirs = [each["label"] for each in pipe([text for text, _ in sentences(60, 2)])]
     assert ours == theirs and set(ours) == {"yes", "no"}
+    if kind == "modern":
+        assert json.loads((folder / "model" / "config.json").read_text())["classifier_pooling"] == "mean"
     assert result(tmp_path)["dev"]["accuracy"] > 0.85
     machine = [str(each).encode() for each in (tmp_path, model, Path.home(), Path.cwd())]
     for file in (folder / "model").iterdir():
@@ -36,7 +38,8 @@ def test_the_papers_head_lies_beside_an_encoder_that_transformers_loads(
 ) -> None:
     from safetensors.torch import load_file
 
-    finetune(config(request.getfixturevalue(kind), tmp_path, files, tuning=replace(TUNING, epochs=2)))
+    paper = replace(TUNING, head="paper", epochs=2)
+    finetune(config(request.getfixturevalue(kind), tmp_path, files, tuning=paper))
     folder = tmp_path / "train" / "seed-1"
     ours = json.loads((folder / "predictions.json").read_text())["dev"]
     # as docs/finetuning.md shows it
@@ -64,7 +67,7 @@ def test_tags_are_learned_and_the_pipeline_gives_ours(
     model = request.getfixturevalue(kind)
     asked = FinetuneConfig(
         model=str(model), out=str(tmp_path / "out"), kind="tags", name="chunks",
-        tuning=replace(TUNING, head="transformers", epochs=4), **files,
+        tuning=replace(TUNING, epochs=4), **files,
     )  # fmt: skip
     found = finetune(asked)["chunks"]["figures"]
     assert found["dev/f1"]["median"] > 0.95 and found["dev/accuracy"]["median"] > 0.95

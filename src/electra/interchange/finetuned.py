@@ -41,13 +41,15 @@ HEAD_SETTINGS_FILE = "head.json"
 class HeadSpec:
     """What transformers' config says of a head. ``labels``: empty for a score, and for answers within a text.
 
-    ``units``: the scores that outputs of 0 and 1 stand for.
+    ``units``: the scores that outputs of 0 and 1 stand for. ``pooling``: what stands for a text, as a modern encoder's
+    config says it.
     """
 
     model: HeadKind
     labels: tuple[str, ...] = ()
     problem_type: ProblemType = ""
     units: tuple[float, float] = (0.0, 1.0)
+    pooling: Literal["cls", "mean"] = "cls"
 
 
 def load_whole_model(folder: Path, spec: HeadSpec, keep_layers: int = 0) -> WholeModelReader:
@@ -136,7 +138,7 @@ def save_tower_reader(folder: Path, source: Path, reader: TowerReader, head: nn.
     for name, value in head_settings(spec).items():
         setattr(config, name, value)
     if reader.family == "modern":
-        config.classifier_pooling = "cls"
+        config.classifier_pooling = spec.pooling
     model = getattr(transformers, AUTO_CLASSES[spec.model]).from_config(config, trust_remote_code=False)
     if model.state_dict().keys() == tensors.keys():
         model.load_state_dict(tensors)

@@ -123,4 +123,4 @@ def load_glue_tasks(name: str, data: str) -> tuple[list[Problem], list[str]]:
     else:
         inside = folder / tasks[name].folder
         loaded = [glue.load_glue(name, inside if inside.is_dir() else folder)]
-    return [Sequences(task) for task, _ in loaded], [line for _, lines in loaded for line in lines]
+    return [Sequences(task, published=True) for task, _ in loaded], [line for _, lines in loaded for line in lines]

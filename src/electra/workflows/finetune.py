@@ -34,11 +34,11 @@ FINETUNINGS = "folder of fine-tunings"  # what it says that it holds
 
 @dataclass(frozen=True)
 class FinetuneConfig(TaskChoice):
-    """Fine-tune an encoder as the paper does, on GLUE or your own task. The same command goes on where it stopped.
+    """Fine-tune an encoder on GLUE, as the paper does, or on your own task. The same command goes on where it stopped.
 
     Your own: --train my.csv --dev more.csv, with the columns text and label (--columns.text …); --kind tags for CoNLL
-    columns, --kind answers for SQuAD and MRQA. The models that come out load in transformers with --tuning.head
-    transformers; docs/finetuning.md says which do without.
+    columns, --kind answers for SQuAD and MRQA. What comes out of your own texts and tags loads in transformers; of
+    GLUE and answers with --tuning.head transformers.
     """
 
     model: str = ""

@@ -12,7 +12,7 @@ from electra.tasks.finetuning.problem import FineTuning
 TASK_FILE = "packages.json"
 FEW_TEXTS, MANY_TEXTS = 30, 80  # training texts a class
 OPTIMIZER = Muon(learning_rate=0.005, rest=AdamW(learning_rate=5e-3, beta2=0.98))
-LAST_LAYER = FineTuning(length=96, pooling="mean", dropout=0.0, layer_decay=1.0, optimizer=OPTIMIZER)
+LAST_LAYER = FineTuning(length=96, head="paper", pooling="mean", dropout=0.0, layer_decay=1.0, optimizer=OPTIMIZER)
 # Training texts a class → how an encoder is tuned with so many. Random weights are tuned alike: of what was tried it is
 # best for them on dev, and for an encoder within the spread of the best (results/recipes).
 TUNING = {FEW_TEXTS: replace(LAST_LAYER, epochs=4), MANY_TEXTS: replace(LAST_LAYER, epochs=2)}

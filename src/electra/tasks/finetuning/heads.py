@@ -46,15 +46,11 @@ class TextLogits(nn.Module):
     def forward(self, states: Sequence[States], batch: ExampleBatch, keys: Keys) -> Float[Tensor, "rows outputs"]:
         if self.tuning.layers == "all":
             # Each is normed by itself: the states of a pre-norm encoder grow from layer to layer.
-            vectors = [self.pool(layer, batch) for layer in states]
+            vectors = [pool_states(layer, batch, self.tuning) for layer in states]
             vector = torch.cat([F.layer_norm(layer, layer.shape[1:]) for layer in vectors], dim=1)
         else:
-            vector = self.pool(states[-1], batch)
+            vector = pool_states(states[-1], batch, self.tuning)
         return linear_float32(self.linear, dropout(vector, keys, SITE, self.tuning.dropout))
-
-    def pool(self, states: States, batch: ExampleBatch) -> Float[Tensor, "rows dim"]:
-        """One vector for each text."""
-        return states[:, 0] if self.tuning.pooling == "first" else mean_pool(states, batch.documents)
 
 
 class TokenLogits(nn.Module):
@@ -91,7 +87,8 @@ class ElectraTextLogits(nn.Module):
 
 
 class ModernBertLogits(nn.Module):
-    """ModernBERT's classes': dense, GELU, LayerNorm, dropout, linear; on [CLS] (``of_text``) or on every token."""
+    """ModernBERT's classes': dense, GELU, LayerNorm, dropout, linear; on one vector for a text (``of_text``: [CLS], or
+    the mean of the states) or on every token."""
 
     def __init__(self, reader: Reader, tuning: FineTuning, outputs: int, of_text: bool):
         super().__init__()
@@ -99,21 +96,21 @@ class ModernBertLogits(nn.Module):
         width, norm = reader.sizes[-1], nn.LayerNorm(reader.sizes[-1], reader.config.norm_eps, bias=False)
         self.head = nn.ModuleDict({"dense": build_linear(width, width, bias=False), "norm": norm})
         self.classifier = build_linear(width, outputs)
-        self.dropout, self.of_text = tuning.dropout, of_text
+        self.tuning, self.of_text = tuning, of_text
 
     def forward(
         self, states: Sequence[States], batch: ExampleBatch, keys: Keys
     ) -> Float[Tensor, "rows *length outputs"]:
-        hidden = states[-1][:, 0] if self.of_text else states[-1]
+        hidden = pool_states(states[-1], batch, self.tuning) if self.of_text else states[-1]
         hidden = self.head["norm"](F.gelu(self.head["dense"](hidden)))
-        return linear_float32(self.classifier, dropout(hidden, keys, SITE, self.dropout))
+        return linear_float32(self.classifier, dropout(hidden, keys, SITE, self.tuning.dropout))
 
 
 def build_text_logits(reader: Reader, tuning: FineTuning, outputs: int) -> nn.Module:
     """A module that gives [rows, outputs]: one vector of logits for each text."""
     if reader.family == "whole":
         return GivenLogits()
-    if tuning.head == "paper":
+    if tuning.head != "transformers":
         return TextLogits(reader, tuning, outputs)
     if reader.family == "classic":
         return ElectraTextLogits(reader, tuning, outputs)
@@ -127,7 +124,7 @@ def build_token_logits(reader: Reader, tuning: FineTuning, outputs: int, name: s
     """
     if reader.family == "whole":
         return GivenLogits()
-    if tuning.head == "paper" or reader.family == "classic":
+    if tuning.head != "transformers" or reader.family == "classic":
         return TokenLogits(reader, tuning, outputs, name)
     return ModernBertLogits(reader, tuning, outputs, False)
 
@@ -139,6 +136,11 @@ def build_linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
     if bias:
         nn.init.zeros_(layer.bias)
     return layer
+
+
+def pool_states(states: States, batch: ExampleBatch, tuning: FineTuning) -> Float[Tensor, "rows dim"]:
+    """One vector for each text: the mean of its states, or else that of [CLS]."""
+    return mean_pool(states, batch.documents) if tuning.pooling == "mean" else states[:, 0]
 
 
 def mean_pool(states: States, documents: Int[Tensor, "rows length"]) -> Float[Tensor, "rows hidden"]:

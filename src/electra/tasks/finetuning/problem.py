@@ -24,21 +24,24 @@ SamplePrediction = Any  # what is predicted of one sample, as JSON takes it
 
 @dataclass(frozen=True)
 class FineTuning:
-    """How an encoder is fine-tuned. The defaults are the paper's for Small (table 7)."""
+    """How an encoder is fine-tuned. The defaults are the paper's for Small (table 7); auto and 0 choose by the task."""
 
     epochs: NotNegative = 0.0
-    """Passes over the training examples; 0: what the paper has for the task (RTE, STS-B 10, SQuAD 2, others 3)."""
+    """Passes over the training examples; 0: what the paper has for the task (RTE, STS-B 10, SQuAD 2, others 3). Your
+    own task: 3, or as many as make 100 steps, 20 at most."""
     rows: Count = 32
     """Examples a step."""
     length: RowLengthOrZero = 0
     """Tokens that are read at once, special tokens included; 0: the paper's, 512 for answers and 128 for all else."""
-    head: Literal["paper", "transformers"] = "paper"
+    head: Literal["auto", "paper", "transformers"] = "auto"
     """paper: linear on [CLS], on each word, span ends conditioned on starts. transformers: what its classes for the
-    encoder have, so that they load the result, and its pipelines with them."""
+    encoder have, so that they load the result, and its pipelines with them. auto: the paper's for GLUE and for answers,
+    transformers' for other tasks of your own."""
     layers: Literal["last", "all"] = "last"
     """Whose states the paper's head reads: the last layer's, or the embeddings' and every layer's side by side."""
-    pooling: Literal["first", "mean"] = "first"
-    """What stands for a text there: the state of [CLS], or the mean of all states."""
+    pooling: Literal["auto", "first", "mean"] = "auto"
+    """What stands for a text: the state of [CLS], or the mean of all states, which the paper's head can read, and
+    transformers' for modern encoders. auto: the mean where your own task has the latter, else [CLS]."""
     dropout: FractionBelowOne = 0.1
     """Before the head."""
     layer_decay: Positive = 0.8
@@ -72,7 +75,8 @@ class Problem(Protocol):
     """A task: its examples, its head, and how it is judged. ``units``: the scores that outputs of 0 and 1 stand for.
 
     ``splits``: train, and those that are predicted; ``evaluated``: those of them with labels. ``metrics``: the names of
-    its figures, of which the first is what runs are compared by (larger is better).
+    its figures, of which the first is what runs are compared by (larger is better). ``published``: whether the paper
+    says how it is tuned.
     """
 
     name: str
@@ -82,6 +86,7 @@ class Problem(Protocol):
     evaluated: tuple[str, ...]
     model: HeadKind
     problem_type: ProblemType
+    published: bool
     labels: tuple[str, ...]
     units: tuple[float, float]
 

@@ -29,6 +29,7 @@ from electra.run_folder import Request, leave_out, list_differences, read_json, 
 from electra.strict_json import require_shape
 from electra.tasks.finetuning.examples import ExampleSource
 from electra.tasks.finetuning.problem import FineTuned, FineTuning, Problem, apply_layer_decay
+from electra.tasks.finetuning.protocol import choose_epochs, choose_tuning, describe_head
 from electra.tokenization import Tokenizer
 
 LENGTHS = {"question-answering": 512}  # tokens read at once, as in the paper
@@ -95,7 +96,7 @@ class FineTuningRun:
 
     def train_and_write(self, parallel: Parallel) -> Figures | None:
         """``train_and_judge`` of a run that is not finished, by the one process or torchrun that holds its folder."""
-        net, tokenizer = self.build_net()
+        net, tokenizer, tuning = self.build_net()
         check_engine(self.settings.engine, net, parallel)
         sources = self.build_sources(net.reader, tokenizer)
         with convert_errors(str(self.folder), OSError):
@@ -103,12 +104,12 @@ class FineTuningRun:
                 self.request.begin(self.folder, describe_start())
             parallel.wait()
             dev = DevEvaluation(self, net, sources, parallel)
-            if not self.train(net, sources["train"], dev, parallel):
+            if not self.train(net, tuning, sources["train"], dev, parallel):
                 return None
             predictions = {split: dev.predict(split) for split in self.problem.splits if split != "train"}
             figures = {split: self.problem.judge(split, predictions[split]) for split in self.problem.evaluated}
             if parallel.first:
-                self.write(net, predictions, figures)
+                self.write(net, tuning, predictions, figures)
             parallel.wait()
         return figures
 
@@ -143,14 +144,16 @@ class FineTuningRun:
         if others:
             raise UserError(f"{self.folder}: holds a run {' and '.join(others)}; choose another --out, or remove it")
 
-    def build_net(self) -> tuple[FineTuned, Tokenizer]:
-        """Load the encoder and put a new head on it; returns the tokenizer too."""
+    def build_net(self) -> tuple[FineTuned, Tokenizer, FineTuning]:
+        """Load the encoder and put a new head on it; returns the tokenizer too, and the settings as they were chosen
+        for the task and the encoder."""
         keep_layers = self.settings.keep_layers
         reader, tokenizer = encoders.load_encoder(self.model, keep_layers, needs=())
-        if self.settings.tuning.head == "transformers" and reader.family == "theirs":
+        tuning = choose_tuning(self.settings.tuning, self.problem, reader.family)
+        if tuning.head == "transformers" and reader.family == "theirs":
             reader = finetuned.load_whole_model(self.model, self.task, keep_layers)
         torch.manual_seed(self.seed)
-        return FineTuned(reader, self.problem.head(reader, self.settings.tuning), self.seed), tokenizer
+        return FineTuned(reader, self.problem.head(reader, tuning), self.seed), tokenizer, tuning
 
     def build_sources(self, reader: Reader, tokenizer: Tokenizer) -> dict[str, ExampleSource]:
         """The examples of each split. Raises ``UserError`` for a length that the encoder does not read."""
@@ -169,10 +172,11 @@ class FineTuningRun:
         usual = min(LENGTHS.get(self.problem.model, DEFAULT_LENGTH), reader.longest)
         return self.settings.tuning.length or usual
 
-    def train(self, net: FineTuned, source: ExampleSource, dev: "DevEvaluation", parallel: Parallel) -> bool:
+    def train(
+        self, net: FineTuned, tuning: FineTuning, source: ExampleSource, dev: "DevEvaluation", parallel: Parallel
+    ) -> bool:
         """Train ``net`` in place. Whether it was trained to the end."""
-        tuning, engine = self.settings.tuning, self.settings.engine
-        epochs = tuning.epochs or self.problem.epochs
+        engine, epochs = self.settings.engine, choose_epochs(tuning, self.problem, len(source.examples))
         steps = max(1, round(epochs * len(source.examples) / tuning.rows))
         if self.settings.patience and not engine.evaluate_every:
             engine = replace(engine, evaluate_every=max(1, round(steps / epochs)))
@@ -184,6 +188,7 @@ class FineTuningRun:
         shown = {"loss": "loss", **{name: name for name in self.problem.metrics[:2]}}
         recorder: Recorder = SilentRecorder()
         if parallel.first:
+            print(f"{label}: {describe_head(tuning)}, {epochs:g} epochs, {steps} steps")
             step = checkpoint.step_of_checkpoint(latest) if latest else 0
             recorder = MetricsRecorder(self.folder, shown, step, label)
         evaluate = dev.evaluate if engine.evaluate_every else None
@@ -196,12 +201,13 @@ class FineTuningRun:
             dev.restore_best()
         return state.finished
 
-    def write(self, net: FineTuned, predictions: dict[str, list[Any]], figures: Figures) -> None:
+    def write(self, net: FineTuned, tuning: FineTuning, predictions: dict[str, list[Any]], figures: Figures) -> None:
         """Write the predictions, the model and, last, the figures; remove the checkpoints."""
         with write_whole(self.folder / PREDICTIONS) as file:
             file.write_text(json.dumps(predictions, ensure_ascii=False), encoding="utf-8")
         length = self.choose_length(net.reader)
-        finetuned.save_finetuned(self.folder / MODEL, self.model, net.reader, net.head, self.task, length)
+        task = replace(self.task, pooling="mean" if tuning.pooling == "mean" else "cls")
+        finetuned.save_finetuned(self.folder / MODEL, self.model, net.reader, net.head, task, length)
         write_json(self.folder / RESULT, figures, indent=1)
         checkpoint.remove_checkpoints(self.folder / "checkpoints")
         files.remove_files(self.folder, [BEST])

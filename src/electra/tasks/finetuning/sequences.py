@@ -31,8 +31,9 @@ class Sequences:
 
     model: HeadKind = "sequence-classification"
 
-    def __init__(self, task: Task):
-        self.task = task
+    def __init__(self, task: Task, published: bool = False):
+        """``published``: whether it is one of GLUE's, which the paper has."""
+        self.task, self.published = task, published
         self.name, self.epochs, self.metrics, self.labels = task.name, task.epochs, task.metrics, task.labels
         self.problem_type = PROBLEM_TYPES[task.kind]
         self.splits, self.evaluated = tuple(task.splits), tuple(task.evaluated)

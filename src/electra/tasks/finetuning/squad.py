@@ -45,6 +45,7 @@ class Squad:
     evaluated: tuple[str, ...] = ("dev",)
     model: HeadKind = "question-answering"
     problem_type: ProblemType = ""
+    published = True
     units = (0.0, 1.0)
     labels: tuple[str, ...] = ()
 

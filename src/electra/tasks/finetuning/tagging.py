@@ -51,6 +51,7 @@ class Tagging:
 
     model: HeadKind = "token-classification"
     problem_type: ProblemType = ""
+    published = False
     units = (0.0, 1.0)
     epochs = 3
 
