@@ -348,7 +348,7 @@ def test_every_number_that_a_user_sets_has_a_range(name):
 
 @pytest.mark.parametrize("name", cli.VERBS)
 def test_a_verb_refuses_numbers_out_of_range_before_all_else(name):
-    verb, config_class = getattr(electra, name), getattr(electra, cli.VERBS[name].config)
+    verb, config_class = getattr(electra, cli.VERBS[name].function or name), getattr(electra, cli.VERBS[name].config)
     numbers = [key for key, hint in field_types(config_class).items() if number_range(hint)]
     for key in numbers:
         with pytest.raises(UserError, match=f"^{key}: expected a (whole )?number .*, found -1$"):

@@ -1,8 +1,9 @@
 """Pre-train text encoders by replaced token detection (ELECTRA), and hand over checkpoints that anyone can load.
 
 Every command is a function here, with a config class: ``electra.pretrain(electra.PretrainConfig(data=…, out=…))`` is
-``electra pretrain --data … --out …``. ``electra.load`` gives the encoder in a folder, and its tokenizer. What cannot be
-done raises ``electra.UserError``. A name is imported when it is first used: importing the package takes no time.
+``electra pretrain --data … --out …``. Only ``electra import`` has another name, ``import_checkpoint``: Python keeps the
+word for itself. ``electra.load`` gives the encoder in a folder, and its tokenizer. What cannot be done raises
+``electra.UserError``. A name is imported when it is first used: importing the package takes no time.
 """
 
 from importlib import import_module
@@ -31,6 +32,8 @@ if TYPE_CHECKING:  # for editors and type checkers; as it runs, PUBLIC says wher
     from electra.workflows.export import export as export
     from electra.workflows.finetune import FinetuneConfig as FinetuneConfig
     from electra.workflows.finetune import finetune as finetune
+    from electra.workflows.import_ import ImportConfig as ImportConfig
+    from electra.workflows.import_ import import_checkpoint as import_checkpoint
     from electra.workflows.inspect import InspectConfig as InspectConfig
     from electra.workflows.inspect import inspect as inspect
     from electra.workflows.plan import PlanConfig as PlanConfig
@@ -61,6 +64,8 @@ PUBLIC = {  # name → module:attribute
     "InspectConfig": "electra.workflows.inspect:InspectConfig",
     "export": "electra.workflows.export:export",
     "ExportConfig": "electra.workflows.export:ExportConfig",
+    "import_checkpoint": "electra.workflows.import_:import_checkpoint",
+    "ImportConfig": "electra.workflows.import_:ImportConfig",
     "bench": "electra.workflows.bench.bench:bench",
     "BenchConfig": "electra.workflows.bench.bench:BenchConfig",
     "plan": "electra.workflows.plan:plan",

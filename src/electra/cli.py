@@ -22,7 +22,8 @@ MISTAKE = 2
 
 @dataclass(frozen=True)
 class Verb:
-    """A verb: what it does, and the name of its config class. Its function is the public one of the verb's name.
+    """A verb: what it does, and the name of its config class. Its function is the public one of the verb's name, or the
+    one named by ``function`` where Python has the verb's name for itself.
 
     ``positional``: the fields that are given without a flag. ``preset``: the recipe that is the lowest layer of the
     config, for a verb that has presets. ``goes_on``: the flag that names a folder; its config.json, if there is one, is
@@ -35,6 +36,7 @@ class Verb:
     positional: tuple[str, ...] = ()
     preset: str = ""
     goes_on: str = ""
+    function: str = ""
 
 
 VERBS = {
@@ -95,6 +97,13 @@ VERBS = {
         "ExportConfig",
         "electra export runs/s1 --format hf --out hub/",
         positional=("run",),
+    ),
+    "import": Verb(
+        "a TensorFlow checkpoint of the original code, as folders to go on from",
+        "ImportConfig",
+        "electra import electra_small/ --out start/",
+        positional=("checkpoint",),
+        function="import_checkpoint",
     ),
     "bench": Verb(
         "tokens a second, where a step's time goes, and memory on this machine",
@@ -175,7 +184,7 @@ def resolve_command(name: str, verb: Verb, arguments: list[str]) -> tuple[Callab
         layers = [saved]
     elif verb.preset:
         layers.insert(0, recipes.find_preset(options.preset or verb.preset))
-    function, config_class = getattr(electra, name), getattr(electra, verb.config)
+    function, config_class = getattr(electra, verb.function or name), getattr(electra, verb.config)
     base = config_class()
     for file in layers:
         base = config.load_config(base, file)
