@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from checkpoints import draw_values, embedding_shapes, write_checkpoint
 from electra.config import load_config, plain_tree
 from electra.corpus.documents import Skipped, TextFormat
 from electra.corpus.readers import read_documents
@@ -23,6 +24,7 @@ from electra.dataset.rows import Rows
 from electra.engine import checkpoint
 from electra.engine.telemetry import read_metrics
 from electra.interchange import encoders
+from electra.interchange.tensorflow.bundle import find_checkpoint, open_checkpoint
 from electra.tasks.catalogue import TaskChoice, load_problems
 from electra.tasks.datasets import glue
 from electra.tasks.frozen import minimal_pairs
@@ -58,6 +60,7 @@ def build_subjects(place: Path, data: Path) -> list[Subject]:
         *own_subjects(run, data),
         *model_subjects(run / "final" / "discriminator"),
         *foreign_subjects(place / "own"),
+        *tensorflow_subjects(place / "tensorflow"),
     ]
 
 
@@ -124,6 +127,19 @@ def read_model(folder: Path) -> object:
             encoders.Inputs(rows, torch.arange(rows.shape[1])[None], 0 * rows, 0 * rows + 1), None
         )
     return states[-1].numpy().tobytes()
+
+
+def tensorflow_subjects(folder: Path) -> Iterator[Subject]:
+    """A checkpoint of TensorFlow's, all of which has checksums."""
+    write_checkpoint(folder / "model.ckpt-8", draw_values(embedding_shapes("electra", 20, 6)), parts=2)
+    for path in sorted(folder.iterdir()):
+        yield Subject(f"tensorflow: {path.name}", folder, path.name, read_variables, verified=True)
+
+
+def read_variables(folder: Path) -> object:
+    """The values of all variables."""
+    checkpoint = open_checkpoint(find_checkpoint(folder))
+    return {name: checkpoint.read(name).tobytes() for name in checkpoint.variables}
 
 
 def foreign_subjects(folder: Path) -> Iterator[Subject]:

@@ -36,8 +36,8 @@ def test_the_folder_is_what_other_verbs_go_on_from(checkpoint: Path, tmp_path: P
     shapes = len(electra_shapes())
     assert said == [
         f"{checkpoint / 'vocab.txt'}: 30 word pieces, uncased: none of them with an upper-case letter",
-        f"{out / 'generator'}: 2 layers, 4 wide, 1 head of 4 (assumed: no shape says it), embeddings of 8, shared with "
-        "the discriminator",
+        f"{out / 'generator'}: 2 layers, 4 wide, 1 head of 4 (assumed; else say --generator-heads), embeddings of 8, "
+        "shared with the discriminator",
         f"{out / 'discriminator'}: 2 layers, 16 wide, 2 heads of 8, embeddings of 8",
         f"left out: Adam's averages ({2 * shapes} variables)",
         "left out: the step (1 variable)",

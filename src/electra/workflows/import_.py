@@ -120,12 +120,13 @@ def describe_towers(found: Towers, config: ImportConfig) -> Iterator[str]:
     """What was read, what was assumed, made or left out: a line for each tower and kind of variable."""
     for name, tower in found.towers.items():
         shape, source = tower.config, found.sources[name]
-        asked = config.generator_heads if source.layers == GENERATOR else config.heads
+        apart = source.layers == GENERATOR
+        asked, flag = (config.generator_heads, "--generator-heads") if apart else (config.heads, "--heads")
         heads = f"{shape.heads} head{'s' * (shape.heads > 1)} of {shape.hidden_size // shape.heads}"
         shared = len(found.towers) == 2 and name == "generator" and source.embeddings != GENERATOR
         yield (
             f"{Path(config.out) / name}: {shape.layers} layers, {shape.hidden_size} wide, "
-            f"{heads}{'' if asked else ' (assumed: no shape says it)'}, embeddings of {shape.embedding_size}"
+            f"{heads}{'' if asked else f' (assumed; else say {flag})'}, embeddings of {shape.embedding_size}"
             f"{', shared with the discriminator' if shared else ''}"
         )
         if not source.head:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from electra.errors import UserError, convert_errors
+from electra.errors import convert_errors
 from electra.interchange.tensorflow.bundle import FLOAT32, Checkpoint, Variable
 from electra.interchange.tensorflow.names import (
     DETECTION_HEAD,
@@ -58,22 +58,23 @@ def read_towers(checkpoint: Checkpoint, heads: int = 0, generator_heads: int = 0
         UserError: no ELECTRA; variables that are missing, unknown, or of another shape or type than they should have;
             damaged bytes; heads that the width does not tell, or that it cannot be cut into.
     """
-    sources = find_sources([name for name in checkpoint.variables if not find_kind(name)])
-    configs = {
-        name: infer_config(checkpoint, source, generator_heads if source.layers == GENERATOR else heads)
-        for name, source in sources.items()
-    }
-    names = {name: list_names(config, *sources[name]) for name, config in configs.items()}
-    used = {variable for listed in names.values() for parts in listed.values() for variable in parts}
+    variables = checkpoint.variables
+    sources = find_sources([name for name in variables if not find_kind(name)])
     with convert_errors(str(checkpoint.index), ValueError):
-        if missing := sorted(used - checkpoint.variables.keys()):
+        configs = {
+            name: infer_config(variables, source, generator_heads if source.layers == GENERATOR else heads)
+            for name, source in sources.items()
+        }
+        names = {name: list_names(config, *sources[name]) for name, config in configs.items()}
+        used = {variable for listed in names.values() for parts in listed.values() for variable in parts}
+        if missing := sorted(used - variables.keys()):
             raise ValueError(f"missing variables: {shorten_names(missing)}")
-        left_out = count_left_out(checkpoint.variables, used)
+        left_out = count_left_out(variables, used)
         for config in configs.values():
-            refuse_impossible_sizes(checkpoint.variables, config)
+            refuse_impossible_sizes(variables, config)
         towers = build_towers(sources, configs)
         for name, tower in towers.items():
-            refuse_other_shapes(checkpoint.variables, tower.values(), names[name])
+            refuse_other_shapes(variables, tower.values(), names[name])
     for name, tower in towers.items():
         for ours, parts in names[name].items():
             tower.take({ours: torch.cat([read_tensor(checkpoint, variable) for variable in parts])})
@@ -93,42 +94,42 @@ def find_sources(names: Collection[str]) -> dict[str, Source]:
     return sources
 
 
-def infer_config(checkpoint: Checkpoint, source: Source, heads: int) -> ClassicConfig:
-    """The config of a tower, from the shapes of its variables. Raises ``UserError`` as ``read_towers``."""
-    vocab_size, embedding_size = find_shape(checkpoint, f"{source.embeddings}/embeddings/word_embeddings")
+def infer_config(variables: Mapping[str, Variable], source: Source, heads: int) -> ClassicConfig:
+    """The config of a tower, from the shapes of its variables. Raises ``ValueError`` if they say none."""
+    vocab_size, embedding_size = find_shape(variables, f"{source.embeddings}/embeddings/word_embeddings")
     project = f"{source.layers}/embeddings_project/kernel"
-    hidden_size = find_shape(checkpoint, project)[1] if project in checkpoint.variables else embedding_size
+    hidden_size = find_shape(variables, project)[1] if project in variables else embedding_size
     place = f"{source.layers}/encoder/layer_"
     return ClassicConfig(
         vocab_size=vocab_size,
         hidden_size=hidden_size,
-        layers=len({name.split("/")[2] for name in checkpoint.variables if name.startswith(place)}),
+        layers=len({name.split("/")[2] for name in variables if name.startswith(place)}),
         heads=choose_heads(source.layers, hidden_size, heads),
-        intermediate_size=find_shape(checkpoint, f"{place}0/intermediate/dense/kernel")[1],
+        intermediate_size=find_shape(variables, f"{place}0/intermediate/dense/kernel")[1],
         embedding_size=embedding_size,
-        max_positions=find_shape(checkpoint, f"{source.embeddings}/embeddings/position_embeddings")[0],
-        segments=find_shape(checkpoint, f"{source.embeddings}/embeddings/token_type_embeddings")[0],
+        max_positions=find_shape(variables, f"{source.embeddings}/embeddings/position_embeddings")[0],
+        segments=find_shape(variables, f"{source.embeddings}/embeddings/token_type_embeddings")[0],
     )
 
 
-def find_shape(checkpoint: Checkpoint, name: str) -> tuple[int, int]:
-    """The shape of a matrix. Raises ``UserError`` if it is not there, or is no matrix."""
-    if name not in checkpoint.variables:
-        there = shorten_names(sorted(checkpoint.variables)) or "no variables"
-        raise UserError(f"{checkpoint.index}: no ELECTRA of the original code: without {name}, but with {there}")
-    variable = checkpoint.variables[name]
+def find_shape(variables: Mapping[str, Variable], name: str) -> tuple[int, int]:
+    """The shape of a matrix. Raises ``ValueError`` if it is not there, or is no matrix."""
+    if name not in variables:
+        there = shorten_names(sorted(variables)) or "no variables"
+        raise ValueError(f"no ELECTRA of the original code: without {name}, but with {there}")
+    variable = variables[name]
     if len(variable.shape) != 2 or 0 in variable.shape:
-        raise UserError(f"{checkpoint.index}: {name}: found {variable}, expected a matrix")
+        raise ValueError(f"{name}: found {variable}, expected a matrix")
     return variable.shape[0], variable.shape[1]
 
 
 def choose_heads(scope: str, hidden_size: int, heads: int) -> int:
     """How many heads a tower has: so many if not 0, else one for each 64 of its width, as the original code counts a
-    generator's. Raises ``UserError`` if that cannot be."""
+    generator's. Raises ``ValueError`` if that cannot be."""
     flag = "--generator-heads" if scope == GENERATOR else "--heads"
     chosen = heads or max(1, hidden_size // HEAD_SIZE)
     if hidden_size % chosen:
-        raise UserError(
+        raise ValueError(
             f"{scope} is {hidden_size} wide, which cannot be cut into {chosen} equal heads; say how many with {flag}"
         )
     return chosen
