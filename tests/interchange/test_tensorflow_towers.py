@@ -142,3 +142,5 @@ def test_another_model_is_refused_by_what_it_has(tmp_path: Path):
         read(tmp_path, draw_values(electra_shapes()), heads=3)
     with pytest.raises(UserError, match="generator is 4 wide, .* 3 equal heads; say how many with --generator-heads"):
         read(tmp_path, draw_values(electra_shapes()), generator_heads=3)
+    with pytest.raises(UserError, match="no generator with layers of its own, so leave out --generator-heads"):
+        read(tmp_path, draw_values(ENCODER | detection_head_shapes(16)), generator_heads=2)

@@ -60,8 +60,8 @@ def test_the_folder_is_what_other_verbs_go_on_from(checkpoint: Path, tmp_path: P
     [
         ("end", "guess", "uncased: none of them with an upper-case letter", ["end"]),
         ("End", "guess", "cased: 1 of them with an upper-case letter", ["[UNK]"]),
-        ("End", "uncased", "uncased", ["[UNK]"]),
-        ("end", "cased", "cased", ["[UNK]"]),
+        ("End", "uncased", "uncased: 1 of them with an upper-case letter", ["[UNK]"]),
+        ("end", "cased", "cased: none of them with an upper-case letter", ["[UNK]"]),
     ],
 )
 def test_casing(checkpoint: Path, tmp_path: Path, capsys, last: str, casing, said: str, pieces: list[str]):
@@ -89,9 +89,8 @@ def test_what_cannot_be_understood_is_refused(checkpoint: Path, tmp_path: Path):
     refused("electra is 16 wide, which cannot be cut into 3", heads=3)
     vocabulary = write_vocabulary(tmp_path / "beside")
     (tmp_path / "beside" / "tokenizer_config.json").write_text('{"do_lower_case": false}')
-    refused(
-        "--casing uncased, but .* beside vocab.txt says do_lower_case False", vocab=str(vocabulary), casing="uncased"
-    )
+    refused("uncased by --casing, but .*/tokenizer_config.json says otherwise", vocab=str(vocabulary), casing="uncased")
+    refused("uncased by its word pieces, but .*/tokenizer_config.json says otherwise", vocab=str(vocabulary))
 
 
 def test_a_vocabulary_that_is_shorter_than_the_table(checkpoint: Path, tmp_path: Path, capsys):

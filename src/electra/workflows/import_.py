@@ -14,7 +14,7 @@ from electra.interchange.tensorflow.bundle import find_checkpoint, open_checkpoi
 from electra.interchange.tensorflow.names import GENERATOR
 from electra.interchange.tensorflow.towers import Towers, read_towers
 from electra.ranges import CountOrZero
-from electra.tokenization import Spelling, Tokenizer, load_tokenizer
+from electra.tokenization import SETTINGS_FILES, Spelling, Tokenizer, load_tokenizer
 
 Casing = Literal["guess", "uncased", "cased"]
 
@@ -70,7 +70,7 @@ def import_checkpoint(config: ImportConfig) -> Path:
     vocabulary = Path(config.vocab) if config.vocab else prefix.with_name(VOCABULARY)
     tokenizer, reason = load_word_pieces(vocabulary, config.casing)
     found = read_towers(open_checkpoint(prefix), config.heads, config.generator_heads)
-    rows = next(iter(found.towers.values())).config.vocab_size
+    rows = min(tower.config.vocab_size for tower in found.towers.values())
     if tokenizer.size > rows:
         raise UserError(f"{vocabulary}: {tokenizer.size:,} word pieces, but the checkpoint has rows for {rows:,}")
     write_towers(found, tokenizer, out, prefix.name)
@@ -90,16 +90,17 @@ def load_word_pieces(path: Path, casing: Casing) -> tuple[Tokenizer, str]:
     with convert_errors(str(path), OSError):
         if not path.is_file():
             raise UserError(f"{path}: no such file; --vocab FILE names the vocabulary, one word piece a line")
-    tokenizer = load_tokenizer(path, Spelling(lower_case=casing != "cased", strip_accents=casing != "cased"))
-    reason = ""
+    upper = sum(map(has_upper_case, load_tokenizer(path).backend.get_vocab()))
+    chosen = casing
     if casing == "guess":
-        upper = sum(map(has_upper_case, tokenizer.backend.get_vocab()))
-        reason = f": {f'{upper:,}' if upper else 'none'} of them with an upper-case letter"
-        tokenizer = load_tokenizer(path, Spelling(lower_case=upper == 0, strip_accents=upper == 0))
-    lower: bool = tokenizer.backend.normalizer.lowercase
-    if casing == ("cased" if lower else "uncased"):
-        raise UserError(f"{path.parent}: --casing {casing}, but a file beside {path.name} says do_lower_case {lower}")
-    return tokenizer, f"{'uncased' if lower else 'cased'}{reason}"
+        chosen = "cased" if upper else "uncased"
+    tokenizer = load_tokenizer(path, Spelling(lower_case=chosen == "uncased", strip_accents=chosen == "uncased"))
+    if tokenizer.backend.normalizer.lowercase != (chosen == "uncased"):
+        raise UserError(
+            f"{path}: {chosen} by {'its word pieces' if casing == 'guess' else '--casing'}, but "
+            f"{path.with_name(SETTINGS_FILES[0])} says otherwise; --casing or that file must change"
+        )
+    return tokenizer, f"{chosen}: {f'{upper:,}' if upper else 'none'} of them with an upper-case letter"
 
 
 def has_upper_case(piece: str) -> bool:

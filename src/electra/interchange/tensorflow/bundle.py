@@ -125,7 +125,8 @@ def refuse_impossible_places(checkpoint: Checkpoint) -> None:
     for name, variable in checkpoint.variables.items():
         if not variable.part < checkpoint.parts:
             raise ValueError(f"{name}: in file {variable.part} of {checkpoint.parts}")
-        if (dtype := DTYPES.get(variable.dtype)) and variable.size != math.prod(variable.shape) * dtype.itemsize:
+        dtype = DTYPES.get(variable.dtype)
+        if dtype is not None and variable.size != math.prod(variable.shape) * dtype.itemsize:
             raise ValueError(f"{name}: {variable} in {variable.size:,} bytes")
         path = checkpoint.part(variable.part)
         if variable.part not in lengths:

@@ -66,6 +66,8 @@ def read_towers(checkpoint: Checkpoint, heads: int = 0, generator_heads: int = 0
             for name, source in sources.items()
         }
         names = {name: list_names(config, *sources[name]) for name, config in configs.items()}
+        if generator_heads and not any(source.layers == GENERATOR for source in sources.values()):
+            raise ValueError("it has no generator with layers of its own, so leave out --generator-heads")
         used = {variable for listed in names.values() for parts in listed.values() for variable in parts}
         if missing := sorted(used - variables.keys()):
             raise ValueError(f"missing variables: {shorten_names(missing)}")
