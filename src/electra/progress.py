@@ -71,11 +71,17 @@ class Progress:
 
     def draw_bar(self) -> None:
         """Draw the bar, or draw it again."""
+        from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
         if self.bar is None:
             columns = (BarColumn(bar_width=24), TaskProgressColumn(), TextColumn("{task.description}"))
-            self.bar = Progress(*columns, refresh_per_second=4)
+            self.bar = Progress(
+                *columns,
+                console=Console(stderr=True),
+                refresh_per_second=4,
+                redirect_stdout=sys.stdout.isatty(),  # lines above the bar, where both are seen; else into the pipe
+            )
             self.bar.start()
             self.bar.add_task("", total=self.total or None)  # unknown: a bar that moves to and fro
         self.bar.update(self.bar.task_ids[0], completed=self.done, description=self.format_line())
