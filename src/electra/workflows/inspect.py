@@ -9,18 +9,15 @@ from typing import NamedTuple
 import torch
 
 from electra import files
-from electra import tokenization as word_pieces
 from electra.engine.parallel import Parallel
 from electra.errors import UserError, convert_errors, escape_controls
 from electra.files import write_whole
-from electra.interchange import huggingface
-from electra.interchange.folders import WEIGHTS_FILE
 from electra.model.encoder import Tower
-from electra.model.heads import DetectionHead
 from electra.report.page import SIGN, render_page
 from electra.report.plain_json import format_json
 from electra.tasks.datasets.values import require_encodable
-from electra.tasks.frozen.texts import pad_texts
+from electra.tasks.frozen.detector import Detector, load_detector
+from electra.tasks.frozen.sentence_windows import encode_pieces
 from electra.tokenization import Tokenizer
 
 COLOUR_FROM = 0.1  # probability from which a word piece is coloured
@@ -59,16 +56,10 @@ def inspect(config: InspectConfig) -> list[list[ScoredPiece]]:
         raise UserError('which run and text? electra inspect FOLDER "the chef ate the meal"')
     for number, text in enumerate(config.texts, 1):
         require_encodable(text, f"text {number}")
-    folder = find_discriminator(Path(config.run))
-    tower, tokenizer = huggingface.load_tower(folder), word_pieces.load_tokenizer(folder)
-    if not isinstance(tower.head, DetectionHead):
-        raise UserError(f"{folder}: a generator; `inspect` needs the tower that detects")
-    if huggingface.read_objective(folder) == "electric":
-        # P(replaced) = σ(f + log q + …) needs the generator's q, which is not known of a text that nobody corrupted.
-        raise UserError(f"{folder}: trained by electric: its head gives energies, not whether a token was replaced")
+    detector = load_detector(Path(config.run), Parallel.local_device())
     texts = []
     for text in config.texts:
-        pieces = list(score_word_pieces(tower, tokenizer, text, Parallel.local_device()))
+        pieces = list(score_text(detector, text))
         print_word_pieces(text, pieces, config.json)
         texts.append(pieces)
     if config.html:
@@ -90,31 +81,16 @@ def write_page(texts: Sequence[Sequence[ScoredPiece]], path: Path) -> None:
     print(f"{path}: what is above, in colour", file=sys.stderr)
 
 
-def find_discriminator(run: Path) -> Path:
-    """The discriminator's folder in a run folder or an exported one; or ``run`` itself, if it holds a model.
-
-    Raises:
-        UserError: none is there.
-    """
-    for folder in (run / "final" / "discriminator", run / "discriminator", run):
-        if (folder / "config.json").is_file() and (folder / WEIGHTS_FILE).is_file():
-            return folder
-    raise UserError(f"{run}: no discriminator here; is the run finished? `electra pretrain --out {run}` goes on")
-
-
-@torch.no_grad()
 def score_word_pieces(tower: Tower, tokenizer: Tokenizer, text: str, device: torch.device) -> Iterator[ScoredPiece]:
-    """The text's word pieces with P(replaced). A text with more of them than the tower has positions is read in parts,
-    which do not see each other."""
-    tower.to(device)
-    (ids,) = tokenizer.encode([text])
-    size = tower.config.max_positions - 2  # [CLS] and [SEP] come on top
-    for start in range(0, len(ids), size):
-        part = ids[start : start + size]
-        inputs = (tensor.to(device) for tensor in pad_texts([part], tokenizer))
-        logits = tower.detection_logits(tower.hidden(*inputs))[0]
-        for token_id, probability in zip(part, logits[1:-1].sigmoid().tolist(), strict=True):
-            yield ScoredPiece(str(tokenizer.backend.id_to_token(token_id)), probability)
+    """The text's word pieces with P(replaced), by a discriminator that is moved to the device."""
+    return score_text(Detector(tower.to(device), tokenizer), text)
+
+
+def score_text(detector: Detector, text: str) -> Iterator[ScoredPiece]:
+    """The text's word pieces with P(replaced)."""
+    encoded = encode_pieces([text], detector.tokenizer, words=False)
+    for token_id, replaced in zip(encoded[0].ids, detector.judge_tokens(encoded)[0].tolist(), strict=True):
+        yield ScoredPiece(str(detector.tokenizer.backend.id_to_token(token_id)), replaced)
 
 
 def print_word_pieces(text: str, pieces: Sequence[ScoredPiece], as_json: bool) -> None:

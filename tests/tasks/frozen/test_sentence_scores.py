@@ -1,6 +1,5 @@
 """Scores of sentences against the definitions written out, one row at a time, and against minicons."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,44 +11,19 @@ from transformers import BertConfig, BertForMaskedLM, BertModel
 
 from electra.errors import UserError
 from electra.interchange import huggingface
-from electra.model.config import ClassicConfig, ModernConfig
-from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
-from electra.tasks.frozen.sentence_groups import UnreadableSentence, group_sentences, mask_each_token
+from electra.tasks.frozen.sentence_groups import UnreadableSentence, encode_sentences, group_windows, mask_each_token
 from electra.tasks.frozen.sentence_scores import PseudoLogLikelihood, ReplacedTokens, choose_scorer, load_scorer
 from electra.tasks.frozen.texts import pad_texts
 from electra.tokenization import Tokenizer, train_tokenizer
+from scored import CONFIGS, SENTENCES, SIZES, TEXTS, tower
 
 CPU = torch.device("cpu")
-SIZES = {"vocab_size": 160, "hidden_size": 32, "layers": 2, "heads": 2, "intermediate_size": 64, "max_positions": 40}
-CONFIGS = [
-    pytest.param(ClassicConfig(**SIZES, embedding_size=16), id="classic"),
-    pytest.param(ModernConfig(**SIZES, global_every=2, local_window=4), id="modern"),
-]
-TEXTS = [
-    "the cats annoy tim", "the cats annoys tim", "a dog that barked was running", "dogs and cats, cats and dogs",
-    "running cats barked; annoying dogs ran",
-]  # fmt: skip
-SENTENCES = [
-    "The cats annoy Tim.", "the cats annoys tim.", "cats", "cats cats cats cats", "The cats annoy Tim.",
-    "a ☃ barked", "runningdogs unknowables annoyingly ran", "[MASK] dogs", "the cats annoy tim.",
-    "dogs and cats and dogs and cats and dogs and cats ran",
-]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
     return train_tokenizer(TEXTS * 3, SIZES["vocab_size"])
-
-
-def tower(config: ClassicConfig | ModernConfig, kind: str = "token") -> Tower:
-    """Random weights large enough that predictions differ."""
-    torch.manual_seed(0)
-    model = getattr(Tower, kind)(replace(config, init_std=0.3), build_embeddings(config))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.2)
-    return model
 
 
 @torch.no_grad()
@@ -85,7 +59,7 @@ def test_within_word_hides_the_rest_of_the_word_alone(tokenizer: Tokenizer) -> N
     text = ["cats", "runningdogs ran"]
     whole, within = (PseudoLogLikelihood(model, tokenizer, choice).score(text).sums for choice in (False, True))
     assert whole[0] == within[0] and abs(whole[1] - within[1]) > 1e-3
-    (group,) = group_sentences(["runningdogs ran"], tokenizer, 30, words=True)
+    (group,) = group_windows(encode_sentences(["runningdogs ran"], tokenizer, 30, words=True), tokenizer)
     words = group.words[0].tolist()
     assert len(words) > len(set(words)) == 2
     rows, at, row_of = mask_each_token(group, tokenizer.ids["mask"])
@@ -148,7 +122,8 @@ def test_long_sentences_go_a_few_at_a_time(tokenizer: Tokenizer, monkeypatch: py
     scorer = PseudoLogLikelihood(tower(CONFIGS[0].values[0]), tokenizer)
     at_once = scorer.score(SENTENCES).sums
     monkeypatch.setattr("electra.tasks.frozen.sentence_groups.HELD", 1)
-    assert all(len(group.indices) == 1 for group in group_sentences(SENTENCES, tokenizer, 38, words=False))
+    windows = encode_sentences(SENTENCES, tokenizer, 38, words=False)
+    assert all(len(group.indices) == 1 for group in group_windows(windows, tokenizer))
     assert scorer.score(SENTENCES).sums == pytest.approx(at_once, abs=1e-5)
 
 

@@ -8,36 +8,30 @@ goes through it once.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int, Int64
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
 from electra import tokenization as vocabularies
 from electra.errors import UserError
 from electra.interchange import huggingface
-from electra.interchange.encoders import Inputs, WholeModelReader
+from electra.interchange.encoders import WholeModelReader
 from electra.interchange.folders import find_encoder
 from electra.interchange.transformers_models import load_with_transformers, read_model_type
 from electra.model.encoder import Tower
 from electra.model.heads import DetectionHead, TokenHead
-from electra.tasks.frozen.sentence_groups import SentenceGroup, group_sentences, mask_each_token, unique_rows
+from electra.tasks.frozen.sentence_groups import group_windows, mask_each_token, unique_rows
+from electra.tasks.frozen.sentence_windows import SentenceWindow
+from electra.tasks.frozen.unpadded import last_states, predict_at
+from electra.tasks.frozen.window_scorer import SentenceScores, WindowScorer, add_group
 from electra.tokenization import Tokenizer
 
 BATCH = 2048  # tokens that a model reads at once; 1,024 to 4,096 are equally fast on a core
 WHOLE_BATCH = 1024  # the same where logits come for every token: 1 GB with XLM-R's vocabulary
-
-
-class SentenceScores(NamedTuple):
-    """The score of each sentence (a sum over its tokens, in nats), its number of tokens, and ``rows``: how many went
-    through the model for all of them."""
-
-    sums: Float64[np.ndarray, " sentences"]
-    tokens: Int64[np.ndarray, " sentences"]
-    rows: int
 
 
 @runtime_checkable
@@ -57,7 +51,7 @@ class Scorer(Protocol):
 
 
 @dataclass(frozen=True)
-class PseudoLogLikelihood:
+class PseudoLogLikelihood(WindowScorer):
     """Σ log P(token | the sentence with that token masked) (Salazar et al. 2020).
 
     ``within_word``: the later pieces of the token's word are masked too, so that they do not give it away (Kauf &
@@ -74,13 +68,22 @@ class PseudoLogLikelihood:
         """pseudo-log-likelihood, and whether it masks within words."""
         return "pseudo-log-likelihood" + ", within-word" * self.within_word
 
+    @property
+    def by_words(self) -> bool:
+        """True if the rest of a word is masked."""
+        return self.within_word
+
+    def count_read(self, window: SentenceWindow) -> int:
+        """How many tokens the model reads for a window: a row for each token that is judged."""
+        return (window.last - window.first) * window.length
+
     @torch.inference_mode()
-    def score(self, sentences: Sequence[str]) -> SentenceScores:
+    def score_windows(self, windows: Sequence[SentenceWindow], sentences: int) -> SentenceScores:
         """The pseudo-log-likelihoods: a row for each different way to mask a token of a sentence."""
-        scores = SentenceScores(np.zeros(len(sentences)), np.zeros(len(sentences), np.int64), 0)
-        for group in group_sentences(sentences, self.tokenizer, sentence_limit(self.model), self.within_word):
+        scores = SentenceScores(np.zeros(sentences), np.zeros(sentences, np.int64), 0)
+        for group in group_windows(windows, self.tokenizer):
             rows, positions, row_of_token = mask_each_token(group, self.tokenizer.ids["mask"])
-            logs = self.predict_tokens(rows, positions, row_of_token, group.ids[:, 1:-1].reshape(-1))
+            logs = self.predict_tokens(rows, positions, row_of_token, group.ids[:, 1:-1][group.own])
             scores = add_group(scores, group, logs, len(rows))
         return scores
 
@@ -104,7 +107,7 @@ class PseudoLogLikelihood:
 
 
 @dataclass(frozen=True)
-class ReplacedTokens:
+class ReplacedTokens(WindowScorer):
     """Σ log P(original) = Σ log σ(−logit) of a discriminator that reads the sentence as it is, once."""
 
     model: Tower
@@ -116,15 +119,24 @@ class ReplacedTokens:
         """replaced-token score."""
         return "replaced-token score"
 
+    @property
+    def by_words(self) -> bool:
+        """False: each token is judged by itself."""
+        return False
+
+    def count_read(self, window: SentenceWindow) -> int:
+        """How many tokens the model reads for a window."""
+        return window.length
+
     @torch.inference_mode()
-    def score(self, sentences: Sequence[str]) -> SentenceScores:
-        """The sums over the tokens: a row for each different sentence."""
-        scores = SentenceScores(np.zeros(len(sentences)), np.zeros(len(sentences), np.int64), 0)
-        for group in group_sentences(sentences, self.tokenizer, sentence_limit(self.model), words=False):
+    def score_windows(self, windows: Sequence[SentenceWindow], sentences: int) -> SentenceScores:
+        """The sums over the tokens: a row for each different window."""
+        scores = SentenceScores(np.zeros(sentences), np.zeros(sentences, np.int64), 0)
+        for group in group_windows(windows, self.tokenizer):
             rows, _, row_of_sentence = unique_rows(group.ids)
             parts = rows.split(max(1, self.batch // rows.shape[1]))
             logits = torch.cat([self.model.detection_logits(last_states(self.model, part)).cpu() for part in parts])
-            logs = self.score_tokens(logits[:, 1:-1].float())[row_of_sentence].reshape(-1)
+            logs = self.score_tokens(logits[:, 1:-1].float())[row_of_sentence][group.own]
             scores = add_group(scores, group, logs, len(rows))
         return scores
 
@@ -183,48 +195,3 @@ def load_scorer(folder: Path, device: torch.device, within_word: bool = False) -
         missing = ", ".join(sorted(loading["missing_keys"])[:3])
         raise UserError(f"{where}: no masked language model: its weights lack {missing}")
     return choose_scorer(WholeModelReader(model).to(device), tokenizer, within_word)
-
-
-def add_group(
-    scores: SentenceScores, group: SentenceGroup, logs: Float[Tensor, " tokens"], rows: int
-) -> SentenceScores:
-    """The scores with those of a group: the sums of its tokens' ``logs``, for which ``rows`` were read."""
-    inner = group.words.shape[1]
-    scores.sums[group.indices] = logs.double().reshape(-1, inner).sum(1).numpy()
-    scores.tokens[group.indices] = inner
-    return scores._replace(rows=scores.rows + rows)
-
-
-def sentence_limit(model: Tower | WholeModelReader) -> int:
-    """How many tokens of a sentence a model reads, [CLS] and [SEP] not counted."""
-    return (model.config.max_positions if isinstance(model, Tower) else model.longest) - 2
-
-
-def predict_at(
-    model: Tower | WholeModelReader, rows: Int[Tensor, "rows length"], positions: Int[Tensor, " rows"]
-) -> Float[Tensor, "rows vocab"]:
-    """Float32 logits at one position of each row."""
-    if isinstance(model, Tower):
-        states = last_states(model, rows)
-        return model.token_logits(pick_per_row(states, positions))
-    (logits,) = model.hidden_states(unpadded_inputs(model, rows), None)
-    return pick_per_row(logits, positions).float()
-
-
-def pick_per_row(
-    values: Float[Tensor, "rows length size"], positions: Int[Tensor, " rows"]
-) -> Float[Tensor, "rows size"]:
-    """The values at one position of each row."""
-    return values[torch.arange(len(values), device=values.device), positions.to(values.device)]
-
-
-def last_states(tower: Tower, rows: Int[Tensor, "rows length"]) -> Float[Tensor, "rows length hidden"]:
-    """The tower's last hidden states of rows without padding."""
-    return tower.hidden(*unpadded_inputs(tower, rows))
-
-
-def unpadded_inputs(model: Tower | WholeModelReader, rows: Int[Tensor, "rows length"]) -> Inputs:
-    """Rows without padding as inputs of the model, on its device."""
-    ids = rows.to(next(model.parameters()).device)
-    positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
-    return Inputs(ids, positions, torch.zeros_like(ids), torch.ones_like(ids))
