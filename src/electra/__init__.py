@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # for editors and type checkers; as it runs, PUBLIC says wher
     from electra.workflows.data import data as data
     from electra.workflows.demo.demo import DemoConfig as DemoConfig
     from electra.workflows.demo.demo import demo as demo
+    from electra.workflows.detect import DetectConfig as DetectConfig
+    from electra.workflows.detect import detect as detect
     from electra.workflows.evaluate import EvaluateConfig as EvaluateConfig
     from electra.workflows.evaluate import evaluate as evaluate
     from electra.workflows.export import ExportConfig as ExportConfig
@@ -40,6 +42,8 @@ if TYPE_CHECKING:  # for editors and type checkers; as it runs, PUBLIC says wher
     from electra.workflows.plan import plan as plan
     from electra.workflows.pretrain import pretrain as pretrain
     from electra.workflows.pretraining.config import PretrainConfig as PretrainConfig
+    from electra.workflows.score import ScoreConfig as ScoreConfig
+    from electra.workflows.score import score as score
 
     load = load_encoder
 
@@ -62,6 +66,10 @@ PUBLIC = {  # name → module:attribute
     "CompareConfig": "electra.workflows.compare.plan:CompareConfig",
     "inspect": "electra.workflows.inspect:inspect",
     "InspectConfig": "electra.workflows.inspect:InspectConfig",
+    "score": "electra.workflows.score:score",
+    "ScoreConfig": "electra.workflows.score:ScoreConfig",
+    "detect": "electra.workflows.detect:detect",
+    "DetectConfig": "electra.workflows.detect:DetectConfig",
     "export": "electra.workflows.export:export",
     "ExportConfig": "electra.workflows.export:ExportConfig",
     "import_checkpoint": "electra.workflows.import_:import_checkpoint",

@@ -92,6 +92,18 @@ VERBS = {
         'electra inspect runs/s1 "the chef ate the meal"',
         positional=("run", "texts"),
     ),
+    "score": Verb(
+        "how good each line of a file is: pseudo-log-likelihood or energy, for re-ranking",
+        "ScoreConfig",
+        "electra score runs/s1 hypotheses.txt --out scores.jsonl",
+        positional=("model", "file"),
+    ),
+    "detect": Verb(
+        "which words of each line of a file look replaced: proof-reading, filtering",
+        "DetectConfig",
+        "electra detect runs/s1 corpus.txt.gz --out words.jsonl",
+        positional=("model", "file"),
+    ),
     "export": Verb(
         "a run's towers as folders that other tools load",
         "ExportConfig",

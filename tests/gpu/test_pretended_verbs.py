@@ -116,6 +116,18 @@ def test_inspect_and_export(run: Path, tmp_path: Path, gpu: Seen, capsys: pytest
     assert (tmp_path / "hub" / "discriminator" / "model.safetensors").is_file()
 
 
+@pytest.mark.parametrize(
+    ("words", "key"), [(["score"], "score"), (["score", "--by", "within-word"], "score"), (["detect"], "words")]
+)
+def test_score_and_detect(
+    run: Path, tmp_path: Path, gpu: Seen, capsys: pytest.CaptureFixture, words: list[str], key: str
+) -> None:
+    (tmp_path / "lines.txt").write_text("The import statement binds a name.\n\n" + "class module name " * 20 + "\n")
+    call(words[0], run, tmp_path / "lines.txt", *words[1:])
+    first, empty, long = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first[key] and long[key] and not empty[key] and sum(gpu.uploads.values())
+
+
 KINDS = {"class": "", "tags": "-tags", "answers": "-answers"}
 EACH = [(model, kind, "paper") for model in ("classic", "modern", "bert", "roberta") for kind in KINDS]
 EACH += [(model, "class", "transformers") for model in ("classic", "bert", "roberta")]
