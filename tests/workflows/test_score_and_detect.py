@@ -20,7 +20,7 @@ from electra.workflows.detect import DetectConfig, detect, list_words
 from electra.workflows.inspect import InspectConfig, inspect
 from electra.workflows.score import ScoreConfig, score
 from processes import run_python
-from scored import CONFIGS, LINES, LONG, SIZES, TEXTS, finished
+from scored import CONFIGS, LINES, LONG, SENTENCES, SIZES, TEXTS, finished
 
 CPU = torch.device("cpu")
 
@@ -185,6 +185,31 @@ def test_electric_is_scored_by_energies_and_detects_nothing(run: Path, tmp_path:
         score(ScoreConfig(str(electric), str(file), by="replaced-token"))
     with pytest.raises(UserError, match="its head gives energies"):
         detect(DetectConfig(str(electric), str(file)))
+
+
+def test_the_page_does_what_it_says(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """The programs in docs/scoring.md: the best of each ten, and every line or what is odd in it."""
+    monkeypatch.chdir(tmp_path)
+    texts = [f"{text} {number}" for number in range(2) for text in SENTENCES[:9]]
+    texts.insert(4, "")
+    Path("lines.txt").write_text("\n".join([*texts, ""]))
+    score(ScoreConfig(str(run), "lines.txt", out="scores.jsonl"))
+    detect(DetectConfig(str(run), "lines.txt", out="words.jsonl"))
+    page = (Path(__file__).parents[2] / "docs" / "scoring.md").read_text()
+    rerank, show = (part.partition("```")[0] for part in page.split("```python\n")[1:])
+    capsys.readouterr()
+    exec(rerank, {})
+    scores = {each["text"]: each["score"] for each in records(Path("scores.jsonl").read_text())}
+    groups = [[text for text in texts[start : start + 10] if text] for start in (0, 10)]
+    assert capsys.readouterr().out.splitlines() == [max(group, key=scores.__getitem__) for group in groups]
+    exec(show, {})
+    shown = capsys.readouterr().out.splitlines()
+    assert len(shown) == len(texts)
+    for text, line, each in zip(texts, shown, records(Path("words.jsonl").read_text()), strict=True):
+        odd = [word["replaced"] > 0.5 for word in each["words"]]
+        assert line.startswith(f"line {each['line']}: ") if sum(odd) > 0.1 * len(odd) else line == text
 
 
 def test_whoever_stops_reading_ends_it_quietly(run: Path, file: Path) -> None:

@@ -72,19 +72,17 @@ def load_word_judge(config: DetectConfig) -> Judge:
     return partial(judge_texts, replace(detector, batch=config.batch or detector.batch), config.precision)
 
 
-def judge_texts(detector: Detector, precision: Precision, texts: Sequence[str], report: ReportShare) -> list[Judgement]:
-    """The words of each text with P(replaced)."""
+def judge_texts(
+    detector: Detector, precision: Precision, texts: Sequence[str], report: ReportShare
+) -> Iterator[Judgement]:
+    """The words of each text with P(replaced), made one text after the other: those of many take much memory."""
     encodings = detector.tokenizer.backend.encode_batch(list(texts), add_special_tokens=False)
     with autocast(precision, next(detector.tower.parameters()).device):
         judged = detector.judge_tokens([Pieces(each.ids, range(len(each.ids))) for each in encodings], report)
     limit = sentence_limit(detector.tower)
-    return [
-        Judgement(
-            {"text": text, "words": list(list_words(text, encoding, replaced))},
-            len(encoding.ids), len(encoding.ids) > limit,
-        )
-        for text, encoding, replaced in zip(texts, encodings, judged, strict=True)
-    ]  # fmt: skip
+    for text, encoding, replaced in zip(texts, encodings, judged, strict=True):
+        record = {"text": text, "words": list(list_words(text, encoding, replaced))}
+        yield Judgement(record, len(encoding.ids), len(encoding.ids) > limit)
 
 
 def list_words(

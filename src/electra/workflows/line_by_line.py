@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -29,7 +29,7 @@ class Judgement(NamedTuple):
 
 
 # Judges texts, in their order, and reports the share that is done meanwhile.
-Judge = Callable[[Sequence[str], ReportShare], list[Judgement]]
+Judge = Callable[[Sequence[str], ReportShare], Iterable[Judgement]]
 
 
 @dataclass

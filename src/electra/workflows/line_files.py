@@ -14,8 +14,8 @@ from electra.corpus.opening import READ_ERRORS, find_compression, is_piped, open
 from electra.errors import UserError, convert_errors
 from electra.files import write_whole
 
-HELD_BYTES = 1 << 22  # a block has no more lines than these bytes hold
-LONGEST_LINE = 1 << 20  # bytes of a line: all its tokens are held at once, and they take a hundred times as much
+HELD_BYTES = 1 << 19  # a block ends with the line that comes to these: their tokens take some hundred times as much
+LONGEST_LINE = 1 << 20  # bytes
 
 
 class Block(NamedTuple):
