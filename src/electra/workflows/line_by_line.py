@@ -72,25 +72,23 @@ def judge_lines(
     with open_results(out) as results, open_lines(source) as file:
         judge, began = load_judge(), time.monotonic()
         with Progress(label, file.size / KILO, "kB") as progress:
-            show = partial(show_progress, progress, figures, began, bool(out) or not sys.stdout.isatty())
+            show = partial(show_progress, progress, figures, bool(out) or not sys.stdout.isatty())
             for block in file.read_blocks(most_lines):
                 for number, judgement in enumerate(judge(block.texts, partial(show, done, block.end)), block.first):
                     print(format_json({"line": number, **judgement.record}), file=results)
                     figures.add(judgement)
                 results.flush()
+                figures.seconds = time.monotonic() - began
                 show(done, done := block.end, 1.0)
-        figures.seconds = time.monotonic() - began
     print_warnings(figures.list_remarks(), aside=True)
     return figures
 
 
-def show_progress(
-    progress: Progress, figures: LineFigures, began: float, is_shown: bool, first: int, end: int, share: float
-) -> None:
+def show_progress(progress: Progress, figures: LineFigures, is_shown: bool, first: int, end: int, share: float) -> None:
     """Show how far it is: the lines that are written, the bytes from ``first`` to ``end`` that a ``share`` of a block
-    stands for, and the rate since ``began``. Where results appear on a terminal, which show it too, only at the end."""
+    stands for, and their rate. Where results appear on a terminal, which show it too, only at the end."""
     done = (first + share * (end - first)) / KILO
-    rate = figures.tokens / max(time.monotonic() - began, 1e-9)
+    rate = figures.tokens / max(figures.seconds, 1e-9)
     remark = f"{figures.lines:,} lines" + (f", {rate:,.0f} tokens/s" if rate else "")
     if is_shown:
         progress.update(done, remark)
