@@ -156,17 +156,21 @@ def list_flags(types: Mapping[str, object]) -> dict[str, str]:
 
 
 def mark_positional(config_class: type, positional: Sequence[str]) -> type:
-    """The config class with some fields marked for tyro as given without a flag."""
+    """The config class with some fields marked for tyro: as given without a flag, or as ``word`` if it is ``word_``."""
     import tyro
 
     hints: dict[str, Any] = field_types(config_class)
     marked = [
         (name, Annotated[hints[name], tyro.conf.Positional, tyro.conf.arg(metavar=name.upper())], None)
         for name in positional
+    ] + [
+        (name, Annotated[hints[name], tyro.conf.arg(name=name.rstrip("_"))], None)
+        for name in hints
+        if name.endswith("_")
     ]
     return make_dataclass(config_class.__name__, marked, bases=(config_class,), frozen=True)
 
 
 def flag_name(path: str) -> str:
-    """``phases.0.goes_on`` → ``--phases.0.goes-on``."""
-    return "--" + path.replace("_", "-")
+    """``phases.0.goes_on`` → ``--phases.0.goes-on``; ``as_``, since ``as`` is a word of Python's → ``--as``."""
+    return "--" + path.rstrip("_").replace("_", "-")

@@ -19,8 +19,7 @@ from electra import files
 from electra import tokenization as vocabularies
 from electra.errors import convert_errors
 from electra.interchange.encoders import TowerReader, TransformersReader, WholeModelReader
-from electra.interchange.huggingface import MODEL_KIND
-from electra.interchange.huggingface_names import tensor_names
+from electra.interchange.huggingface import MODEL_KIND, encoder_tensors
 from electra.interchange.tokenizer_files import write_tokenizer
 from electra.interchange.transformers_models import load_with_transformers, quiet_transformers, shorten_config
 from electra.model.embeddings import build_embeddings
@@ -133,7 +132,7 @@ def save_tower_reader(folder: Path, source: Path, reader: TowerReader, head: nn.
     vocabularies.refuse_code(source)
     shape = shorten_config(source, reader.config.layers)
     config = transformers.AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False, **shape)
-    prefix, encoder = encoder_tensors(reader)
+    prefix, encoder = encoder_tensors(as_tower(reader))
     tensors = encoder | head_parameters(head)
     for name, value in head_settings(spec).items():
         setattr(config, name, value)
@@ -155,14 +154,8 @@ def head_parameters(head: nn.Module) -> dict[str, Tensor]:
     return {name.removeprefix("body."): value.detach().cpu().clone() for name, value in head.named_parameters()}
 
 
-def encoder_tensors(reader: TowerReader) -> tuple[str, dict[str, Tensor]]:
-    """How the names of the encoder's tensors begin in transformers' models with a head, and copies of the tensors."""
+def as_tower(reader: TowerReader) -> Tower:
+    """A tower with the reader's embeddings and encoder, and a fresh head."""
     tower = Tower.detection(reader.config, build_embeddings(reader.config))
     tower.embeddings, tower.encoder = reader.embeddings, reader.encoder
-    prefix = "electra." if reader.family == "classic" else "model."
-    parameters, tensors = dict(tower.named_parameters()), dict[str, Tensor]()
-    for ours, theirs in tensor_names(tower).items():
-        if not ours.startswith("head."):
-            parts = parameters[ours].detach().cpu().chunk(len(theirs))
-            tensors |= {name: part.clone() for name, part in zip(theirs, parts, strict=True)}
-    return prefix, tensors
+    return tower

@@ -23,6 +23,7 @@ from electra.interchange.huggingface_names import (
     transformers_config,
 )
 from electra.interchange.tokenizer_files import write_tokenizer
+from electra.interchange.transformers_models import TOWER_CLASSES
 from electra.model.config import EncoderConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
@@ -32,12 +33,6 @@ from electra.tokenization import read_settings
 MODEL_KIND = "model"  # what such a folder says that it holds
 CARD_FILE = "README.md"
 OBJECTIVE_KEY = "pretraining_objective"  # key of config.json
-SHORTENED = """
-## Layers
-
-The lowest {} of {} layers. The head, and the norm before it if there is one, were trained on the states of the last of
-all: fine-tune them, or take the states of `AutoModel`.
-"""
 LISTED = 5  # names of tensors in an error
 
 Role = Literal["generator", "discriminator"]
@@ -57,23 +52,28 @@ def save_tower(folder: Path, tower: Tower, tokenizer: Path | None, card: str | N
     """
     try:
         with files.write_whole_folder(Path(folder), MODEL_KIND) as partial:
-            config = transformers_config(tower)
-            if objective:
-                setattr(config, OBJECTIVE_KEY, objective)
-            if tokenizer is not None:
-                shape = tower.config
-                special_ids = write_tokenizer(
-                    Path(tokenizer), partial, shape.vocab_size, shape.max_positions, shape.kind == "classic",
-                    special_in_text=isinstance(tower.head, TokenHead),
-                )  # fmt: skip
-                for name, token_id in special_ids.items():
-                    setattr(config, name, token_id)
-            config.save_pretrained(partial)
-            save_file(export_tensors(tower), partial / WEIGHTS_FILE, {"format": "pt"})
+            fill_tower_folder(partial, tower, tokenizer, objective)
             if card is not None:
                 (partial / CARD_FILE).write_text(card, encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise UserError(f"{folder}: could not be written: {getattr(error, 'strerror', None) or error}") from error
+
+
+def fill_tower_folder(folder: Path, tower: Tower, tokenizer: Path | None, objective: str = "") -> None:
+    """Write what ``save_tower`` writes, but for the card, into a folder that is there."""
+    config = transformers_config(tower)
+    if objective:
+        setattr(config, OBJECTIVE_KEY, objective)
+    if tokenizer is not None:
+        shape = tower.config
+        special_ids = write_tokenizer(
+            Path(tokenizer), folder, shape.vocab_size, shape.max_positions, shape.kind == "classic",
+            special_in_text=isinstance(tower.head, TokenHead),
+        )  # fmt: skip
+        for name, token_id in special_ids.items():
+            setattr(config, name, token_id)
+    config.save_pretrained(folder)
+    save_file(export_tensors(tower), folder / WEIGHTS_FILE, {"format": "pt"})
 
 
 def load_tower(folder: Path) -> Tower:
@@ -90,21 +90,19 @@ def load_tower(folder: Path) -> Tower:
     return tower
 
 
-def export_tower(source: Path, folder: Path, keep_layers: int = 0) -> None:
-    """Write the tower of a run anew, with its tokenizer, card and objective. ``source``: its folder in ``final/``.
+def is_tower(folder: Path) -> bool:
+    """Whether the config.json in a folder is that of a tower, so that ``load_tower`` loads the folder or says what is
+    wrong with it."""
+    settings = read_settings(folder / "config.json")
+    classes = settings.get("architectures") or TOWER_CLASSES
+    if "ModernBertForTokenClassification" in classes:
+        return read_labels(settings) == LABELS
+    return settings.get("model_type") in ("electra", "modernbert") and not TOWER_CLASSES.isdisjoint(classes)
 
-    ``keep_layers``: how many of its layers, the lowest, which the card then says; 0: all.
 
-    Raises:
-        UserError: as ``load_tower``, ``Tower.keep_layers`` and ``save_tower``.
-    """
-    tower = load_tower(source)
-    card = source / CARD_FILE
-    text = card.read_text(encoding="utf-8") if card.exists() else None
-    if keep_layers:
-        text = (text or "") + SHORTENED.format(keep_layers, tower.config.layers)
-        tower.keep_layers(keep_layers)
-    save_tower(folder, tower, source, text, read_objective(source))
+def read_labels(settings: Mapping[str, Any]) -> dict[int, str]:
+    """The labels by their numbers in the content of a config.json."""
+    return {int(key): label for key, label in (settings.get("id2label") or {}).items()}
 
 
 def read_objective(folder: Path) -> str:
@@ -169,8 +167,7 @@ def detect_role(tensors: Mapping[str, Tensor], settings: Mapping[str, Any], path
         return "generator"
     if "discriminator_predictions.dense.weight" in tensors:
         return "discriminator"
-    labels = {int(key): label for key, label in (settings.get("id2label") or {}).items()}
-    if "classifier.weight" in tensors and labels == LABELS:
+    if "classifier.weight" in tensors and read_labels(settings) == LABELS:
         return "discriminator"
     raise UserError(f"{path}: neither a generator nor a discriminator, but {settings.get('architectures')}")
 
@@ -216,3 +213,10 @@ def export_tensors(tower: Tower) -> dict[str, Tensor]:
         value = parameters[ours].detach().to("cpu", torch.float32)
         tensors |= {name: part.clone() for name, part in zip(theirs, value.chunk(len(theirs)), strict=True)}
     return tensors
+
+
+def encoder_tensors(tower: Tower) -> tuple[str, dict[str, Tensor]]:
+    """How the names of the encoder's tensors begin in transformers' models with a head, and the tower's tensors without
+    its head."""
+    prefix = "electra." if tower.config.kind == "classic" else "model."
+    return prefix, {name: value for name, value in export_tensors(tower).items() if name.startswith(prefix)}

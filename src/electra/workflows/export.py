@@ -1,6 +1,7 @@
-"""``electra export``: a run's towers as folders that other tools load."""
+"""``electra export``: a run's towers, or what was fine-tuned, as folders that other programs load."""
 
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -8,59 +9,86 @@ from typing import Literal
 from electra import files
 from electra.config import check_ranges
 from electra.errors import UserError, convert_errors
-from electra.interchange import huggingface
-from electra.interchange.folders import TOWERS, final_folder
+from electra.interchange import huggingface_export
+from electra.interchange.huggingface import CARD_FILE, MODEL_KIND
+from electra.interchange.views import Exporter, ModelView, View
 from electra.ranges import CountOrZero
+from electra.workflows.exporting.card import format_card
+from electra.workflows.exporting.sources import find_views
 
 Format = Literal["hf"]
+DEFAULT_VIEWS: dict[Format, View] = {"hf": "pretraining"}  # of towers; what was fine-tuned is written with its head
 
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """Write a run's towers as folders with weights, tokenizer, vocab.txt and a model card; or the lowest layers of its
-    encoder alone."""
+    """Write a model as other programs load it: with weights, tokenizer and a model card.
+
+    A run has towers: the encoder that it was for, and those that trained with it. What `electra finetune` wrote has the
+    best seed's model.
+    """
 
     run: str = ""
-    """Run folder, or any folder with discriminator/ and generator/."""
+    """Run folder, any folder with discriminator/ and generator/, or what `electra finetune` wrote: its --out, the
+    folder of a task or of a seed."""
     out: str = ""
-    """Folder to write discriminator/ and generator/ into."""
+    """Folder to write: the model itself, or discriminator/ and generator/ with --as pretraining."""
     format: Format = "hf"
     """hf: what Hugging Face's AutoModel and AutoTokenizer load."""
+    as_: Literal["auto", View] = "auto"
+    """pretraining: each tower with the head that it was trained with, in a folder of its own. encoder: the encoder
+    without a head. mlm: the tower that predicts masked tokens. finetuned: with the head of the task. auto: finetuned
+    for what was fine-tuned; for a run, pretraining with --format hf, and the encoder with the others."""
     keep_layers: CountOrZero = 0
-    """Write the encoder alone, with so many of its layers, the lowest. The norm after the last layer, which modern
-    encoders have, then follows the last one kept. 0: all towers whole."""
+    """Keep so many of the layers, the lowest; of a run's towers, those of the first alone. The norm after the last
+    layer, which modern encoders have, then follows the last one kept. 0: all."""
+    # The settings of a format are a class of its module, and a field here that is named like the format.
 
 
-# What a module of interchange/ offers for a format: it reads the tower in one folder, of which it keeps the
-# lowest layers (0: all), and fills another folder, new and empty.
-FORMATS: dict[Format, Callable[[Path, Path, int], None]] = {"hf": huggingface.export_tower}
+def choose_exporter(config: ExportConfig) -> Exporter:
+    """What writes the format, with the settings that it has: ``partial(module.fill_folder, settings=config.…)``."""
+    exporters: dict[Format, Exporter] = {"hf": huggingface_export.fill_folder}
+    return exporters[config.format]
 
 
 def export(config: ExportConfig) -> Path:
-    """Write a folder for each tower into ``out``, all of them or none, and return ``out``.
+    """Write the model, or a folder for each tower, into ``out``, all of it or nothing, and return ``out``.
 
     Raises:
-        UserError: a run that is not finished, a folder that holds something, or an encoder of fewer layers.
+        UserError: a run that is not finished, a folder that holds something, a view that the run or the format does not
+            have, or a model of fewer layers.
     """
     check_ranges(config)
     if not config.run or not config.out:
         raise UserError("what and where? electra export RUN --out FOLDER")
-    run, out = Path(config.run), Path(config.out)
-    towers = [folder for name in TOWERS if (folder := final_folder(run) / name).is_dir()]
-    if not towers:
-        raise UserError(
-            f"{run}: no final/ with towers here; is the run finished? `electra pretrain --out {run}` goes on"
-        )
-    if config.keep_layers:
-        towers = towers[:1]
-    for tower in towers:
-        if (out / tower.name).exists():
-            raise UserError(f"{out / tower.name}: is there already; choose another --out")
+    run, out, fill_folder = Path(config.run), Path(config.out), choose_exporter(config)
+    view = None if config.as_ == "auto" else config.as_
+    views = find_views(run, view, config.keep_layers, DEFAULT_VIEWS[config.format])
+    refuse_taken(out, views)
+    lines: list[str] = []
+    with convert_errors(str(out), OSError), files.write_whole_folder(out, "export") as whole:
+        for name, what in views.items():
+            with make_folder(whole, name) as folder:
+                lines += fill_folder(what, folder)
+                (folder / CARD_FILE).write_text(format_card(what), encoding="utf-8")
+    print(*(f"{out / name}: {what.name}" for name, what in views.items()), *lines, sep="\n")
+    return out
+
+
+def refuse_taken(out: Path, names: Mapping[str, ModelView]) -> None:
+    """Raise ``UserError`` if ``out`` holds something, or one of the folders to write."""
+    for name in filter(None, names):
+        if (out / name).exists():
+            raise UserError(f"{out / name}: is there already; choose another --out")
     if not files.is_vacant(out):
         raise UserError(f"{out}: holds something already; choose another --out")
-    with convert_errors(str(out), OSError), files.write_whole_folder(out, "export") as partial:
-        for tower in towers:
-            FORMATS[config.format](tower, partial / tower.name, config.keep_layers)
-    for tower in towers:
-        print(f"{out / tower.name}: {tower.name}")
-    return out
+
+
+@contextmanager
+def make_folder(whole: Path, name: str) -> Iterator[Path]:
+    """Give the folder of one model to fill: one of this name within ``whole``, or ``whole`` itself."""
+    if not name:
+        yield whole
+        return
+    with files.write_whole_folder(whole / name, MODEL_KIND) as folder:
+        yield folder

@@ -1,0 +1,117 @@
+"""Models as folders that Hugging Face's ``Auto…`` classes load: towers, bare encoders, fine-tuned models."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from transformers import BertConfig, PretrainedConfig
+
+from electra.errors import UserError
+from electra.interchange import huggingface
+from electra.interchange.finetuned import AUTO_CLASSES, HEAD_FILE, HEAD_SETTINGS_FILE
+from electra.interchange.folders import WEIGHTS_FILE
+from electra.interchange.huggingface_names import CLASSIC_KEYS, transformers_config
+from electra.interchange.tokenizer_files import write_tokenizer
+from electra.interchange.transformers_models import load_with_transformers, quiet_transformers
+from electra.interchange.views import ModelView, View
+from electra.model.config import ClassicConfig
+from electra.model.encoder import Tower
+from electra.tokenization import read_settings
+
+
+def fill_folder(what: ModelView, folder: Path) -> list[str]:
+    """Write config.json, model.safetensors and the tokenizer into ``folder``; returns no lines.
+
+    Raises:
+        UserError: as ``huggingface.load_tower``, ``load_with_transformers`` and ``write_tokenizer``; too few layers.
+    """
+    WRITERS[what.view](what, folder)
+    return []
+
+
+def write_tower(what: ModelView, folder: Path) -> None:
+    """Write a tower with its head."""
+    tower = load_shortened(what)
+    huggingface.fill_tower_folder(folder, tower, what.folder, huggingface.read_objective(what.folder))
+
+
+def write_encoder(what: ModelView, folder: Path) -> None:
+    """Write an encoder without a head: a tower's as ElectraModel, BertModel or ModernBertModel; any other as
+    ``AutoModel`` loads it."""
+    if not huggingface.is_tower(what.folder):
+        write_with_transformers(what, folder, "AutoModel")
+        return
+    tower = load_shortened(what)
+    config = bare_config(tower)
+    save_tokenizer(what.folder, folder, config)
+    config.save_pretrained(folder)
+    save_file(huggingface.encoder_tensors(tower)[1], folder / WEIGHTS_FILE, {"format": "pt"})
+
+
+def write_finetuned(what: ModelView, folder: Path) -> None:
+    """Write a fine-tuned model in the class that it was saved in; the paper's heads beside it, as they are."""
+    write_with_transformers(what, folder, find_auto_class(what.folder))
+    for name in (HEAD_FILE, HEAD_SETTINGS_FILE):
+        if (what.folder / name).exists():
+            shutil.copyfile(what.folder / name, folder / name)
+
+
+WRITERS: dict[View, Callable[[ModelView, Path], None]] = {
+    "pretraining": write_tower,
+    "mlm": write_tower,
+    "encoder": write_encoder,
+    "finetuned": write_finetuned,
+}
+
+
+def load_shortened(what: ModelView) -> Tower:
+    """The tower, with the layers that are kept. Raises ``UserError`` as ``load_tower`` and ``Tower.keep_layers``."""
+    tower = huggingface.load_tower(what.folder)
+    if what.keep_layers:
+        tower.keep_layers(what.keep_layers)
+    return tower
+
+
+def bare_config(tower: Tower) -> PretrainedConfig:
+    """The config of a tower's encoder alone. A classic one without a projection is a BERT: more programs know that."""
+    config = transformers_config(tower)
+    if isinstance(tower.config, ClassicConfig) and tower.config.embedding_size == tower.config.hidden_size:
+        sizes = {key: getattr(config, key) for key in CLASSIC_KEYS.values() if key != "embedding_size"}
+        config = BertConfig(**sizes, pad_token_id=None, dtype="float32")
+    config.architectures = [{"bert": "BertModel", "electra": "ElectraModel"}.get(config.model_type, "ModernBertModel")]
+    return config
+
+
+def find_auto_class(folder: Path) -> str:
+    """The ``Auto…`` class for the head of the model in a folder; ``AutoModel`` if it has none of those we save."""
+    classes = read_settings(folder / "config.json").get("architectures") or [""]
+    ending = str(classes[0]).partition("For")[2]
+    return next((auto for auto in AUTO_CLASSES.values() if auto == f"AutoModelFor{ending}"), "AutoModel")
+
+
+def write_with_transformers(what: ModelView, folder: Path, auto: str) -> None:
+    """Write a model as one of transformers' ``Auto…`` classes loads it, without weights that the class makes anew.
+
+    Raises:
+        UserError: a head for a task is asked for, and the folder has not all of its weights, or others.
+    """
+    model, report = load_with_transformers(what.folder, auto, what.keep_layers, output_loading_info=True)
+    missing, unknown = report["missing_keys"], report["unexpected_keys"]
+    if what.view == "finetuned" and (missing or (unknown and not what.keep_layers)):
+        word, names = ("missing", missing) if missing else ("unknown", unknown)
+        raise UserError(f"{what.folder / WEIGHTS_FILE}: {word} tensors: {huggingface.shorten_list(set(names))}")
+    save_tokenizer(what.folder, folder, model.config)
+    with quiet_transformers():
+        tensors = {name: value for name, value in model.state_dict().items() if name not in missing}
+        model.save_pretrained(folder, state_dict=tensors)
+
+
+def save_tokenizer(source: Path, folder: Path, config: Any) -> None:
+    """Write the tokenizer of ``source``, which goes on cutting texts where it did, and name its ids in ``config``."""
+    longest = read_settings(source / "tokenizer_config.json").get("model_max_length")
+    cut = min(longest, config.max_position_embeddings) if longest else config.max_position_embeddings
+    segments = getattr(config, "type_vocab_size", 0) > 1
+    for name, token_id in write_tokenizer(source, folder, config.vocab_size, cut, segments).items():
+        setattr(config, name, token_id)
