@@ -31,6 +31,7 @@ LARGEST_SIZE = 10_000_000
 RARE_CHARACTER = "character too rare for a vocabulary of this size"
 SPECIAL_TOKENS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}  # BERT
 # Files that say how a vocab.txt is read; what the later one says holds.
+TOKENIZER_CLASS = "PreTrainedTokenizerFast"  # what only reads a tokenizer.json, in every version of transformers
 SETTINGS_FILES = ("tokenizer_config.json", "special_tokens_map.json")
 # Files of which transformers makes a tokenizer where there is no tokenizer.json.
 VOCABULARY_FILES = ("vocab.txt", "vocab.json", "*.model")
@@ -115,6 +116,9 @@ class Tokenizer:
             **{f"{name}_token": token for name, token in self.special.items()},
         ).save_pretrained(folder)
         self.backend.model.save(str(folder))
+        path = folder / SETTINGS_FILES[0]
+        written = read_settings(path) | {"tokenizer_class": TOKENIZER_CLASS}
+        path.write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from electra import tokenization as vocabularies
 from electra.errors import convert_errors
 from electra.interchange.encoders import TowerReader, TransformersReader, WholeModelReader
 from electra.interchange.huggingface import MODEL_KIND, encoder_tensors
+from electra.interchange.spellings import complete_config
 from electra.interchange.tokenizer_files import write_tokenizer
 from electra.interchange.transformers_models import load_with_transformers, quiet_transformers, shorten_config
 from electra.model.embeddings import build_embeddings
@@ -96,7 +97,8 @@ def save_finetuned(
             save_file(head_parameters(head), partial / HEAD_FILE)
             about = {"model": spec.model} | head_settings(spec)
             (partial / HEAD_SETTINGS_FILE).write_text(json.dumps(about, indent=1))
-        write_tokenizer(source, partial, reader.vocab_size, length, reader.segments)
+        special_ids = write_tokenizer(source, partial, reader.vocab_size, length, reader.segments)
+        complete_config(partial, special_ids)
     return head_within
 
 

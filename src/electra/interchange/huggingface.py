@@ -22,6 +22,7 @@ from electra.interchange.huggingface_names import (
     tensor_names,
     transformers_config,
 )
+from electra.interchange.spellings import complete_config
 from electra.interchange.tokenizer_files import write_tokenizer
 from electra.interchange.transformers_models import TOWER_CLASSES
 from electra.model.config import EncoderConfig
@@ -64,15 +65,15 @@ def fill_tower_folder(folder: Path, tower: Tower, tokenizer: Path | None, object
     config = transformers_config(tower)
     if objective:
         setattr(config, OBJECTIVE_KEY, objective)
+    config.save_pretrained(folder)
+    special_ids: Mapping[str, int | None] = {}
     if tokenizer is not None:
         shape = tower.config
         special_ids = write_tokenizer(
             Path(tokenizer), folder, shape.vocab_size, shape.max_positions, shape.kind == "classic",
             special_in_text=isinstance(tower.head, TokenHead),
         )  # fmt: skip
-        for name, token_id in special_ids.items():
-            setattr(config, name, token_id)
-    config.save_pretrained(folder)
+    complete_config(folder, special_ids)
     save_file(export_tensors(tower), folder / WEIGHTS_FILE, {"format": "pt"})
 
 

@@ -13,6 +13,7 @@ from electra.interchange import huggingface
 from electra.interchange.finetuned import AUTO_CLASSES, HEAD_FILE, HEAD_SETTINGS_FILE
 from electra.interchange.folders import WEIGHTS_FILE
 from electra.interchange.huggingface_names import CLASSIC_KEYS, transformers_config
+from electra.interchange.spellings import complete_config
 from electra.interchange.tokenizer_files import write_tokenizer
 from electra.interchange.transformers_models import load_with_transformers, quiet_transformers
 from electra.interchange.views import ModelView, View
@@ -45,9 +46,11 @@ def write_encoder(what: ModelView, folder: Path) -> None:
         return
     tower = load_shortened(what)
     config = bare_config(tower)
-    save_tokenizer(what.folder, folder, config)
     config.save_pretrained(folder)
-    save_file(huggingface.encoder_tensors(tower)[1], folder / WEIGHTS_FILE, {"format": "pt"})
+    save_tokenizer(what.folder, folder, config)
+    prefix, tensors = huggingface.encoder_tensors(tower)
+    bare = {name.removeprefix(prefix): value for name, value in tensors.items()}
+    save_file(bare, folder / WEIGHTS_FILE, {"format": "pt"})
 
 
 def write_finetuned(what: ModelView, folder: Path) -> None:
@@ -102,16 +105,15 @@ def write_with_transformers(what: ModelView, folder: Path, auto: str) -> None:
     if what.view == "finetuned" and (missing or (unknown and not what.keep_layers)):
         word, names = ("missing", missing) if missing else ("unknown", unknown)
         raise UserError(f"{what.folder / WEIGHTS_FILE}: {word} tensors: {huggingface.shorten_list(set(names))}")
-    save_tokenizer(what.folder, folder, model.config)
     with quiet_transformers():
         tensors = {name: value for name, value in model.state_dict().items() if name not in missing}
         model.save_pretrained(folder, state_dict=tensors)
+    save_tokenizer(what.folder, folder, model.config)
 
 
 def save_tokenizer(source: Path, folder: Path, config: Any) -> None:
-    """Write the tokenizer of ``source``, which goes on cutting texts where it did, and name its ids in ``config``."""
+    """Write the tokenizer of ``source``, which goes on cutting texts where it did, and complete config.json."""
     longest = read_settings(source / "tokenizer_config.json").get("model_max_length")
     cut = min(longest, config.max_position_embeddings) if longest else config.max_position_embeddings
     segments = getattr(config, "type_vocab_size", 0) > 1
-    for name, token_id in write_tokenizer(source, folder, config.vocab_size, cut, segments).items():
-        setattr(config, name, token_id)
+    complete_config(folder, write_tokenizer(source, folder, config.vocab_size, cut, segments))

@@ -10,6 +10,7 @@ from typing import Any
 from transformers import ElectraConfig, ModernBertConfig, PretrainedConfig
 
 from electra.errors import UserError
+from electra.interchange.spellings import refuse_two_thetas
 from electra.model.config import ClassicConfig, EncoderConfig, ModernConfig
 from electra.model.encoder import Tower
 from electra.model.heads import TokenHead
@@ -179,6 +180,7 @@ def encoder_config(settings: dict[str, Any], path: str) -> EncoderConfig:
         return ClassicConfig(**{ours: zero_as_float(getattr(theirs, key)) for ours, key in CLASSIC_KEYS.items()})
     if kind != "modernbert":
         raise UserError(f"{path}: model_type is {kind!r}; electra and modernbert can be read")
+    refuse_two_thetas(settings, path)
     theirs = parse_config(ModernBertConfig, settings, MODERN_FIXED, path)
     if theirs.embedding_dropout != theirs.mlp_dropout:
         raise UserError(f"{path}: embedding_dropout and mlp_dropout differ; here they are one")

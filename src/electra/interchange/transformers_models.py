@@ -9,6 +9,7 @@ import torch
 
 from electra import tokenization as vocabularies
 from electra.errors import UserError, convert_errors
+from electra.interchange.spellings import refuse_two_thetas
 
 TOWER_CLASSES = {
     "ElectraForPreTraining", "ElectraForMaskedLM", "ModernBertForMaskedLM", "ModernBertForTokenClassification",
@@ -53,6 +54,7 @@ def load_with_transformers(folder: Path, auto: str, keep_layers: int = 0, **sett
     import transformers
 
     vocabularies.refuse_code(folder)
+    refuse_two_thetas(vocabularies.read_settings(folder / "config.json"), str(folder / "config.json"))
     if keep_layers:
         settings |= shorten_config(folder, keep_layers)
     with quiet_transformers(), convert_errors(f"{folder}: transformers cannot load this", Exception):
