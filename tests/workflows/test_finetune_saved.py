@@ -9,6 +9,8 @@ import pytest
 import torch
 import transformers
 
+from cards import read_card, run_card
+from electra.workflows.export import ExportConfig, export
 from electra.workflows.finetune import FinetuneConfig, finetune
 from finetuning import TUNING, config, result, sentences
 
@@ -30,6 +32,12 @@ def test_the_pipeline_gives_our_predictions(
     machine = [str(each).encode() for each in (tmp_path, model, Path.home(), Path.cwd())]
     for file in (folder / "model").iterdir():
         assert not [path for path in machine if path in file.read_bytes()], f"{file} is for others"
+    out = export(ExportConfig(run=str(tmp_path), out=str(tmp_path / "hub"), keep_layers=0))
+    again = transformers.pipeline("text-classification", str(out), device="cpu")
+    assert [each["label"] for each in again([text for text, _ in sentences(60, 2)])] == ours
+    front, card = read_card(out)
+    assert front["pipeline_tag"] == "text-classification" and "label" in run_card(out, out)
+    assert f"{result(tmp_path)['dev']['accuracy']:.4f}" in card and "transformers" in card
 
 
 @pytest.mark.parametrize("kind", ["classic", "modern", "bert"])

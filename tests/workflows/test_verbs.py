@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoModelForPreTraining, AutoTokenizer
 
+from cards import read_card, run_card
 from electra import cli
 from electra import tokenization as word_pieces
 from electra.corpus.prepare import PrepareConfig, prepare
@@ -199,11 +200,21 @@ def test_export_writes_folders_that_transformers_loads(run: Path, tmp_path: Path
     for name, kind in (("discriminator", AutoModelForPreTraining), ("generator", AutoModelForMaskedLM)):
         _, report = kind.from_pretrained(out / name, output_loading_info=True)
         assert not any(report.values())
-        assert (out / name / "README.md").read_text() == (run / "final" / name / "README.md").read_text()
+        assert run_card(out / name, out)
         assert (
             word_pieces.load_tokenizer(out / name).fingerprint
             == word_pieces.load_tokenizer(run / "final" / name).fingerprint
         )
+    front, card = read_card(out / "discriminator")
+    environment = json.loads((run / "environment.json").read_text())
+    last = [line for line in read_metrics(run / "metrics.jsonl") if line["split"] == "held-out"][-1]
+    for said in (
+        f"{last['discriminator/auc']:.6g}", f"{last['tokens']:,}", f"{last['flops']:.4g}", "| source", "seed 1",
+        environment["processor"] or environment["machine"], "Its licence is not recorded.", '"data": "data"',
+    ):  # fmt: skip
+        assert said in card, said
+    assert front["library_name"] == "transformers" and "replaced-token-detection" in front["tags"]
+    assert run_card(encoder := export(ExportConfig(run=str(run), out=str(tmp_path / "e"), as_="encoder")), encoder)
     with pytest.raises(UserError, match="discriminator: is there already"):
         export(ExportConfig(run=str(run), out=str(tmp_path / "hub")))
     with pytest.raises(UserError, match="is the run finished"):

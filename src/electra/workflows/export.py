@@ -13,7 +13,8 @@ from electra.interchange import huggingface_export
 from electra.interchange.huggingface import CARD_FILE, MODEL_KIND
 from electra.interchange.views import Exporter, ModelView, View
 from electra.ranges import CountOrZero
-from electra.workflows.exporting.card import format_card
+from electra.workflows.exporting.card import CardSettings, format_card, format_index
+from electra.workflows.exporting.push import check_push, push_folder
 from electra.workflows.exporting.sources import find_views
 
 Format = Literal["hf"]
@@ -42,6 +43,16 @@ class ExportConfig:
     keep_layers: CountOrZero = 0
     """Keep so many of the layers, the lowest; of a run's towers, those of the first alone. The norm after the last
     layer, which modern encoders have, then follows the last one kept. 0: all."""
+    licence: str = ""
+    """The licence of the weights for the model card, as the Hub spells it: apache-2.0, mit … Empty: none is given, and
+    the card says so."""
+    language: tuple[str, ...] = ()
+    """The languages of the texts for the model card: en, de …"""
+    push: str = ""
+    """ORG/NAME: put the folder on the Hugging Face Hub too, when it is written, with the token of `hf auth login` or
+    HF_TOKEN."""
+    private: bool = False
+    """Let nobody else see the repository that --push makes."""
     # The settings of a format are a class of its module, and a field here that is named like the format.
 
 
@@ -56,7 +67,7 @@ def export(config: ExportConfig) -> Path:
 
     Raises:
         UserError: a run that is not finished, a folder that holds something, a view that the run or the format does not
-            have, or a model of fewer layers.
+            have, or a model of fewer layers; or it could not be pushed, and then ``out`` is there.
     """
     check_ranges(config)
     if not config.run or not config.out:
@@ -65,13 +76,21 @@ def export(config: ExportConfig) -> Path:
     view = None if config.as_ == "auto" else config.as_
     views = find_views(run, view, config.keep_layers, DEFAULT_VIEWS[config.format])
     refuse_taken(out, views)
+    settings = CardSettings(config.format, out.name, config.push, config.licence, config.language)
+    if config.push:
+        check_push(config.push)
     lines: list[str] = []
     with convert_errors(str(out), OSError), files.write_whole_folder(out, "export") as whole:
         for name, what in views.items():
             with make_folder(whole, name) as folder:
                 lines += fill_folder(what, folder)
-                (folder / CARD_FILE).write_text(format_card(what), encoding="utf-8")
+                card = format_card(what, run, settings, name, folder)
+                (folder / CARD_FILE).write_text(card, encoding="utf-8")
+        if "" not in views:
+            (whole / CARD_FILE).write_text(format_index(views, settings), encoding="utf-8")
     print(*(f"{out / name}: {what.name}" for name, what in views.items()), *lines, sep="\n")
+    if config.push:
+        print(f"pushed: {push_folder(out, config.push, config.private)}")
     return out
 
 
