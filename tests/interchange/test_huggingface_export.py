@@ -1,6 +1,7 @@
 """What ``electra export --format hf`` writes: transformers, in a process of its own, computes what we compute."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from electra import tokenization
@@ -20,7 +21,7 @@ from electra.interchange import encoders, huggingface
 from electra.interchange.encoders import Inputs, TowerReader
 from electra.interchange.finetuned import HeadSpec, save_finetuned
 from electra.interchange.huggingface_export import fill_folder
-from electra.interchange.views import ModelView
+from electra.interchange.views import ModelView, View
 from electra.model.config import EncoderConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
@@ -162,7 +163,7 @@ def test_older_readers_find_what_they_ask_for(view: str, shape: str, layers: int
     said = json.loads((folder / "config.json").read_text())
     ids = {name: said[f"{name}_token_id"] for name in ("pad", "cls", "sep", "bos", "eos")}
     assert ids == {"pad": 0, "cls": 2, "sep": 3, "bos": 2, "eos": 3}
-    assert said["num_hidden_layers"] == (layers or 2)
+    assert said["num_hidden_layers"] == (layers or 2) and said.get("num_labels") == (2 if view == "finetuned" else None)
     if shape == "modern":
         assert (said["global_rope_theta"], said["local_rope_theta"]) == (30_000.0, 2_000.0)
         assert said["rope_parameters"]["sliding_attention"]["rope_theta"] == 2_000.0
@@ -202,3 +203,27 @@ def test_a_bare_encoder_of_ours_is_read_as_one(written: dict) -> None:
     for shape in SHAPES:
         reader, tokenizer = encoders.load_encoder(written["encoder", shape, 1])
         assert len(reader.sizes) == 2 and tokenizer.size <= 120
+
+
+@pytest.mark.parametrize("view", ["finetuned", "encoder"])
+@pytest.mark.parametrize(
+    ("tensors", "complaint"),
+    [
+        ({"electra.encoder.layer.1.output.dense.bias": None}, "missing tensors: .*layer.1.output.dense.bias$"),
+        (
+            {"electra.encoder.layer.7.output.dense.bias": torch.zeros(1)},
+            "unknown tensors: .*layer.7.output.dense.bias$",
+        ),
+        ({"electra.embeddings.LayerNorm.weight": torch.zeros(17)}, r"LayerNorm.weight: found \[17\], expected \[16\]"),
+    ],
+    ids=["missing", "unknown", "of another shape"],
+)
+def test_weights_that_do_not_match_are_refused(
+    tmp_path: Path, sources: dict, view: View, tensors: dict[str, Tensor | None], complaint: str
+) -> None:
+    shutil.copytree(sources["finetuned", "classic"], tmp_path / "model")
+    path = tmp_path / "model" / "model.safetensors"
+    changed = {name: value for name, value in (load_file(path) | tensors).items() if value is not None}
+    save_file(changed, path)
+    with pytest.raises(UserError, match=complaint):
+        fill_folder(ModelView(tmp_path / "model", view), tmp_path)

@@ -10,6 +10,7 @@ from transformers import BertConfig, PretrainedConfig
 
 from electra.errors import UserError
 from electra.interchange import huggingface
+from electra.interchange.encoders import LAYER_NUMBER
 from electra.interchange.finetuned import AUTO_CLASSES, HEAD_FILE, HEAD_SETTINGS_FILE
 from electra.interchange.folders import WEIGHTS_FILE
 from electra.interchange.huggingface_names import CLASSIC_KEYS, transformers_config
@@ -20,6 +21,8 @@ from electra.interchange.views import ModelView, View
 from electra.model.config import ClassicConfig
 from electra.model.encoder import Tower
 from electra.tokenization import read_settings
+
+POOLER = "pooler."  # how the names of tensors begin that BertModel has and no encoder needs
 
 
 def fill_folder(what: ModelView, folder: Path) -> list[str]:
@@ -98,17 +101,29 @@ def write_with_transformers(what: ModelView, folder: Path, auto: str) -> None:
     """Write a model as one of transformers' ``Auto…`` classes loads it, without weights that the class makes anew.
 
     Raises:
-        UserError: a head for a task is asked for, and the folder has not all of its weights, or others.
+        UserError: the folder has not all of its weights, but for a pooler's, or others, or some of another shape.
     """
-    model, report = load_with_transformers(what.folder, auto, what.keep_layers, output_loading_info=True)
-    missing, unknown = report["missing_keys"], report["unexpected_keys"]
-    if what.view == "finetuned" and (missing or (unknown and not what.keep_layers)):
-        word, names = ("missing", missing) if missing else ("unknown", unknown)
-        raise UserError(f"{what.folder / WEIGHTS_FILE}: {word} tensors: {huggingface.shorten_list(set(names))}")
+    told = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # which are refused here, by their names
+    model, report = load_with_transformers(what.folder, auto, what.keep_layers, **told)
+    missing = set(report["missing_keys"])
+    unknown = {name for name in report["unexpected_keys"] if not is_left_out(name, what)}
+    for word, names in (("missing", {name for name in missing if not name.startswith(POOLER)}), ("unknown", unknown)):
+        if names:
+            raise UserError(f"{what.folder / WEIGHTS_FILE}: {word} tensors: {huggingface.shorten_list(names)}")
+    for name, found, expected in report["mismatched_keys"]:
+        raise UserError(f"{what.folder / WEIGHTS_FILE}: {name}: found {list(found)}, expected {list(expected)}")
     with quiet_transformers():
         tensors = {name: value for name, value in model.state_dict().items() if name not in missing}
         model.save_pretrained(folder, state_dict=tensors)
     save_tokenizer(what.folder, folder, model.config)
+
+
+def is_left_out(name: str, what: ModelView) -> bool:
+    """Whether a tensor of the folder belongs to a layer that is not kept, or to a head that is not wanted."""
+    layer = LAYER_NUMBER.search(name)
+    if layer:
+        return bool(what.keep_layers) and int(layer[1]) >= what.keep_layers
+    return what.view == "encoder"
 
 
 def save_tokenizer(source: Path, folder: Path, config: Any) -> None:

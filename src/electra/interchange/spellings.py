@@ -15,7 +15,7 @@ FRAME = {"bos_token_id": "cls_token_id", "eos_token_id": "sep_token_id"}  # what
 
 def complete_config(folder: Path, special_ids: Mapping[str, int | None]) -> None:
     """Add to the config.json in ``folder`` what it leaves out or has as null: ``special_ids``, the ids that begin and
-    end a text, and the thetas of rotary positions at the top level."""
+    end a text, the thetas of rotary positions at the top level, and how many classes texts are told apart into."""
     path = folder / "config.json"
     settings = read_settings(path)
     for key, token_id in special_ids.items():
@@ -23,6 +23,8 @@ def complete_config(folder: Path, special_ids: Mapping[str, int | None]) -> None
     for key, ours in FRAME.items():
         settings[key] = settings.get(ours) if settings.get(key) is None else settings[key]
     settings |= find_thetas(settings)
+    if any(name.endswith("ForSequenceClassification") for name in settings.get("architectures") or ()):
+        settings |= {"num_labels": len(labels)} if (labels := settings.get("id2label")) else {}
     path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 

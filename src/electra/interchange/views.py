@@ -25,10 +25,11 @@ class ModelView:
 
     @property
     def name(self) -> str:
-        """What the model is in words: the tower's name, else fine-tuned model."""
+        """What the model is in words: the tower's name, if it is one of a run's."""
         return self.folder.name if self.folder.name in TOWERS else "model"
 
 
-# It fills a folder, new and empty but for ``electra.json``, with all but a README.md, and returns lines for the person
-# who asked: what was measured of what it wrote. It raises UserError for a view that the format does not have.
+# It fills a folder, new and empty but for ``electra.json``, and returns lines for the person who asked: what was
+# measured of what it wrote. A README.md that it writes becomes a part of the model card. It raises UserError for a view
+# that the format does not have.
 Exporter = Callable[[ModelView, Path], list[str]]

@@ -13,7 +13,7 @@ from electra.interchange import huggingface_export
 from electra.interchange.huggingface import CARD_FILE, MODEL_KIND
 from electra.interchange.views import Exporter, ModelView, View
 from electra.ranges import CountOrZero
-from electra.workflows.exporting.card import CardSettings, format_card, format_index
+from electra.workflows.exporting.card import CardSettings, format_index, write_card
 from electra.workflows.exporting.push import check_push, push_folder
 from electra.workflows.exporting.sources import find_views
 
@@ -84,11 +84,10 @@ def export(config: ExportConfig) -> Path:
         for name, what in views.items():
             with make_folder(whole, name) as folder:
                 lines += fill_folder(what, folder)
-                card = format_card(what, run, settings, name, folder)
-                (folder / CARD_FILE).write_text(card, encoding="utf-8")
+                write_card(what, settings, name, folder)
         if "" not in views:
             (whole / CARD_FILE).write_text(format_index(views, settings), encoding="utf-8")
-    print(*(f"{out / name}: {what.name}" for name, what in views.items()), *lines, sep="\n")
+    print(*(f"{out / name}: {what.name}, as {what.view}" for name, what in views.items()), *lines, sep="\n")
     if config.push:
         print(f"pushed: {push_folder(out, config.push, config.private)}")
     return out

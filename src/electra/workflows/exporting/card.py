@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from electra.errors import UserError
+from electra.interchange.huggingface import CARD_FILE
 from electra.interchange.views import ModelView
 from electra.tokenization import read_settings
 from electra.workflows.exporting.facts import describe_model
@@ -56,21 +57,27 @@ class CardSettings:
         return f'from huggingface_hub import snapshot_download\n\nfolder = snapshot_download("{self.push}"){within}\n\n'
 
 
-def format_card(what: ModelView, run: Path, settings: CardSettings, name: str, folder: Path) -> str:
-    """The text of the README.md for the model that lies in ``folder``, which becomes the folder ``name`` of ``out`` or,
-    without a name, ``out`` itself. It is made of what ``run`` records."""
+def write_card(what: ModelView, settings: CardSettings, name: str, folder: Path) -> None:
+    """Write the README.md of the model that lies in ``folder``, which becomes the folder ``name`` of ``out`` or,
+    without a name, ``out`` itself. What the format's module wrote there as README.md becomes a part of it.
+
+    Raises:
+        UserError: as ``describe_model``.
+    """
     loading = describe_loading(settings.format, what, folder)
     code = settings.format_address(name) + loading.code
     config = read_settings(what.folder / "config.json")
     sections = [format_front_matter(loading, settings), f"# {describe_briefly(what, config)}\n"]
     sections += [f"\nWritten by `electra export`.\n\n## How to load\n\n```python\n{code}```\n"]
-    sections += [describe_model(what, run)]
+    card = folder / CARD_FILE
+    sections += [card.read_text(encoding="utf-8")] if card.is_file() else []
+    sections += [describe_model(what)]
     if what.keep_layers:
         sections += [SHORTENED.format(what.keep_layers, config.get("num_hidden_layers"))]
     poolerless = POOLERLESS if loading.model_class == "BertModel" else ""
     sections += [f"\n## Limits\n\n{LIMITS[what.view]}{poolerless}\n"]
     licence = settings.licence or "None was given: ask whoever shares this model, and mind that of its data."
-    return "".join([*sections, f"\n## Licence\n\n{licence}\n"])
+    card.write_text("".join([*sections, f"\n## Licence\n\n{licence}\n"]), encoding="utf-8")
 
 
 def format_front_matter(loading: Loading, settings: CardSettings) -> str:

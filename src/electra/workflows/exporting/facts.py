@@ -16,25 +16,27 @@ from electra.run_folder import ENVIRONMENT, STARTS, read_json
 from electra.tasks.finetuning.run import ASKED, FINETUNING_RUN, RESULT
 from electra.workflows.finetune_summary import SUMMARY_FILE
 from electra.workflows.pretrain import card_settings
+from electra.workflows.pretraining.final import FINAL
 from electra.workflows.trained import load_run_config
 
+METRICS = "metrics.jsonl"
 DAMAGED = "it is not as it was written"
 ANEW = ("How to load", "Limits", "Licence", "Layers")  # sections that each export writes for itself
 UNMEASURED = ("step", "phase", "epoch", "tokens", "flops", "seconds", "split")  # no figures, but where they were taken
 
 
-def describe_model(what: ModelView, run: Path) -> str:
+def describe_model(what: ModelView) -> str:
     """The sections on data, training, figures and hardware: from the run's folder or that of the fine-tuning, else what
     the card that lies beside the model says.
 
     Raises:
         UserError: a record that is damaged.
     """
-    seed = what.folder.parent
-    if files.read_kind(seed) == FINETUNING_RUN and (seed / RESULT).is_file():
-        return describe_finetuning(seed)
-    if (run / "metrics.jsonl").is_file() and what.folder.is_relative_to(run):
-        return describe_run(run, what.name)
+    above = what.folder.resolve().parent
+    if files.read_kind(above) == FINETUNING_RUN and (above / RESULT).is_file():
+        return describe_finetuning(above)
+    if above.name == FINAL and (above.parent / METRICS).is_file():
+        return describe_run(above.parent, what.folder.name)
     card = what.folder / CARD_FILE
     return strip_card(card.read_text(encoding="utf-8")) if card.is_file() else ""
 
@@ -51,7 +53,7 @@ def describe_run(run: Path, tower: str) -> str:
     """The sections of a tower of a pre-training run."""
     config = load_run_config(run)
     environment = read_json(run / ENVIRONMENT, DAMAGED)
-    lines = [line for line in read_metrics(run / "metrics.jsonl") if line["split"] == "held-out"]
+    lines = [line for line in read_metrics(run / METRICS) if line["split"] == "held-out"]
     if tower == "encoder":  # what the first stage made
         lines = [line for line in lines if line["phase"] == 0]
     last = lines[-1] if lines else {}
