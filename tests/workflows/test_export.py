@@ -5,20 +5,26 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from cards import read_card
-from electra import cli, tokenization
+from cards import read_card, run_card
+from electra import cli, files, tokenization
 from electra.errors import UserError
 from electra.interchange import huggingface
-from electra.interchange.views import ModelView
+from electra.interchange.encoders import load_encoder
+from electra.interchange.finetuned import HeadKind, HeadSpec, save_finetuned
+from electra.interchange.views import ModelView, View
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
+from electra.tasks.finetuning.heads import build_text_logits, build_token_logits
+from electra.tasks.finetuning.problem import FineTuning
 from electra.workflows.export import ExportConfig, export
 from electra.workflows.exporting.sources import find_views
+from electra.workflows.finetune import FINETUNINGS
 from finetuning import CLASSIC, exported, sentences
 
 
@@ -53,9 +59,14 @@ def test_the_best_seed_of_a_task_is_found_wherever_its_folder_was_moved(tmp_path
         assert found == ModelView(out / "cola" / "rate-0.001" / "seed-2" / "model", "finetuned")
     with pytest.raises(UserError, match=r"ft: which of 2 tasks\? electra export .*cola --out"):
         find_views(out, None, 0, "pretraining")
+    with pytest.raises(UserError, match="model: as mlm: holds no tower of a run; say --as encoder or finetuned"):
+        find_views(out / "rte", "mlm", 0, "pretraining")
     shutil.rmtree(out / "rte" / "rate-0.001")
     with pytest.raises(UserError, match="summary.json: names seed-2 as the best, and .* holds no model"):
         find_views(out / "rte", None, 0, "pretraining")
+    files.mark_folder(tmp_path / "new", FINETUNINGS)
+    with pytest.raises(UserError, match="no task here is finished; `electra finetune --out .*new` with its flags"):
+        find_views(tmp_path / "new", None, 0, "pretraining")
 
 
 def test_a_card_of_before_is_kept_but_for_what_this_export_says(run: Path, tmp_path: Path) -> None:
@@ -144,3 +155,41 @@ def test_a_run_that_predicts_no_tokens_has_no_mlm(tmp_path: Path, tokens: Path) 
     exported(tmp_path / "run" / "discriminator", replace(CLASSIC, layers=1), tokens)
     with pytest.raises(UserError, match="as mlm: no tower here predicts tokens, only discriminator"):
         export(ExportConfig(run=str(tmp_path / "run"), out=str(tmp_path / "hub"), as_="mlm"))
+
+
+HEADS: dict[HeadKind, tuple[str, ...]] = {
+    "sequence-classification": ("no", "yes"),
+    "token-classification": ("O", "B-X"),
+    "question-answering": (),
+}
+
+
+@pytest.mark.parametrize("head", ["paper", "transformers"])
+@pytest.mark.parametrize("kind", HEADS)
+def test_the_code_on_the_card_of_a_fine_tuned_model_runs(
+    classic: Path, tmp_path: Path, kind: HeadKind, head: Literal["paper", "transformers"]
+) -> None:
+    reader, _ = load_encoder(classic)
+    build = build_text_logits if kind == "sequence-classification" else build_token_logits
+    names = {"question-answering": {"name": "qa_outputs"}}.get(kind, {})
+    logits = build(reader, FineTuning(head=head), 2, **names)  # type: ignore[operator]
+    within = save_finetuned(tmp_path / "model", classic, reader, logits, HeadSpec(kind, HEADS[kind]), 24)
+    out = export(ExportConfig(run=str(tmp_path / "model"), out=str(tmp_path / "hub")))
+    printed, task = run_card(out, out), read_card(out)[0]["pipeline_tag"]
+    assert task == (TASKS[kind] if within else "feature-extraction")
+    assert ("score" if within and kind != "question-answering" else "tensor") in printed or printed == "[]\n"
+    assert (out / "head.safetensors").is_file() is not within
+
+
+TASKS = {
+    "sequence-classification": "text-classification",
+    "token-classification": "token-classification",
+    "question-answering": "question-answering",
+}
+
+
+@pytest.mark.parametrize("view", ["encoder", "mlm", "pretraining"])
+def test_the_code_on_the_card_of_a_tower_runs(run: Path, tmp_path: Path, view: View) -> None:
+    out = export(ExportConfig(run=str(run), out=str(tmp_path / "hub"), as_=view))
+    folder = out / "discriminator" if view == "pretraining" else out
+    assert ("sequence" if view == "mlm" else "tensor") in run_card(folder, out)

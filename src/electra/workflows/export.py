@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from safetensors import SafetensorError
+
 from electra import files
 from electra.config import check_ranges
 from electra.errors import UserError, convert_errors
@@ -80,7 +82,7 @@ def export(config: ExportConfig) -> Path:
     if config.push:
         check_push(config.push)
     lines: list[str] = []
-    with convert_errors(str(out), OSError), files.write_whole_folder(out, "export") as whole:
+    with convert_errors(str(out), OSError, SafetensorError), files.write_whole_folder(out, "export") as whole:
         for name, what in views.items():
             with make_folder(whole, name) as folder:
                 lines += fill_folder(what, folder)

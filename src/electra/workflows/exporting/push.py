@@ -34,9 +34,9 @@ def push_folder(folder: Path, name: str, private: bool) -> str:
     from huggingface_hub import HfApi, get_token
     from huggingface_hub.errors import HTTPError  # that of its HTTP client, from which its own errors inherit
 
+    where = f"--push {name}: {folder} is written, not pushed (`hf upload {name} {folder}` tries again)"
     if not get_token():
-        raise UserError(f"--push {name}: no token; `hf auth login`, or set HF_TOKEN. {folder} is written, not pushed")
-    where = f"--push {name}: {folder} is written, not pushed"
+        raise UserError(f"{where}: no token; `hf auth login`, or set HF_TOKEN")
     with convert_errors(where, HTTPError, OSError, ValueError):
         hub = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
         hub.create_repo(name, private=private, exist_ok=True)

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+from electra import files
 from electra.errors import UserError
 from electra.interchange import huggingface
 from electra.interchange.folders import TOWERS, WEIGHTS_FILE, final_folder
 from electra.interchange.views import ModelView, View
 from electra.run_folder import read_json
 from electra.tasks.finetuning.run import MODEL
+from electra.workflows.finetune import FINETUNINGS
 from electra.workflows.finetune_summary import SUMMARY_FILE
 
 
@@ -21,7 +23,10 @@ def find_views(folder: Path, view: View | None, keep_layers: int, default: View)
     """
     towers = find_towers(folder)
     if not towers:
-        return {"": ModelView(find_finetuned(folder), view or "finetuned", keep_layers)}
+        model = find_finetuned(folder)
+        if view in ("pretraining", "mlm"):
+            raise UserError(f"{model}: as {view}: holds no tower of a run; say --as encoder or finetuned")
+        return {"": ModelView(model, view or "finetuned", keep_layers)}
     view = view or default
     if view == "finetuned":
         raise UserError(f"{folder}: as finetuned: holds towers; give what `electra finetune --out` wrote")
@@ -65,6 +70,8 @@ def find_finetuned(folder: Path) -> Path:
         raise UserError(f"{folder}: which of {len(tasks)} tasks? electra export {tasks[0]} --out FOLDER")
     if tasks:
         return find_best(tasks[0])
+    if files.read_kind(folder) == FINETUNINGS:
+        raise UserError(f"{folder}: no task here is finished; `electra finetune --out {folder}` with its flags goes on")
     raise UserError(
         f"{folder}: no final/ with towers here, and no fine-tuned model; is the run finished? "
         f"`electra pretrain --out {folder}` goes on"
