@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "electra"
 # A room imports itself and those of the floors below; rooms of one floor do not know each other.
 FLOORS = [
     {"errors", "ranges"},
-    {"files", "fingerprints", "progress", "config_types", "strict_json", "yaml_loader", "characters"},
+    {"extras", "files", "fingerprints", "progress", "config_types", "strict_json", "yaml_loader", "characters"},
     {"config", "kernels", "flops", "reference", "tokenization"},
     {"run_folder"},
     {"recipes", "dataset", "model"},

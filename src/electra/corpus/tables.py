@@ -10,6 +10,7 @@ from typing import Any
 
 from electra.corpus.documents import HALF_SURROGATE, NOT_UTF8, Document, Skipped, Span, TextFormat, is_encodable
 from electra.errors import UserError, convert_errors
+from electra.extras import import_extra
 
 HUB_PREFIX = "hub:"
 CANNOT_LOAD = "datasets cannot load this"  # whatever the Hub, the network, a file or a loading script raise
@@ -167,11 +168,7 @@ def read_hub_values(dataset: Any, name: str, index: int, count: int, field: str)
 
 def open_hub_dataset(name: str) -> Any:
     """The streaming data set of ``hub:NAME[:CONFIG[:SPLIT]]``; the split is ``train`` unless it is named."""
-    try:
-        import datasets
-    except ImportError as error:
-        raise UserError(f"{name}: needs the package datasets; pip install 'electra[hub]'") from error
-
+    datasets = import_extra("datasets", "hub", f"{name}:")
     repository, config, split = (*name.removeprefix(HUB_PREFIX).split(":"), "", "")[:3]
     with convert_errors(f"{name}: {CANNOT_LOAD}", Exception):
         return datasets.load_dataset(repository, config or None, split=split or "train", streaming=True)

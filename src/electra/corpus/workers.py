@@ -22,6 +22,7 @@ from electra.corpus.documents import ignore_progress
 from electra.corpus.parts import Job, PartFunction
 from electra.corpus.sources import Part
 from electra.errors import UserError
+from electra.extras import import_extra
 from electra.progress import Progress
 
 Engine = Literal["local", "ray"]
@@ -149,11 +150,7 @@ def run_on_ray(function: PartFunction, job: Job, parts: Sequence[Part], progress
     Raises:
         UserError: what a part raises; an error of Ray's; the package is missing.
     """
-    try:
-        import ray
-    except ImportError as error:
-        raise UserError("--engine ray needs the package ray; pip install 'electra[ray]'") from error
-
+    ray = import_extra("ray", "ray", "--engine ray")
     if not ray.is_initialized():
         ray.init(log_to_driver=False, include_dashboard=False)
     shared_job, task = ray.put(job), ray.remote(num_cpus=1)(run_part_quietly)

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -11,16 +12,18 @@ from safetensors import SafetensorError
 from electra import files
 from electra.config import check_ranges
 from electra.errors import UserError, convert_errors
-from electra.interchange import huggingface_export
+from electra.interchange import huggingface_export, onnx
 from electra.interchange.huggingface import CARD_FILE, MODEL_KIND
+from electra.interchange.onnx import OnnxConfig
 from electra.interchange.views import Exporter, ModelView, View
 from electra.ranges import CountOrZero
 from electra.workflows.exporting.card import CardSettings, format_index, write_card
 from electra.workflows.exporting.push import check_push, push_folder
 from electra.workflows.exporting.sources import find_views
 
-Format = Literal["hf"]
-DEFAULT_VIEWS: dict[Format, View] = {"hf": "pretraining"}  # of towers; what was fine-tuned is written with its head
+Format = Literal["hf", "onnx"]
+# Of towers; what was fine-tuned is written with its head.
+DEFAULT_VIEWS: dict[Format, View] = {"hf": "pretraining", "onnx": "encoder"}
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class ExportConfig:
     out: str = ""
     """Folder to write: the model itself, or discriminator/ and generator/ with --as pretraining."""
     format: Format = "hf"
-    """hf: what Hugging Face's AutoModel and AutoTokenizer load."""
+    """hf: what Hugging Face's AutoModel and AutoTokenizer load. onnx: a graph for ONNX Runtime and its like,
+    which need no torch."""
     as_: Literal["auto", View] = "auto"
     """pretraining: each tower with the head that it was trained with, in a folder of its own. encoder: the encoder
     without a head. mlm: the tower that predicts masked tokens. finetuned: with the head of the task. auto: finetuned
@@ -56,11 +60,15 @@ class ExportConfig:
     private: bool = False
     """Let nobody else see the repository that --push makes."""
     # The settings of a format are a class of its module, and a field here that is named like the format.
+    onnx: OnnxConfig = field(default_factory=OnnxConfig)
 
 
 def choose_exporter(config: ExportConfig) -> Exporter:
     """What writes the format, with the settings that it has: ``partial(module.fill_folder, settings=config.…)``."""
-    exporters: dict[Format, Exporter] = {"hf": huggingface_export.fill_folder}
+    exporters: dict[Format, Exporter] = {
+        "hf": huggingface_export.fill_folder,
+        "onnx": partial(onnx.fill_folder, settings=config.onnx),
+    }
     return exporters[config.format]
 
 
@@ -69,9 +77,11 @@ def export(config: ExportConfig) -> Path:
 
     Raises:
         UserError: a run that is not finished, a folder that holds something, a view that the run or the format does not
-            have, or a model of fewer layers; or it could not be pushed, and then ``out`` is there.
+            have, a model of fewer layers, or settings of another format; or it could not be pushed, and then ``out``
+            is there.
     """
     check_ranges(config)
+    refuse_other_settings(config)
     if not config.run or not config.out:
         raise UserError("what and where? electra export RUN --out FOLDER")
     run, out, fill_folder = Path(config.run), Path(config.out), choose_exporter(config)
@@ -93,6 +103,15 @@ def export(config: ExportConfig) -> Path:
     if config.push:
         print(f"pushed: {push_folder(out, config.push, config.private)}")
     return out
+
+
+def refuse_other_settings(config: ExportConfig) -> None:
+    """Raise ``UserError`` if settings are changed that are those of another format than is written."""
+    for each in fields(config):
+        value, name = getattr(config, each.name), each.name.replace("_", "-")
+        changed = is_dataclass(value) and not isinstance(value, type) and value != type(value)()
+        if changed and name != config.format:
+            raise UserError(f"--{name}.…: settings of --format {name}, and this is --format {config.format}")
 
 
 def refuse_taken(out: Path, names: Mapping[str, ModelView]) -> None:

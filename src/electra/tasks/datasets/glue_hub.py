@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from electra.errors import UserError, convert_errors
+from electra.extras import import_extra
 from electra.tasks.datasets.glue import GLUE_TASKS, GlueSpec, build_glue_task, compare_counts
 from electra.tasks.datasets.samples import Sample, Task
 from electra.tasks.datasets.values import get_text
@@ -38,11 +39,7 @@ def load_glue_from_hub(name: str, data: str) -> tuple[Task, list[str]]:
     Raises:
         UserError: the package datasets is missing or cannot load the data set, or a column is not there.
     """
-    try:
-        import datasets
-    except ImportError as error:
-        raise UserError(f"{data}: needs the package datasets; pip install 'electra[hub]'") from error
-
+    datasets = import_extra("datasets", "hub", f"{data}:")
     spec, home = GLUE_TASKS[name], data.removeprefix(HUB) or HOME
     config, texts = TEXTS[name]
     with convert_errors(f"{data} {config}: datasets cannot load this", Exception):

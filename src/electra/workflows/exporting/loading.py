@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from electra.interchange.finetuned import HEAD_FILE, HEAD_SETTINGS_FILE
+from electra.interchange.onnx import GRAPH_FILE
 from electra.interchange.views import ModelView
 from electra.tokenization import read_settings
 
@@ -37,9 +38,8 @@ def describe_transformers(what: ModelView, folder: Path) -> Loading:
     detects = what.view == "pretraining" and ending != "MaskedLM"
     tags = ("replaced-token-detection",) if detects else ()
     if task := PIPELINES.get(ending):
-        mask = read_settings(folder / "tokenizer_config.json").get("mask_token")
-        text = TEXT.replace("chef", str(mask)) if task == "fill-mask" else TEXT
-        return Loading("transformers", task, read_with_pipeline(task, text), tags, model_class)
+        code = read_with_pipeline(task, choose_text(task, folder))
+        return Loading("transformers", task, code, tags, model_class)
     if ending == "QuestionAnswering":
         code = read_with_class("AutoModelForQuestionAnswering", f'"Who ate?", "{TEXT}"', "start_logits")
         return Loading("transformers", "question-answering", code, tags, model_class)
@@ -67,8 +67,32 @@ def read_with_class(auto: str, texts: str, output: str) -> str:
     )
 
 
+def choose_text(task: str, folder: Path) -> str:
+    """A text for the example: with a mask, if masked tokens are to be guessed."""
+    mask = read_settings(folder / "tokenizer_config.json").get("mask_token")
+    return TEXT.replace("chef", str(mask)) if task == "fill-mask" else TEXT
+
+
+ONNX_CODE = """import numpy as np
+import onnxruntime
+from tokenizers import Tokenizer
+
+session = onnxruntime.InferenceSession(folder + "/{graph}")
+text = Tokenizer.from_file(folder + "/tokenizer.json").encode("{text}")
+columns = {{"input_ids": text.ids, "attention_mask": text.attention_mask, "token_type_ids": text.type_ids}}
+print(session.run(None, {{each.name: np.array([columns[each.name]]) for each in session.get_inputs()}}))
+"""
+
+
+def describe_onnx(what: ModelView, folder: Path) -> Loading:
+    """For a folder with a graph: what the model is for is what it is for in transformers."""
+    theirs = describe_transformers(what, folder)
+    code = ONNX_CODE.format(graph=GRAPH_FILE, text=choose_text(theirs.task, folder))
+    return Loading("onnx", theirs.task, code, (*theirs.tags, "onnx"), theirs.model_class)
+
+
 # Each format has a function here: (the model, the folder that was filled) → Loading.
-LOADINGS: dict[str, Callable[[ModelView, Path], Loading]] = {"hf": describe_transformers}
+LOADINGS: dict[str, Callable[[ModelView, Path], Loading]] = {"hf": describe_transformers, "onnx": describe_onnx}
 
 
 def describe_loading(format: str, what: ModelView, folder: Path) -> Loading:
