@@ -16,7 +16,7 @@ import transformers
 
 from electra import tokenization
 from electra.errors import UserError
-from electra.interchange import huggingface_export
+from electra.interchange import huggingface, huggingface_export
 from electra.interchange import onnx as graphs
 from electra.interchange.encoders import Inputs, load_encoder
 from electra.interchange.onnx import GRAPH_FILE, INT8_FILE, OnnxConfig
@@ -172,6 +172,20 @@ def test_a_fine_tuned_head_is_what_transformers_computes_at_any_size(classifier:
     products = Counter(node.op_type for node in onnx.load(out / INT8_FILE).graph.node)
     assert products["MatMulInteger"] > 4 * CLASSIC.layers and not products["MatMul"]
     assert (out / INT8_FILE).stat().st_size < (out / GRAPH_FILE).stat().st_size
+
+
+def test_a_discriminator_has_a_logit_for_each_token(tokens: Path, tmp_path: Path) -> None:
+    source = exported(tmp_path / "discriminator", replace(CLASSIC, layers=1), tokens)
+    out = export(ExportConfig(run=str(source), out=str(tmp_path / "out"), format="onnx", as_="pretraining"))
+    session = graphs.open_session(out / GRAPH_FILE)
+    assert [(each.name, each.shape) for each in session.get_outputs()] == [("logits", ["batch", "length"])]
+    arrays = draw_batch(session, 2, 13)
+    tower = huggingface.load_tower(source)
+    ids, mask, segments = (torch.from_numpy(value) for value in arrays.values())
+    with torch.no_grad():
+        expected = tower.detection_logits(tower.hidden(ids, torch.arange(13).expand(2, 13), segments, mask))
+    (given,) = session.run(None, arrays)
+    np.testing.assert_allclose(given[mask > 0], expected[mask > 0].numpy(), atol=1e-6)
 
 
 def test_a_graph_that_gives_other_outputs_is_refused(encoder: tuple[Path, Path], tmp_path: Path, tokens: Path) -> None:
