@@ -64,8 +64,8 @@ campaign: env  ## thousands of kills, faults and damaged files (hours); writes r
 	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -m slow --timeout 0 tests/reliability --campaign results/reliability.json
 
 lint: env  ## style and types
-	$(RUN)/ruff check src tests benchmarks
-	$(RUN)/ruff format --check src tests benchmarks
+	$(RUN)/ruff check src tests benchmarks examples
+	$(RUN)/ruff format --check src tests benchmarks examples
 	$(RUN)/mypy
 
 bench: env  ## tokens a second on this machine, beside Hugging Face's classes

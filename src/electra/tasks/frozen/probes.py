@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
-from torch import nn
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
 
 from electra.corpus.hashing import hash_text
 from electra.errors import UserError
-from electra.interchange.encoders import Reader
+from electra.interchange.encoders import Reader, States
 from electra.tasks.datasets.samples import Sample, Task
 from electra.tasks.finetuning.examples import Example, ExampleBatch, ExampleSource, encode_texts
 from electra.tasks.finetuning.heads import mean_pool
@@ -18,6 +18,8 @@ from electra.tokenization import Tokenizer
 
 FEWEST = 10  # different texts to fit to
 AT_ONCE = 64  # texts
+
+Pool = Callable[[States, Int[Tensor, "rows length"]], Float[Tensor, "rows width"]]  # states, documents → a vector a row
 
 
 class Probe:
@@ -137,9 +139,10 @@ def batch_texts(texts: Sequence[tuple[str, str | None]], tokenizer: Tokenizer, l
 
 
 def extract_features(
-    reader: Reader, batches: Sequence[ExampleBatch], device: torch.device
+    reader: Reader, batches: Sequence[ExampleBatch], device: torch.device, pool: Pool = mean_pool
 ) -> list[Float[np.ndarray, "samples width"]]:
-    """For each layer, embeddings first, the mean of each text's states, float32, in the order of the texts' numbers.
+    """For each layer, embeddings first, a vector for each text, float32, in the order of the texts' numbers: the mean
+    of its states, or what ``pool`` makes of them.
 
     What is no finite number is 0: an encoder that has diverged tells nothing.
     """
@@ -151,6 +154,6 @@ def extract_features(
         for batch in batches:
             numbers, on_device = batch.address[:, 1].numpy(), batch.to(device)
             for layer, states in zip(features, reader.hidden_states(on_device.inputs, None), strict=True):
-                means = mean_pool(states.float(), on_device.documents)
-                layer[numbers] = means.nan_to_num(0.0, 0.0, 0.0).cpu().numpy()
+                vectors = pool(states.float(), on_device.documents)
+                layer[numbers] = vectors.nan_to_num(0.0, 0.0, 0.0).cpu().numpy()
     return features

@@ -9,17 +9,25 @@ from jaxtyping import Float
 from electra.errors import UserError
 from electra.interchange.encoders import Reader
 from electra.tasks.datasets.samples import Task
-from electra.tasks.frozen.probes import batch_texts, extract_features
+from electra.tasks.finetuning.heads import mean_pool
+from electra.tasks.frozen.probes import Pool, batch_texts, extract_features
 from electra.tasks.metrics import spearman
 from electra.tokenization import Tokenizer
 
 
 def measure_similarity(
-    reader: Reader, tokenizer: Tokenizer, task: Task, length: int, device: torch.device, layers: Sequence[int] = ()
+    reader: Reader,
+    tokenizer: Tokenizer,
+    task: Task,
+    length: int,
+    device: torch.device,
+    layers: Sequence[int] = (),
+    pool: Pool = mean_pool,
 ) -> dict[int, float]:
     """Layer (0: the embeddings) → Spearman's correlation of dev's scores with the cosines of the sentences' vectors.
 
-    A sentence is read alone; its vector is the mean of the layer's states. ``layers``: all if none is named.
+    A sentence is read alone; its vector is the mean of the layer's states, or what ``pool`` makes of them. ``layers``:
+    all if none is named.
 
     Raises:
         UserError: a task that does not score pairs, one without a dev split, or a layer that is not there.
@@ -34,7 +42,7 @@ def measure_similarity(
     sentences = [sample.text for sample in samples] + [sample.pair or "" for sample in samples]
     numbers = {sentence: number for number, sentence in enumerate(dict.fromkeys(sentences))}
     batches = batch_texts([(sentence, None) for sentence in numbers], tokenizer, min(length, reader.longest))
-    vectors = extract_features(reader, batches, device)
+    vectors = extract_features(reader, batches, device, pool)
     first, second = np.array([numbers[sentence] for sentence in sentences]).reshape(2, -1)
     gold = np.array([sample.label for sample in samples], dtype=np.float64)
     return {

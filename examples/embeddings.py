@@ -1,0 +1,113 @@
+"""Tune an exported encoder, so that sentences of one meaning get vectors close together, with sentence-transformers.
+
+    pip install 'electra[serve]' 'sentence-transformers[train]'
+    electra export runs/s1 --format sentence-transformers --out hub/
+    python examples/embeddings.py hub/encoder pairs.tsv tuned/ --judge sts-b/dev.tsv
+
+A line of pairs.tsv has two sentences of one meaning with a tab between them. The other sentences of a batch are the
+wrong answers. Or a line has one sentence alone, which is paired with itself: then only dropout makes the two vectors
+differ (SimCSE, Gao et al., 2021). --judge: a .tsv file with the columns sentence1, sentence2 and score, as STS-B has.
+"""
+
+import argparse
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from datasets import Dataset
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers.base.sampler import BatchSamplers
+from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
+from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+
+# What ELECTRA, BERT and ModernBERT call their dropout; a config takes the names that it knows.
+DROPOUT = (
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "embedding_dropout",
+    "mlp_dropout",
+    "attention_dropout",
+)
+
+
+def read_pairs(file: str) -> list[tuple[str, str]]:
+    """The two sentences of each line; a sentence alone, twice."""
+    lines = [line.split("\t") for line in Path(file).read_text(encoding="utf-8").splitlines() if line.strip()]
+    wrong = next((number for number, line in enumerate(lines, 1) if len(line) > 2), None)
+    if wrong is not None:
+        raise SystemExit(
+            f"{file}, line {wrong} of those with text: {len(lines[wrong - 1])} fields, one or two expected"
+        )
+    return [(line[0], line[-1]) for line in lines]
+
+
+def tune(
+    folder: str, pairs: Sequence[tuple[str, str]], out: str, epochs: float = 1, batch: int = 64,
+    learning_rate: float = 1e-4, dropout: float = 0.1, seed: int = 1, steps: int = -1,
+) -> SentenceTransformer:  # fmt: skip
+    """Tune the model in ``folder``, save it in ``out`` and return it. ``steps``: if positive, in place of epochs.
+
+    Modern encoders are pre-trained without dropout, which leaves a sentence and itself nothing to differ by: it is set.
+    """
+    rates = dict.fromkeys(DROPOUT, dropout)
+    model = SentenceTransformer(folder, config_kwargs=rates, local_files_only=True)
+    anchors, positives = zip(*pairs, strict=True)
+    trainer = SentenceTransformerTrainer(
+        model=model,
+        args=SentenceTransformerTrainingArguments(
+            output_dir=out,
+            num_train_epochs=epochs,
+            max_steps=steps,
+            per_device_train_batch_size=batch,
+            learning_rate=learning_rate,
+            warmup_steps=0.1,  # of all steps
+            batch_sampler=BatchSamplers.NO_DUPLICATES,  # a copy of an answer would count as a wrong one
+            save_strategy="no",
+            report_to="none",
+            seed=seed,
+        ),
+        train_dataset=Dataset.from_dict({"anchor": anchors, "positive": positives}),
+        loss=MultipleNegativesRankingLoss(model),
+    )
+    trainer.train()
+    model.save(out)
+    return model
+
+
+def judge(model: SentenceTransformer, file: str) -> float:
+    """Spearman's correlation of the file's scores with the cosines of the pairs' vectors."""
+    with open(file, encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+    first, second, scores = ([row[name] for row in rows] for name in ("sentence1", "sentence2", "score"))
+    evaluator = EmbeddingSimilarityEvaluator(
+        first, second, list(map(float, scores)), main_similarity="cosine", write_csv=False
+    )
+    return evaluator(model)["spearman_cosine"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Tune, and judge before and after if there is a file to judge by."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", help="what `electra export --format sentence-transformers` wrote")
+    parser.add_argument("pairs", help="a pair of sentences a line, or a sentence a line")
+    parser.add_argument("out", help="folder for the tuned model")
+    parser.add_argument("--judge", default="", help="pairs with scores, as STS-B has them")
+    parser.add_argument("--epochs", type=float, default=1)
+    parser.add_argument("--steps", type=int, default=-1, help="in place of epochs")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--learning-rate", type=float, default=1e-4)
+    parser.add_argument("--dropout", type=float, default=0.1)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args(arguments)
+    if options.judge:
+        print(f"before: {judge(SentenceTransformer(options.folder, local_files_only=True), options.judge):.4f}")
+    model = tune(
+        options.folder, read_pairs(options.pairs), options.out, options.epochs, options.batch, options.learning_rate,
+        options.dropout, options.seed, options.steps,
+    )  # fmt: skip
+    if options.judge:
+        print(f"after: {judge(model, options.judge):.4f}")
+
+
+if __name__ == "__main__":
+    main()
