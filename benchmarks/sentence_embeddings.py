@@ -1,12 +1,12 @@
 """Sentence embeddings before and after tuning: STS-B's correlation of an exported encoder.
 
     electra export runs/s1 --format sentence-transformers --out hub/
-    python benchmarks/sentence_embeddings.py hub/encoder --glue glue/ --out tuned/ --json embeddings.json
+    python benchmarks/sentence_embeddings.py hub/ --glue glue/ --out tuned/ --json embeddings.json
 
 It needs the extra ``serve`` and sentence-transformers[train]. The figures are Spearman's correlations on STS-B's dev
-split, on which nothing is chosen: GLUE publishes no labels of its test split. A fifth of the train split is held out to
-choose learning rates by. The encoder is tuned by examples/embeddings.py on pairs of the rest with a score of 4 or more
-and paraphrases of MRPC's, or on sentences of both, each with itself. What stands in dev or is held out is left out.
+split, on which nothing is chosen: GLUE publishes no labels of its test split. A part of the train split is held out to
+choose learning rates by. The encoder is tuned by examples/embeddings.py on pairs of the rest with a score of 4 or more,
+or on sentences of the rest, each with itself. Sentences that stand in dev or are held out are left out.
 """
 
 import argparse
@@ -20,21 +20,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import sentence_transformers
 import torch
 import transformers
-from sentence_transformers import SentenceTransformer, __version__
+from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import pairwise_cos_sim
 
+from electra.corpus.hashing import hash_text
 from electra.files import write_whole
 from electra.tasks.datasets.glue import load_glue
 from electra.tasks.datasets.samples import Sample, Task
 from electra.tasks.frozen.depth import measure_depths
-from electra.tasks.frozen.probes import choose_held_out
+from electra.tasks.frozen.probes import sample_key
 from electra.tasks.metrics import spearman
 
 ROOT = Path(__file__).parents[1]
 ALIKE = 4.0  # of STS-B's scores from 0 to 5: mostly the same meaning
-LEARNING_RATES = (5e-5, 2e-4, 8e-4)
+LEARNING_RATES = (1e-4, 5e-4)
 BATCH, DROPOUT = 64, 0.1
 
 Pairs = list[tuple[str, str]]
@@ -44,54 +46,70 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Judge before, choose a learning rate for each way of tuning, tune with each seed, judge after."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", help="what `electra export --format sentence-transformers` wrote")
-    parser.add_argument("--glue", required=True, help="the folder with STS-B/ and MRPC/")
+    parser.add_argument("--glue", required=True, help="the folder with STS-B/")
     parser.add_argument("--out", required=True, help="folder for the tuned models")
     parser.add_argument("--json", required=True, help="the file to write")
     parser.add_argument("--reference", nargs="*", default=[], help="other folders, which are judged only")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--most", type=int, default=1500, help="pairs, and sentences, to tune on")
+    parser.add_argument("--most", type=int, default=512, help="pairs, and sentences, to tune on")
+    parser.add_argument("--choose-by", type=int, default=400, help="pairs to choose learning rate and layer by")
     parser.add_argument("--epochs", type=float, default=1.0)
     parser.add_argument("--name", default="", help="what the encoder is, for the record")
     options = parser.parse_args(arguments)
-    train, dev = load_pairs(Path(options.glue))
-    held_out = choose_held_out(train, "held out")
-    choosing = [sample for sample, held in zip(train, held_out, strict=True) if held]
-    rest = [sample for sample, held in zip(train, held_out, strict=True) if not held]
-    mrpc = load_glue("mrpc", Path(options.glue) / "MRPC")[0].splits["train"]
+    task, _ = load_glue("sts-b", Path(options.glue) / "STS-B")
+    dev, train = list(task.splits["dev"]), sorted(task.splits["train"], key=lambda pair: hash_text(sample_key(pair)))
+    choosing, rest = train[: options.choose_by], train[options.choose_by :]
     judging = set(list_texts((*choosing, *dev)))
-    report: dict[str, Any] = {
-        "about": "Spearman's correlation of cosines with scores, STS-B dev: 1,500 pairs; test labels are not public",
-        "encoder": options.name,
-        "command": "python benchmarks/sentence_embeddings.py hub/encoder --glue glue/ --out tuned/ "
-        "--reference minilm/ --json FILE",
-        "commit": run_git("rev-parse", "--short", "HEAD"),
-        "machine": f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}, "
-        f"{platform.machine()}, shared with other work",
-        "versions": {module.__name__: module.__version__ for module in (torch, transformers)}
-        | {"sentence_transformers": __version__},
-        "settings": {"epochs": options.epochs, "batch": BATCH, "dropout": DROPOUT, "learning_rates": LEARNING_RATES,
-                     "seeds": options.seeds, "chosen_on": f"{len(choosing)} pairs of train"},
-        "layers kept": {
-            "chosen_on": measure_layers(options.folder, choosing),
-            "dev": measure_layers(options.folder, dev),
-        },
-        "words in common": spearman(scores_of(dev), np.array([share_words(sample) for sample in dev])),
-        "before": judge(load(options.folder), dev),
-        "before, chosen_on": judge(load(options.folder), choosing),
-        "random weights": [judge(load_random(options.folder, seed), dev) for seed in options.seeds],
-        "references": {Path(folder).name: judge(load(folder), dev) for folder in options.reference},
-        "after": {},
-    }  # fmt: skip
-    data = {
-        "pairs": pick_pairs(rest, mrpc, judging, options.most),
-        "sentences": pick_sentences(rest, mrpc, judging, options.most),
-    }
+    data = {"pairs": pick_pairs(rest, judging, options.most), "sentences": pick_sentences(rest, judging, options.most)}
+    report = describe_run(options)
+    after: dict[str, dict[str, Any]] = {}
+    for figures in judge_before(options, choosing, dev):
+        write_report(options.json, report | figures)
+    report |= figures | {"after": after}
     for name, pairs in data.items():
         for figures in tune_and_judge(options, f"{options.out}/{name}", pairs, choosing, dev):
-            report["after"][name] = figures
-            with write_whole(Path(options.json)) as file:
-                file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            after[name] = figures
+            write_report(options.json, report)
+    report["random weights"] = [judge(load_random(options.folder, seed), dev) for seed in options.seeds]
+    write_report(options.json, report)
     print(json.dumps(report, indent=1))
+
+
+def describe_run(options: argparse.Namespace) -> dict[str, Any]:
+    """What the figures are of, and what they were made with."""
+    git = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    cpu = f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}, {platform.machine()}"
+    return {
+        "about": "Spearman's correlation of cosines with scores, STS-B dev: 1,500 pairs; test labels are not public",
+        "encoder": options.name,
+        "command": "python benchmarks/sentence_embeddings.py hub/ --glue glue/ --out tuned/ --json FILE",
+        "commit": git.stdout.strip(),
+        "machine": f"{cpu}, shared with other work",
+        "versions": {module.__name__: module.__version__ for module in (torch, transformers, sentence_transformers)},
+        "settings": {
+            "epochs": options.epochs,
+            "batch": BATCH,
+            "dropout": DROPOUT,
+            "learning_rates": LEARNING_RATES,
+            "seeds": options.seeds,
+            "choosing": f"{options.choose_by} pairs of train, which are not trained on",
+        },
+    }
+
+
+def judge_before(
+    options: argparse.Namespace, choosing: Sequence[Sample], dev: Sequence[Sample]
+) -> Iterator[dict[str, Any]]:
+    """The figures without tuning, more of them at a time: of the exported encoder, of words in common, of each number
+    of the encoder's layers, and of other models."""
+    common = spearman(scores_of(dev), np.array([share_words(sample) for sample in dev]))
+    figures: dict[str, Any] = {"before": judge(load(options.folder), dev), "words in common": common}
+    yield figures
+    task = Task("pairs", "score", (), ("spearman",), {"dev": choosing})
+    figures["layers kept, choosing"] = measure_depths(Path(options.folder), task, "mean", torch.device("cpu"))
+    yield figures
+    figures["references"] = {Path(folder).name: judge(load(folder), dev) for folder in options.reference}
+    yield figures
 
 
 def tune_and_judge(
@@ -100,7 +118,7 @@ def tune_and_judge(
     """The figures of one way of tuning, after each run: of every learning rate with the first seed, judged by
     ``choosing``; then of the best one with every seed, judged by ``dev``."""
     tune = load_example().tune
-    figures: dict[str, Any] = {"pairs": len(pairs), "chosen_on": {}, "dev": [], "seconds": []}
+    figures: dict[str, Any] = {"pairs": len(pairs), "choosing": {}, "dev": [], "seconds": []}
 
     def run(rate: float, seed: int) -> SentenceTransformer:
         begun = time.perf_counter()
@@ -111,39 +129,25 @@ def tune_and_judge(
     tuned = {}
     for rate in LEARNING_RATES:
         tuned[rate] = run(rate, options.seeds[0])
-        figures["chosen_on"][rate] = judge(tuned[rate], choosing)
+        figures["choosing"][rate] = judge(tuned[rate], choosing)
         yield figures
-    figures["learning_rate"] = rate = max(LEARNING_RATES, key=figures["chosen_on"].__getitem__)
+    figures["learning_rate"] = rate = max(LEARNING_RATES, key=figures["choosing"].__getitem__)
     for seed in options.seeds:
         figures["dev"].append(judge(tuned[rate] if seed == options.seeds[0] else run(rate, seed), dev))
         figures["mean"], figures["deviation"] = float(np.mean(figures["dev"])), float(np.std(figures["dev"]))
         yield figures
 
 
-def load_pairs(glue: Path) -> tuple[list[Sample], list[Sample]]:
-    """STS-B's train and dev."""
-    task, _ = load_glue("sts-b", glue / "STS-B")
-    return list(task.splits["train"]), list(task.splits["dev"])
-
-
-def measure_layers(folder: str, samples: Sequence[Sample]) -> dict[int, float]:
-    """Number of layers kept, the lowest → correlation: what ``electra export`` chooses a layer by."""
-    task = Task("pairs", "score", (), ("spearman",), {"dev": samples})
-    return measure_depths(Path(folder), task, "mean", torch.device("cpu"))
-
-
-def pick_pairs(rest: Sequence[Sample], mrpc: Sequence[Sample], judging: set[str], most: int) -> Pairs:
-    """Pairs of one meaning, STS-B's first, without sentences of ``judging``."""
+def pick_pairs(rest: Sequence[Sample], judging: set[str], most: int) -> Pairs:
+    """Pairs of one meaning without sentences of ``judging``."""
     alike = [sample for sample, score in zip(rest, scores_of(rest), strict=True) if score >= ALIKE]
-    alike += [sample for sample in mrpc if sample.label]
     pairs = dict.fromkeys((sample.text, sample.pair or "") for sample in alike)
     return [(one, other) for one, other in pairs if one != other and not {one, other} & judging][:most]
 
 
-def pick_sentences(rest: Sequence[Sample], mrpc: Sequence[Sample], judging: set[str], most: int) -> Pairs:
-    """Sentences, each with itself, without those of ``judging``: every n-th of all, so that they are of both sets."""
-    others = [text for text in dict.fromkeys(list_texts((*rest, *mrpc))) if text not in judging]
-    return [(text, text) for text in others[:: max(1, len(others) // most)]][:most]
+def pick_sentences(rest: Sequence[Sample], judging: set[str], most: int) -> Pairs:
+    """Sentences, each with itself, without those of ``judging``."""
+    return [(text, text) for text in dict.fromkeys(list_texts(rest)) if text not in judging][:most]
 
 
 def list_texts(samples: Iterable[Sample]) -> Iterator[str]:
@@ -192,9 +196,10 @@ def load_example() -> Any:
     return module
 
 
-def run_git(*words: str) -> str:
-    """What git says."""
-    return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True).stdout.strip()
+def write_report(path: str, report: dict[str, Any]) -> None:
+    """Write what is known so far."""
+    with write_whole(Path(path)) as file:
+        file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     pip install 'electra[serve]' 'sentence-transformers[train]'
     electra export runs/s1 --format sentence-transformers --out hub/
-    python examples/embeddings.py hub/encoder pairs.tsv tuned/ --judge sts-b/dev.tsv
+    python examples/embeddings.py hub/ pairs.tsv tuned/ --judge sts-b/dev.tsv
 
 A line of pairs.tsv has two sentences of one meaning with a tab between them. The other sentences of a batch are the
 wrong answers. Or a line has one sentence alone, which is paired with itself: then only dropout makes the two vectors

@@ -1,7 +1,8 @@
 """Encoders of sentences: what stands beside an encoder's files so that ``SentenceTransformer(folder)`` loads it.
 
-The files are written here and not by the library, in the spelling of its version 2: its versions up to 6 read that, and
-other servers read nothing else (text-embeddings-inference refuses the ``pooling_mode`` that version 6 writes).
+The files are written here and not by the library, in the spelling of its version 2: versions 3.4, 5.1 and 6.2 read them
+alike. What 6.2 itself saves, 5.1 cannot load, and text-embeddings-inference, which wants ``pooling_mode_mean_tokens``,
+cannot either.
 """
 
 import json
@@ -11,18 +12,13 @@ from typing import Literal
 Pooling = Literal["mean", "cls"]
 
 POOLING_FOLDER = "1_Pooling"
-CARD = """
-## Sentences
+POOLED: dict[Pooling, str] = {"mean": "the mean of its tokens' states", "cls": "the state of its first token, [CLS],"}
 
-The vector of a text is {pooling} {layers} of {of} layers:
 
-```python
-from sentence_transformers import SentenceTransformer
-
-vectors = SentenceTransformer("FOLDER").encode(["the chef cooked the meal", "a meal was made"])
-```
-"""
-POOLED = {"mean": "the mean of its tokens' states after", "cls": "the state of its first token, [CLS], after"}
+def describe_vectors(pooling: Pooling, kept: int, layers: int) -> str:
+    """What a model card says of them. ``kept``: how many of its ``layers`` the encoder still has."""
+    depth = f"the lowest {kept} of {layers} layers" if kept < layers else "the last layer"
+    return f"\n## Vectors\n\nThe vector of a text is {POOLED[pooling]} after {depth}.\n"
 
 
 def write_modules(folder: Path, width: int, longest: int, pooling: Pooling) -> None:

@@ -64,16 +64,26 @@ def load_with_transformers(folder: Path, auto: str, keep_layers: int = 0, **sett
         )  # fmt: skip
 
 
+def load_config(folder: Path) -> Any:
+    """transformers' config of a folder, which knows the sizes by one name each, whatever the file calls them.
+
+    Raises:
+        UserError: it cannot be read, or needs code of the folder's.
+    """
+    import transformers
+
+    vocabularies.refuse_code(folder)
+    with convert_errors(f"{folder}: transformers cannot load this", Exception):
+        return transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
 def shorten_config(folder: Path, layers: int) -> dict[str, Any]:
     """The settings of transformers' config by which a folder's model has so many layers.
 
     Raises:
         UserError: it has fewer, or its config cannot be read.
     """
-    import transformers
-
-    with convert_errors(f"{folder}: transformers cannot load this", Exception):
-        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    config = load_config(folder)
     if layers > config.num_hidden_layers:
         raise UserError(f"keep_layers {layers}: the encoder has {config.num_hidden_layers} layers")
     kinds = getattr(config, "layer_types", None)

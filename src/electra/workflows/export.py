@@ -17,13 +17,15 @@ from electra.interchange.huggingface import CARD_FILE, MODEL_KIND
 from electra.interchange.onnx import OnnxConfig
 from electra.interchange.views import Exporter, ModelView, View
 from electra.ranges import CountOrZero
+from electra.workflows.exporting import sentences
 from electra.workflows.exporting.card import CardSettings, format_index, write_card
 from electra.workflows.exporting.push import check_push, push_folder
+from electra.workflows.exporting.sentences import SentenceTransformersConfig
 from electra.workflows.exporting.sources import find_views
 
-Format = Literal["hf", "onnx"]
+Format = Literal["hf", "onnx", "sentence-transformers"]
 # Of towers; what was fine-tuned is written with its head.
-DEFAULT_VIEWS: dict[Format, View] = {"hf": "pretraining", "onnx": "encoder"}
+DEFAULT_VIEWS: dict[Format, View] = {"hf": "pretraining", "onnx": "encoder", "sentence-transformers": "encoder"}
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class ExportConfig:
     """Folder to write: the model itself, or discriminator/ and generator/ with --as pretraining."""
     format: Format = "hf"
     """hf: what Hugging Face's AutoModel and AutoTokenizer load. onnx: a graph for ONNX Runtime and its like,
-    which need no torch."""
+    which need no torch. sentence-transformers: what SentenceTransformer loads, an encoder whose states become one
+    vector for each text."""
     as_: Literal["auto", View] = "auto"
     """pretraining: each tower with the head that it was trained with, in a folder of its own. encoder: the encoder
     without a head. mlm: the tower that predicts masked tokens. finetuned: with the head of the task. auto: finetuned
@@ -61,6 +64,7 @@ class ExportConfig:
     """Let nobody else see the repository that --push makes."""
     # The settings of a format are a class of its module, and a field here that is named like the format.
     onnx: OnnxConfig = field(default_factory=OnnxConfig)
+    sentence_transformers: SentenceTransformersConfig = field(default_factory=SentenceTransformersConfig)
 
 
 def choose_exporter(config: ExportConfig) -> Exporter:
@@ -68,6 +72,7 @@ def choose_exporter(config: ExportConfig) -> Exporter:
     exporters: dict[Format, Exporter] = {
         "hf": huggingface_export.fill_folder,
         "onnx": partial(onnx.fill_folder, settings=config.onnx),
+        "sentence-transformers": partial(sentences.fill_sentences_folder, settings=config.sentence_transformers),
     }
     return exporters[config.format]
 
@@ -91,7 +96,7 @@ def export(config: ExportConfig) -> Path:
     settings = CardSettings(config.format, out.name, config.push, config.licence, config.language)
     if config.push:
         check_push(config.push)
-    lines: list[str] = []
+    views, lines = sentences.choose_depths(views, config.sentence_transformers)
     with convert_errors(str(out), OSError, SafetensorError), files.write_whole_folder(out, "export") as whole:
         for name, what in views.items():
             with make_folder(whole, name) as folder:

@@ -91,8 +91,22 @@ def describe_onnx(what: ModelView, folder: Path) -> Loading:
     return Loading("onnx", theirs.task, code, (*theirs.tags, "onnx"), theirs.model_class)
 
 
+def describe_sentence_transformers(what: ModelView, folder: Path) -> Loading:
+    """For a folder that sentence-transformers loads."""
+    code = (
+        "from sentence_transformers import SentenceTransformer\n\n"
+        f'print(SentenceTransformer(folder).encode(["{TEXT}", "A meal was eaten."]))\n'
+    )
+    (model_class,) = read_settings(folder / "config.json")["architectures"]
+    return Loading("sentence-transformers", "sentence-similarity", code, ("feature-extraction",), model_class)
+
+
 # Each format has a function here: (the model, the folder that was filled) → Loading.
-LOADINGS: dict[str, Callable[[ModelView, Path], Loading]] = {"hf": describe_transformers, "onnx": describe_onnx}
+LOADINGS: dict[str, Callable[[ModelView, Path], Loading]] = {
+    "hf": describe_transformers,
+    "onnx": describe_onnx,
+    "sentence-transformers": describe_sentence_transformers,
+}
 
 
 def describe_loading(format: str, what: ModelView, folder: Path) -> Loading:
