@@ -14,7 +14,7 @@ PRETENDED = $$(grep -rl --include='*.py' pytest.mark.pretended tests)  # only th
 COMPILED = $$(grep -rl --include='*.py' pytest.mark.compiled tests)
 UNCHECKED := -o addopts="--strict-markers --import-mode=importlib"  # without the hook that checks shapes
 
-.PHONY: help env demo test test-serve test-slow campaign lint bench
+.PHONY: help env demo test test-serve test-servers test-slow campaign lint bench
 .DELETE_ON_ERROR:
 
 help:  ## show this
@@ -54,6 +54,9 @@ $(SERVE)/.complete: $(STAMP)
 
 test-serve: $(SERVE)/.complete  ## exported folders in the libraries that serve them: ONNX Runtime, sentence-transformers
 	OMP_NUM_THREADS=1 $(SERVE)/bin/python -m pytest -q -n $(WORKERS) tests/serve
+
+test-servers: env  ## exported folders in ten environments with other libraries (a quarter of an hour, 1.5 GB)
+	OMP_NUM_THREADS=1 $(RUN)/python benchmarks/servers.py --environments .venv-servers
 
 test-slow: env  ## the slow tests
 	$(PYTEST) -m "slow and not compiled and not pretended" --timeout 1800
