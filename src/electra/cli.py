@@ -105,7 +105,7 @@ VERBS = {
         positional=("model", "file"),
     ),
     "export": Verb(
-        "a run's towers as folders that other tools load",
+        "a run's towers, or a fine-tuned model, as other programs load them",
         "ExportConfig",
         "electra export runs/s1 --format hf --out hub/",
         positional=("run",),

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +24,6 @@ from electra import tokenization as word_pieces
 from electra.cli import main
 from electra.interchange.encoders import Inputs, load_encoder
 from electra.tasks.finetuning.examples import encode_texts
-from electra.workflows.export import Format
 from electra.workflows.finetune import finetune
 from finetuning import MODERN, TUNING, config, exported, sentences, write_csv
 
@@ -54,12 +53,6 @@ def run(script: str, given: Any, folder: Path) -> str:
     return ended.stdout
 
 
-def is_written_here(command: str) -> bool:
-    """Whether this version of the program has the format that a command asks for."""
-    words = shlex.split(command, comments=True)
-    return "--format" not in words or words[words.index("--format") + 1] in get_args(Format)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the page is read: runs/s1, ft/ and examples/, and what its export commands write."""
@@ -73,8 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     asked = [shlex.split(line, comments=True)[1:] for line in COMMANDS if line.startswith("electra ")]
     with contextlib.chdir(folder):
         for words in asked:
-            if is_written_here(shlex.join(words)):
-                main(words)
+            main(words)
     return folder
 
 
@@ -92,8 +84,7 @@ def states(folder: Path) -> list[np.ndarray]:
 
 
 def test_programs_give_our_outputs(folder: Path, states: list[np.ndarray]) -> None:
-    asked = [program for program in PROGRAMS if all((folder / name).exists() for name in folders_of(program))]
-    assert len(asked) >= 2 and (len(asked) == len(PROGRAMS) or not all(map(is_written_here, COMMANDS)))
+    asked = PROGRAMS
     for old, new in zip(re.findall(r'"([^"]*\.)"', PROGRAMS[0]), TEXTS, strict=True):
         asked = [program.replace(json.dumps(old), json.dumps(new)) for program in asked]
     lines = run(RUN_PROGRAMS, asked, folder).splitlines()
@@ -107,10 +98,6 @@ def test_programs_give_our_outputs(folder: Path, states: list[np.ndarray]) -> No
             else:
                 assert {answer["label"] for answer in value} <= {"yes", "no"}
         assert result, f"nothing to compare in\n{program}"
-
-
-def folders_of(program: str) -> list[str]:
-    return re.findall(r'"(s1-\w+)"', program)
 
 
 def test_a_graph_is_served_by_the_example(folder: Path, states: list[np.ndarray]) -> None:

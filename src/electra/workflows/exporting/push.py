@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from electra.errors import UserError, convert_errors
+from electra.extras import import_extra
 from electra.files import MARKER
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -18,10 +19,7 @@ def check_push(name: str) -> None:
     """
     if not REPOSITORY.fullmatch(name):
         raise UserError(f"push {name!r}: expected ORG/NAME, a user or organization and a name of the model's")
-    try:
-        import huggingface_hub  # noqa: F401
-    except ImportError as error:
-        raise UserError("--push needs huggingface_hub: pip install 'electra[serve]'") from error
+    import_extra("huggingface_hub", "serve", "--push")
 
 
 def push_folder(folder: Path, name: str, private: bool) -> str:
