@@ -27,7 +27,7 @@ class Verb:
 
     ``positional``: the fields that are given without a flag. ``preset``: the recipe that is the lowest layer of the
     config, for a verb that has presets. ``goes_on``: the flag that names a folder; its config.json, if there is one, is
-    the lowest layer instead.
+    the lowest layer instead. ``begins_with``: the flag that names a folder whose model's shape is laid over the preset.
     """
 
     about: str
@@ -37,6 +37,7 @@ class Verb:
     preset: str = ""
     goes_on: str = ""
     function: str = ""
+    begins_with: str = ""
 
 
 VERBS = {
@@ -67,6 +68,7 @@ VERBS = {
         "electra pretrain --preset small --data data/ --out runs/s1 --tokens 2e9",
         preset="small",
         goes_on="--out",
+        begins_with="--init",
     ),
     "evaluate": Verb(
         "what encoders know, side by side: held-out text, minimal pairs, probes",
@@ -190,28 +192,53 @@ def resolve_command(name: str, verb: Verb, arguments: list[str]) -> tuple[Callab
         options, rest = common.parse_known_args(arguments)
     except argparse.ArgumentError as error:
         raise UserError(str(error)) from error
-    layers = [options.config] if options.config else []
-    named = options.config or getattr(options, "preset", None)
-    if saved := None if named else find_saved_config(verb, arguments):
-        layers = [saved]
-    elif verb.preset:
-        layers.insert(0, recipes.find_preset(options.preset or verb.preset))
+    preset = getattr(options, "preset", None)
+    saved = find_saved_config(verb, arguments)
     function, config_class = getattr(electra, verb.function or name), getattr(electra, verb.config)
     base = config_class()
-    for file in layers:
-        base = config.load_config(base, file)
+    if saved and not (options.config or preset):
+        base = config.load_config(base, saved)
+    else:
+        if verb.preset:
+            base = config.load_config(base, recipes.find_preset(preset or verb.preset))
+        if verb.begins_with:
+            base = lay_shape_over(base, verb, arguments, options.config)
+        if options.config:
+            base = config.load_config(base, options.config)
     taken = [action.option_strings[0] for action in actions]
     base = flags.parse_flags(base, rest, f"electra {name}", help_text(verb, config_class), verb.positional, taken)
     return function, base, options.print_config
 
 
+def lay_shape_over(base: Any, verb: Verb, arguments: list[str], file: str | None) -> Any:
+    """``base`` with the shape of the model in the folder that the verb's ``begins_with`` flag, or the file, names.
+
+    Raises:
+        UserError: no model there that can be read, or a file that cannot be.
+    """
+    from electra.config import read_config_file
+    from electra.workflows.pretraining.starting import take_settings
+
+    below = read_config_file(Path(file)) if file else {}
+    init = find_value(verb.begins_with, arguments) or str(below.get("init") or "")
+    if not init:
+        return base
+    objective = below.get("objective")
+    kind = objective.get("kind") if isinstance(objective, dict) else None
+    kind = find_value("--objective.kind", arguments) or kind or base.objective.kind
+    return take_settings(base, init, str(kind), find_value(verb.goes_on, arguments) or str(below.get("out") or ""))
+
+
+def find_value(flag: str, arguments: list[str]) -> str | None:
+    """The word behind a flag, before the flags are read; None where there is none."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(flag, dest="value", nargs="?")
+    return parser.parse_known_args(arguments)[0].value
+
+
 def find_saved_config(verb: Verb, arguments: list[str]) -> Path | None:
     """The config.json in the folder that the verb's ``goes_on`` flag names; None where there is none."""
-    if not verb.goes_on:
-        return None
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument(verb.goes_on, dest="folder", nargs="?")
-    folder = parser.parse_known_args(arguments)[0].folder
+    folder = find_value(verb.goes_on, arguments) if verb.goes_on else None
     path = Path(folder or "") / "config.json"
     return path if folder and os.path.isfile(path) else None  # pathlib's own raises for a name that is too long
 

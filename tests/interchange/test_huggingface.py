@@ -26,7 +26,7 @@ from transformers import (
 
 from electra.errors import UserError
 from electra.interchange import huggingface
-from electra.interchange.initialise import initialise_towers
+from electra.interchange.initialise import initialise_towers, read_starts
 from electra.model.embeddings import OwnEmbeddings, SharedEmbeddings
 from electra.model.encoder import ClassicConfig, ModernConfig, Tower, generator_config
 
@@ -238,7 +238,7 @@ def same(part, folder):
 def test_a_run_starts_from_both_towers(saved, sharing):
     torch.manual_seed(1)
     parts = fresh(TINY, sharing)
-    lines = initialise_towers(parts, saved)
+    lines = initialise_towers(parts, read_starts(saved)).lines
     assert same(parts["generator"], saved / "generator")
     assert same(parts["discriminator"], saved / "discriminator")
     assert lines == [f"{name}: weights from {saved / name}" for name in ("generator", "discriminator")]
@@ -256,7 +256,7 @@ def fresh(config, sharing, width=0.5):
 def test_a_run_starts_from_one_tower_and_says_what_is_new(saved, taken, new):
     parts = fresh(TINY, SharedEmbeddings)
     before = {key: value.clone() for key, value in parts[new].state_dict().items()}
-    lines = initialise_towers(parts, saved / taken)
+    lines = initialise_towers(parts, read_starts(saved / taken)).lines
     assert same(parts[taken], saved / taken)
     after = parts[new].state_dict()
     assert all(torch.equal(before[key], after[key]) != key.startswith("embeddings.") for key in before)
@@ -272,7 +272,7 @@ def test_a_run_folder_stands_for_its_final_one_and_what_is_not_used_is_said(save
         shutil.move(saved / name, run / "final" / name)
     (run / "config.json").write_text("{}")
     parts = {"generator": fresh(TINY, OwnEmbeddings)["generator"]}
-    lines = initialise_towers(parts, run)
+    lines = initialise_towers(parts, read_starts(run)).lines
     assert lines[-1] == f"discriminator: not used, in {run / 'final' / 'discriminator'}"
 
 
@@ -282,15 +282,17 @@ def test_a_start_that_does_not_fit_is_refused_and_changes_nothing(saved):
     shared_tables = {"electra.embeddings.token_type_embeddings.weight": torch.zeros(2, 64)}
     changed(saved / "generator", **shared_tables)
     with pytest.raises(UserError, match=r"embeddings.segments.weight differ.*--objective.embeddings own"):
-        initialise_towers(parts, saved)
+        initialise_towers(parts, read_starts(saved))
     with pytest.raises(UserError, match="layers: 2 there, 3 here"):
-        initialise_towers(fresh(replace(TINY, layers=3), SharedEmbeddings), saved)
+        initialise_towers(fresh(replace(TINY, layers=3), SharedEmbeddings), read_starts(saved))
     with pytest.raises(UserError, match="vocab_size: 500 there, 501 here"):
-        initialise_towers(fresh(replace(TINY, vocab_size=501), SharedEmbeddings), saved / "discriminator")
+        initialise_towers(fresh(replace(TINY, vocab_size=501), SharedEmbeddings), read_starts(saved / "discriminator"))
     with pytest.raises(UserError, match="kind: classic there, modern here"):
-        initialise_towers(fresh(MODERN, SharedEmbeddings, 1.0), saved / "discriminator")
-    with pytest.raises(UserError, match="holds a discriminator; this run has a generator"):
-        initialise_towers({"generator": parts["generator"]}, saved / "discriminator")
+        initialise_towers(fresh(MODERN, SharedEmbeddings, 1.0), read_starts(saved / "discriminator"))
+    with pytest.raises(UserError, match="hidden_size: 128 there, 64 here.*heads: 2 there, 1 here"):
+        initialise_towers({"generator": parts["generator"]}, read_starts(saved / "discriminator"))
+    with pytest.raises(UserError, match="holds a generator; this run has a discriminator"):
+        initialise_towers({"discriminator": parts["discriminator"]}, read_starts(saved / "generator"))
     assert all(torch.equal(before[key], value) for key, value in parts["discriminator"].state_dict().items())
 
 

@@ -63,13 +63,13 @@ class MetricsRecorder:
     ):
         """``shown``: figure → its label on the progress line, which begins with ``label``.
 
-        ``step``: where the run goes on; lines of later steps are removed. ``watch`` gets the last lines after each new
-        one, and returns what is wrong with the run; each kind of fault is printed and recorded once.
+        ``step``: where the run goes on; lines of later steps are removed, and at 0 all. ``watch`` gets the last lines
+        after each new one, and returns what is wrong with the run; each kind of fault is printed and recorded once.
         """
         self.path, self.shown, self.first_step, self.label = folder / "metrics.jsonl", dict(shown), step, label
         files.make_folder(folder)
         files.remove_partial_files(folder)
-        kept = [line for line in read_metrics(self.path) if line["step"] <= step]
+        kept = [line for line in read_metrics(self.path) if step and line["step"] <= step]
         with files.write_whole(self.path) as file:
             file.write_text("".join(json.dumps(line) + "\n" for line in kept))
         self.bar: Progress | None = None

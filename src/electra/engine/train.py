@@ -71,6 +71,7 @@ def train_stages(
     seconds: float = 0.0,
     enough: Callable[[], bool] | None = None,
     asked: Mapping[str, object] | None = None,
+    evaluate_first: bool = False,
 ) -> State:
     """Train the modules of ``stages`` in place, one after another, and return the state at the end of the run.
 
@@ -79,6 +80,7 @@ def train_stages(
     ``seconds`` the steps and the warm-up of a new run are scaled before its first step so that it ends after about that
     time. If ``enough`` is true after an evaluation, the run ends as if it had no more steps. ``asked``: what a run was
     asked, as JSON has it; each checkpoint says it, and one of a run that was asked something else is refused.
+    ``evaluate_first``: there are figures of the beginning too, at step 0.
 
     Raises:
         UserError: a parameter is in no group or in two, a checkpoint is damaged or of another run, the gradient or the
@@ -93,6 +95,8 @@ def train_stages(
     if seconds and not loop.state.step:
         loop.fit(seconds)
     with flush_denormals(), catch_stop_signals() as stop:
+        if evaluate and evaluate_first and not loop.state.step:
+            loop.log_held_out(evaluate)
         while not loop.state.finished and not loop.stopping:
             loop.step(stop.is_set())
             if loop.is_due(engine.log_every):

@@ -1,23 +1,24 @@
 """Towers as Hugging Face folders: config.json, model.safetensors, tokenizer, and a card. Strict in both directions."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from electra import files
-from electra.errors import UserError
+from electra.errors import UserError, convert_errors
 from electra.interchange.folders import WEIGHTS_FILE
 from electra.interchange.huggingface_names import (
     LABELS,
     POSITION_IDS,
     TIED,
+    TensorNames,
     encoder_config,
     tensor_names,
     transformers_config,
@@ -135,30 +136,58 @@ def read_tower_folder(folder: Path) -> TowerFolder:
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """The tensors of model.safetensors, without those that repeat what another one says: they are compared with it.
+    """The tensors of model.safetensors, without those that repeat what another one says.
 
     Raises:
-        UserError: no such file, a damaged one, or a tensor that differs from the one it should repeat.
+        UserError: as ``load_tensors`` and ``drop_repeated_tensors``.
     """
+    return drop_repeated_tensors(load_tensors(folder), folder / WEIGHTS_FILE)
+
+
+def load_tensors(folder: Path) -> dict[str, Tensor]:
+    """All tensors of model.safetensors. Raises ``UserError`` as ``find_weights``, or for a damaged file."""
+    path = find_weights(folder)
+    with convert_errors(f"{path}: damaged", SafetensorError):
+        return load_file(path)
+
+
+def read_tensor_names(folder: Path) -> set[str]:
+    """The names of the tensors of model.safetensors. Raises ``UserError`` as ``load_tensors``."""
+    path = find_weights(folder)
+    with convert_errors(f"{path}: damaged", SafetensorError), safe_open(path, "pt") as file:
+        return set(file.keys())
+
+
+def find_weights(folder: Path) -> Path:
+    """The path of model.safetensors. Raises ``UserError`` if it is not there; it says how pickled weights become it."""
     path = folder / WEIGHTS_FILE
-    if not path.exists():
-        pickled = [name for name in ("pytorch_model.bin", "tf_model.h5") if (folder / name).exists()]
-        if pickled:
-            raise UserError(
-                f"{folder / pickled[0]}: only safetensors are read; convert the folder with transformers: "
-                "AutoModelForPreTraining.from_pretrained(FOLDER).save_pretrained(NEW)"
-            )
-        raise UserError(f"{path}: no such file")
-    try:
-        tensors = load_file(path)
-    except SafetensorError as error:
-        raise UserError(f"{path}: damaged: {error}") from error
-    for output, table in TIED.items():
+    if path.exists():
+        return path
+    pickled = [name for name in ("pytorch_model.bin", "tf_model.h5") if (folder / name).exists()]
+    if pickled:
+        raise UserError(
+            f"{folder / pickled[0]}: only safetensors are read; convert the folder with transformers: "
+            "AutoModelForPreTraining.from_pretrained(FOLDER).save_pretrained(NEW)"
+        )
+    raise UserError(f"{path}: no such file")
+
+
+def drop_repeated_tensors(
+    tensors: dict[str, Tensor], path: Path, repeated: Mapping[str, str] = TIED, counting: str = POSITION_IDS
+) -> dict[str, Tensor]:
+    """The tensors of the file at ``path`` without those that repeat what another one says: they are compared with it.
+
+    ``repeated``: tensor → the one that it should repeat. ``counting``: the one that counts up from 0.
+
+    Raises:
+        UserError: a tensor that differs from the one it should repeat.
+    """
+    for output, table in repeated.items():
         if output in tensors and not torch.equal(tensors.pop(output), tensors.get(table, torch.empty(0))):
             raise UserError(f"{path}: {output} is not {table}: an output matrix of its own cannot be read")
-    position_ids = tensors.pop(POSITION_IDS, None)
+    position_ids = tensors.pop(counting, None)
     if position_ids is not None and not torch.equal(position_ids.flatten(), torch.arange(position_ids.numel())):
-        raise UserError(f"{path}: {POSITION_IDS} does not count up from 0")
+        raise UserError(f"{path}: {counting} does not count up from 0")
     return tensors
 
 
@@ -166,21 +195,28 @@ def detect_role(tensors: Mapping[str, Tensor], settings: Mapping[str, Any], path
     """Which tower it is, by the tensors of its head. Raises ``UserError`` if it has the head of neither."""
     if "generator_lm_head.bias" in tensors or "decoder.bias" in tensors:
         return "generator"
-    if "discriminator_predictions.dense.weight" in tensors:
-        return "discriminator"
-    if "classifier.weight" in tensors and read_labels(settings) == LABELS:
+    if has_detection_head(tensors, settings):
         return "discriminator"
     raise UserError(f"{path}: neither a generator nor a discriminator, but {settings.get('architectures')}")
 
 
-def match_tensors(source: TowerFolder, tower: Tower) -> dict[str, Tensor]:
+def has_detection_head(tensors: Collection[str], settings: Mapping[str, Any]) -> bool:
+    """Whether there is a head that tells replaced tokens from original ones."""
+    if "discriminator_predictions.dense.weight" in tensors:
+        return True
+    return "classifier.weight" in tensors and read_labels(settings) == LABELS
+
+
+def match_tensors(source: TowerFolder, tower: Tower, names: TensorNames | None = None) -> dict[str, Tensor]:
     """The folder's tensors by our parameters' names. Every tensor is used, every parameter gets one of its shape.
+
+    ``names``: which tensors make the parameters that are wanted; None: all, by the names of the tower's own classes.
 
     Raises:
         UserError: tensors that are missing, unknown, of the wrong shape or not floating-point.
     """
-    parameters, names = tower.values(), tensor_names(tower)
-    assert parameters.keys() == names.keys(), "a parameter without a name at Hugging Face's"
+    parameters, names = tower.values(), tensor_names(tower) if names is None else names
+    assert names.keys() <= parameters.keys(), "a name without a parameter"
     path, tensors = source.folder / WEIGHTS_FILE, source.tensors
     wanted = {name for parts in names.values() for name in parts}
     for problem, wrong in (("missing", wanted - tensors.keys()), ("unknown", tensors.keys() - wanted)):
@@ -205,11 +241,13 @@ def shorten_list(names: set[str]) -> str:
     return ", ".join(first) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
 
 
-def export_tensors(tower: Tower) -> dict[str, Tensor]:
-    """The tower's parameters as Hugging Face's tensors, copied to the CPU as float32."""
-    parameters, names = tower.values(), tensor_names(tower)
+def export_tensors(tower: Tower, names: TensorNames | None = None) -> dict[str, Tensor]:
+    """The tower's parameters as Hugging Face's tensors, copied to the CPU as float32.
+
+    ``names``: which parameters, and the tensors that are made of each; None: all, by the tower's own classes.
+    """
+    parameters, names = tower.values(), tensor_names(tower) if names is None else names
     tensors: dict[str, Tensor] = {}
-    assert parameters.keys() == names.keys(), "a parameter without a name at Hugging Face's"
     for ours, theirs in names.items():
         value = parameters[ours].detach().to("cpu", torch.float32)
         tensors |= {name: part.clone() for name, part in zip(theirs, value.chunk(len(theirs)), strict=True)}

@@ -19,6 +19,7 @@ from electra.engine.telemetry import MetricsRecorder, SilentRecorder, read_metri
 from electra.engine.train import Evaluate, check_engine, train_stages
 from electra.errors import UserError
 from electra.interchange.encoders import TowerReader
+from electra.interchange.initialise import read_starts
 from electra.objectives.health import judge_lines
 from electra.objectives.pretrainer import Pretrainer
 from electra.progress import print_warnings
@@ -27,7 +28,8 @@ from electra.tasks.datasets import labelled
 from electra.tasks.finetuning.sequences import Sequences
 from electra.tasks.frozen.held_out import evaluate_held_out
 from electra.tasks.frozen.probes import Probe
-from electra.workflows.pretraining.config import PATHS, PretrainConfig
+from electra.workflows.pretraining.config import PATHS, PretrainConfig, refuse_unfit_rows
+from electra.workflows.pretraining.continued import watch_continued
 from electra.workflows.pretraining.extension import choose_length, describe_extension, read_lengths
 from electra.workflows.pretraining.final import (
     FINAL,
@@ -40,6 +42,8 @@ from electra.workflows.pretraining.pretrainers import (
     build_pretrainers,
     choose_vocabulary_size,
     load_initial_weights,
+    refuse_lowest_layers,
+    take_lowest_layers,
 )
 from electra.workflows.pretraining.resuming import (
     PRETRAINING_RUN,
@@ -99,11 +103,12 @@ def train_and_export(config: PretrainConfig, data: Data, parallel: Parallel) -> 
     request = request_run(asked, data, resumed=step > 0, extended=extended)
     begin_run(request, out, step, parallel, steps=0 if config.hours else sum(stage.steps for stage in stages))
     say(describe_run(stages, out))
-    recorder = MetricsRecorder(out, SHOWN, step, watch=judge_lines) if parallel.first else SilentRecorder()
+    watch = watch_continued(out / "metrics.jsonl") if config.init else judge_lines
+    recorder = MetricsRecorder(out, SHOWN, step, watch=watch) if parallel.first else SilentRecorder()
     state = train_stages(
         stages, config.optimizer, schedule, config.engine, parallel,
         out / "checkpoints", recorder, build_evaluation(config, data, probe, parallel), config.hours * 3600,
-        asked=describe_asked(asked, data),
+        asked=describe_asked(asked, data), evaluate_first=bool(config.init),
     )  # fmt: skip
     if parallel.first:
         finish_run(config, data, out, pretrainers[-1], state, anew=state.step > step)
@@ -149,23 +154,27 @@ def create_pretrainers(
 ) -> list[Pretrainer]:
     """Build a pre-trainer for each stage of the objective, the first with fresh weights or those of ``config.init``.
 
-    Their vocabulary is the data's; their tables are as long as those of ``config.init``. ``table_rows``: how
-    long they are in the checkpoint whose weights they will get, so that no others are read; 0: there is none.
+    Their vocabulary is the data's; their tables are as long as those of ``config.init`` if it has the same.
+    ``table_rows``: how long they are in the checkpoint whose weights they will get, so that no others are read; 0:
+    there is none.
 
     Raises:
-        UserError: rows that the encoder is too short for, weights that do not fit, or a generator that nobody trains.
+        UserError: rows that the encoder cannot read, weights that do not fit, or a generator that nobody trains.
     """
-    encoder, length = config.encoder, max(phase.length for phase in config.phases)
-    if length > encoder.max_positions:
-        raise UserError(f"phases: rows of {length} tokens, but encoder.max_positions is {encoder.max_positions}")
-    if encoder.vocab_size != data.vocab_size:
-        say(f"vocabulary: {data.vocab_size:,} word pieces, the data's (the config has {encoder.vocab_size:,})")
-    encoder = replace(encoder, vocab_size=table_rows or choose_vocabulary_size(data, config.init))
+    refuse_unfit_rows(config)
+    starts = read_starts(Path(config.init), data.tokenizer) if config.init and not table_rows else []
+    rows = table_rows or choose_vocabulary_size(data, starts)
+    if rows != config.encoder.vocab_size:
+        say(f"vocabulary: {rows:,} word pieces, the data's (the config has {config.encoder.vocab_size:,})")
+    encoder = replace(config.encoder, vocab_size=rows)
     pretrainers = build_pretrainers(config.objective, encoder, config.seed, data)
+    lowest = config.init_generator == "lowest"
+    if lowest:
+        refuse_lowest_layers(pretrainers, bool(config.init))
     if table_rows:
         return pretrainers
-    if config.init:
-        for line in load_initial_weights(Path(config.init), pretrainers[0], data):
+    if starts:
+        for line in load_initial_weights(starts, pretrainers[0], lowest):
             say(line)
     elif pretrainers[0].untrained:
         raise UserError("objective: its generator learns nothing and nobody trained it: bring one with --init FOLDER")
@@ -214,6 +223,8 @@ def begin_stage(
     if config.objective.keeps_first_encoder and parallel.first:
         keep_encoder(Path(config.out), before, data.tokenizer_folder, config.objective.kind)
     pretrainers[number].begin_from(before)
+    if config.init_generator == "lowest":
+        take_lowest_layers(pretrainers[number], before)
 
 
 def build_evaluation(config: PretrainConfig, data: Data, probe: Probe | None, parallel: Parallel) -> Evaluate:

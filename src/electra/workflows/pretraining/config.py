@@ -6,6 +6,7 @@ from typing import Literal
 from electra.dataset.layout import Layout, Paper, RowLength
 from electra.engine.optim import AdamW, LinearDecay, OptimizerConfig, Schedule
 from electra.engine.train import Engine
+from electra.errors import UserError
 from electra.model.config import ClassicConfig, EncoderConfig
 from electra.objectives.build import Electra, Objective
 from electra.ranges import Count, NotNegative, Seed
@@ -55,7 +56,10 @@ class PretrainConfig:
     extend: bool = False
     """Lengthen the run in --out to --tokens or --flops. It goes on with the schedule of a run of that length."""
     init: str = ""
-    """Start from the weights in this folder: an exported one, a run's final/, or Hugging Face's ELECTRA."""
+    """Begin with the weights in this folder, whose encoder is then the run's: a run, an exported folder, or Hugging
+    Face's ELECTRA, ModernBERT, BERT or RoBERTa."""
+    init_generator: Literal["fresh", "lowest"] = "fresh"
+    """What a generator begins with that is not in --init: fresh weights, or the encoder's lowest layers."""
     held_out_rows: Count = 512
     """Rows of the held-out split that an evaluation reads."""
     probe: str = ""
@@ -63,3 +67,16 @@ class PretrainConfig:
     tells its labels, in metrics.jsonl and the curves."""
     probe_columns: Columns = field(default_factory=Columns)
     """Where its texts and labels stand."""
+
+
+def refuse_unfit_rows(config: PretrainConfig) -> None:
+    """Raise ``UserError`` for rows that are longer than the encoder's positions, or have a segment that it lacks."""
+    encoder, length = config.encoder, max(phase.length for phase in config.phases)
+    if length > encoder.max_positions:
+        raise UserError(f"phases: rows of {length} tokens, but encoder.max_positions is {encoder.max_positions}")
+    pairs = isinstance(config.layout, Paper) and config.layout.single_segment < 1
+    if pairs and isinstance(encoder, ClassicConfig) and encoder.segments < 2:
+        raise UserError(
+            "layout: the paper's rows have two segments, and this encoder knows one: layout.kind packed, or "
+            "layout.single_segment 1"
+        )

@@ -65,7 +65,10 @@ def compares_rows(objective: Objective) -> bool:
 
 def describe_asked(config: PretrainConfig, data: Data) -> dict[str, object]:
     """What each checkpoint says that its run was asked: the seed, the data, and all other settings that stay."""
-    settings = leave_out(plain_tree(config), (*FREE, MICRO_ROWS, *LENGTHS))
+    new = (
+        () if config.init_generator != PretrainConfig().init_generator else ("init_generator",)
+    )  # runs from before it go on
+    settings = leave_out(plain_tree(config), (*FREE, MICRO_ROWS, *LENGTHS, *new))
     return {"seed": config.seed, "config": fingerprints.hash_values([settings]), "data": data.fingerprint}
 
 

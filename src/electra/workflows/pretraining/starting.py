@@ -1,0 +1,56 @@
+"""What the folder of ``--init`` says of a run's settings: the encoder's shape, and the generator's if there is one."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from electra.config import load_config, overlay_config, plain_tree
+from electra.interchange.folders import find_tower_folders
+from electra.interchange.published import Role, describe_published
+from electra.model.config import EncoderConfig
+from electra.workflows.pretraining.config import PretrainConfig
+
+RUN_CONFIG = "config.json"
+SIZES = ("generator_width", "generator_depth")
+
+
+def take_settings(base: PretrainConfig, init: str, objective: str, out: str = "") -> PretrainConfig:
+    """``base`` with the encoder that the folder ``init`` says, and the generator's width and depth if it holds one.
+
+    ``objective``: the kind of the run's. ``out``: the run's folder; what was begun there keeps what it has, and
+    ``init`` need not be there any more.
+
+    Raises:
+        UserError: no model there, one that cannot be read, or a config.json that is damaged.
+    """
+    begun = Path(out) / RUN_CONFIG
+    tree: Mapping[str, Any]
+    if out and os.path.isfile(begun):  # pathlib's own raises for a name that is too long
+        tree = read_run(begun)
+    elif (Path(init) / "final").is_dir() and (Path(init) / RUN_CONFIG).is_file():
+        tree = read_run(Path(init) / RUN_CONFIG)
+    else:
+        tree = describe_shapes(Path(init), objective)
+    known = plain_tree(base.objective)
+    sizes = {name: value for name, value in tree.get("objective", {}).items() if name in SIZES and name in known}
+    encoder = {"encoder": tree["encoder"]} if "encoder" in tree else {}
+    return overlay_config(base, encoder | {"objective": sizes}, init)
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """The settings of a run by its config.json, as plain values."""
+    return plain_tree(load_config(PretrainConfig(), path))
+
+
+def describe_shapes(folder: Path, objective: str) -> Mapping[str, Any]:
+    """The settings that the models in a folder determine. Of a generator alone none are known, unless it is trained on
+    as the encoder, by masked language modelling."""
+    roles: dict[Role, EncoderConfig] = dict(map(describe_published, find_tower_folders(folder)))
+    order: tuple[Role, ...] = ("encoder", "discriminator", *(("generator",) if objective == "mlm" else ()))
+    encoder = next((roles[role] for role in order if role in roles), None)
+    if encoder is None:
+        return {}
+    small = roles.get("generator")
+    sizes = [small.hidden_size / encoder.hidden_size, small.layers / encoder.layers] if small else []
+    return {"encoder": plain_tree(encoder), "objective": dict(zip(SIZES, sizes, strict=False))}
