@@ -13,9 +13,13 @@ from compositions import EVERY, NAMES, batch, build, objective
 from electra.dataset.layout import Packed
 from electra.engine.optim import AdamW, Muon
 from electra.engine.telemetry import read_metrics
+from electra.interchange.published import read_published
+from electra.objectives.build import WarmedElectra
+from electra.tokenization import train_tokenizer
 from electra.workflows.pretrain import pretrain
 from electra.workflows.pretraining.config import Phase
 from pretended import Seen, WrongDevice, device
+from published import publish_bert
 from runs import ENCODERS, ENGINE, STEPS, config, trained
 
 pytestmark = pytest.mark.pretended
@@ -92,6 +96,17 @@ def test_a_run_goes_on_where_it_stopped(prepared: Path, tmp_path: Path, gpu: See
         assert rest == whole[-len(rest) :]
         again = load_file(tmp_path / "checkpoints" / f"step-{STEPS:08d}" / "optimizer.safetensors")
         assert last.keys() == again.keys() and all(torch.equal(last[name], again[name]) for name in last)
+
+
+def test_a_run_that_continues_an_encoder_of_another_vocabulary(prepared: Path, tmp_path: Path, gpu: Seen) -> None:
+    """Its second stage takes layers of the first one's encoder, which are on the device by then."""
+    train_tokenizer(["the import statement binds a name in the local namespace"] * 3, 80).save(tmp_path / "tokenizer")
+    bert = publish_bert(tmp_path / "bert", tmp_path / "tokenizer")
+    objective = WarmedElectra(first=0.5, generator_width=1, generator_depth=0.5)
+    asked = config(prepared, tmp_path, objective=objective)
+    asked = replace(asked, encoder=read_published(bert).config)
+    found = trained(replace(asked, init=str(bert), init_generator="lowest"))
+    assert len(gpu.steps) == STEPS and len(found) > STEPS
 
 
 def test_a_run_fitted_to_a_time_with_a_probe(prepared: Path, tmp_path: Path, gpu: Seen) -> None:

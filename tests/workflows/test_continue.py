@@ -1,6 +1,7 @@
 """Runs that continue what others trained: where their settings come from, and what they say of the beginning."""
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from electra import cli
@@ -23,7 +25,7 @@ from electra.workflows.pretrain import pretrain
 from electra.workflows.pretraining.config import PretrainConfig
 from electra.workflows.pretraining.continued import judge_rise, watch_continued
 from published import publish_bert
-from runs import config
+from runs import ENGINE, STEPS, config
 
 WHOLE = ClassicConfig(
     vocab_size=300, hidden_size=96, layers=6, heads=3, intermediate_size=128, embedding_size=48, max_positions=32
@@ -86,24 +88,42 @@ def test_a_runs_shape_is_that_of_its_config_also_when_it_is_gone(pair: Path, tmp
     assert resolve("--preset", "base", "--init", "gone", "--out", tmp_path / "next").encoder == WHOLE
 
 
-def test_a_run_says_what_it_began_with(bert: Path, prepared: Path, tmp_path: Path, capsys) -> None:
+def last_weights(run: Path) -> dict[str, torch.Tensor]:
+    """All that a run ended with, its optimizer included."""
+    files = (run / "checkpoints" / f"step-{STEPS:08d}").glob("*.safetensors")
+    return {f"{file.name} {name}": value for file in files for name, value in load_file(file).items()}
+
+
+def test_a_run_goes_on_when_what_it_began_with_is_removed(bert: Path, prepared: Path, tmp_path: Path, capsys) -> None:
+    """The change of its two stages included, after which the generator is the lowest layer of the encoder."""
+    init = Path(shutil.copytree(bert, tmp_path / "bert"))
     shape = published_config(json.loads((bert / "config.json").read_text()), "")
-    objective = Electra(generator_width=1, generator_depth=0.5)
-    asked = replace(config(prepared, tmp_path / "run"), encoder=shape, objective=objective)
-    asked = replace(asked, init=str(bert), init_generator="lowest")
+    objective = WarmedElectra(first=0.5, generator_width=1, generator_depth=0.5)
+    asked = replace(config(prepared, tmp_path / "run"), encoder=shape, objective=objective, init_generator="lowest")
+    asked = replace(asked, init=str(init), engine=replace(ENGINE, save_every=1, keep=STEPS))
     run = pretrain(asked)
     said = capsys.readouterr().out
-    for line in (
-        f"discriminator: weights from {bert}; its head is new",
-        f"generator: layers 1 to 1 of {bert} and its head; embeddings shared with the discriminator",
-        f"{bert}: left out: the pooler, the head for the next sentence",
-    ):
-        assert line in said
-    recorded = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    held_out = [line for line in recorded if line["split"] == "held-out"]
-    assert [line["step"] for line in held_out] == [0, 4] and "generator/loss" in held_out[0]
+    assert f"generator: weights from {init}" in said
+    assert f"{init}: left out: the pooler, the head for the next sentence" in said
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    recorded = [json.loads(line) for line in lines if '"held-out"' in line]
+    assert [line["step"] for line in recorded] == [0, STEPS] and "generator/loss" in recorded[0]
     table = "electra.embeddings.word_embeddings.weight"
-    assert len(load_file(run / "final" / "discriminator" / "model.safetensors")[table]) == 1024, "padded as it was"
+    assert len(load_file(run / "final" / "encoder" / "model.safetensors")[table]) == 1024, "padded as it was"
+    whole = last_weights(run)
+    shutil.rmtree(init)
+    for step in (STEPS // 2 - 1, STEPS // 2):
+        for later in (run / "checkpoints").iterdir():
+            if later.name > f"step-{step:08d}":
+                shutil.rmtree(later)
+        shutil.rmtree(run / "final")
+        pretrain(asked)
+        again = last_weights(run)
+        assert whole.keys() == again.keys() and all(torch.equal(whole[name], again[name]) for name in whole)
+    timed = re.compile(r'"(seconds|tokens_per_second)": [^,}]*')
+    assert [timed.sub("", line) for line in (run / "metrics.jsonl").read_text().splitlines()] == [
+        timed.sub("", line) for line in lines
+    ]
 
 
 def test_a_generator_that_cannot_begin_as_asked_is_refused_before_the_run(

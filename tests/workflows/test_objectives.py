@@ -18,11 +18,14 @@ from electra.engine.train import Engine
 from electra.errors import UserError
 from electra.interchange import huggingface
 from electra.interchange.folders import find_encoder
+from electra.interchange.published import read_published
 from electra.model.config import ClassicConfig, ModernConfig
+from electra.objectives.build import Electra
 from electra.workflows.evaluate import EvaluateConfig, evaluate
 from electra.workflows.pretrain import pretrain
 from electra.workflows.pretraining.config import Phase, PretrainConfig
 from processes import run_two
+from published import publish_bert
 
 SIZES = {"hidden_size": 32, "layers": 2, "heads": 2, "intermediate_size": 32, "max_positions": 32}
 ENCODERS = {"classic": ClassicConfig(**SIZES, embedding_size=16), "modern": ModernConfig(**SIZES, local_window=16)}
@@ -154,6 +157,12 @@ def test_micro_batches_give_the_curve_of_the_whole(prepared: Path, tmp_path: Pat
 def test_two_processes_give_the_curve_of_one(prepared: Path, tmp_path: Path) -> None:
     """All in one start of two processes, which takes longer than their steps."""
     runs = {kind: config(prepared, tmp_path / kind, kind, **settings) for kind, settings in SPLIT[:6]}
+    bert = publish_bert(tmp_path / "bert", prepared / "tokenizer")
+    objective = Electra(generator_width=1, generator_depth=0.5)
+    runs["continued"] = replace(
+        runs["electric"], encoder=read_published(bert).config, objective=objective, out=str(tmp_path / "continued"),
+        init=str(bert), init_generator="lowest",
+    )  # fmt: skip
     shared = [replace(one, out=str(tmp_path / f"{kind}-two")) for kind, one in runs.items()]
     run_two(f"""
 from electra.workflows.pretrain import *
