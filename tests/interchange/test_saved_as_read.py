@@ -321,6 +321,7 @@ def test_heads_give_float32_in_bfloat16_runs(model: str, tmp_path: Path) -> None
 
 def test_a_padded_table_begins_a_run(prepared: Path, tmp_path: Path) -> None:
     from electra.dataset.data import Data
+    from electra.interchange.initialise import read_starts
     from electra.objectives.build import Mlm
     from electra.workflows.pretraining import pretrainers
 
@@ -328,10 +329,11 @@ def test_a_padded_table_begins_a_run(prepared: Path, tmp_path: Path) -> None:
     shape = replace(CLASSIC, vocab_size=data.vocab_size + 7)
     tower = Tower.token(shape, build_embeddings(shape))
     huggingface.save_tower(tmp_path / "generator", tower, data.tokenizer_folder, None)
-    rows = pretrainers.choose_vocabulary_size(data, str(tmp_path / "generator"))
-    assert (rows, pretrainers.choose_vocabulary_size(data, "")) == (data.vocab_size + 7, data.vocab_size)
+    starts = read_starts(tmp_path / "generator", data.tokenizer)
+    rows = pretrainers.choose_vocabulary_size(data, starts)
+    assert (rows, pretrainers.choose_vocabulary_size(data, [])) == (data.vocab_size + 7, data.vocab_size)
     (built,) = pretrainers.build_pretrainers(Mlm(), replace(shape, vocab_size=rows), 1, data)
-    pretrainers.load_initial_weights(tmp_path / "generator", built, data)
+    pretrainers.load_initial_weights(starts, built, lowest=False)
     assert torch.equal(built.encoder.embeddings.tokens.weight, tower.embeddings.tokens.weight)
     huggingface.save_tower(tmp_path / "out", built.encoder, data.tokenizer_folder, None)
     assert transformers.AutoModel.from_pretrained(tmp_path / "out").config.vocab_size == rows

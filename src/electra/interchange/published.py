@@ -18,12 +18,9 @@ from electra.interchange.folders import WEIGHTS_FILE
 from electra.interchange.huggingface import (
     OBJECTIVE_KEY,
     TowerFolder,
-    drop_repeated_tensors,
     export_tensors,
     has_detection_head,
-    load_tensors,
     match_tensors,
-    read_tensor_names,
 )
 from electra.interchange.huggingface_names import (
     CLASSIC_FIXED,
@@ -35,6 +32,7 @@ from electra.interchange.huggingface_names import (
     tensor_names,
     zero_as_float,
 )
+from electra.interchange.tensor_files import drop_repeated_tensors, load_tensors, read_tensor_names
 from electra.model.config import ClassicConfig, EncoderConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
