@@ -221,7 +221,8 @@ def begin_stage(
     """Let a pre-trainer begin with the weights of the one before, whose encoder is kept if the objective says so."""
     before = pretrainers[number - 1]
     if config.objective.keeps_first_encoder and parallel.first:
-        keep_encoder(Path(config.out), before, data.tokenizer_folder, config.objective.kind)
+        _, trained_by = config.objective.stages[number - 1]
+        keep_encoder(Path(config.out), before, data.tokenizer_folder, trained_by.kind)
     pretrainers[number].begin_from(before)
     if config.init_generator == "lowest":
         take_lowest_layers(pretrainers[number], before)

@@ -1,4 +1,4 @@
-"""What the folder of ``--init`` says of a run's settings: the encoder's shape, and the generator's if there is one."""
+"""What the folder of ``--init`` says of a run's settings: its encoder, and its generator if there is one."""
 
 import os
 from collections.abc import Mapping
@@ -13,10 +13,12 @@ from electra.workflows.pretraining.config import PretrainConfig
 
 RUN_CONFIG = "config.json"
 SIZES = ("generator_width", "generator_depth")
+OF_GENERATOR = (*SIZES, "embeddings")  # settings of an objective that decide what its generator is
 
 
 def take_settings(base: PretrainConfig, init: str, objective: str, out: str = "") -> PretrainConfig:
-    """``base`` with the encoder that the folder ``init`` says, and the generator's width and depth if it holds one.
+    """``base`` with the encoder of the folder ``init``, and the generator's width and depth if it holds one. Of a run
+    the way in which the two hold their embeddings is taken too.
 
     ``objective``: the kind of the run's. ``out``: the run's folder; what was begun there keeps what it has, and
     ``init`` need not be there any more.
@@ -32,10 +34,10 @@ def take_settings(base: PretrainConfig, init: str, objective: str, out: str = ""
         tree = read_run(Path(init) / RUN_CONFIG)
     else:
         tree = describe_shapes(Path(init), objective)
-    known = plain_tree(base.objective)
-    sizes = {name: value for name, value in tree.get("objective", {}).items() if name in SIZES and name in known}
+    known = plain_tree(base.objective).keys() & set(OF_GENERATOR)
+    generator = {name: value for name, value in tree.get("objective", {}).items() if name in known}
     encoder = {"encoder": tree["encoder"]} if "encoder" in tree else {}
-    return overlay_config(base, encoder | {"objective": sizes}, init)
+    return overlay_config(base, encoder | {"objective": generator}, init)
 
 
 def read_run(path: Path) -> dict[str, Any]:
