@@ -215,6 +215,10 @@ def test_names_of_the_first_files_and_repeated_tensors_are_read(models, tmp_path
         ({"is_decoder": True}, "is_decoder is True; only False"),
         ({"hidden_act": "relu"}, "hidden_act is 'relu'; only 'gelu'"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type"),
+        ({"hidden_size": "wide"}, "hidden_size"),
+        ({"vocab_size": 0}, "config.json: vocab_size: expected a whole number"),
+        ({"model_type": "roberta", "pad_token_id": None}, "pad_token_id is None; positions count on from it"),
+        ({"model_type": "roberta", "pad_token_id": 39}, "config.json: max_positions: expected a whole number"),
         ({"auto_map": {"AutoModel": "x.Y"}}, "needs code of its own, which is not run"),
     ],
     ids=lambda value: next(iter(value.items())) [-1] if isinstance(value, dict) else "",
@@ -229,6 +233,9 @@ def test_other_models_are_refused_by_name(models, tmp_path, values, complaint):
 def test_pickled_weights_are_refused_with_what_converts_them(models, tmp_path):
     shutil.copy(models["bert"][0] / "config.json", tmp_path)
     with pytest.raises(UserError, match="model.safetensors: no such file"):
+        read_starts(tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(UserError, match=r"several files are not read; .*max_shard_size"):
         read_starts(tmp_path)
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
     for read in (read_starts, describe_published):

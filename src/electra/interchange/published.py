@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import BertConfig, RobertaConfig
 
+from electra.config import check_ranges
 from electra.errors import UserError
 from electra.interchange.folders import WEIGHTS_FILE
 from electra.interchange.huggingface import (
@@ -99,9 +100,10 @@ def read_published(folder: Path) -> Published:
             wrong shape.
     """
     settings = read_model_settings(folder)
-    config, kind = published_config(settings, str(folder / "config.json")), settings["model_type"]
+    path = str(folder / "config.json")
+    config, kind = published_config(settings, path), settings["model_type"]
     tensors, dropped = prepare_tensors(load_tensors(folder), PREFIXES[kind])
-    unused = cut_unused_positions(tensors, count_unused_rows(settings)) if kind == "roberta" else None
+    unused = cut_unused_positions(tensors, count_unused_rows(settings, path)) if kind == "roberta" else None
     tensors = drop_repeated_tensors(tensors, folder / WEIGHTS_FILE, REPEATED, f"{PREFIXES[kind]}{POSITION_IDS}")
     head = find_head(tensors, settings)
     build = Tower.detection if head == "detection" else Tower.token
@@ -146,15 +148,23 @@ def published_config(settings: Mapping[str, Any], path: str) -> EncoderConfig:
     theirs = parse_config(BertConfig if kind == "bert" else RobertaConfig, dict(settings), CLASSIC_FIXED, path)
     ours = {name: getattr(theirs, key) for name, key in CLASSIC_KEYS.items() if name != "embedding_size"}
     if kind == "roberta":
-        ours["max_positions"] -= count_unused_rows(settings)
-    return ClassicConfig(
-        **{name: zero_as_float(value) for name, value in ours.items()}, embedding_size=theirs.hidden_size
-    )
+        ours["max_positions"] -= count_unused_rows(settings, path)
+    ours |= {name: zero_as_float(ours[name]) for name in ("dropout", "attention_dropout", "norm_eps", "init_std")}
+    config = ClassicConfig(**ours, embedding_size=theirs.hidden_size)
+    check_ranges(config, f"{path}: ")
+    return config
 
 
-def count_unused_rows(settings: Mapping[str, Any]) -> int:
-    """How many rows of RoBERTa's table of positions no text has: it counts on from the id of padding."""
-    return int(settings.get("pad_token_id", RobertaConfig().pad_token_id)) + 1
+def count_unused_rows(settings: Mapping[str, Any], path: str) -> int:
+    """How many rows of RoBERTa's table of positions no text has: it counts on from the id of padding.
+
+    Raises:
+        UserError: the id is no number.
+    """
+    padding = settings.get("pad_token_id", RobertaConfig().pad_token_id)
+    if type(padding) is not int or padding < 0:
+        raise UserError(f"{path}: pad_token_id is {padding!r}; positions count on from it, so it must be an id")
+    return padding + 1
 
 
 def prepare_tensors(tensors: Mapping[str, Tensor], prefix: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:

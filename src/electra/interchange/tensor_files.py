@@ -12,6 +12,8 @@ from electra.errors import UserError, convert_errors
 from electra.interchange.folders import WEIGHTS_FILE
 from electra.interchange.huggingface_names import POSITION_IDS, TIED
 
+ONE_FILE = 'AutoModelForPreTraining.from_pretrained(FOLDER).save_pretrained(NEW, max_shard_size="100GB")'
+
 
 def load_tensors(folder: Path) -> dict[str, Tensor]:
     """All tensors of model.safetensors. Raises ``UserError`` as ``find_weights``, or for a damaged file."""
@@ -38,6 +40,8 @@ def find_weights(folder: Path) -> Path:
             f"{folder / pickled[0]}: only safetensors are read; convert the folder with transformers: "
             "AutoModelForPreTraining.from_pretrained(FOLDER).save_pretrained(NEW)"
         )
+    if (folder / f"{WEIGHTS_FILE}.index.json").exists():
+        raise UserError(f"{path}: no such file: weights in several files are not read; save them in one: {ONE_FILE}")
     raise UserError(f"{path}: no such file")
 
 
