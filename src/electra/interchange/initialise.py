@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from electra.errors import UserError
+from electra.errors import UserError, convert_errors
 from electra.interchange.fitting import Start, describe_fit, fit_values, list_config_differences
 from electra.interchange.folders import find_tower_folders
 from electra.interchange.new_vocabulary import match_vocabularies
@@ -40,7 +40,8 @@ def read_starts(folder: Path, tokenizer: Tokenizer | None = None) -> list[Start]
     Raises:
         UserError: as ``read_published`` and ``load_tokenizer``.
     """
-    return [read_start(tower, tokenizer) for tower in find_tower_folders(folder)]
+    with convert_errors(str(folder), OSError):
+        return [read_start(tower, tokenizer) for tower in find_tower_folders(folder)]
 
 
 def read_start(tower: Path, tokenizer: Tokenizer | None) -> Start:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from electra.config import load_config, overlay_config, plain_tree
+from electra.errors import convert_errors
 from electra.interchange.folders import find_tower_folders
 from electra.interchange.published import Role, describe_published
 from electra.model.config import EncoderConfig
@@ -26,23 +27,20 @@ def take_settings(base: PretrainConfig, init: str, objective: str, out: str = ""
     Raises:
         UserError: no model there, one that cannot be read, or a config.json that is damaged.
     """
-    begun = Path(out) / RUN_CONFIG
-    tree: Mapping[str, Any]
-    if out and os.path.isfile(begun):  # pathlib's own raises for a name that is too long
-        tree = read_run(begun)
-    elif (Path(init) / "final").is_dir() and (Path(init) / RUN_CONFIG).is_file():
-        tree = read_run(Path(init) / RUN_CONFIG)
-    else:
-        tree = describe_shapes(Path(init), objective)
+    with convert_errors(init, OSError):
+        tree = read_begun(Path(init), out) or describe_shapes(Path(init), objective)
     known = plain_tree(base.objective).keys() & set(OF_GENERATOR)
     generator = {name: value for name, value in tree.get("objective", {}).items() if name in known}
     encoder = {"encoder": tree["encoder"]} if "encoder" in tree else {}
     return overlay_config(base, encoder | {"objective": generator}, init)
 
 
-def read_run(path: Path) -> dict[str, Any]:
-    """The settings of a run by its config.json, as plain values."""
-    return plain_tree(load_config(PretrainConfig(), path))
+def read_begun(init: Path, out: str) -> dict[str, Any]:
+    """The settings of the run that ``out`` or else ``init`` is, as plain values; empty if neither is one."""
+    of_run = (init / "final").is_dir()
+    paths = [*([Path(out) / RUN_CONFIG] if out else []), *([init / RUN_CONFIG] if of_run else [])]
+    path = next(filter(os.path.isfile, paths), None)  # pathlib's own raises for a name that is too long
+    return plain_tree(load_config(PretrainConfig(), path)) if path else {}
 
 
 def describe_shapes(folder: Path, objective: str) -> Mapping[str, Any]:
