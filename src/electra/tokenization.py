@@ -29,6 +29,8 @@ Normalization = Literal["none", "nfc", "nfkc"]
 SMALLEST_SIZES: dict[TokenizerKind, int] = {"word-piece": 6, "byte-bpe": 262, "unigram": 7}  # special tokens and a sign
 LARGEST_SIZE = 10_000_000
 RARE_CHARACTER = "character too rare for a vocabulary of this size"
+# Numbers of config.json up to which transformers counts when it reads one: no model has so many.
+MOST = {"num_hidden_layers": 10_000, "num_labels": 10_000_000}
 SPECIAL_TOKENS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}  # BERT
 # Files that say how a vocab.txt is read; what the later one says holds.
 TOKENIZER_CLASS = "PreTrainedTokenizerFast"  # what only reads a tokenizer.json, in every version of transformers
@@ -311,12 +313,23 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def refuse_code(folder: Path) -> None:
-    """Raise ``UserError`` for a folder whose model or tokenizer needs code that is not transformers' own."""
+    """Raise ``UserError`` for a folder whose model or tokenizer needs code that is not transformers' own, or whose
+    config is one that ``refuse_endless`` refuses."""
     for path in (folder / name for name in ("config.json", "tokenizer_config.json")):
         config = read_settings(path)
+        refuse_endless(config, str(path))
         names_kernels = "/" in str(config.get("attn_implementation"))  # the Hub's name of a repository with kernels
         if keys := ["auto_map"] * ("auto_map" in config) + ["attn_implementation"] * names_kernels:
             raise UserError(f"{path}: {keys[0]}: this model needs code of its own, which is not run")
+
+
+def refuse_endless(settings: Mapping[str, Any], path: str) -> None:
+    """Raise ``UserError`` for settings of the config.json at ``path`` that transformers would count up to without
+    end."""
+    for key, most in MOST.items():
+        value = settings.get(key)
+        if isinstance(value, int) and value > most:
+            raise UserError(f"{path}: {key} is {value}; expected {most:,} at most")
 
 
 def require_special_tokens(

@@ -27,8 +27,11 @@ from transformers import (
 from electra.errors import UserError
 from electra.interchange import huggingface
 from electra.interchange.initialise import initialise_towers, read_starts
+from electra.interchange.published import describe_published
+from electra.interchange.transformers_models import load_with_transformers
 from electra.model.embeddings import OwnEmbeddings, SharedEmbeddings
 from electra.model.encoder import ClassicConfig, ModernConfig, Tower, generator_config
+from electra.tokenization import load_tokenizer
 
 TINY = ClassicConfig(
     vocab_size=500, hidden_size=128, layers=2, heads=2, intermediate_size=512, embedding_size=64, max_positions=160
@@ -355,3 +358,14 @@ def test_a_folder_is_whole_or_as_it_was(saved, monkeypatch):
     huggingface.save_tower(folder, towers(TINY)["generator"], None, "card")
     assert (folder / "README.md").read_text() == "card"
     assert sorted(path.name for path in saved.iterdir()) == ["discriminator", "generator"]
+
+
+@pytest.mark.parametrize("key", ["num_hidden_layers", "num_labels"])
+@pytest.mark.parametrize("kind", ["electra", "modernbert", "bert"])
+def test_numbers_that_transformers_would_count_up_to_without_end_are_refused(tmp_path, kind, key):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind, key: 1 << 64}))
+    (tmp_path / "tokenizer.json").write_text("{}")
+    readers = [load_tokenizer, describe_published, lambda folder: load_with_transformers(folder, "AutoModel")]
+    for read in [*readers, *[huggingface.load_tower] * (kind != "bert")]:
+        with pytest.raises(UserError, match=f"config.json: {key} is 18446744073709551616; expected 10,000.* at most"):
+            read(tmp_path)

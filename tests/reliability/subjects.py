@@ -182,12 +182,18 @@ def foreign_subjects(folder: Path) -> Iterator[Subject]:
     for kind, name in (("labels", "a.jsonl"), ("tags", "tags.txt"), ("answers", "answers.json")):
         yield Subject(f"finetune: {kind}", folder, name, lambda at, kind=kind, name=name: read_task(at / name, kind))
     yield Subject("glue", folder, "cola.tsv", read_cola)
-    yield Subject("pairs", folder, "pairs.jsonl", lambda at: minimal_pairs.read_pairs(at / "pairs.jsonl"))
+    yield Subject("pairs", folder, "pairs.jsonl", read_pairs)
     for name in ("settings.yaml", "settings.toml", "settings.json"):
         yield Subject(f"config: {name}", folder, name, lambda at, name=name: load_config(PretrainConfig(), at / name))
     yield Subject(
         "vocab.txt", make_vocabulary(folder / "words"), "vocab.txt", lambda at: load_tokenizer(at).encode(TEXTS)
     )
+
+
+def read_pairs(folder: Path) -> object:
+    """The minimal pairs, without the place where they stand."""
+    pairs, notes = minimal_pairs.read_pairs(folder / "pairs.jsonl")
+    return [(pair.good, pair.bad, pair.paradigm, pair.phenomenon) for pair in pairs], notes
 
 
 def read_cola(folder: Path) -> object:

@@ -14,6 +14,7 @@ from electra.interchange.spellings import refuse_two_thetas
 from electra.model.config import ClassicConfig, EncoderConfig, ModernConfig
 from electra.model.encoder import Tower
 from electra.model.heads import TokenHead
+from electra.tokenization import refuse_endless
 
 TensorNames = dict[str, list[str]]
 
@@ -202,10 +203,12 @@ def parse_config(
     """The settings of the config.json at ``path`` as transformers' config of a kind.
 
     Raises:
-        UserError: a setting that transformers refuses, or that has another value than ``fixed`` says.
+        UserError: a setting that transformers refuses, or that ``refuse_endless`` does, or that has another value than
+            ``fixed`` says.
     """
     from huggingface_hub.errors import StrictDataclassError  # comes with transformers
 
+    refuse_endless(settings, path)
     try:
         config = kind.from_dict(settings)
     except (TypeError, ValueError, StrictDataclassError) as error:
