@@ -86,14 +86,15 @@ finetune({replace(one, out=str(tmp_path / "two"))!r})
     assert result(tmp_path / "one") == result(tmp_path / "two")
 
 
+@pytest.mark.parametrize("head", ["paper", "transformers"])
 def test_an_encoder_of_transformers_goes_on_exactly_where_it_stopped(
-    bert: Path, tmp_path: Path, files: dict, monkeypatch: pytest.MonkeyPatch
+    head: str, bert: Path, tmp_path: Path, files: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its dropout is drawn by torch's generator, whose history a resume does not know."""
+    """The seed draws its new head. Its dropout comes from torch's generator, whose history a resume does not know."""
     from electra.engine import train as engine
 
     settings = Engine(compile="never", precision="float32", evaluate_every=0, save_every=3, keep=1, log_every=1)
-    tuning = replace(TUNING, epochs=6 * TUNING.rows / 240, dropout=0.1)
+    tuning = replace(TUNING, head=head, epochs=6 * TUNING.rows / 240, dropout=0.1)
     whole, parts = (
         config(bert, tmp_path / out, files, engine=settings, tuning=tuning, seeds=1) for out in ("whole", "parts")
     )
@@ -161,7 +162,7 @@ def test_two_processes_tune_encoders_of_transformers(tokens: Path, bert: Path, t
     word_pieces.load_tokenizer(tokens).save(tmp_path / "model")
     models = {"bert": bert, "roberta": tmp_path / "model"}
     settings = Engine(compile="never", precision="float32", log_every=1, evaluate_every=2, save_every=0)
-    asked = config(bert, tmp_path, files, engine=settings, tuning=replace(TUNING, epochs=0.2), patience=1)
+    asked = config(bert, tmp_path, files, engine=settings, tuning=replace(TUNING, head="paper", epochs=0.2), patience=1)
     run_two(
         f"""
 from electra.workflows.finetune import *

@@ -150,9 +150,9 @@ class FineTuningRun:
         keep_layers = self.settings.keep_layers
         reader, tokenizer = encoders.load_encoder(self.model, keep_layers, needs=())
         tuning = choose_tuning(self.settings.tuning, self.problem, reader.family)
+        torch.manual_seed(self.seed)  # of the new head, which a whole model of transformers brings with it
         if tuning.head == "transformers" and reader.family == "theirs":
             reader = finetuned.load_whole_model(self.model, self.task, keep_layers)
-        torch.manual_seed(self.seed)
         return FineTuned(reader, self.problem.head(reader, tuning), self.seed), tokenizer, tuning
 
     def build_sources(self, reader: Reader, tokenizer: Tokenizer) -> dict[str, ExampleSource]:
