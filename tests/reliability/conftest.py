@@ -30,8 +30,9 @@ class Scale:
         if self.record is None:
             return
         before = read_json(self.record, "remove it") if self.record.exists() else {"environment": describe_start()}
-        counts = Counter(outcomes)
-        entry = {"trials": counts.total(), "outcomes": dict(sorted(counts.items())), "problems": list(problems)}
+        counts, commit = Counter(outcomes), describe_start()["commit"]
+        found = {"outcomes": dict(sorted(counts.items())), "problems": list(problems)}
+        entry = {"commit": commit, "trials": counts.total()} | found
         write_json(self.record, before | {what: entry}, indent=1)
 
 
