@@ -369,3 +369,24 @@ def test_numbers_that_transformers_would_count_up_to_without_end_are_refused(tmp
     for read in [*readers, *[huggingface.load_tower] * (kind != "bert")]:
         with pytest.raises(UserError, match=f"config.json: {key} is 18446744073709551616; expected 10,000.* at most"):
             read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "value"),
+    [
+        ("electra", "type_vocab_size", 0),
+        ("electra", "embedding_size", 0),
+        ("electra", "embedding_size", -1),
+        ("electra", "num_attention_heads", 0),
+        ("electra", "num_attention_heads", 7),
+        ("modernbert", "num_attention_heads", 0),
+        ("modernbert", "vocab_size", -1),
+        ("modernbert", "max_position_embeddings", 0),
+        ("bert", "hidden_size", -768),
+    ],
+)
+def test_sizes_that_make_no_encoder_are_refused(tmp_path, kind, key, value):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind, key: value}))
+    for read in [describe_published, *[huggingface.load_tower] * (kind != "bert")]:
+        with pytest.raises(UserError, match=f"config.json: .*{value}"):
+            read(tmp_path)

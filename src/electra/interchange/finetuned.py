@@ -1,7 +1,8 @@
 """Fine-tuned models as Hugging Face folders: whole ones for transformers' classes, or an encoder with the head beside.
 
-A head that is one of transformers' classes' is saved within its model, so that ``pipeline`` gives our predictions. The
-paper's other heads are saved as ``head.safetensors`` beside an encoder that ``AutoModel`` loads.
+A head that is one of transformers' classes', or can be spelled as one, is saved within its model, so that ``pipeline``
+gives our predictions. The paper's other heads are saved as ``head.safetensors`` beside an encoder that ``AutoModel``
+loads.
 """
 
 import json
@@ -135,7 +136,10 @@ def save_tower_reader(folder: Path, source: Path, reader: TowerReader, head: nn.
     shape = shorten_config(source, reader.config.layers)
     config = transformers.AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False, **shape)
     prefix, encoder = encoder_tensors(as_tower(reader))
-    tensors = encoder | head_parameters(head)
+    parameters = head_parameters(head)
+    if reader.family == "classic" and spec.model == "sequence-classification" and spec.pooling == "cls":
+        parameters = spell_linear(parameters, reader.config.hidden_size)
+    tensors = encoder | parameters
     for name, value in head_settings(spec).items():
         setattr(config, name, value)
     if reader.family == "modern":
@@ -154,6 +158,23 @@ def save_tower_reader(folder: Path, source: Path, reader: TowerReader, head: nn.
 def head_parameters(head: nn.Module) -> dict[str, Tensor]:
     """Copies of a head's parameters on the CPU, by name; a prefix ``body.`` is left out."""
     return {name.removeprefix("body."): value.detach().cpu().clone() for name, value in head.named_parameters()}
+
+
+def spell_linear(parameters: dict[str, Tensor], width: int) -> dict[str, Tensor]:
+    """A linear head as ElectraForSequenceClassification has one, dense → GELU → out_proj, with the same outputs.
+
+    gelu(x) − gelu(−x) = x: dense computes Wx + b and its negative, out_proj takes one from the other. Given back as
+    they are: parameters of another head, and outputs that are too many for the ``width`` of dense.
+    """
+    weight, bias = parameters.get("linear.weight"), parameters.get("linear.bias")
+    if weight is None or bias is None or weight.shape[1] != width or 2 * len(weight) > width:
+        return parameters
+    outputs = len(weight)
+    dense, dense_bias, out = torch.zeros(width, width), torch.zeros(width), torch.zeros(outputs, width)
+    dense[: 2 * outputs], dense_bias[: 2 * outputs] = torch.cat([weight, -weight]), torch.cat([bias, -bias])
+    out[:, : 2 * outputs] = torch.cat([torch.eye(outputs), -torch.eye(outputs)], dim=1)
+    head = {"dense.weight": dense, "dense.bias": dense_bias, "out_proj.weight": out}
+    return {f"classifier.{name}": value for name, value in head.items()} | {"classifier.out_proj.bias": 0 * bias}
 
 
 def as_tower(reader: TowerReader) -> Tower:

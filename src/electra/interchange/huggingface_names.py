@@ -5,10 +5,11 @@ attention reads queries, keys and values from one matrix.
 """
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 from transformers import ElectraConfig, ModernBertConfig, PretrainedConfig
 
+from electra.config import check_ranges
 from electra.errors import UserError
 from electra.interchange.spellings import refuse_two_thetas
 from electra.model.config import ClassicConfig, EncoderConfig, ModernConfig
@@ -16,6 +17,7 @@ from electra.model.encoder import Tower
 from electra.model.heads import TokenHead
 from electra.tokenization import refuse_endless
 
+Config = TypeVar("Config", ClassicConfig, ModernConfig)
 TensorNames = dict[str, list[str]]
 
 LABELS = {0: "original", 1: "replaced"}
@@ -112,6 +114,7 @@ CLASSIC_KEYS = {
     "norm_eps": "layer_norm_eps",
     "init_std": "initializer_range",
 }
+RATES = ("dropout", "attention_dropout", "norm_eps", "init_std")  # floats, also where a file says 0
 MODERN_KEYS = {
     "vocab_size": "vocab_size",
     "hidden_size": "hidden_size",
@@ -178,7 +181,7 @@ def encoder_config(settings: dict[str, Any], path: str) -> EncoderConfig:
     kind = settings.get("model_type")
     if kind == "electra":
         theirs = parse_config(ElectraConfig, settings, CLASSIC_FIXED, path)
-        return ClassicConfig(**{ours: zero_as_float(getattr(theirs, key)) for ours, key in CLASSIC_KEYS.items()})
+        return build_config(ClassicConfig, {ours: getattr(theirs, key) for ours, key in CLASSIC_KEYS.items()}, path)
     if kind != "modernbert":
         raise UserError(f"{path}: model_type is {kind!r}; electra and modernbert can be read")
     refuse_two_thetas(settings, path)
@@ -189,12 +192,23 @@ def encoder_config(settings: dict[str, Any], path: str) -> EncoderConfig:
     for layers, parameters in rope.items():
         if parameters["rope_type"] != "default":
             raise UserError(f"{path}: rope_type of {layers} is {parameters['rope_type']!r}; only default can be read")
-    return ModernConfig(
-        **{ours: zero_as_float(getattr(theirs, key)) for ours, key in MODERN_KEYS.items()},
-        global_every=find_global_every(theirs, path),
-        global_theta=float(rope["full_attention"]["rope_theta"]),
-        local_theta=float(rope["sliding_attention"]["rope_theta"]),
-    )
+    values: dict[str, Any] = {ours: getattr(theirs, key) for ours, key in MODERN_KEYS.items()}
+    values["global_every"] = find_global_every(theirs, path)
+    values["global_theta"] = float(rope["full_attention"]["rope_theta"])
+    values["local_theta"] = float(rope["sliding_attention"]["rope_theta"])
+    return build_config(ModernConfig, values, path)
+
+
+def build_config(kind: type[Config], values: dict[str, Any], path: str) -> Config:
+    """The config of a kind with the values that a config.json has. Raises ``UserError`` for a number that is not in its
+    field's range, or sizes that do not fit together."""
+    values = {name: float(value) if name in RATES and value == 0 else value for name, value in values.items()}
+    try:
+        config = kind(**values)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    check_ranges(config, f"{path}: ")
+    return config
 
 
 def parse_config(
@@ -217,11 +231,6 @@ def parse_config(
         if getattr(config, key, value) != value:
             raise UserError(f"{path}: {key} is {getattr(config, key)!r}; only {value!r} can be read")
     return config
-
-
-def zero_as_float(value: Any) -> Any:
-    """The value, 0 as 0.0: rates and deviations are floats, also where a file says 0."""
-    return float(value) if value == 0 else value
 
 
 def find_global_every(config: ModernBertConfig, path: str) -> int:

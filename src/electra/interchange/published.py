@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from transformers import BertConfig, RobertaConfig
 
-from electra.config import check_ranges
 from electra.errors import UserError
 from electra.interchange.folders import WEIGHTS_FILE
 from electra.interchange.huggingface import (
@@ -28,10 +27,10 @@ from electra.interchange.huggingface_names import (
     CLASSIC_KEYS,
     TIED,
     TensorNames,
+    build_config,
     encoder_config,
     parse_config,
     tensor_names,
-    zero_as_float,
 )
 from electra.interchange.tensor_files import drop_repeated_tensors, load_tensors, read_tensor_names
 from electra.model.config import ClassicConfig, EncoderConfig
@@ -149,10 +148,7 @@ def published_config(settings: Mapping[str, Any], path: str) -> EncoderConfig:
     ours = {name: getattr(theirs, key) for name, key in CLASSIC_KEYS.items() if name != "embedding_size"}
     if kind == "roberta":
         ours["max_positions"] -= count_unused_rows(settings, path)
-    ours |= {name: zero_as_float(ours[name]) for name in ("dropout", "attention_dropout", "norm_eps", "init_std")}
-    config = ClassicConfig(**ours, embedding_size=theirs.hidden_size)
-    check_ranges(config, f"{path}: ")
-    return config
+    return build_config(ClassicConfig, {**ours, "embedding_size": theirs.hidden_size}, path)
 
 
 def count_unused_rows(settings: Mapping[str, Any], path: str) -> int:

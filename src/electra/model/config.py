@@ -80,7 +80,7 @@ EncoderConfig = Annotated[ClassicConfig | ModernConfig, BY_KIND]
 
 def check_heads(hidden_size: int, heads: int, multiple: int) -> None:
     """Raise ``UserError`` unless all heads have the same size, a multiple of ``multiple``."""
-    if hidden_size % (heads * multiple):
+    if heads < 1 or hidden_size % (heads * multiple):
         even = " of an even size" if multiple == 2 else ""
         raise UserError(f"hidden_size {hidden_size} cannot be cut into {heads} equal heads{even}")
 
