@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from electra.dataset import data as data_module
 from electra.dataset.data import Data
+from electra.dataset.layout import Packed
+from electra.dataset.rows import Place, Rows
 from electra.dataset.shards import Shards
 from electra.errors import UserError
 from electra.workflows.data import LENGTH_EDGES, DataConfig, count_document_lengths, data
@@ -138,6 +141,24 @@ def test_a_damaged_tokenizer_is_found_at_the_start(copy: Path, kind: str) -> Non
     damage(copy)
     with pytest.raises(UserError, match=message):
         Data.open(copy).verify_at_start()
+
+
+def test_a_shard_of_large_data_is_compared_when_it_is_first_read(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_module, "VERIFIED_BYTES", 0)
+    whole = Data.open(copy)
+    whole.verify_at_start()
+    assert whole.train.unverified
+    rows, _ = Rows(whole.train, Packed(), 32, seed=1).take(Place(), 3)
+    assert len(rows) == 3 and not whole.train.unverified
+    path = whole.train.files[0].path
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 1
+    path.write_bytes(content)
+    damaged = Data.open(copy)
+    damaged.verify_at_start()
+    assert Rows(damaged.held_out, Packed(), 32, seed=1).take(Place(), 1)[0]
+    with pytest.raises(UserError, match=f"{path.name}: damaged: its checksum is another now; prepare the data anew"):
+        Rows(damaged.train, Packed(), 32, seed=1).take(Place(), 1)
 
 
 def test_the_fingerprint_is_of_all_that_a_run_reads(copy: Path) -> None:

@@ -144,7 +144,7 @@ class Rows:
         blocks = self.block_order(epoch)[group * BLOCKS_PER_GROUP : (group + 1) * BLOCKS_PER_GROUP]
         for turn, index in blocks.tolist():
             shard, block = self.shards.locate_block(index)
-            documents = self.shards.files[shard].block_edges(block)
+            documents = self.shards.read_file(shard).block_edges(block)
             layout = self.layout.lay_out(documents, self.length, self.random_numbers(turn, f"block {index}"))
             number = np.arange(count_rows(layout))
             first, last = (pieces_before + np.searchsorted(layout[:, 0], number, side) for side in ("left", "right"))

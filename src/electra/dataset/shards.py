@@ -147,6 +147,12 @@ class ShardWriter:
         return [{"file": name} | asdict(header) for name, header in self.written]
 
 
+def refuse_damaged_file(shard: "Shard") -> None:
+    """Raise ``UserError`` if the checksum of a file is not the one in its header."""
+    if compute_checksum(shard.path) != shard.header.checksum:
+        raise UserError(f"{shard.path}: damaged: its checksum is another now; {REMEDY}")
+
+
 def compute_checksum(path: Path) -> str:
     """The hash of a shard's bytes behind its header."""
     digest = hashlib.blake2b(digest_size=16)
@@ -247,6 +253,7 @@ class Shards:
         self.special: dict[str, int] = manifest["special"]  # pad, unk, cls, sep, mask → id
         self.vocab_size: int = manifest["vocab_size"]
         self.tokenizer: str = manifest["tokenizer"]
+        self.unverified: set[int] = set()  # files that are compared with their checksums when they are first read
 
     @classmethod
     def open(cls, folder: Path, split: Split) -> "Shards":
@@ -302,6 +309,17 @@ class Shards:
         """The file that a block belongs to, and the block's number in that file."""
         file = int(np.searchsorted(self.first_blocks, block, "right")) - 1
         return file, block - int(self.first_blocks[file])
+
+    def verify_later(self) -> None:
+        """Compare each file with its checksum when it is first read, not now."""
+        self.unverified = set(range(len(self.files)))
+
+    def read_file(self, number: int) -> Shard:
+        """A file, as it was written. Raises ``UserError`` if its checksum is another now."""
+        if number in self.unverified:
+            refuse_damaged_file(self.files[number])
+            self.unverified.discard(number)
+        return self.files[number]
 
     def find_damaged_files(self, report_progress: Callable[[int], object] | None = None) -> Iterator[Path]:
         """The files whose checksum is not the one in their header. Reads everything; after each file
