@@ -160,3 +160,16 @@ def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=message), hold_folder(folder, "run"):
             raise AssertionError
+
+
+def test_what_a_kill_left_of_a_file_is_removed_by_the_next_to_work_there(tmp_path: Path) -> None:
+    left, mine = tmp_path / f".curves.png.{'0' * 32}.partial", tmp_path / ".curves.png.partial"
+    left.write_bytes(b"half")
+    mine.write_bytes(b"mine")
+    with hold_folder(tmp_path, "run"):
+        assert left.exists(), "the folder is not ours"
+    files.claim_folder(tmp_path / "run", "run")
+    left = left.rename(tmp_path / "run" / left.name)
+    mine = mine.rename(tmp_path / "run" / mine.name)
+    with hold_folder(tmp_path / "run", "run"):
+        assert not left.exists() and mine.exists()

@@ -215,8 +215,9 @@ def hold_lock(path: Path, alone: bool, taken: str) -> Iterator[None]:
 def hold_folder(folder: Path, kind: str) -> Iterator[None]:
     """Be the only process that works in a folder, which is made if it is missing. The lock ends with the process.
 
-    A file in it says meanwhile by whom and since when. At the end that file is removed, and so are folders that
-    were made for it and stayed empty. ``kind``: what the folder is to hold, for the error.
+    A file in it says meanwhile by whom and since when; what a kill left of other files is removed. At the end that file
+    is removed, and so are folders that were made for it and stayed empty. ``kind``: what the folder is to hold, for
+    the error.
 
     Raises:
         UserError: another process works there, something else has the folder's name, or a file of the work cannot be
@@ -232,6 +233,7 @@ def hold_folder(folder: Path, kind: str) -> Iterator[None]:
                 try:
                     lock.truncate(0)
                     lock.write(describe_owner().encode())
+                    files.remove_partial_files(folder)
                     yield
                 finally:
                     # Before the lock ends: who opened it meanwhile sees that it is gone.

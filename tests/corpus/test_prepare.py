@@ -14,6 +14,7 @@ import pytest
 
 from electra import files
 from electra import tokenization as word_pieces
+from electra.corpus import folder
 from electra.corpus.prepare import PrepareConfig, prepare
 from electra.corpus.train_tokenizer import TokenizerConfig, tokenizer
 from electra.dataset import shards
@@ -139,6 +140,25 @@ def test_data_that_was_made_otherwise_is_left_alone(text: Path) -> None:
     with pytest.raises(UserError, match="data: is there already; choose another --out"):
         prepare(config(text))
     assert before == read_files(text / "data")
+
+
+def test_what_a_kill_left_of_the_manifest_is_removed(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = text / "data" / f".manifest.json.{'0' * 32}.partial"
+    write = folder.write_json
+
+    def die(path: Path, content: object, indent: int | None = None) -> None:
+        if path.name == "manifest.json":
+            left.write_text("{")
+            raise KeyboardInterrupt
+        write(path, content, indent)
+
+    monkeypatch.setattr(folder, "write_json", die)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(config(text))
+    monkeypatch.setattr(folder, "write_json", write)
+    assert left.exists()
+    prepare(config(text))
+    assert not left.exists()
 
 
 @pytest.mark.parametrize("removed", [None, 0, 1, 2, 3])

@@ -7,6 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+from electra.files import MARKER
 from processes import Running
 from work import Work
 
@@ -46,7 +47,7 @@ def measure_work(work: Work, inputs: Path, out: Path) -> tuple[dict[str, str], f
 def kill_and_finish(work: Work, inputs: Path, out: Path, seed: int, intact: dict[str, str], seconds: float) -> Kill:
     """Kill work one to three times within the ``seconds`` that it takes, then let it finish.
 
-    Someone's own file lies in the folder after the first kill; it must stay.
+    Someone's own file lies in the folder from the kill on that finds it claimed; it must stay.
     """
     draw = Random(f"{work.name}/{seed}")
     kills = draw.randint(1, 3)
@@ -57,7 +58,7 @@ def kill_and_finish(work: Work, inputs: Path, out: Path, seed: int, intact: dict
         if running.is_running():
             os.kill(running.pid, signal.SIGKILL)
         running.end()
-        if out.is_dir() and any(out.iterdir()) and work.name != "prepare":
+        if (out / MARKER).exists() and work.name != "prepare":
             mine.write_text("not yours")
     ended = start_work(work, inputs, out).end()
     return Kill(work.name, seed, kills, find_problem(work, out, ended.code, ended.err, intact))

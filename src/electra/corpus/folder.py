@@ -55,12 +55,15 @@ class Share:
 
 
 class Preparation:
-    """A folder in preparation. ``settings``: what decides the data besides the files and the tokenizer."""
+    """A folder in preparation. ``settings``: what decides the data besides the files and the tokenizer.
+
+    ``alone``: this process has all parts to itself, and no others their shares.
+    """
 
     def __init__(self, job: Job, parts: Sequence[Part], tokenizer: Tokenizer, settings: Mapping[str, object]):
         self.job, self.parts, self.tokenizer = job, parts, tokenizer
         self.out, self.work, self.is_new = Path(job.out), Path(job.out, "parts"), False
-        self.existed = self.out.exists()
+        self.existed, self.alone = self.out.exists(), True
         self.plan = plain_tree({"settings": settings, "parts": [describe_part(part) for part in parts]})
 
     @contextmanager
@@ -79,7 +82,8 @@ class Preparation:
                 hold_lock(self.work / "lock", share.of == 1, taken),
                 hold_lock(self.work / f"lock-{share.index + 1}-of-{share.of}", True, taken),
             ):
-                self.begin_plan(alone=share.of == 1)
+                self.alone = share.of == 1
+                self.begin_plan()
                 self.verify_share(share)
                 try:
                     yield
@@ -121,10 +125,9 @@ class Preparation:
         if (self.out / MANIFEST).exists() or not (begun or files.is_vacant(self.out)):
             raise UserError(f"{self.out}: is there already; choose another --out, or remove it")
 
-    def begin_plan(self, alone: bool) -> None:
-        """Write the tokenizer and the plan, unless the same plan is there.
-
-        ``alone``: nobody else works by the plan that is there, so another one replaces it while no part is done.
+    def begin_plan(self) -> None:
+        """Write the tokenizer and the plan, unless the same plan is there. Where nobody else works by the one that is
+        there, another one replaces it while no part is done.
 
         Raises:
             UserError: another plan is there, and cannot be replaced.
@@ -134,7 +137,7 @@ class Preparation:
             before = read_json(file, REMEDY)
             if before == self.plan:
                 return
-            if self.done() or not alone:
+            if self.done() or not self.alone:
                 difference, count = self.describe_difference(before), len(self.done())
                 raise UserError(
                     f"{self.out}: was begun otherwise ({difference}; {count} parts are done); "
@@ -182,8 +185,11 @@ class Preparation:
             files.remove_if_empty(self.out)
 
     def remove_work_files(self) -> None:
-        """Remove the plan and the files of the parts, which are not needed any more."""
+        """Remove the plan and the files of the parts, which are not needed any more, and what a kill left of an earlier
+        manifest."""
         files.remove_files(self.work, list_files_named(self.work, WORK_FILE_NAME))
+        if self.alone:  # or else another process may be writing it now
+            files.remove_files(self.out, [path.name for path in files.list_leftovers(self.out, MANIFEST)], True)
 
     def write_manifest(self, weigh: Weigh) -> Manifest:
         """Write the manifest, which makes the folder data; returns it.
