@@ -1,6 +1,6 @@
 """Serving on a CPU: ONNX Runtime in float32 and 8 bits beside torch, and what 8 bits cost a task.
 
-    python benchmarks/serving.py --json results/serving.json --finetuned tuned/ --labelled dev.csv
+    python benchmarks/serving.py --json results/serving-speed.json --finetuned tuned/ --labelled dev.csv
 
 Encoders with random weights, classic and modern, as wide and deep as ELECTRA-Small unless --layers says otherwise, read
 rows of 128 tokens. The sides take turns: transformers' class, our own encoder, both in torch without compilation, and
