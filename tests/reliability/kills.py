@@ -67,7 +67,7 @@ def kill_and_finish(work: Work, inputs: Path, out: Path, seed: int, intact: dict
 def find_problem(work: Work, out: Path, code: int, said: str, intact: dict[str, str]) -> str:
     """What is wrong with a folder in which work ended; nothing if it is as it should be."""
     if code:
-        return f"ended with {code}: {said.strip().splitlines()[-1:]}"
+        return f"ended with {code}: {said.strip().splitlines()[-1:]}".replace(f"{out.parent}/", "")
     summary = work.summarize(out)
     if differing := sorted(name for name in {*summary, *intact} if summary.get(name) != intact.get(name)):
         return f"not as work that was never stopped: {', '.join(differing[:3])}"
