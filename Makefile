@@ -55,7 +55,7 @@ $(SERVE)/.complete: $(STAMP)
 test-serve: $(SERVE)/.complete  ## exported folders in the libraries that serve them: ONNX Runtime, sentence-transformers
 	OMP_NUM_THREADS=1 $(SERVE)/bin/python -m pytest -q -n $(WORKERS) tests/serve
 
-test-servers: env  ## exported folders in ten environments with other libraries (a quarter of an hour, 1.5 GB)
+test-servers: env  ## exported folders in ten environments with other libraries (six minutes, 1.3 GB)
 	OMP_NUM_THREADS=1 $(RUN)/python benchmarks/servers.py --environments .venv-servers
 
 test-slow: env  ## the slow tests
