@@ -173,3 +173,16 @@ def test_what_a_kill_left_of_a_file_is_removed_by_the_next_to_work_there(tmp_pat
     mine = mine.rename(tmp_path / "run" / mine.name)
     with hold_folder(tmp_path / "run", "run"):
         assert not left.exists() and mine.exists()
+
+
+def test_a_half_written_mark_of_ours_is_removed_too_and_what_is_being_written_is_not(tmp_path: Path) -> None:
+    dead = tmp_path / f".{files.MARKER}.{'0' * 32}.partial"
+    dead.write_text("half")
+    with files.write_whole(tmp_path / "summary.json") as live:
+        files.remove_partial_files(tmp_path)
+        assert not dead.exists() and live.exists()
+        dead.write_text("half")
+        live.write_text("all")
+    (tmp_path / "summary.json").unlink()
+    with hold_folder(tmp_path, "run"):
+        assert not dead.exists()

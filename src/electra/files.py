@@ -28,15 +28,31 @@ SIGN_WITHIN = 4096  # bytes of a file in which our mark stands
 
 @contextmanager
 def write_whole(path: Path) -> Iterator[Path]:
-    """Give a name to write under; the file becomes ``path`` once it is on the disk, and is removed on a failure."""
-    partial = temporary_path(path)
+    """Give a name to write under; the file becomes ``path`` once it is on the disk, and is removed on a failure.
+
+    The file of that name is there, empty, and must be written in place: while it is, a lock tells it from a leftover.
+    """
+    partial, held = make_partial_file(path)
     try:
-        yield partial
-        sync_to_disk(partial)
-        partial.replace(path)
+        with held:
+            yield partial
+            sync_to_disk(partial)
+            partial.replace(path)
         sync_to_disk(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def make_partial_file(path: Path) -> tuple[Path, TextIO]:
+    """Make a file with a temporary name, open and locked, for as long as a process writes it."""
+    while True:
+        partial = temporary_path(path)
+        held = partial.open("x", encoding="utf-8")
+        with suppress(OSError):  # a disk without locks
+            fcntl.flock(held, fcntl.LOCK_EX)
+        if is_still_there(held, partial):
+            return partial, held
+        held.close()
 
 
 @contextmanager
@@ -268,10 +284,13 @@ def remove_partial_folders(parent: Path, name: str) -> None:
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove half-written files that a killed process left in a folder of ours. Only for its one writer."""
-    for partial in list_leftovers(folder, "*") if read_kind(folder) else ():
+    """Remove half-written files that a killed process left in a folder where nobody but this program writes. What
+    another process writes now stays."""
+    for partial in list_leftovers(folder, "*"):
         if partial.is_file():
-            partial.unlink()
+            with suppress(OSError), partial.open("r+") as held:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails where it is being written
+                partial.unlink()
 
 
 def list_leftovers(parent: Path, name: str) -> list[Path]:

@@ -233,7 +233,8 @@ def hold_folder(folder: Path, kind: str) -> Iterator[None]:
                 try:
                     lock.truncate(0)
                     lock.write(describe_owner().encode())
-                    files.remove_partial_files(folder)
+                    if files.is_vacant(folder) or files.read_kind(folder):
+                        files.remove_partial_files(folder)
                     yield
                 finally:
                     # Before the lock ends: who opened it meanwhile sees that it is gone.

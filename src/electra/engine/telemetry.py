@@ -68,7 +68,6 @@ class MetricsRecorder:
         """
         self.path, self.shown, self.first_step, self.label = folder / "metrics.jsonl", dict(shown), step, label
         files.make_folder(folder)
-        files.remove_partial_files(folder)
         kept = [line for line in read_metrics(self.path) if step and line["step"] <= step]
         with files.write_whole(self.path) as file:
             file.write_text("".join(json.dumps(line) + "\n" for line in kept))

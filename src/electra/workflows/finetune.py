@@ -82,6 +82,7 @@ def finetune(config: FinetuneConfig) -> dict[str, TaskSummary]:
         return finetune_tasks(config, parallel)
     out = Path(config.out)
     with convert_errors(str(out), OSError), files.claim_or_restore(out, FINETUNINGS):
+        files.remove_partial_files(out)
         return finetune_tasks(config, parallel)
 
 

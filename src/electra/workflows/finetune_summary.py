@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
+from electra import files
 from electra.report import seeds
 from electra.report.tables import format_table
 from electra.run_folder import read_json, write_json
@@ -56,6 +57,7 @@ def predicts_one_value(predictions: Path, split: str) -> bool:
 
 def write_summary(folder: Path, summary: TaskSummary, rates: Mapping[str, Summaries]) -> None:
     """Write the summary and the figures of all rates as JSON."""
+    files.remove_partial_files(folder)
     write_json(folder / SUMMARY_FILE, {**summary, "rates": rates}, indent=1)
 
 

@@ -166,5 +166,6 @@ def score_encoder(judge: Judge, encoder: Path, seed: int) -> dict[str, float] | 
     if scores is not None:
         path = scores_path(encoder, judge)
         files.make_folder(path.parent)
+        files.remove_partial_files(path.parent)
         write_json(path, {"asked": describe_judging(judge, encoder), "scores": scores}, indent=1)
     return scores

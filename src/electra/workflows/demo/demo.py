@@ -44,7 +44,7 @@ class DemoConfig:
     """mlm: also pre-train the same encoder by masked language modelling with equal floating-point operations."""
     vocab_size: Count = 8192
     """Word pieces."""
-    seeds: Count = 3
+    seeds: Count = 5
     """Fine-tunings of each kind, each with training texts of its own."""
 
 
