@@ -34,6 +34,7 @@ from electra.model.encoder import Tower
 from electra.tasks.datasets import glue
 from electra.tasks.finetuning.examples import ExampleSource
 from electra.tasks.finetuning.problem import FineTuned, FineTuning, apply_layer_decay
+from electra.tasks.finetuning.protocol import choose_tuning
 from electra.tasks.finetuning.run import TUNING_ENGINE
 from electra.tasks.finetuning.sequences import Sequences
 from electra.tokenization import load_tokenizer
@@ -97,7 +98,7 @@ def save_random_model(folder: Path, vocabulary: Path) -> Path:
 def time_our_epoch(model: Path, problem: Sequences) -> float:
     """Examples a second of one epoch by our loop, on the CPU."""
     reader, tokenizer = load_encoder(model)
-    tuning = FineTuning()
+    tuning = choose_tuning(FineTuning(), problem, reader.family, reader.sizes[-1])
     net = FineTuned(reader, problem.head(reader, tuning), 0)
     examples = problem.examples("train", tokenizer, LENGTH)
     source = ExampleSource(examples, problem.targets, tokenizer.ids["pad"], tuning.rows, 0)

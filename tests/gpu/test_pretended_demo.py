@@ -32,8 +32,9 @@ def test_the_whole_chain(tmp_path: Path, gpu: Seen, monkeypatch: pytest.MonkeyPa
         step(loop, *given)
 
     monkeypatch.setattr(demo, "configure_run", small)
-    few = package_task.TUNING[package_task.FEW_TEXTS]
-    monkeypatch.setattr(scores, "TUNING", {10: replace(few, epochs=1)})
+    monkeypatch.setattr(scores, "LABELS", (10,))
+    for name in ("TUNING", "RANDOM_TUNING"):
+        monkeypatch.setattr(scores, name, replace(getattr(package_task, name), epochs=1))
     monkeypatch.setattr(train.Loop, "step", stopped)
     asked = demo.DemoConfig(out=str(tmp_path / "demo"), minutes=0.2, vocab_size=2000, seeds=1)
     with pytest.raises(KeyboardInterrupt):

@@ -212,7 +212,7 @@ def test_a_sweep_names_the_best_rate(classic: Path, tmp_path: Path, files: dict,
 
 
 def test_runs_that_learned_nothing_are_named(classic: Path, tmp_path: Path, files: dict) -> None:
-    slow = replace(TUNING, epochs=1, optimizer=AdamW(learning_rate=0.0))
+    slow = replace(TUNING, epochs=1, optimizer=AdamW(learning_rate=1e-12))
     found = finetune(config(classic, tmp_path, files, tuning=slow))
     (name,) = found["train"]["failed"] or [""]
     predictions = json.loads((tmp_path / "train" / "seed-1" / "predictions.json").read_text())["dev"]

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from electra.engine.optim import AdamW
 from electra.errors import UserError
 from electra.tasks.datasets.samples import Sample, Task
 from electra.tasks.finetuning.problem import FineTuning
@@ -14,6 +15,7 @@ from electra.tasks.finetuning.tagging import Sentence, Tagging
 SAMPLES = {"train": [Sample("a", None, 0), Sample("b", None, 1)], "dev": [Sample("a", None, 0)]}
 TASK = Task("mine", "class", ("no", "yes"), ("accuracy",), SAMPLES)
 OWN, PUBLISHED = Sequences(TASK), Sequences(replace(TASK, epochs=10), published=True)
+WIDTHS = (128, 256, 768, 1024, 4096)
 TAGS = Tagging("tags", {"train": [Sentence(("a", "b"), ("X", "Y"))]})
 
 
@@ -34,8 +36,8 @@ TAGS = Tagging("tags", {"train": [Sentence(("a", "b"), ("X", "Y"))]})
     ],
 )
 def test_what_is_chosen(problem: object, family: str, asked: dict, head: str, pooling: str) -> None:
-    chosen = choose_tuning(FineTuning(**asked), problem, family)
-    assert chosen == FineTuning(**asked | {"head": head, "pooling": pooling})
+    settings = FineTuning(**asked, optimizer=AdamW(learning_rate=1e-5))
+    assert choose_tuning(settings, problem, family, 128) == replace(settings, head=head, pooling=pooling)
 
 
 @pytest.mark.parametrize("problem", [OWN, PUBLISHED])
@@ -46,7 +48,7 @@ def test_what_a_head_of_transformers_cannot_read_is_refused(problem: Sequences) 
         ("theirs", {"pooling": "mean"}, "pooling mean"),
     ]:
         with pytest.raises(UserError, match=f"{said}: transformers' head .* --tuning.head paper"):
-            choose_tuning(FineTuning(head="transformers", **asked), problem, family)
+            choose_tuning(FineTuning(head="transformers", **asked), problem, family, 128)
 
 
 def test_few_examples_are_read_oftener() -> None:
@@ -54,3 +56,13 @@ def test_few_examples_are_read_oftener() -> None:
     assert [choose_epochs(tuning, OWN, examples) for examples in (2, 320, 3200)] == [20, 10, 3]
     assert choose_epochs(tuning, PUBLISHED, 2) == 10
     assert choose_epochs(replace(tuning, epochs=2), OWN, 2) == 2
+
+
+def test_the_learning_rate_follows_the_width() -> None:
+    """Table 7 of the paper: 3e-4 for Small, 1e-4 for Base, 5e-5 for Large."""
+    chosen = {
+        problem: [choose_tuning(FineTuning(), problem, "classic", width).optimizer.learning_rate for width in WIDTHS]
+        for problem in (PUBLISHED, OWN)
+    }
+    assert chosen == {PUBLISHED: [3e-4, 3e-4, 1e-4, 5e-5, 5e-5], OWN: [1e-3, 1e-3, 1e-4, 5e-5, 5e-5]}
+    assert 1e-4 < choose_tuning(FineTuning(), OWN, "theirs", 384).optimizer.learning_rate < 1e-3

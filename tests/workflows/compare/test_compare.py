@@ -299,7 +299,7 @@ def test_the_built_in_task_has_few_and_many_labels(tmp_path: Path, monkeypatch: 
     assert none is None and len(every.splits["train"]) > len(some[-1][0].splits["train"])
     for task, tuning in some:
         labels = [sample.label for sample in task.splits["train"]]
-        assert tuning != TUNING and task.labels == ("numpy", "sklearn", "torch")
+        assert tuning == FineTuning() and task.labels == ("numpy", "sklearn", "torch")
         assert {labels.count(label) for label in range(3)} == {int(task.name.split("-")[1])}
         assert task.evaluated == ["dev"] and task.splits["dev"] == found[0][0].splits["dev"]
     monkeypatch.setattr("electra.corpus.builtin.collect_docstrings", lambda: pytest.fail("was kept"))

@@ -14,6 +14,7 @@ from electra.model.encoder import Tower
 from electra.tasks.datasets.samples import Sample, Task
 from electra.tasks.finetuning.examples import ExampleSource
 from electra.tasks.finetuning.problem import FineTuned, FineTuning, apply_layer_decay
+from electra.tasks.finetuning.protocol import choose_epochs, choose_length, choose_tuning
 from electra.tasks.finetuning.sequences import Sequences
 from electra.tokenization import Tokenizer
 
@@ -27,22 +28,27 @@ def classify_texts(
     tuning: FineTuning,
     seed: int,
 ) -> list[int]:
-    """The classes of ``test_texts``, predicted by a copy of ``tower`` fine-tuned on ``texts``; labels count from 0."""
+    """The classes of ``test_texts``, predicted by a copy of ``tower`` fine-tuned on ``texts``; labels count from 0.
+
+    What ``tuning`` leaves open is chosen as `electra finetune` chooses it for a task of one's own.
+    """
     samples = {
         "train": [Sample(text, None, label) for text, label in zip(texts, labels, strict=True)],
         "test": [Sample(text) for text in test_texts],
     }
     problem = Sequences(Task("texts", "class", tuple(map(str, range(max(labels) + 1))), ("accuracy",), samples))
     reader = TowerReader(deepcopy(tower))
+    tuning = choose_tuning(tuning, problem, reader.family, reader.sizes[-1])
     torch.manual_seed(seed)
     model = FineTuned(reader, problem.head(reader, tuning), seed)
+    length = choose_length(tuning, problem, reader.longest)
     train_source, test_source = (
         ExampleSource(
-            problem.examples(split, tokenizer, tuning.length), problem.targets, tokenizer.ids["pad"], tuning.rows, seed
+            problem.examples(split, tokenizer, length), problem.targets, tokenizer.ids["pad"], tuning.rows, seed
         )
         for split in samples
     )
-    steps = max(1, round(tuning.epochs * len(texts) / tuning.rows))
+    steps = max(1, round(choose_epochs(tuning, problem, len(texts)) * len(texts) / tuning.rows))
     stage = Stage(model, apply_layer_decay(model, tuning), train_source, steps, tuning.rows, 0, 0)
     parallel = Parallel.alone()
     train_stages(

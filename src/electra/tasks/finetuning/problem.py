@@ -24,7 +24,7 @@ SamplePrediction = Any  # what is predicted of one sample, as JSON takes it
 
 @dataclass(frozen=True)
 class FineTuning:
-    """How an encoder is fine-tuned. The defaults are the paper's for Small (table 7); auto and 0 choose by the task."""
+    """How an encoder is fine-tuned. Defaults are the paper's (table 7); auto and 0 are chosen by task and encoder."""
 
     epochs: NotNegative = 0.0
     """Passes over the training examples; 0: what the paper has for the task (RTE, STS-B 10, SQuAD 2, others 3). Your
@@ -48,7 +48,9 @@ class FineTuning:
     """A layer's learning rate as a multiple of the next one's."""
     decay: Literal["paper", "original"] = "original"
     """original: the code's count, one step more between head and top layer, with which the scores were published."""
-    optimizer: OptimizerConfig = field(default_factory=lambda: AdamW(learning_rate=3e-4, weight_decay=0.0))
+    optimizer: OptimizerConfig = field(default_factory=lambda: AdamW(learning_rate=0.0, weight_decay=0.0))
+    """A learning rate of 0 is chosen by the encoder's width: the paper's for Small, Base and Large; for your own task
+    higher where the encoder is narrower than Base."""
     warmup: Fraction = 0.1
     """Share of the steps in which the learning rate rises."""
 

@@ -1,17 +1,26 @@
 """How a task of one's own is tuned where nothing was said. The paper's protocol is for the tasks that the paper has."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+
+import numpy as np
 
 from electra.errors import UserError
 from electra.interchange.encoders import Family
 from electra.tasks.finetuning.problem import FineTuning, Problem
 
+LENGTHS = {"question-answering": 512}  # tokens read at once, as in the paper
+DEFAULT_LENGTH = 128  # of other problems
 FEWEST_STEPS, MOST_EPOCHS = 100, 20  # of a task of one's own: 300 examples are read ten times, not three
+# Width of an encoder → Adam's learning rate: the paper's for Small, Base and Large (table 7); and for one's own task,
+# which often has few labels, what was best at the small widths (results/recipes).
+PAPER_RATES = {256: 3e-4, 768: 1e-4, 1024: 5e-5}
+OWN_RATES = {256: 1e-3, 768: 1e-4, 1024: 5e-5}
 
 
-def choose_tuning(tuning: FineTuning, problem: Problem, family: Family) -> FineTuning:
-    """The settings with a choice for each that says "auto"; of a task that the paper has they stay, and mean the
-    paper's. ``family``: of the encoder.
+def choose_tuning(tuning: FineTuning, problem: Problem, family: Family, width: int) -> FineTuning:
+    """The settings with a choice for each that says "auto", and for a learning rate of 0; of a task that the paper has
+    head and pooling stay, and mean the paper's. ``family``, ``width``: of the encoder.
 
     On one's own task the head is the one that transformers' classes have, so that its pipelines load the result, and a
     modern encoder's reads the mean of the states: no objective teaches [CLS] anything (results/recipes).
@@ -25,6 +34,9 @@ def choose_tuning(tuning: FineTuning, problem: Problem, family: Family) -> FineT
     if head == "transformers" and not fits:
         wanted = "--tuning.layers all" if tuning.layers == "all" else "--tuning.pooling mean"
         raise UserError(f"{wanted}: transformers' head for such an encoder cannot; with it goes --tuning.head paper")
+    if not tuning.optimizer.learning_rate:
+        rate = interpolate_rate(PAPER_RATES if problem.published else OWN_RATES, width)
+        tuning = replace(tuning, optimizer=replace(tuning.optimizer, learning_rate=rate))
     if problem.published:
         return tuning
     if head == "auto":
@@ -32,6 +44,13 @@ def choose_tuning(tuning: FineTuning, problem: Problem, family: Family) -> FineT
     if pooling == "auto" and head == "transformers" and takes_mean:
         pooling = "mean"
     return replace(tuning, head=head, pooling=pooling)
+
+
+def interpolate_rate(rates: Mapping[int, float], width: int) -> float:
+    """The learning rate for a width, by a line between those that are known, both axes logarithmic; beyond the ends it
+    is the last one's. Two digits."""
+    widths, values = np.log(list(rates)), np.log(list(rates.values()))
+    return float(f"{np.exp(np.interp(np.log(width), widths, values)):.1e}")
 
 
 def choose_epochs(tuning: FineTuning, problem: Problem, examples: int) -> float:
@@ -42,7 +61,13 @@ def choose_epochs(tuning: FineTuning, problem: Problem, examples: int) -> float:
     return min(MOST_EPOCHS, max(problem.epochs, FEWEST_STEPS * tuning.rows / examples))
 
 
-def describe_head(tuning: FineTuning) -> str:
-    """What a person is told of the head that was chosen."""
+def choose_length(tuning: FineTuning, problem: Problem, longest: int) -> int:
+    """The tokens that are read at once; of an encoder that reads ``longest`` at most no more, unless more are asked."""
+    return tuning.length or min(LENGTHS.get(problem.model, DEFAULT_LENGTH), longest)
+
+
+def describe_tuning(tuning: FineTuning) -> str:
+    """What a person is told of the head and the learning rate that were chosen."""
     source = "transformers' head" if tuning.head == "transformers" else "the paper's head"
-    return f"{source}, on the mean of all states" if tuning.pooling == "mean" else source
+    head = f"{source}, on the mean of all states" if tuning.pooling == "mean" else source
+    return f"{head}, learning rate {tuning.optimizer.learning_rate:g}"

@@ -29,11 +29,9 @@ from electra.run_folder import Request, leave_out, list_differences, read_json, 
 from electra.strict_json import require_shape
 from electra.tasks.finetuning.examples import ExampleSource
 from electra.tasks.finetuning.problem import FineTuned, FineTuning, Problem, apply_layer_decay
-from electra.tasks.finetuning.protocol import choose_epochs, choose_tuning, describe_head
+from electra.tasks.finetuning.protocol import choose_epochs, choose_length, choose_tuning, describe_tuning
 from electra.tokenization import Tokenizer
 
-LENGTHS = {"question-answering": 512}  # tokens read at once, as in the paper
-DEFAULT_LENGTH = 128  # of other problems
 FINETUNING_RUN = "run of fine-tuning"  # what the folder says that it holds
 ASKED, RESULT, PREDICTIONS = "config.json", "result.json", "predictions.json"
 BEST, MODEL = "best.safetensors", "model"
@@ -149,7 +147,7 @@ class FineTuningRun:
         for the task and the encoder."""
         keep_layers = self.settings.keep_layers
         reader, tokenizer = encoders.load_encoder(self.model, keep_layers, needs=())
-        tuning = choose_tuning(self.settings.tuning, self.problem, reader.family)
+        tuning = choose_tuning(self.settings.tuning, self.problem, reader.family, reader.sizes[-1])
         torch.manual_seed(self.seed)  # of the new head, which a whole model of transformers brings with it
         if tuning.head == "transformers" and reader.family == "theirs":
             reader = finetuned.load_whole_model(self.model, self.task, keep_layers)
@@ -157,7 +155,8 @@ class FineTuningRun:
 
     def build_sources(self, reader: Reader, tokenizer: Tokenizer) -> dict[str, ExampleSource]:
         """The examples of each split. Raises ``UserError`` for a length that the encoder does not read."""
-        tuning, problem, length = self.settings.tuning, self.problem, self.choose_length(reader)
+        tuning, problem = self.settings.tuning, self.problem
+        length = choose_length(tuning, problem, reader.longest)
         if length > reader.longest:
             raise UserError(f"--tuning.length {length}: {self.model} reads {reader.longest} tokens at most")
         return {
@@ -166,11 +165,6 @@ class FineTuningRun:
             )
             for split in problem.splits
         }
-
-    def choose_length(self, reader: Reader) -> int:
-        """The tokens that are read at once."""
-        usual = min(LENGTHS.get(self.problem.model, DEFAULT_LENGTH), reader.longest)
-        return self.settings.tuning.length or usual
 
     def train(
         self, net: FineTuned, tuning: FineTuning, source: ExampleSource, dev: "DevEvaluation", parallel: Parallel
@@ -188,7 +182,7 @@ class FineTuningRun:
         shown = {"loss": "loss", **{name: name for name in self.problem.metrics[:2]}}
         recorder: Recorder = SilentRecorder()
         if parallel.first:
-            print(f"{label}: {describe_head(tuning)}, {epochs:g} epochs, {steps} steps")
+            print(f"{label}: {describe_tuning(tuning)}, {epochs:g} epochs, {steps} steps")
             step = checkpoint.step_of_checkpoint(latest) if latest else 0
             recorder = MetricsRecorder(self.folder, shown, step, label)
         evaluate = dev.evaluate if engine.evaluate_every else None
@@ -205,7 +199,7 @@ class FineTuningRun:
         """Write the predictions, the model and, last, the figures; remove the checkpoints."""
         with write_whole(self.folder / PREDICTIONS) as file:
             file.write_text(json.dumps(predictions, ensure_ascii=False), encoding="utf-8")
-        length = self.choose_length(net.reader)
+        length = choose_length(tuning, self.problem, net.reader.longest)
         task = replace(self.task, pooling="mean" if tuning.pooling == "mean" else "cls")
         finetuned.save_finetuned(self.folder / MODEL, self.model, net.reader, net.head, task, length)
         write_json(self.folder / RESULT, figures, indent=1)

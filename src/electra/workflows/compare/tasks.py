@@ -15,7 +15,7 @@ from electra.tasks.finetuning.sequences import Sequences
 from electra.tasks.finetuning.tagging import Tagging
 from electra.tasks.frozen.probes import choose_held_out
 from electra.tasks.frozen.tag_probe import ProbedProblem
-from electra.workflows.package_task import TASK_FILE, TUNING, read_package_task, write_package_task
+from electra.workflows.package_task import LABELS, TASK_FILE, TUNING, read_package_task, write_package_task
 
 BUILT_IN = "packages"
 
@@ -97,9 +97,9 @@ def build_built_in_tasks(packages: PackageTask) -> list[TunedProblem]:
     dev = classified_samples(packages.dev_texts, packages.dev_labels)
     all_labels = {"train": classified_samples(packages.train_texts, packages.train_labels), "dev": dev}
     problems: list[TunedProblem] = [(classification_problem(BUILT_IN, packages.names, all_labels), None)]
-    for per_class, tuning in TUNING.items():
+    for per_class in LABELS:
         splits = {"train": classified_samples(*packages.draw_subset(per_class, seed=0)), "dev": dev}
-        problems.append((classification_problem(f"{BUILT_IN}-{per_class}", packages.names, splits), tuning))
+        problems.append((classification_problem(f"{BUILT_IN}-{per_class}", packages.names, splits), TUNING))
     return problems
 
 

@@ -58,6 +58,7 @@ def demo(config: DemoConfig) -> Path:
     began, out = time.monotonic(), Path(config.out)
     with convert_errors(str(out), OSError):
         files.claim_folder(out, "demo")
+        files.remove_partial_files(out)
     print_heading("the corpus: docstrings of the installed packages")
     task = prepare_corpus(out, config.vocab_size)
     print_heading(f"pre-training for {config.minutes:g} minutes")

@@ -17,7 +17,7 @@ from electra.tasks.datasets.packages import PackageTask, classify_by_words
 from electra.tasks.finetuning.classify import classify_texts
 from electra.tasks.metrics import macro_f1
 from electra.tokenization import load_tokenizer
-from electra.workflows.package_task import TUNING
+from electra.workflows.package_task import LABELS, RANDOM_TUNING, TUNING
 
 ENCODER, RANDOM, WORDS = "encoder", "random weights", "bag of words"
 
@@ -33,21 +33,23 @@ class DemoScores(NamedTuple):
 def score_encoders(task: PackageTask, folders: Mapping[str, Path], draws: int) -> DemoScores:
     """Fine-tune encoders, given by name and folder, with few and with many labels, each drawn several times.
 
-    The same is done with random weights, and a linear model of the texts' bags of words is fitted. All are judged by
-    the test split, from which no setting was chosen.
+    Encoders are tuned as `electra finetune` does by default; random weights with what was best for them on dev, as are
+    the settings of a linear model of the texts' bags of words. All are judged by the test split, from which no setting
+    was chosen.
     """
     towers = {name: huggingface.load_tower(folder) for name, folder in folders.items()}
     tokenizer = load_tokenizer(folders[ENCODER])
     config, gold = towers[ENCODER].config, np.array(task.test_labels)
     predictions: dict[str, dict[str, list[np.ndarray]]] = {}
-    for per_class, tuning in TUNING.items():
+    for per_class in LABELS:
         for draw in range(draws):
             texts, labels = task.draw_subset(per_class, draw)
             torch.manual_seed(draw)
             fresh = Tower.detection(config, build_embeddings(config))
+            tuned = {name: (tower, TUNING) for name, tower in towers.items()} | {RANDOM: (fresh, RANDOM_TUNING)}
             classified = {
                 name: classify_texts(tower, tokenizer, texts, labels, task.test_texts, tuning, draw)
-                for name, tower in {**towers, RANDOM: fresh}.items()
+                for name, (tower, tuning) in tuned.items()
             }
             classified[WORDS] = classify_by_words(texts, labels, task.test_texts)
             for name, classes in classified.items():
@@ -73,7 +75,7 @@ def score_encoders(task: PackageTask, folders: Mapping[str, Path], draws: int) -
 def format_demo_scores(scores: DemoScores) -> str:
     """A table: a row for each model, a column for each number of texts, mean ± standard deviation over the draws; and
     how far the encoder is ahead of the others."""
-    sizes = [f"{per_class} a class" for per_class in TUNING]
+    sizes = [f"{per_class} a class" for per_class in LABELS]
     rows = [[name, *map(format_mean_deviation, by_size.values())] for name, by_size in scores.macro_f1.items()]
     ahead = [[f"{ENCODER} − {name}", *map(str, by_size.values())] for name, by_size in scores.ahead.items()]
     return format_table(["macro-F1", *sizes], rows) + "\n\n" + format_table(["ahead by", *sizes], ahead)
