@@ -48,11 +48,11 @@ $(SERVE)/.complete: $(STAMP)
 	@$(RUN)/python -m venv --without-pip $(SERVE)
 	@$(RUN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 		> $$($(SERVE)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/below.pth
-	@echo "installing what others serve models with into $(SERVE) (half a minute)"
-	@$(SERVE)/bin/python -m pip install -qq --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[serve]'
+	@echo "installing what others serve models and draw runs with into $(SERVE) (a minute)"
+	@$(SERVE)/bin/python -m pip install -qq --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[serve,tensorboard,wandb]'
 	@touch $@
 
-test-serve: $(SERVE)/.complete  ## exported folders in the libraries that serve them: ONNX Runtime, sentence-transformers
+test-serve: $(SERVE)/.complete  ## what others read of ours: ONNX Runtime, sentence-transformers, TensorBoard, W&B
 	OMP_NUM_THREADS=1 $(SERVE)/bin/python -m pytest -q -n $(WORKERS) tests/serve
 
 test-servers: env  ## exported folders in ten environments with other libraries (six minutes, 1.3 GB)

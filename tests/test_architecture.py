@@ -16,7 +16,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "electra"
 FLOORS = [
     {"errors", "ranges"},
     {"extras", "files", "fingerprints", "progress", "config_types", "strict_json", "yaml_loader", "characters"},
-    {"config", "kernels", "flops", "reference", "tokenization"},
+    {"config", "kernels", "flops", "reference", "tokenization", "folder_owner"},
     {"run_folder"},
     {"recipes", "dataset", "model"},
     {"corpus", "objectives", "engine", "interchange"},

@@ -9,11 +9,9 @@ import errno
 import fcntl
 import json
 import os
-import socket
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, is_dataclass
-from datetime import datetime
 from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,11 +19,13 @@ from typing import Any, NamedTuple
 from electra import files
 from electra.config import load_config, plain_tree, read_config_file
 from electra.errors import UserError, convert_errors
+from electra.folder_owner import OWNER_LENGTH, describe_owner, lock_alone
 from electra.progress import print_warnings
 from electra.strict_json import require_shape
 
 ENVIRONMENT, STARTS, CHANGED = "environment.json", "starts", "changed"
-OWNER_LENGTH = 200  # bytes of a lock file that are read
+PRETRAINING_RUN, FINETUNING_RUN = "run of pretrain", "run of fine-tuning"  # what the folder of a run says that it holds
+FINAL, RESULT = "final", "result.json"  # what one of pretrain, and one of fine-tuning, has in it when it is finished
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # what a file system without locks answers
 
 
@@ -254,7 +254,7 @@ def open_locked(path: Path) -> FileIO:
     while True:
         lock = path.open("a+b", buffering=0)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_alone(lock)
         except BlockingIOError as error:
             with lock:
                 lock.seek(0)
@@ -268,8 +268,3 @@ def open_locked(path: Path) -> FileIO:
         if files.is_still_there(lock, path):
             return lock
         lock.close()  # its owner removed it between our opening and our locking
-
-
-def describe_owner() -> str:
-    """This process, its machine and the time, for others to read."""
-    return f"process {os.getpid()} on {socket.gethostname()}, since {datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z},"

@@ -27,7 +27,7 @@ def test_a_damaged_line_is_named(tmp_path: Path, damage: str) -> None:
         read_metrics(path)
 
 
-def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+def test_a_line_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_bytes(b"\xff\xfe\n")
-    with pytest.raises(UserError, match=r"metrics.jsonl: 'utf-8' codec"):
+    with pytest.raises(UserError, match=r"metrics.jsonl, line 1: damaged; .*: 'utf-8' codec"):
         read_metrics(tmp_path / "metrics.jsonl")

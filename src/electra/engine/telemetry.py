@@ -1,6 +1,7 @@
 """The records of a run: figures in metrics.jsonl, progress on standard error, the environment that it ran in."""
 
 import json
+import os
 import platform
 import subprocess
 from collections import deque
@@ -13,10 +14,12 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from electra import __version__, files
-from electra.errors import UserError, convert_errors, escape_controls
+from electra.errors import UserError, convert_errors, escape_controls, summarize_error
 from electra.progress import Progress, print_progress
 
 VERDICT = "verdict"  # the split of a line that says what is wrong
+# What of a line is no figure, but where figures were taken.
+UNMEASURED = ("step", "steps", "phase", "phases", "epoch", "tokens", "flops", "seconds", "split")
 WATCHED_LINES = 256  # a bound on memory
 
 MetricsLine = dict[str, Any]  # JSON: step, split, and figures by name
@@ -60,11 +63,13 @@ class MetricsRecorder:
         step: int = 0,
         label: str = "pre-training",
         watch: Watch = lambda lines: (),
+        others: Mapping[str, Recorder] | None = None,
     ):
         """``shown``: figure → its label on the progress line, which begins with ``label``.
 
         ``step``: where the run goes on; lines of later steps are removed, and at 0 all. ``watch`` gets the last lines
         after each new one, and returns what is wrong with the run; each kind of fault is printed and recorded once.
+        ``others``, by name, get each line too; one that fails is told of and gets no more.
         """
         self.path, self.shown, self.first_step, self.label = folder / "metrics.jsonl", dict(shown), step, label
         files.make_folder(folder)
@@ -72,6 +77,7 @@ class MetricsRecorder:
         with files.write_whole(self.path) as file:
             file.write_text("".join(json.dumps(line) + "\n" for line in kept))
         self.bar: Progress | None = None
+        self.others = dict(others or {})
         self.watch, self.lines = watch, deque(kept, WATCHED_LINES)
         self.known_faults = {line.get("kind") for line in kept if line["split"] == VERDICT}
 
@@ -87,10 +93,22 @@ class MetricsRecorder:
                 print_progress(f"warning: {escape_controls(message)}")
 
     def append_line(self, figures: Mapping[str, object]) -> None:
-        """Write a line, and keep it for ``watch``."""
-        self.lines.append(round_figures(figures))
+        """Write a line, keep it for ``watch``, and hand it to the others."""
+        self.lines.append(line := round_figures(figures))
         with convert_errors(str(self.path), OSError), self.path.open("a") as file:
-            file.write(json.dumps(self.lines[-1]) + "\n")
+            file.write(json.dumps(line) + "\n")
+        self.call_others(lambda other: other.record(line))
+
+    def call_others(self, call: Callable[[Recorder], None]) -> None:
+        """Have each of the others do something. What fails there, in packages of others, is no reason to stop a run."""
+        for name, other in list(self.others.items()):
+            try:
+                call(other)
+            except Exception as error:
+                del self.others[name]
+                print_progress(
+                    f"warning: {name} gets no more figures of this run, which goes on: {summarize_error(error)}"
+                )
 
     def show_progress(self, step: int, steps: int, figures: Mapping[str, float]) -> None:
         """Show how far the run is, its figures and the time left."""
@@ -106,9 +124,63 @@ class MetricsRecorder:
         )
 
     def finish(self) -> None:
-        """Show the last state of the progress."""
+        """Show the last state of the progress, and let the others end."""
         if self.bar:
             self.bar.finish()
+        self.call_others(lambda other: other.finish())
+
+
+class MetricsReader:
+    """Reads a metrics.jsonl as it grows. ``damages``: what is wrong with the lines that it left out."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew with the first line."""
+        self.inode, self.offset, self.number = 0, 0, 0
+        self.damages: list[str] = []
+        self.is_cut = False  # the last line has no end: it is being written, or a kill cut it short
+
+    def read_on(self) -> tuple[list[MetricsLine], bool]:
+        """The lines that have come since the last time, and whether these are all of a file that was written anew.
+
+        Raises:
+            UserError: the file cannot be read.
+        """
+        with convert_errors(str(self.path), OSError):
+            try:
+                with self.path.open("rb") as file:
+                    inode, size = os.fstat(file.fileno()).st_ino, os.fstat(file.fileno()).st_size
+                    anew = inode != self.inode or size < self.offset
+                    if anew:
+                        self.forget()
+                    file.seek(self.offset)
+                    *complete, rest = file.read().split(b"\n")
+            except FileNotFoundError:
+                anew = bool(self.inode)
+                self.forget()
+                return [], anew
+        self.inode, self.offset = inode, self.offset + sum(len(line) + 1 for line in complete)
+        self.is_cut = bool(rest)
+        lines = list(map(self.parse_line, complete))
+        return [line for line in lines if line], anew
+
+    def parse_line(self, text: bytes) -> MetricsLine:
+        """The next line; of one that is damaged nothing, but then it is among ``damages``."""
+        self.number += 1
+        try:
+            line = json.loads(text.decode())
+            if is_metrics_line(line):
+                return line
+            damage = "no figures of a step and its split"
+        except (ValueError, RecursionError) as error:
+            damage = summarize_error(error)
+        self.damages.append(
+            f"{self.path}, line {self.number}: damaged; take the line out, and the run goes on: {damage}"
+        )
+        return {}
 
 
 def read_metrics(path: Path) -> list[MetricsLine]:
@@ -117,15 +189,10 @@ def read_metrics(path: Path) -> list[MetricsLine]:
     Raises:
         UserError: the file cannot be read, or a line is no JSON object with a step and a split.
     """
-    with convert_errors(str(path), OSError, ValueError):
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-    lines: list[MetricsLine] = []
-    for number, line in enumerate(text.split("\n")[:-1], 1):
-        where = f"{path}, line {number}: damaged; take the line out, and the run goes on"
-        with convert_errors(where, ValueError, RecursionError):
-            lines.append(json.loads(line))
-        if not is_metrics_line(lines[-1]):
-            raise UserError(f"{where}: no figures of a step and its split")
+    reader = MetricsReader(path)
+    lines, _ = reader.read_on()
+    for damage in reader.damages:
+        raise UserError(damage)
     return lines
 
 

@@ -258,8 +258,8 @@ class Loop:
         state = self.state
         epoch = state.place.get("epoch", 0)
         return {
-            "step": state.step, "phase": state.phase, "epoch": epoch, "tokens": state.tokens, "flops": state.flops,
-            "seconds": state.seconds, "split": split,
+            "step": state.step, "steps": state.steps, "phase": state.phase, "phases": len(self.stages), "epoch": epoch,
+            "tokens": state.tokens, "flops": state.flops, "seconds": state.seconds, "split": split,
         }  # fmt: skip
 
     def log(self) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from electra import files
 from electra.config import check_ranges
 from electra.engine.parallel import Parallel
+from electra.engine.recorders import LogTarget, import_recorders
 from electra.engine.telemetry import read_metrics
 from electra.engine.train import Engine
 from electra.errors import UserError, convert_errors
@@ -59,6 +60,8 @@ class FinetuneConfig(TaskChoice):
     """Print what is read of the files, with the first rows of each, and stop. It needs no model."""
     tuning: FineTuning = field(default_factory=FineTuning)
     engine: Engine = TUNING_ENGINE
+    log: tuple[LogTarget, ...] = ()
+    """Where all figures go besides metrics.jsonl: tensorboard (into each run's folder), wandb (Weights & Biases)."""
 
 
 def finetune(config: FinetuneConfig) -> dict[str, TaskSummary]:
@@ -78,6 +81,7 @@ def finetune(config: FinetuneConfig) -> dict[str, TaskSummary]:
     if not config.model or not config.out:
         raise UserError("which model, and where to? electra finetune runs/s1 --task cola --data glue/CoLA --out ft/")
     parallel = Parallel.start()
+    parallel.ask_first(lambda: import_recorders(config.log))
     if not parallel.first:
         return finetune_tasks(config, parallel)
     out = Path(config.out)
@@ -123,7 +127,7 @@ def plan_runs(config: FinetuneConfig, problem: Problem) -> dict[str, list[FineTu
         name, tuning = f"rate-{rate:g}" if rate else "", config.tuning
         if rate:
             tuning = replace(tuning, optimizer=replace(tuning.optimizer, learning_rate=rate))
-        settings = RunSettings(tuning, config.engine, config.patience, config.keep_layers)
+        settings = RunSettings(tuning, config.engine, config.patience, config.keep_layers, config.log)
         folder = Path(config.out) / problem.name / name
         runs_by_rate[name] = [
             FineTuningRun(problem, Path(config.model), settings, seed, folder / f"seed-{seed}", contents)

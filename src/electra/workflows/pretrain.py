@@ -13,9 +13,10 @@ from electra.dataset.tokens import choose_token_store
 from electra.engine.optim import GoogleAdam, LinearDecay, Muon, Schedule, collect_parameters
 from electra.engine.parallel import Parallel
 from electra.engine.process import hold_folder_for_all
+from electra.engine.recorders import import_recorders, start_recorders
 from electra.engine.scaling import chain_stages, cut_phases, scale_stages, scale_to_budget
 from electra.engine.stages import Stage, State
-from electra.engine.telemetry import MetricsRecorder, SilentRecorder, read_metrics
+from electra.engine.telemetry import MetricsRecorder, Recorder, SilentRecorder, read_metrics
 from electra.engine.train import Evaluate, check_engine, train_stages
 from electra.errors import UserError
 from electra.interchange.encoders import TowerReader
@@ -24,6 +25,7 @@ from electra.objectives.health import judge_lines
 from electra.objectives.pretrainer import Pretrainer
 from electra.progress import print_warnings
 from electra.report import curves
+from electra.run_folder import FINAL, PRETRAINING_RUN
 from electra.tasks.datasets import labelled
 from electra.tasks.finetuning.sequences import Sequences
 from electra.tasks.frozen.held_out import evaluate_held_out
@@ -32,7 +34,6 @@ from electra.workflows.pretraining.config import PATHS, PretrainConfig, refuse_u
 from electra.workflows.pretraining.continued import watch_continued
 from electra.workflows.pretraining.extension import choose_length, describe_extension, read_lengths
 from electra.workflows.pretraining.final import (
-    FINAL,
     format_model_card,
     keep_encoder,
     save_kept_encoder,
@@ -46,7 +47,6 @@ from electra.workflows.pretraining.pretrainers import (
     take_lowest_layers,
 )
 from electra.workflows.pretraining.resuming import (
-    PRETRAINING_RUN,
     begin_run,
     describe_asked,
     find_last_step,
@@ -76,6 +76,7 @@ def pretrain(config: PretrainConfig) -> Path:
     """
     check_ranges(config)
     parallel = Parallel.start()
+    parallel.ask_first(lambda: import_recorders(config.log))
     data = open_data(config)
     if not config.out:
         raise UserError("--out is missing: the folder that the run is written to")
@@ -104,7 +105,9 @@ def train_and_export(config: PretrainConfig, data: Data, parallel: Parallel) -> 
     begin_run(request, out, step, parallel, steps=0 if config.hours else sum(stage.steps for stage in stages))
     say(describe_run(stages, out))
     watch = watch_continued(out / "metrics.jsonl") if config.init else judge_lines
-    recorder = MetricsRecorder(out, SHOWN, step, watch=watch) if parallel.first else SilentRecorder()
+    others: dict[str, Recorder] = {}
+    parallel.ask_first(lambda: others.update(start_recorders(config.log, out, step, out.name, card_settings(config))))
+    recorder = MetricsRecorder(out, SHOWN, step, watch=watch, others=others) if parallel.first else SilentRecorder()
     state = train_stages(
         stages, config.optimizer, schedule, config.engine, parallel,
         out / "checkpoints", recorder, build_evaluation(config, data, probe, parallel), config.hours * 3600,

@@ -16,6 +16,7 @@ from electra.engine import checkpoint
 from electra.engine.optim import LinearDecay
 from electra.engine.parallel import Parallel
 from electra.engine.process import hold_folder_for_all
+from electra.engine.recorders import LogTarget, start_recorders
 from electra.engine.stages import Stage
 from electra.engine.telemetry import MetricsRecorder, Recorder, SilentRecorder, describe_start, read_metrics
 from electra.engine.train import Engine, check_engine, train_stages
@@ -25,21 +26,28 @@ from electra.fingerprints import hash_values
 from electra.interchange import encoders, finetuned
 from electra.interchange.encoders import Reader
 from electra.interchange.folders import find_encoder, fingerprint_encoder
-from electra.run_folder import Request, leave_out, list_differences, read_json, write_json
+from electra.run_folder import (
+    FINETUNING_RUN,
+    RESULT,
+    Request,
+    leave_out,
+    list_differences,
+    read_json,
+    write_json,
+)
 from electra.strict_json import require_shape
 from electra.tasks.finetuning.examples import ExampleSource
 from electra.tasks.finetuning.problem import FineTuned, FineTuning, Problem, apply_layer_decay
 from electra.tasks.finetuning.protocol import choose_epochs, choose_length, choose_tuning, describe_tuning
 from electra.tokenization import Tokenizer
 
-FINETUNING_RUN = "run of fine-tuning"  # what the folder says that it holds
-ASKED, RESULT, PREDICTIONS = "config.json", "result.json", "predictions.json"
+ASKED, PREDICTIONS = "config.json", "predictions.json"
 BEST, MODEL = "best.safetensors", "model"
 CONTENTS = "contents"  # in config.json: hashes of what the figures come from
 # What may differ from the run that is there, since it changes figures by rounding at most: names, and settings of the
 # engine. Not its micro_rows: by them encoders of transformers draw their dropout.
 FREE_OF_ENGINE = ("log_every", "save_every", "keep", "activation_checkpointing")
-FREE = ("task", "model", *(f"settings.engine.{name}" for name in FREE_OF_ENGINE))
+FREE = ("task", "model", "settings.log", *(f"settings.engine.{name}" for name in FREE_OF_ENGINE))
 EVALUATE_EVERY = "settings.engine.evaluate_every"  # free where no evaluation ends the run
 
 Figures = dict[str, dict[str, float]]  # split → metric → value
@@ -51,12 +59,14 @@ TUNING_ENGINE = Engine(compile="never", evaluate_every=0, save_every=500, keep=1
 @dataclass(frozen=True)
 class RunSettings:
     """The settings of a run, whatever its task. ``patience``: evaluations without a better figure after which it ends;
-    0: it never ends early. ``keep_layers``: how many of the encoder's layers, the lowest; 0: all."""
+    0: it never ends early. ``keep_layers``: how many of the encoder's layers, the lowest; 0: all. ``log``: where its
+    figures go besides metrics.jsonl."""
 
     tuning: FineTuning = field(default_factory=FineTuning)
     engine: Engine = TUNING_ENGINE
     patience: int = 0
     keep_layers: int = 0
+    log: tuple[LogTarget, ...] = ()
 
 
 def hash_contents(problem: Problem, model: Path) -> dict[str, str]:
@@ -180,11 +190,16 @@ class FineTuningRun:
         latest = checkpoint.latest_checkpoint(checkpoints)
         label = f"{self.problem.name}, seed {self.seed}"
         shown = {"loss": "loss", **{name: name for name in self.problem.metrics[:2]}}
+        step = checkpoint.step_of_checkpoint(latest) if latest else 0
+        settings = leave_out(self.asked, ["model"])  # a path of this machine, which others are not shown
+        others: dict[str, Recorder] = {}
+        parallel.ask_first(
+            lambda: others.update(start_recorders(self.settings.log, self.folder, step, label, settings))
+        )
         recorder: Recorder = SilentRecorder()
         if parallel.first:
             print(f"{label}: {describe_tuning(tuning)}, {epochs:g} epochs, {steps} steps")
-            step = checkpoint.step_of_checkpoint(latest) if latest else 0
-            recorder = MetricsRecorder(self.folder, shown, step, label)
+            recorder = MetricsRecorder(self.folder, shown, step, label, others=others)
         evaluate = dev.evaluate if engine.evaluate_every else None
         state = train_stages(
             [stage], tuning.optimizer, LinearDecay(warmup=round(tuning.warmup * steps)),

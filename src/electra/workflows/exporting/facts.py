@@ -8,21 +8,19 @@ from typing import Any
 from electra import files
 from electra.dataset.data import Data
 from electra.dataset.shards import MANIFEST
-from electra.engine.telemetry import read_metrics
+from electra.engine.telemetry import UNMEASURED, read_metrics
 from electra.interchange.huggingface import CARD_FILE
 from electra.interchange.views import ModelView
 from electra.report.tables import format_markdown
-from electra.run_folder import ENVIRONMENT, STARTS, read_json
-from electra.tasks.finetuning.run import ASKED, FINETUNING_RUN, RESULT
+from electra.run_folder import ENVIRONMENT, FINAL, FINETUNING_RUN, RESULT, STARTS, read_json
+from electra.tasks.finetuning.run import ASKED
 from electra.workflows.finetune_summary import SUMMARY_FILE
 from electra.workflows.pretrain import card_settings
-from electra.workflows.pretraining.final import FINAL
 from electra.workflows.trained import load_run_config
 
 METRICS = "metrics.jsonl"
 DAMAGED = "it is not as it was written"
 ANEW = ("How to load", "Limits", "Licence", "Layers")  # sections that each export writes for itself
-UNMEASURED = ("step", "phase", "epoch", "tokens", "flops", "seconds", "split")  # no figures, but where they were taken
 
 
 def describe_model(what: ModelView) -> str:

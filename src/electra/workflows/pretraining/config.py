@@ -5,6 +5,7 @@ from typing import Literal
 
 from electra.dataset.layout import Layout, Paper, RowLength
 from electra.engine.optim import AdamW, LinearDecay, OptimizerConfig, Schedule
+from electra.engine.recorders import LogTarget
 from electra.engine.train import Engine
 from electra.errors import UserError
 from electra.model.config import ClassicConfig, EncoderConfig
@@ -67,6 +68,8 @@ class PretrainConfig:
     tells its labels, in metrics.jsonl and the curves."""
     probe_columns: Columns = field(default_factory=Columns)
     """Where its texts and labels stand."""
+    log: tuple[LogTarget, ...] = ()
+    """Where all figures go besides metrics.jsonl: tensorboard (into the run's folder), wandb (Weights & Biases)."""
 
 
 def refuse_unfit_rows(config: PretrainConfig) -> None:

@@ -12,8 +12,8 @@ from electra.errors import UserError, convert_errors
 from electra.files import write_whole
 from electra.interchange import huggingface
 from electra.objectives.pretrainer import Pretrainer
+from electra.run_folder import FINAL
 
-FINAL = "final"
 KEPT = "first-stage"  # the encoder that the first stage made
 REST = "objective.safetensors"  # what an objective learned besides its towers
 
@@ -63,7 +63,8 @@ def format_model_card(name: str, settings: Mapping[str, object], figures: Mappin
 
     Others read it, so ``settings`` must not hold a path of this machine.
     """
-    table = "\n".join(f"| {figure} | {value} |" for figure, value in figures.items() if figure != "split")
+    left_out = ("split", "steps", "phases")  # the run is over: its steps are all steps
+    table = "\n".join(f"| {figure} | {value} |" for figure, value in figures.items() if figure not in left_out)
     return (
         f"---\nlibrary_name: transformers\ntags: [electra, replaced-token-detection]\n---\n# {name}\n\n"
         f"The {name} of a run of `electra pretrain`.\n\n"

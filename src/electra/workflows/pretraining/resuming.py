@@ -10,17 +10,15 @@ from electra.engine.parallel import Parallel
 from electra.engine.telemetry import describe_start
 from electra.errors import convert_errors
 from electra.objectives.build import CocoLm, Objective
-from electra.run_folder import Content, Request, leave_out
+from electra.run_folder import FINAL, PRETRAINING_RUN, Content, Request, leave_out
 from electra.workflows.pretraining.config import PATHS, PretrainConfig
 from electra.workflows.pretraining.extension import LENGTHS
-from electra.workflows.pretraining.final import FINAL
 from electra.workflows.pretraining.pretrainers import fingerprint_initial_weights
 
-PRETRAINING_RUN = "run of pretrain"  # what the folder says that it holds
 # Settings that change a run's results by rounding at most.
 FREE_OF_ENGINE = ("log_every", "keep", "save_every", "evaluate_every", "activation_checkpointing")
 MICRO_ROWS = "engine.micro_rows"  # as those, but for a term of the loss that compares the rows of a micro-batch
-FREE = (*PATHS, "extend", *(f"engine.{name}" for name in FREE_OF_ENGINE))
+FREE = (*PATHS, "extend", "log", *(f"engine.{name}" for name in FREE_OF_ENGINE))
 TABLE = "embeddings.tokens.weight"  # how the names of tables in a checkpoint end
 
 
