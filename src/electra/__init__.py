@@ -44,6 +44,8 @@ if TYPE_CHECKING:  # for editors and type checkers; as it runs, PUBLIC says wher
     from electra.workflows.pretraining.config import PretrainConfig as PretrainConfig
     from electra.workflows.score import ScoreConfig as ScoreConfig
     from electra.workflows.score import score as score
+    from electra.workflows.status import StatusConfig as StatusConfig
+    from electra.workflows.status import status as status
 
     load = load_encoder
 
@@ -58,6 +60,8 @@ PUBLIC = {  # name → module:attribute
     "DataConfig": "electra.workflows.data:DataConfig",
     "pretrain": "electra.workflows.pretrain:pretrain",
     "PretrainConfig": "electra.workflows.pretraining.config:PretrainConfig",
+    "status": "electra.workflows.status:status",
+    "StatusConfig": "electra.workflows.status:StatusConfig",
     "evaluate": "electra.workflows.evaluate:evaluate",
     "EvaluateConfig": "electra.workflows.evaluate:EvaluateConfig",
     "finetune": "electra.workflows.finetune:finetune",

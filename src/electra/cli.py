@@ -70,6 +70,12 @@ VERBS = {
         goes_on="--out",
         begins_with="--init",
     ),
+    "status": Verb(
+        "where runs are, how fast, how well, and whether they are alive; --watch goes on",
+        "StatusConfig",
+        "electra status runs/s1 runs/s2 --watch",
+        positional=("runs",),
+    ),
     "evaluate": Verb(
         "what encoders know, side by side: held-out text, minimal pairs, probes",
         "EvaluateConfig",

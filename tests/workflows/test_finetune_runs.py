@@ -23,6 +23,7 @@ from electra.tasks.catalogue import load_problems
 from electra.tasks.datasets.labelled import Columns
 from electra.tasks.finetuning.run import FineTuningRun, RunSettings
 from electra.workflows.finetune import FinetuneConfig, finetune
+from electra.workflows.status import StatusConfig, status
 from finetuning import CLASSIC, TUNING, config, exported, result, write_csv
 from processes import run_two
 
@@ -217,6 +218,9 @@ def test_runs_that_learned_nothing_are_named(classic: Path, tmp_path: Path, file
     (name,) = found["train"]["failed"] or [""]
     predictions = json.loads((tmp_path / "train" / "seed-1" / "predictions.json").read_text())["dev"]
     assert (len(set(predictions)) == 1) == name.endswith("train/seed-1")
+    (told,) = status(StatusConfig((str(tmp_path),)))
+    assert told.state == "finished" and told.step == told.steps and "loss" in told.figures["train"]
+    assert told.figures["dev"] == json.loads((tmp_path / "train" / "seed-1" / "result.json").read_text())["dev"]
 
 
 def test_a_run_that_another_process_makes_is_refused(classic: Path, tmp_path: Path, files: dict) -> None:

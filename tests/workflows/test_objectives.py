@@ -24,6 +24,7 @@ from electra.objectives.build import Electra
 from electra.workflows.evaluate import EvaluateConfig, evaluate
 from electra.workflows.pretrain import pretrain
 from electra.workflows.pretraining.config import Phase, PretrainConfig
+from electra.workflows.status import StatusConfig, status
 from processes import run_two
 from published import publish_bert
 
@@ -120,6 +121,8 @@ def test_the_encoder_of_the_first_stage_is_kept_as_it_was(prepared: Path, tmp_pa
     assert not torch.equal(kept[table], detects[table])
     assert find_encoder(tmp_path / "run") == final / "encoder"
     assert "alone" not in (final / "encoder" / "README.md").read_text()
+    (told,) = status(StatusConfig((asked.out,)))
+    assert (told.state, told.stage, told.stages, told.steps) == ("finished", 2, 2, STEPS)
 
 
 @pytest.mark.parametrize("kind", STAGED)

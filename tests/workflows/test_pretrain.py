@@ -28,6 +28,7 @@ from electra.workflows.pretrain import pretrain
 from electra.workflows.pretraining.config import Phase, PretrainConfig
 from electra.workflows.pretraining.extension import choose_length, read_lengths
 from electra.workflows.pretraining.resuming import compares_rows
+from electra.workflows.status import StatusConfig, status
 from processes import Running, run_python, run_two
 
 CLASSIC = ClassicConfig(hidden_size=64, layers=2, heads=2, intermediate_size=128, embedding_size=32, max_positions=64)
@@ -178,12 +179,16 @@ pretrain({asked!r})
     while not (metrics.exists() and metrics.read_text().count("\n") > 3):
         assert process.is_running() and time.monotonic() < deadline
         time.sleep(0.05)
+    (alive,) = status(StatusConfig((asked.out,)))
+    assert (alive.state, alive.process, alive.steps) == ("running", process.pid, 4000)
     os.kill(process.pid, signal.SIGTERM)
     told = process.end(60)
     assert told.code == 0 and "stopped at step" in told.out
     assert not (tmp_path / "run" / "final").exists()
     saved = max((tmp_path / "run" / "checkpoints").iterdir())
     assert json.loads((saved / "state.json").read_text())["step"] == lines(tmp_path / "run")[-1]["step"]
+    (stopped,) = status(StatusConfig((asked.out,)))
+    assert stopped.state == "stopped" and stopped.step == stopped.checkpoint and not stopped.damages
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU records")

@@ -1,0 +1,52 @@
+"""Which runs lie in the folders that a person names."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from electra import files
+from electra.dataset.shards import MANIFEST
+from electra.errors import UserError
+from electra.run_folder import ENVIRONMENT, FINETUNING_RUN, PRETRAINING_RUN
+
+RUNS = (PRETRAINING_RUN, FINETUNING_RUN)
+
+
+class RunFolder(NamedTuple):
+    """A run's folder, and what ``electra.json`` says that it holds."""
+
+    folder: Path
+    kind: str
+
+
+def find_runs(folder: Path) -> list[RunFolder]:
+    """The run in a folder, or all runs in one of ours that holds several: what finetune, compare or demo wrote.
+
+    Raises:
+        UserError: there is no such folder, or no run in it.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    kind = files.read_kind(folder)
+    if kind in RUNS:
+        return [RunFolder(folder, kind)]
+    if kind is None and (folder / ENVIRONMENT).is_file() and (folder / "checkpoints").is_dir():  # of version 0.1
+        return [RunFolder(folder, PRETRAINING_RUN)]
+    markers = sorted(folder.rglob(files.MARKER)) if kind else []
+    below = ((path.parent, files.read_kind(path.parent)) for path in markers)
+    runs = [RunFolder(path, inside) for path, inside in below if inside in RUNS]
+    if not runs:
+        raise UserError(
+            f"{folder}: {describe_folder(folder, kind)}; it holds no run, and electra status takes what pretrain, "
+            "finetune and compare write"
+        )
+    return runs
+
+
+def describe_folder(folder: Path, kind: str | None) -> str:
+    """What a folder without runs holds, in words."""
+    if kind:
+        return f"a {kind}"
+    if (folder / MANIFEST).is_file():
+        return "prepared data, of which `electra data` tells"
+    parts = files.read_kind(folder / "parts")
+    return parts or "nothing of this program"
