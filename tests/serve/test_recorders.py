@@ -15,7 +15,7 @@ import wandb
 from tensorboard.backend.event_processing.event_accumulator import TENSORS, EventAccumulator
 from wandb.proto import wandb_internal_pb2
 
-from electra.engine.recorders import TensorBoardRecorder, name_numbers, start_recorders
+from electra.engine.recorders import TensorBoardRecorder, check_recorders, name_numbers, start_recorders
 from electra.engine.telemetry import MetricsRecorder, read_metrics
 from electra.errors import UserError
 from electra.workflows.finetune import finetune
@@ -202,5 +202,7 @@ def test_one_that_cannot_start_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setenv("HOME", str(tmp_path))  # no netrc
     wandb.teardown()  # so that it reads the environment again
-    with pytest.raises(UserError, match=r"--log wandb: No API key configured.* WANDB_MODE=offline keeps the figures"):
-        start_recorders(["wandb"], tmp_path, 0, "run", {})
+    message = r"--log wandb: No API key configured.* WANDB_MODE=offline keeps the figures in the run's folder"
+    for start in (lambda: check_recorders(["wandb"]), lambda: start_recorders(["wandb"], tmp_path, 0, "run", {})):
+        with pytest.raises(UserError, match=message):
+            start()

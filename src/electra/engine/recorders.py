@@ -4,9 +4,11 @@ Each gets the lines of metrics.jsonl as they are written there. A figure becomes
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -61,20 +63,14 @@ class WandbRecorder(SilentRecorder):
         is set.
 
         Raises:
-            UserError: it has no account, or cannot be reached.
+            UserError: as ``open_wandb``.
         """
-        wandb = import_extra("wandb", "wandb", "--log wandb")
-        wandb.setup(wandb.Settings(silent=True))  # it neither prints nor asks for an account on standard input
-        try:
+        with open_wandb() as wandb:
             self.run: Any = wandb.init(
                 dir=str(folder), id=find_wandb_id(folder), resume="allow", config=dict(config),
                 project=os.environ.get("WANDB_PROJECT") or PROJECT, name=os.environ.get("WANDB_NAME") or name,
                 reinit="create_new", settings=wandb.Settings(console="off"),
             )  # fmt: skip
-        except wandb.Error as error:
-            raise UserError(
-                f"--log wandb: {summarize_error(error)} WANDB_MODE=offline keeps the figures in {folder / 'wandb'}"
-            ) from error
         print_progress(f"W&B: {f'offline, in {self.run.settings.sync_dir}' if self.run.offline else self.run.url}")
 
     def record(self, figures: Mapping[str, object]) -> None:
@@ -111,10 +107,30 @@ def find_wandb_id(folder: Path) -> str:
     return read_json(path, "remove it, and W&B begins another run", WandbId).id
 
 
-def import_recorders(log: Sequence[LogTarget]) -> None:
-    """Import the packages that ``log`` names. Raises ``UserError`` for one that is not installed."""
+@contextmanager
+def open_wandb() -> Iterator[ModuleType]:
+    """Import W&B's package, to do something that needs an account.
+
+    Raises:
+        UserError: it is not installed, has no account, or cannot be reached.
+    """
+    wandb = import_extra("wandb", "wandb", "--log wandb")
+    wandb.setup(wandb.Settings(silent=True))  # it neither prints nor asks for an account on standard input
+    try:
+        yield wandb
+    except wandb.Error as error:
+        reason = summarize_error(error).rstrip(".")
+        raise UserError(f"--log wandb: {reason}. WANDB_MODE=offline keeps the figures in the run's folder") from error
+
+
+def check_recorders(log: Sequence[LogTarget]) -> None:
+    """Raise ``UserError`` for a recorder that cannot start, before anything is written: its package is not installed,
+    or W&B has no account or cannot be reached."""
     for target in log:
         import_extra(target, target, f"--log {target}")
+        if target == "wandb":
+            with open_wandb() as wandb:
+                wandb.login()  # nothing, offline
 
 
 def start_recorders(
@@ -132,7 +148,7 @@ def start_recorders(
     for target in dict.fromkeys(log):
         known = (folder / target).exists()
         try:
-            import_recorders([target])
+            import_extra(target, target, f"--log {target}")
             recorder = (
                 TensorBoardRecorder(folder, step) if target == "tensorboard" else WandbRecorder(folder, name, config)
             )

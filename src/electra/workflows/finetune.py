@@ -7,7 +7,7 @@ from pathlib import Path
 from electra import files
 from electra.config import check_ranges
 from electra.engine.parallel import Parallel
-from electra.engine.recorders import LogTarget, import_recorders
+from electra.engine.recorders import LogTarget, check_recorders
 from electra.engine.telemetry import read_metrics
 from electra.engine.train import Engine
 from electra.errors import UserError, convert_errors
@@ -81,7 +81,7 @@ def finetune(config: FinetuneConfig) -> dict[str, TaskSummary]:
     if not config.model or not config.out:
         raise UserError("which model, and where to? electra finetune runs/s1 --task cola --data glue/CoLA --out ft/")
     parallel = Parallel.start()
-    parallel.ask_first(lambda: import_recorders(config.log))
+    parallel.ask_first(lambda: check_recorders(config.log))
     if not parallel.first:
         return finetune_tasks(config, parallel)
     out = Path(config.out)

@@ -13,7 +13,7 @@ from electra.dataset.tokens import choose_token_store
 from electra.engine.optim import GoogleAdam, LinearDecay, Muon, Schedule, collect_parameters
 from electra.engine.parallel import Parallel
 from electra.engine.process import hold_folder_for_all
-from electra.engine.recorders import import_recorders, start_recorders
+from electra.engine.recorders import check_recorders, start_recorders
 from electra.engine.scaling import chain_stages, cut_phases, scale_stages, scale_to_budget
 from electra.engine.stages import Stage, State
 from electra.engine.telemetry import MetricsRecorder, Recorder, SilentRecorder, read_metrics
@@ -76,7 +76,7 @@ def pretrain(config: PretrainConfig) -> Path:
     """
     check_ranges(config)
     parallel = Parallel.start()
-    parallel.ask_first(lambda: import_recorders(config.log))
+    parallel.ask_first(lambda: check_recorders(config.log))
     data = open_data(config)
     if not config.out:
         raise UserError("--out is missing: the folder that the run is written to")

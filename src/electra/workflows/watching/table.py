@@ -1,6 +1,6 @@
 """Runs side by side as a table: a row for each figure, a column for each run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,64 +9,64 @@ from electra.progress import format_amount, format_clock
 from electra.report.tables import format_table
 from electra.workflows.watching.run_status import ALIVE, RunStatus
 
-SHOWN = ("loss", "generator/accuracy", "discriminator/skill", "discriminator/auc", "probe/best")  # and all losses
+SHOWN = ("loss", "generator/accuracy", "discriminator/skill", "discriminator/auc", "probe/best")
 NONE = "-"
+LEGEND = "-: not there, or not yet"
 
 
 def format_statuses(statuses: Sequence[RunStatus], width: int) -> str:
     """The table, in as many parts as fit into ``width`` characters, and below it what takes a sentence."""
     names = shorten_names([status.run for status in statuses])
-    columns = list_cells(statuses)
-    labels = [label for label, _ in columns[0]]
-    used = [row for row in range(len(labels)) if any(column[row][1] != NONE for column in columns)]
+    rows = {label: cells for label, cells in list_rows(statuses).items() if any(cell != NONE for cell in cells)}
     parts: list[str] = []
-    left = list(range(len(statuses)))
-    while left:
-        table, count = "", 0
-        while count < len(left):
-            chosen = left[: count + 1]
-            header = ["", *(names[run] for run in chosen)]
-            wider = format_table(header, [[labels[row], *(columns[run][row][1] for run in chosen)] for row in used])
-            if count and max(map(len, wider.splitlines())) > width:
-                break
-            table, count = wider, count + 1
-        parts, left = [*parts, table], left[count:]
-    notes = [line for name, status in zip(names, statuses, strict=True) for line in list_notes(name, status)]
-    legend = ["-: not there, or not yet"] if any(column[row][1] == NONE for column in columns for row in used) else []
-    return "\n\n".join([*parts, *(["\n".join([*legend, *notes])] if legend or notes else [])])
+    first = 0
+    while first < len(names):
+        last = first + 1
+        part = format_part(names, rows, first, last)
+        while last < len(names) and len((wider := format_part(names, rows, first, last + 1)).splitlines()[1]) <= width:
+            part, last = wider, last + 1
+        parts, first = [*parts, part], last
+    notes = [LEGEND] if any(NONE in cells for cells in rows.values()) else []
+    notes += [line for name, status in zip(names, statuses, strict=True) for line in list_notes(name, status)]
+    return "\n\n".join([*parts, "\n".join(notes)] if notes else parts)
 
 
-def list_cells(statuses: Sequence[RunStatus]) -> list[list[tuple[str, str]]]:
-    """For each run (label, text) of each row; the rows are the same for all."""
-    names = {
-        (split, name): None
-        for status in statuses
-        for split, figures in status.figures.items()
-        for name in figures
-        if name in SHOWN or name.endswith("/loss") or split not in ("train", "held-out")
+def format_part(names: Sequence[str], rows: Mapping[str, Sequence[str]], first: int, last: int) -> str:
+    """The table of the runs from ``first`` to before ``last``."""
+    cells = [[label, *texts[first:last]] for label, texts in rows.items()]
+    return format_table(["", *names[first:last]], cells)
+
+
+def list_rows(statuses: Sequence[RunStatus]) -> dict[str, list[str]]:
+    """The rows by their labels: a text for each run."""
+    everywhere = [(name, split) for status in statuses for split, part in status.figures.items() for name in part]
+    names = list(dict.fromkeys(name for name, _ in everywhere))
+    figures = sorted(filter(is_shown, dict.fromkeys(everywhere)), key=lambda figure: names.index(figure[0]))
+    return {
+        "state": [each.state for each in statuses],
+        "step": [f"{each.step:,} of {each.steps:,}" if each.steps else f"{each.step:,}" for each in statuses],
+        "stage": [f"{each.stage} of {each.stages}" if (each.stages or 0) > 1 else NONE for each in statuses],
+        "tokens": [format_value(each.tokens) for each in statuses],
+        "tokens/s": [format_value(each.tokens_per_second) for each in statuses],
+        "time left": [NONE if each.seconds_left is None else format_clock(each.seconds_left) for each in statuses],
+        **{
+            f"{name}, {split}": [format_value(each.figures.get(split, {}).get(name)) for each in statuses]
+            for name, split in figures
+        },
+        "health": [describe_health(each) for each in statuses],
+        "last figures": [describe_age(each.last_line) for each in statuses],
+        "last checkpoint": [NONE if each.checkpoint is None else f"step {each.checkpoint:,}" for each in statuses],
+        "… written": [describe_age(each.checkpoint_time) for each in statuses],
+        "process": [str(each.process or NONE) if each.state in ALIVE else NONE for each in statuses],
+        "starts": [format_value(each.starts) for each in statuses],
     }
-    splits = list(dict.fromkeys(split for split, _ in names))
-    ordered = sorted(
-        names, key=lambda key: (list(dict.fromkeys(n for _, n in names)).index(key[1]), splits.index(key[0]))
-    )
-    return [
-        [
-            ("state", status.state),
-            ("step", f"{status.step:,} of {status.steps:,}" if status.steps else f"{status.step:,}"),
-            ("stage", f"{status.stage} of {status.stages}" if (status.stages or 0) > 1 else NONE),
-            ("tokens", show(status.tokens)),
-            ("tokens/s", show(status.tokens_per_second)),
-            ("time left", NONE if status.seconds_left is None else format_clock(status.seconds_left)),
-            *((f"{name}, {split}", show(status.figures.get(split, {}).get(name))) for split, name in ordered),
-            ("health", describe_health(status)),
-            ("last figures", describe_age(status.last_line)),
-            ("last checkpoint", NONE if status.checkpoint is None else f"step {status.checkpoint:,}"),
-            ("… written", describe_age(status.checkpoint_time)),
-            ("process", str(status.process or NONE) if status.state in ALIVE else NONE),
-            ("starts", show(status.starts)),
-        ]
-        for status in statuses
-    ]
+
+
+def is_shown(figure: tuple[str, str]) -> bool:
+    """Whether a figure, given by name and split, has a row: all losses, and what says how good the encoder is. The
+    figures of a fine-tuned task, which have plain names, all do."""
+    name, split = figure
+    return name in SHOWN or name.endswith("/loss") or (split != "train" and "/" not in name)
 
 
 def list_notes(name: str, status: RunStatus) -> list[str]:
@@ -92,7 +92,7 @@ def describe_age(time: str | None) -> str:
     return f"{format_clock(max(0.0, (datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds()))} ago"
 
 
-def show(value: float | None) -> str:
+def format_value(value: float | None) -> str:
     """A number as a cell: three digits behind the point below 100."""
     if value is None:
         return NONE
