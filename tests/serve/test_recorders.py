@@ -36,6 +36,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     for name in ("WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
         monkeypatch.setenv(name, str(tmp_path / "of-wandb"))
+    wandb.teardown()  # it reads the environment once, when it is first used
 
 
 def read_records(path: Path) -> Iterator[wandb_internal_pb2.Record]:
@@ -173,6 +174,16 @@ def test_a_fault_is_told_in_words(tmp_path: Path, capsys: pytest.CaptureFixture)
     ]  # fmt: skip
 
 
+def test_one_that_is_disabled_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    recorder = MetricsRecorder(tmp_path, {}, others=start_recorders(["wandb"], tmp_path, 0, "run", {}))
+    recorder.record(make_line(10))
+    recorder.finish()
+    assert capsys.readouterr().err == "W&B: disabled by WANDB_MODE, so nothing is kept there\n"
+
+
 def test_a_recorder_that_fails_is_told_of_once_and_the_run_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,7 +212,6 @@ def test_one_that_cannot_start_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
         start_recorders(["tensorboard"], tmp_path, 0, "run", {})
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setenv("HOME", str(tmp_path))  # no netrc
-    wandb.teardown()  # so that it reads the environment again
     message = r"--log wandb: No API key configured.* WANDB_MODE=offline keeps the figures in the run's folder"
     for start in (lambda: check_recorders(["wandb"]), lambda: start_recorders(["wandb"], tmp_path, 0, "run", {})):
         with pytest.raises(UserError, match=message):

@@ -71,7 +71,13 @@ class WandbRecorder(SilentRecorder):
                 project=os.environ.get("WANDB_PROJECT") or PROJECT, name=os.environ.get("WANDB_NAME") or name,
                 reinit="create_new", settings=wandb.Settings(console="off"),
             )  # fmt: skip
-        print_progress(f"W&B: {f'offline, in {self.run.settings.sync_dir}' if self.run.offline else self.run.url}")
+        print_progress(f"W&B: {self.describe_place()}")
+
+    def describe_place(self) -> str:
+        """Where the figures go: an address, or a folder."""
+        if self.run.disabled:
+            return "disabled by WANDB_MODE, so nothing is kept there"
+        return f"offline, in {self.run.settings.sync_dir}" if self.run.offline else str(self.run.url)
 
     def record(self, figures: Mapping[str, object]) -> None:
         """Log a line's numbers, or the message of a fault as an alert. Steps that W&B has already are left out: it

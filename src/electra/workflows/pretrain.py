@@ -106,7 +106,9 @@ def train_and_export(config: PretrainConfig, data: Data, parallel: Parallel) -> 
     say(describe_run(stages, out))
     watch = watch_continued(out / "metrics.jsonl") if config.init else judge_lines
     others: dict[str, Recorder] = {}
-    parallel.ask_first(lambda: others.update(start_recorders(config.log, out, step, out.name, card_settings(config))))
+    parallel.ask_first(
+        lambda: others.update(start_recorders(config.log, out, step, out.resolve().name, card_settings(config)))
+    )
     recorder = MetricsRecorder(out, SHOWN, step, watch=watch, others=others) if parallel.first else SilentRecorder()
     state = train_stages(
         stages, config.optimizer, schedule, config.engine, parallel,
