@@ -187,6 +187,9 @@ def test_a_folder_of_several_runs_shows_them_all(tmp_path: Path, capsys: pytest.
     assert [each.state for each in told] == ["broken off", "broken off", "finished"]
     printed = capsys.readouterr().out
     assert printed.split()[:3] == ["cola/seed-1", "cola/seed-2", "rte/seed-1"]
+    make_run(tmp_path / "ft" / "encoder")
+    (told,) = status(StatusConfig((str(tmp_path / "ft"),)))  # of a comparison: what judges its encoders is left out
+    assert told.holds == PRETRAINING_RUN
     assert ["matthews,", "dev", "-", "-", "0.500"] in [line.split() for line in printed.splitlines()]
 
 
@@ -200,6 +203,8 @@ def test_a_table_is_no_wider_than_it_may_be(tmp_path: Path) -> None:
     first, second, notes = format_statuses(runs, 80).split("\n\n")
     assert first.split()[:2] == ["a/a-run-with-a-name", "b/a-run-with-a-name"] and "d/short" in second
     assert max(map(len, (first + "\n" + second).splitlines())) <= 80
+    assert "discriminator/loss" in second and len(second.splitlines()) == len(first.splitlines())
+    assert "discriminator/loss" not in format_statuses([*runs[:2], runs[3]], 80).split("\n\n")[1]  # what is there
     assert "gradient" not in first and "probe/best, held-out" in first and "stage" not in first
     assert notes.splitlines() == ["-: not there, or not yet", "d/short: a\\x1bnote"]
     assert "a-run-with-a-name  b" not in format_statuses(runs, 10)  # never fewer than one

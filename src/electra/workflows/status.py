@@ -24,8 +24,8 @@ class StatusConfig:
     Nothing is changed, whether they run or not."""
 
     runs: tuple[str, ...] = ()
-    """Run folders of pretrain; of finetune; or what `electra finetune` and `electra compare` wrote, with all their
-    runs."""
+    """Run folders of pretrain or finetune; or what `electra finetune` and `electra compare` wrote, with all the runs
+    in it."""
     watch: bool = False
     """Tell it again every two seconds, until all runs are finished or Ctrl-C."""
     json: bool = False

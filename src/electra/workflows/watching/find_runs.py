@@ -19,7 +19,8 @@ class RunFolder(NamedTuple):
 
 
 def find_runs(folder: Path) -> list[RunFolder]:
-    """The run in a folder, or all runs in one of ours that holds several: what finetune, compare or demo wrote.
+    """The run in a folder, or all runs in one of ours that holds several: what finetune, compare or demo wrote. Beside
+    runs of pretrain, those that judge them by fine-tuning are left out.
 
     Raises:
         UserError: there is no such folder, or no run in it.
@@ -34,6 +35,7 @@ def find_runs(folder: Path) -> list[RunFolder]:
     markers = sorted(folder.rglob(files.MARKER)) if kind else []
     below = ((path.parent, files.read_kind(path.parent)) for path in markers)
     runs = [RunFolder(path, inside) for path, inside in below if inside in RUNS]
+    runs = [run for run in runs if run.kind == PRETRAINING_RUN] or runs
     if not runs:
         raise UserError(
             f"{folder}: {describe_folder(folder, kind)}; it holds no run, and electra status takes what pretrain, "

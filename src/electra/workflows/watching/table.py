@@ -17,7 +17,7 @@ LEGEND = "-: not there, or not yet"
 def format_statuses(statuses: Sequence[RunStatus], width: int) -> str:
     """The table, in as many parts as fit into ``width`` characters, and below it what takes a sentence."""
     names = shorten_names([status.run for status in statuses])
-    rows = {label: cells for label, cells in list_rows(statuses).items() if any(cell != NONE for cell in cells)}
+    rows = list_rows(statuses)
     parts: list[str] = []
     first = 0
     while first < len(names):
@@ -26,14 +26,14 @@ def format_statuses(statuses: Sequence[RunStatus], width: int) -> str:
         while last < len(names) and len((wider := format_part(names, rows, first, last + 1)).splitlines()[1]) <= width:
             part, last = wider, last + 1
         parts, first = [*parts, part], last
-    notes = [LEGEND] if any(NONE in cells for cells in rows.values()) else []
+    notes = [LEGEND] if any(NONE in part.split() for part in parts) else []
     notes += [line for name, status in zip(names, statuses, strict=True) for line in list_notes(name, status)]
     return "\n\n".join([*parts, "\n".join(notes)] if notes else parts)
 
 
 def format_part(names: Sequence[str], rows: Mapping[str, Sequence[str]], first: int, last: int) -> str:
-    """The table of the runs from ``first`` to before ``last``."""
-    cells = [[label, *texts[first:last]] for label, texts in rows.items()]
+    """The table of the runs from ``first`` to before ``last``, with the rows in which one of them has something."""
+    cells = [[label, *texts[first:last]] for label, texts in rows.items() if set(texts[first:last]) != {NONE}]
     return format_table(["", *names[first:last]], cells)
 
 
@@ -100,10 +100,8 @@ def format_value(value: float | None) -> str:
 
 
 def shorten_names(runs: Sequence[str]) -> list[str]:
-    """The last parts of the runs' paths, as many as tell them apart."""
+    """The last parts of the runs' paths, as many as tell all of them apart."""
     paths = [Path(run).absolute().parts for run in runs]
-    for depth in range(1, max(map(len, paths), default=1) + 1):
-        names = ["/".join(path[-depth:]) for path in paths]
-        if len(set(names)) == len(names):
-            break
-    return names
+    depths = range(1, max(map(len, paths)) + 1)
+    tails = (["/".join(path[-depth:]) for path in paths] for depth in depths)
+    return next((names for names in tails if len(set(names)) == len(names)), list(runs))
