@@ -15,7 +15,17 @@ SOURCE = Path(__file__).parents[1] / "src" / "electra"
 # A room imports itself and those of the floors below; rooms of one floor do not know each other.
 FLOORS = [
     {"errors", "ranges"},
-    {"extras", "files", "fingerprints", "progress", "config_types", "strict_json", "yaml_loader", "characters"},
+    {
+        "extras",
+        "files",
+        "fingerprints",
+        "progress",
+        "config_types",
+        "strict_json",
+        "yaml_loader",
+        "characters",
+        "stopping",
+    },
     {"config", "kernels", "flops", "reference", "tokenization", "folder_owner"},
     {"run_folder"},
     {"recipes", "dataset", "model"},
@@ -23,7 +33,7 @@ FLOORS = [
     {"tasks", "report"},
     {"workflows"},
     {"flags", "cli", "__main__"},
-]
+]  # fmt: skip
 TOGETHER = {("cli", "flags"), ("__main__", "cli")}
 TRAINING = {"torch", "numpy", "safetensors", "transformers", "tokenizers", "jaxtyping", "electra"}
 MODULES = sorted(SOURCE.rglob("*.py"))

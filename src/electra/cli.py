@@ -9,13 +9,15 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import electra
 from electra.errors import UserError
+from electra.stopping import UNFINISHED, Ending, Stopped, raise_stop_signals
 
-STOPPED = 130  # 128 + SIGINT, as shells count
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
 PIPE_CLOSED = 141  # 128 + SIGPIPE
 MISTAKE = 2
 
@@ -28,6 +30,8 @@ class Verb:
     ``positional``: the fields that are given without a flag. ``preset``: the recipe that is the lowest layer of the
     config, for a verb that has presets. ``goes_on``: the flag that names a folder; its config.json, if there is one, is
     the lowest layer instead. ``begins_with``: the flag that names a folder whose model's shape is laid over the preset.
+    ``runs``: of a verb that saves where it is when it is stopped, "module:function" that is called instead: the same,
+    but that it gives an ``Ending``.
     """
 
     about: str
@@ -38,6 +42,7 @@ class Verb:
     goes_on: str = ""
     function: str = ""
     begins_with: str = ""
+    runs: str = ""
 
 
 VERBS = {
@@ -45,6 +50,7 @@ VERBS = {
         "the built-in corpus, the whole chain in minutes",
         "DemoConfig",
         "electra demo --minutes 8",
+        runs="electra.workflows.demo.demo:run_demo",
     ),
     "tokenizer": Verb(
         "train a vocabulary on text: WordPiece, byte-level BPE or Unigram",
@@ -69,6 +75,7 @@ VERBS = {
         preset="small",
         goes_on="--out",
         begins_with="--init",
+        runs="electra.workflows.pretrain:run_pretraining",
     ),
     "status": Verb(
         "where runs are, how fast, how well, and whether they are alive; --watch goes on",
@@ -87,12 +94,14 @@ VERBS = {
         "FinetuneConfig",
         "electra finetune runs/s1 --task cola --data glue/CoLA --out ft/ --seeds 5",
         positional=("model",),
+        runs="electra.workflows.finetune:run_finetuning",
     ),
     "compare": Verb(
         "objectives at equal cost: tables and figures of what their encoders are worth",
         "CompareConfig",
         "electra compare --objectives electra mlm --data data/ --budgets 1e13 1e14 --out cmp/",
         goes_on="--out",
+        runs="electra.workflows.compare.compare:run_comparison",
     ),
     "inspect": Verb(
         "which tokens of a text look replaced",
@@ -139,46 +148,64 @@ VERBS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Its exit code: 0; 2 for a mistake of the user's; 130 after Ctrl-C; 141 if nobody reads on."""
+    """Run one command. Its exit code: 0; 2 for a mistake of the user's; 75 if it was stopped before its end and the
+    same command goes on; 130 after Ctrl-C otherwise; 141 if nobody reads on."""
     try:
-        run_command(list(sys.argv[1:] if arguments is None else arguments))
+        finished = run_command(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
     except UserError as error:
         print(f"electra: error: {error}", file=sys.stderr)
         return MISTAKE
+    except Stopped:
+        print("electra: stopped; the same command goes on", file=sys.stderr)
+        return UNFINISHED
     except KeyboardInterrupt:
         print("electra: stopped", file=sys.stderr)
-        return STOPPED
+        return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the flush at exit stays quiet
         return PIPE_CLOSED
-    return 0
+    return 0 if finished else UNFINISHED
 
 
-def run_command(arguments: list[str]) -> None:
-    """Call the verb that the arguments begin with, or print its config or the help.
+def run_command(arguments: list[str]) -> bool:
+    """Call the verb that the arguments begin with, or print its config or the help. False if it was stopped and the
+    same command goes on.
 
     Raises:
         UserError: no such verb, a wrong setting, and whatever the verb raises.
+        Stopped: as ``run_to_stop``.
     """
     from electra.config import suggest_closest
 
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(overview_text())
-        return
+        return True
     if arguments[0] == "--version":
         print(electra.__version__)
-        return
+        return True
     name, *rest = arguments
     if name not in VERBS:
         raise UserError(f"unknown command {name}{suggest_closest(name, VERBS) or '; electra --help lists them'}")
-    function, config, print_only = resolve_command(name, VERBS[name], rest)
+    verb = VERBS[name]
+    function, config, print_only = resolve_command(name, verb, rest)
     if print_only:
         from electra.config import dump_config
 
         print(dump_config(config), end="")
+    elif verb.runs:
+        return run_to_stop(verb.runs, config)
     else:
         function(config)
+    return True
+
+
+def run_to_stop(function: str, config: Any) -> bool:
+    """Call a ``Verb.runs``; whether its work is finished. Raises ``Stopped`` for a signal where it cannot save."""
+    module, _, name = function.partition(":")
+    run: Callable[[Any], Ending[object]] = getattr(import_module(module), name)
+    with raise_stop_signals():
+        return run(config).finished
 
 
 def resolve_command(name: str, verb: Verb, arguments: list[str]) -> tuple[Callable[[Any], object], Any, bool]:
@@ -258,7 +285,9 @@ def overview_text() -> str:
         f"commands:\n{verbs}\n\nas typed:\n{examples}\n\n"
         "electra COMMAND --help shows every setting with its default. Settings come in layers: a preset (of\n"
         "pretrain), then --config FILE, then flags; --print-config shows the result. --optimizer.kind muon and\n"
-        "the like exchange a part for another kind."
+        "the like exchange a part for another kind.\n\n"
+        "Exit codes: 0 finished; 2 a mistake, told in one line; 75 stopped before the end, the same command goes on\n"
+        "(pretrain, finetune, compare, demo after SIGTERM, SIGUSR1, one Ctrl-C or --stop-after); 130 Ctrl-C otherwise."
     )
 
 
@@ -271,8 +300,14 @@ def help_text(verb: Verb, config_class: type) -> str:
         if verb.preset
         else ""
     )
+    stops = (
+        "Exit codes: 0 finished; 75 stopped before the end and saved (SIGTERM, SIGUSR1, one Ctrl-C, --stop-after where "
+        "there is one), the same command goes on; 2 a mistake; 130 Ctrl-C twice, or before the first step.\n\n"
+        if verb.runs
+        else ""
+    )
     return (
-        f"{inspect.cleandoc(config_class.__doc__ or '')}\n\nExample: {verb.example}\n\n{preset}"
+        f"{inspect.cleandoc(config_class.__doc__ or '')}\n\nExample: {verb.example}\n\n{preset}{stops}"
         "--config FILE: YAML, TOML or JSON, laid under the flags.\n\n"
         "--print-config: print all settings as YAML and stop."
     )

@@ -12,6 +12,7 @@ import torch.utils.deterministic
 
 from electra.engine.parallel import Parallel
 from electra.run_folder import hold_folder
+from electra.stopping import STOP_SIGNALS
 
 
 def make_deterministic(everywhere: bool, device: torch.device) -> None:
@@ -28,7 +29,7 @@ def make_deterministic(everywhere: bool, device: torch.device) -> None:
 
 @contextlib.contextmanager
 def catch_stop_signals() -> Iterator[threading.Event]:
-    """Yield an event that SIGTERM and the first Ctrl-C set; a second Ctrl-C interrupts as usual."""
+    """Yield an event that SIGTERM, SIGUSR1 and the first Ctrl-C set; a second Ctrl-C interrupts as usual."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield stop
@@ -38,7 +39,7 @@ def catch_stop_signals() -> Iterator[threading.Event]:
         stop.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    before = {number: signal.signal(number, set_stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, set_stop) for number in (*STOP_SIGNALS, signal.SIGINT)}
     try:
         yield stop
     finally:

@@ -72,14 +72,16 @@ def train_stages(
     enough: Callable[[], bool] | None = None,
     asked: Mapping[str, object] | None = None,
     evaluate_first: bool = False,
+    deadline: float = math.inf,
 ) -> State:
     """Train the modules of ``stages`` in place, one after another, and return the state at the end of the run.
 
     With a ``folder`` the run goes on from the last checkpoint there, and saves one as often as ``engine`` says, at the
-    end, and when SIGTERM or Ctrl-C stops it; it then returns early, and ``state.step`` is the last step done. With
-    ``seconds`` the steps and the warm-up of a new run are scaled before its first step so that it ends after about that
-    time. If ``enough`` is true after an evaluation, the run ends as if it had no more steps. ``asked``: what a run was
-    asked, as JSON has it; each checkpoint says it, and one of a run that was asked something else is refused.
+    end, and when it is stopped: by SIGTERM, SIGUSR1 or Ctrl-C, or since ``time.monotonic()`` of the first process is
+    past the ``deadline``. It then returns early, after one step at least, and ``state.step`` is the last step done.
+    With ``seconds`` the steps and the warm-up of a new run are scaled before its first step so that it ends after about
+    that time. If ``enough`` is true after an evaluation, the run ends as if it had no more steps. ``asked``: what a run
+    was asked, as JSON has it; each checkpoint says it, and one of a run that was asked something else is refused.
     ``evaluate_first``: there are figures of the beginning too, at step 0.
 
     Raises:
@@ -98,7 +100,7 @@ def train_stages(
         if evaluate and evaluate_first and not loop.state.step:
             loop.log_held_out(evaluate)
         while not loop.state.finished and not loop.stopping:
-            loop.step(stop.is_set())
+            loop.step(stop.is_set() or (parallel.first and time.monotonic() >= deadline))
             if loop.is_due(engine.log_every):
                 loop.log()
             if evaluate and loop.is_due(engine.evaluate_every):

@@ -15,6 +15,7 @@ from electra.interchange.folders import find_encoder
 from electra.progress import print_warnings
 from electra.ranges import Count, CountOrZero, Positive
 from electra.report import curves
+from electra.stopping import Ending, find_deadline
 from electra.tasks.catalogue import ALL_OF_GLUE, TaskChoice, load_problems, print_problems
 from electra.tasks.finetuning.problem import FineTuning, Problem
 from electra.tasks.finetuning.run import TUNING_ENGINE, Figures, FineTuningRun, RunSettings, hash_contents
@@ -56,6 +57,9 @@ class FinetuneConfig(TaskChoice):
     keep_layers: CountOrZero = 0
     """How many of the encoder's layers to keep, the lowest: the last ones of a detector know little but detection. 0:
     all. `electra evaluate --task probe` says what each layer knows."""
+    stop_after: str = ""
+    """Stop so long after this start (2.8h, 90m, 3600s): the run under way saves a checkpoint, and the command ends with
+    code 75. The same command goes on. Leave a minute before a limit of the machine's."""
     preview: bool = False
     """Print what is read of the files, with the first rows of each, and stop. It needs no model."""
     tuning: FineTuning = field(default_factory=FineTuning)
@@ -66,33 +70,40 @@ class FinetuneConfig(TaskChoice):
 
 def finetune(config: FinetuneConfig) -> dict[str, TaskSummary]:
     """Fine-tune on every task with every rate and seed, and return the summary of each task by its name: of
-    none with ``preview``, which only prints what is read.
+    none with ``preview``, which only prints what is read, and only of those that were finished before a signal or
+    ``config.stop_after``.
 
     Raises:
         UserError: a model, files, columns or labels that cannot be; an ``out`` with runs of other settings, data or
             another model, before anything is written.
     """
+    return run_finetuning(config).result
+
+
+def run_finetuning(config: FinetuneConfig) -> Ending[dict[str, TaskSummary]]:
+    """``finetune``, which also says whether all tasks are finished."""
+    deadline = find_deadline(config.stop_after)
     check_ranges(config)
     if config.preview:
         problems, warnings = load_problems(config)
         print_warnings(warnings)
         print_problems(problems, preview=True)
-        return {}
+        return Ending({}, finished=True)
     if not config.model or not config.out:
         raise UserError("which model, and where to? electra finetune runs/s1 --task cola --data glue/CoLA --out ft/")
     parallel = Parallel.start()
     parallel.ask_first(lambda: check_recorders(config.log))
     if not parallel.first:
-        return finetune_tasks(config, parallel)
+        return finetune_tasks(config, parallel, deadline)
     out = Path(config.out)
     with convert_errors(str(out), OSError), files.claim_or_restore(out, FINETUNINGS):
         files.remove_partial_files(out)
-        return finetune_tasks(config, parallel)
+        return finetune_tasks(config, parallel, deadline)
 
 
-def finetune_tasks(config: FinetuneConfig, parallel: Parallel) -> dict[str, TaskSummary]:
-    """``finetune`` in one process. All runs are checked before the first begins; after a signal the tasks that were not
-    finished are missing from the result."""
+def finetune_tasks(config: FinetuneConfig, parallel: Parallel, deadline: float) -> Ending[dict[str, TaskSummary]]:
+    """``run_finetuning`` in one process. All runs are checked before the first begins; after a stop the tasks that were
+    not finished are missing from the result."""
     problems, warnings = load_problems(config)
     if parallel.first:
         print_warnings(warnings)
@@ -101,11 +112,11 @@ def finetune_tasks(config: FinetuneConfig, parallel: Parallel) -> dict[str, Task
         print_problems(problems, preview=False)
     summaries: dict[str, TaskSummary] = {}
     for problem, runs_by_rate in runs_by_problem:
-        summary = finetune_task(config, problem, runs_by_rate, parallel)
+        summary = finetune_task(config, problem, runs_by_rate, parallel, deadline)
         if summary is None:
             if parallel.first:
                 print("stopped; the same command goes on from there")
-            return summaries
+            return Ending(summaries, finished=False)
         summaries[problem.name] = summary
     if parallel.first:
         for problem in problems:
@@ -115,7 +126,7 @@ def finetune_tasks(config: FinetuneConfig, parallel: Parallel) -> dict[str, Task
             write_glue_submission(Path(config.out), summaries)
         if config.task.endswith(ALL_OF_GLUE):
             print(format_paper_row(summaries))
-    return summaries
+    return Ending(summaries, finished=True)
 
 
 def plan_runs(config: FinetuneConfig, problem: Problem) -> dict[str, list[FineTuningRun]]:
@@ -139,14 +150,18 @@ def plan_runs(config: FinetuneConfig, problem: Problem) -> dict[str, list[FineTu
 
 
 def finetune_task(
-    config: FinetuneConfig, problem: Problem, runs_by_rate: Mapping[str, Sequence[FineTuningRun]], parallel: Parallel
+    config: FinetuneConfig,
+    problem: Problem,
+    runs_by_rate: Mapping[str, Sequence[FineTuningRun]],
+    parallel: Parallel,
+    deadline: float,
 ) -> TaskSummary | None:
-    """Make the runs of one task; print, write and return its summary. None if a signal stopped it."""
+    """Make the runs of one task; print, write and return its summary. None if it was stopped."""
     figures_by_rate: dict[str, dict[str, Figures]] = {}
     for rate, runs in runs_by_rate.items():
         figures_by_rate[rate] = {}
         for run in runs:
-            figures = run.train_and_judge(parallel)
+            figures = run.train_and_judge(parallel, deadline)
             if figures is None:
                 return None
             if parallel.first:

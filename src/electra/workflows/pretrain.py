@@ -26,6 +26,7 @@ from electra.objectives.pretrainer import Pretrainer
 from electra.progress import print_warnings
 from electra.report import curves
 from electra.run_folder import FINAL, PRETRAINING_RUN
+from electra.stopping import Ending, find_deadline
 from electra.tasks.datasets import labelled
 from electra.tasks.finetuning.sequences import Sequences
 from electra.tasks.frozen.held_out import evaluate_held_out
@@ -70,10 +71,18 @@ SHOWN = {
 def pretrain(config: PretrainConfig) -> Path:
     """Train to the end, or on from where a run in ``config.out`` stopped; returns the run folder.
 
+    It returns early where a signal or ``config.stop_after`` stops the run: then the folder has no ``final/`` yet.
+
     Raises:
         UserError: bad data, a run folder of another config or that another process works in, a gradient that is not
             finite, a full disk.
     """
+    return run_pretraining(config).result
+
+
+def run_pretraining(config: PretrainConfig) -> Ending[Path]:
+    """``pretrain``, which also says whether the run is finished."""
+    deadline = find_deadline(config.stop_after)
     check_ranges(config)
     parallel = Parallel.start()
     parallel.ask_first(lambda: check_recorders(config.log))
@@ -81,11 +90,12 @@ def pretrain(config: PretrainConfig) -> Path:
     if not config.out:
         raise UserError("--out is missing: the folder that the run is written to")
     with hold_folder_for_all(parallel, Path(config.out), PRETRAINING_RUN):
-        return train_and_export(config, data, parallel)
+        finished = train_and_export(replace(config, stop_after=""), data, parallel, deadline)
+    return Ending(Path(config.out), finished)
 
 
-def train_and_export(config: PretrainConfig, data: Data, parallel: Parallel) -> Path:
-    """``pretrain``, by the one process or torchrun that holds the folder."""
+def train_and_export(config: PretrainConfig, data: Data, parallel: Parallel, deadline: float) -> bool:
+    """``run_pretraining``, by the one process or torchrun that holds the folder."""
     say = print if parallel.first else print_nothing
     out = Path(config.out)
     step = parallel.ask_first(lambda: find_last_step(out))
@@ -113,12 +123,12 @@ def train_and_export(config: PretrainConfig, data: Data, parallel: Parallel) -> 
     state = train_stages(
         stages, config.optimizer, schedule, config.engine, parallel,
         out / "checkpoints", recorder, build_evaluation(config, data, probe, parallel), config.hours * 3600,
-        asked=describe_asked(asked, data), evaluate_first=bool(config.init),
+        asked=describe_asked(asked, data), evaluate_first=bool(config.init), deadline=deadline,
     )  # fmt: skip
     if parallel.first:
         finish_run(config, data, out, pretrainers[-1], state, anew=state.step > step)
     parallel.wait()
-    return out
+    return state.finished
 
 
 def apply_compat(config: PretrainConfig) -> PretrainConfig:

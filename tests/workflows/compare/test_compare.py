@@ -16,11 +16,12 @@ from electra.errors import UserError
 from electra.objectives.build import Electra, Electra15, Mlm
 from electra.report.compare import RANDOM
 from electra.run_folder import hold_folder
+from electra.stopping import Ending
 from electra.tasks.datasets.labelled import Columns
 from electra.tasks.finetuning.problem import FineTuning
 from electra.workflows.compare import runs as compare_runs
 from electra.workflows.compare import tasks as compare_tasks
-from electra.workflows.compare.compare import compare
+from electra.workflows.compare.compare import compare, run_comparison
 from electra.workflows.compare.objectives import load_base_config, parse_objective, parse_objectives
 from electra.workflows.compare.plan import CompareConfig, plan_comparison
 
@@ -165,12 +166,12 @@ def test_a_signal_stops_it_and_the_same_command_goes_on(
     out: Path, asked: CompareConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     more, before = replace(asked, seeds=3), made(out)
-    monkeypatch.setattr(compare_runs, "pretrain", lambda config: Path(config.out))  # as after Ctrl-C: no final/
-    compare(more)
+    monkeypatch.setattr(compare_runs, "run_pretraining", lambda config: Ending(Path(config.out), finished=False))
+    assert not run_comparison(more).finished
     said = capsys.readouterr().out
     assert "stopped; the same command goes on" in said and "So far: 13 of 18" in said
     assert before.items() <= made(out).items() and not (out / "runs" / "electra" / "2.5e8-flops" / "seed-3").exists()
-    compare(asked)
+    assert run_comparison(asked).finished
     assert "So far" not in (out / "table.md").read_text()
 
 

@@ -1,6 +1,7 @@
 """One run of fine-tuning: a problem, an encoder, a seed → figures, predictions and the model, in its own folder."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -89,8 +90,9 @@ class FineTuningRun:
         self.free = FREE if settings.patience else (*FREE, EVALUATE_EVERY)
         self.request = Request(FINETUNING_RUN, {ASKED: self.asked})
 
-    def train_and_judge(self, parallel: Parallel) -> Figures | None:
-        """Train the encoder, judge its predictions and write both; returns the figures, or None if a signal stopped it.
+    def train_and_judge(self, parallel: Parallel, deadline: float = math.inf) -> Figures | None:
+        """Train the encoder, judge its predictions and write both; returns the figures, or None if it was stopped, as
+        ``train_stages`` is.
 
         Raises:
             UserError: as ``refuse_another``; another process works in the folder; a length that the encoder does not
@@ -100,9 +102,9 @@ class FineTuningRun:
             self.refuse_another()
             if result := parallel.ask_first(lambda: self.read(RESULT, Figures)):
                 return result
-            return self.train_and_write(parallel)
+            return self.train_and_write(parallel, deadline)
 
-    def train_and_write(self, parallel: Parallel) -> Figures | None:
+    def train_and_write(self, parallel: Parallel, deadline: float) -> Figures | None:
         """``train_and_judge`` of a run that is not finished, by the one process or torchrun that holds its folder."""
         net, tokenizer, tuning = self.build_net()
         check_engine(self.settings.engine, net, parallel)
@@ -112,7 +114,7 @@ class FineTuningRun:
                 self.request.begin(self.folder, describe_start())
             parallel.wait()
             dev = DevEvaluation(self, net, sources, parallel)
-            if not self.train(net, tuning, sources["train"], dev, parallel):
+            if not self.train(net, tuning, sources["train"], dev, parallel, deadline):
                 return None
             predictions = {split: dev.predict(split) for split in self.problem.splits if split != "train"}
             figures = {split: self.problem.judge(split, predictions[split]) for split in self.problem.evaluated}
@@ -177,7 +179,13 @@ class FineTuningRun:
         }
 
     def train(
-        self, net: FineTuned, tuning: FineTuning, source: ExampleSource, dev: "DevEvaluation", parallel: Parallel
+        self,
+        net: FineTuned,
+        tuning: FineTuning,
+        source: ExampleSource,
+        dev: "DevEvaluation",
+        parallel: Parallel,
+        deadline: float,
     ) -> bool:
         """Train ``net`` in place. Whether it was trained to the end."""
         engine, epochs = self.settings.engine, choose_epochs(tuning, self.problem, len(source.examples))
@@ -205,6 +213,7 @@ class FineTuningRun:
             [stage], tuning.optimizer, LinearDecay(warmup=round(tuning.warmup * steps)),
             engine, parallel, checkpoints, recorder, evaluate, enough=dev.is_enough,
             asked={"seed": self.seed, "config": hash_values([leave_out(self.asked, (*FREE, EVALUATE_EVERY))])},
+            deadline=deadline,
         )  # fmt: skip
         if state.finished and self.settings.patience:
             dev.restore_best()

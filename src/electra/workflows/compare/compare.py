@@ -15,6 +15,7 @@ from electra.report import compare_figures
 from electra.report.compare import RANDOM, Comparison, EncoderResult, format_budget
 from electra.report.compare_page import render_comparison
 from electra.run_folder import hold_folder
+from electra.stopping import Ending
 from electra.workflows.compare.plan import COMPARISON, CompareConfig, Plan, plan_comparison, validate_comparison
 from electra.workflows.compare.runs import JudgedEncoder
 from electra.workflows.compare.scores import Judge, score_encoder, scores_path
@@ -28,6 +29,11 @@ def compare(config: CompareConfig) -> Path:
     Raises:
         UserError: an objective, data, task or folder that cannot be, before anything is trained; and as ``pretrain``.
     """
+    return run_comparison(config).result
+
+
+def run_comparison(config: CompareConfig) -> Ending[Path]:
+    """``compare``, which also says whether the comparison is finished."""
     check_ranges(config)
     if Parallel.start().world > 1:
         raise UserError("electra compare runs in one process; torchrun is for electra pretrain")
@@ -36,8 +42,8 @@ def compare(config: CompareConfig) -> Path:
         return make_comparison(config)
 
 
-def make_comparison(config: CompareConfig) -> Path:
-    """``compare``, by the one process that holds the folder."""
+def make_comparison(config: CompareConfig) -> Ending[Path]:
+    """``run_comparison``, by the one process that holds the folder."""
     plan, out = plan_comparison(config), Path(config.out)
     to_do = [encoder for encoder in plan.encoders if not is_judged(encoder, plan.judges)]
     left = format_budget(sum(encoder.budget for encoder in to_do), plan.unit)
@@ -60,7 +66,7 @@ def make_comparison(config: CompareConfig) -> Path:
             f"\n{(out / TABLE_FILE).read_text(encoding='utf-8')}\n"
             f"{out}: {TABLE_FILE}, {FIGURE_FILE}, {SCORES_FILE}, runs/"
         )
-    return out
+    return Ending(out, finished=len(results) == len(plan.encoders))
 
 
 def describe_encoder(encoder: JudgedEncoder, plan: Plan) -> str:

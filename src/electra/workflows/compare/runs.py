@@ -16,7 +16,7 @@ from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
 from electra.report.compare import RANDOM
 from electra.run_folder import read_json, write_json
-from electra.workflows.pretrain import pretrain
+from electra.workflows.pretrain import run_pretraining
 from electra.workflows.pretraining.config import PretrainConfig
 from electra.workflows.pretraining.resuming import request_run
 
@@ -65,8 +65,7 @@ class PretrainedEncoder:
         path = self.folder / COST
         if not path.is_file():
             torch.compiler.reset()  # or, after eight models, what is compiled for others counts as one too many
-            pretrain(self.config)
-            if not (self.folder / "final").is_dir():
+            if not run_pretraining(self.config).finished:
                 return None
             write_json(path, read_run_figures(self.folder)._asdict(), indent=1)
             checkpoint.remove_checkpoints(self.folder / "checkpoints")  # most of the disk, and of no more use

@@ -12,13 +12,14 @@ from electra.errors import convert_errors
 from electra.objectives.build import Mlm
 from electra.ranges import Count, Positive
 from electra.run_folder import write_json
+from electra.stopping import Ending
 from electra.workflows.demo.corpus import prepare_corpus
 from electra.workflows.demo.hub import compare_with_transformers, export_towers
 from electra.workflows.demo.scores import ENCODER, format_demo_scores, score_encoders
 from electra.workflows.demo.summary import format_demo_summary
 from electra.workflows.evaluate import EvaluateConfig, evaluate
 from electra.workflows.inspect import InspectConfig, inspect
-from electra.workflows.pretrain import pretrain
+from electra.workflows.pretrain import run_pretraining
 from electra.workflows.pretraining.config import PretrainConfig
 
 SENTENCES = (
@@ -54,6 +55,11 @@ def demo(config: DemoConfig) -> Path:
     Raises:
         UserError: the folder holds something else, or another demo's corpus; and as the verbs that are called.
     """
+    return run_demo(config).result
+
+
+def run_demo(config: DemoConfig) -> Ending[Path]:
+    """``demo``, which also says whether it came to its end."""
     check_ranges(config)
     began, out = time.monotonic(), Path(config.out)
     with convert_errors(str(out), OSError):
@@ -62,15 +68,17 @@ def demo(config: DemoConfig) -> Path:
     print_heading("the corpus: docstrings of the installed packages")
     task = prepare_corpus(out, config.vocab_size)
     print_heading(f"pre-training for {config.minutes:g} minutes")
-    run = pretrain(replace(configure_run(out, out / "electra"), hours=config.minutes / 60))
-    if not (run / "final").is_dir():
-        return out  # stopped by a signal; the same command goes on
+    trained = run_pretraining(replace(configure_run(out, out / "electra"), hours=config.minutes / 60))
+    if not trained.finished:
+        return Ending(out, finished=False)
+    run = trained.result
     encoders = {ENCODER: run / "final" / "encoder"}
     if config.compare == "mlm":
         print_heading("the same encoder by masked language modelling, with equal operations")
-        encoders["MLM"] = pretrain_mlm(out, run) / "final" / "generator"
-        if not encoders["MLM"].is_dir():
-            return out
+        mlm = pretrain_mlm(out, run)
+        if not mlm.finished:
+            return Ending(out, finished=False)
+        encoders["MLM"] = mlm.result / "final" / "generator"
     print_heading("held-out text")
     figures = evaluate(EvaluateConfig(models=(str(run),)))[str(run)]
     print_heading(f"fine-tuning: which of {len(task.names)} packages is a docstring from?")
@@ -84,7 +92,7 @@ def demo(config: DemoConfig) -> Path:
     print_heading(f"done in {(time.monotonic() - began) / 60:.1f} minutes")
     write_json(out / "summary.json", {"held_out": figures, **scores._asdict()}, indent=1)
     print(format_demo_summary(out, run, figures, scores))
-    return out
+    return Ending(out, finished=True)
 
 
 def print_heading(text: str) -> None:
@@ -99,8 +107,9 @@ def configure_run(out: Path, run: Path) -> PretrainConfig:
     return replace(preset, data=str(out / "data"), out=str(run), engine=engine)
 
 
-def pretrain_mlm(out: Path, run: Path) -> Path:
-    """Pre-train the same encoder by MLM with as many floating-point operations as ``run`` took. Return its folder."""
+def pretrain_mlm(out: Path, run: Path) -> Ending[Path]:
+    """Pre-train the same encoder by MLM with as many floating-point operations as ``run`` took, as
+    ``run_pretraining``."""
     flops = read_metrics(run / "metrics.jsonl")[-1]["flops"]
     objective = Mlm(mask_rate=0.3, replace_rate=1.0)
-    return pretrain(replace(configure_run(out, out / "mlm"), objective=objective, flops=flops))
+    return run_pretraining(replace(configure_run(out, out / "mlm"), objective=objective, flops=flops))

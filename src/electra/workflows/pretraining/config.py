@@ -53,7 +53,12 @@ class PretrainConfig:
     flops: NotNegative = 0.0
     """Train for about so many floating-point operations (`electra.flops`) instead, rescaled in the same way."""
     hours: NotNegative = 0.0
-    """Train for about so many hours on this machine: steps and warm-up are rescaled by a measurement at the start."""
+    """Train for about so many hours on this machine: steps and warm-up are rescaled by a measurement at the start. The
+    run then ends for good; --stop-after only interrupts it."""
+    stop_after: str = ""
+    """Stop so long after this start (2.8h, 90m, 3600s, counted from when the settings are read): save a checkpoint and
+    end with code 75. The run stays what it is, and the same command goes on. At that time the step under way and one
+    more are finished, and an evaluation that is due; the checkpoint comes after that. Leave a few minutes for it."""
     extend: bool = False
     """Lengthen the run in --out to --tokens or --flops. It goes on with the schedule of a run of that length."""
     init: str = ""

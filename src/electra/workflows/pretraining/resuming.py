@@ -18,7 +18,7 @@ from electra.workflows.pretraining.pretrainers import fingerprint_initial_weight
 # Settings that change a run's results by rounding at most.
 FREE_OF_ENGINE = ("log_every", "keep", "save_every", "evaluate_every", "activation_checkpointing")
 MICRO_ROWS = "engine.micro_rows"  # as those, but for a term of the loss that compares the rows of a micro-batch
-FREE = (*PATHS, "extend", "log", *(f"engine.{name}" for name in FREE_OF_ENGINE))
+FREE = (*PATHS, "extend", "log", "stop_after", *(f"engine.{name}" for name in FREE_OF_ENGINE))
 TABLE = "embeddings.tokens.weight"  # how the names of tables in a checkpoint end
 
 
