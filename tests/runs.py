@@ -6,11 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors.torch import load_file
+
 from compositions import objective
 from electra.dataset.rows import Rows
 from electra.engine.optim import AdamW, LinearDecay
 from electra.engine.parallel import Parallel
-from electra.engine.telemetry import SilentRecorder
+from electra.engine.telemetry import SilentRecorder, read_metrics
 from electra.engine.train import Engine, train_stages
 from electra.model.config import ClassicConfig, ModernConfig
 from electra.tasks.frozen.held_out import evaluate_held_out
@@ -62,3 +65,15 @@ def trained(asked: PretrainConfig, checkpoints: Path | None = None) -> list[floa
     found = [value for line in kept.lines for name, value in line.items() if "/loss" in name]
     assert found and all(map(math.isfinite, found))
     return found
+
+
+def same_runs(one: Path, other: Path) -> bool:
+    """Whether two runs ended with the same weights and moments, and told the same figures but for the time."""
+    timed = ("seconds", "tokens_per_second")
+    for name in ("model", "optimizer"):
+        ours, theirs = (load_file(max((run / "checkpoints").iterdir()) / f"{name}.safetensors") for run in (one, other))
+        if ours.keys() != theirs.keys() or not all(torch.equal(ours[key], theirs[key]) for key in ours):
+            return False
+    told = [[{k: v for k, v in line.items() if k not in timed} for line in read_metrics(run / "metrics.jsonl")]
+            for run in (one, other)]  # fmt: skip
+    return told[0] == told[1]

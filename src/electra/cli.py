@@ -29,7 +29,8 @@ class Verb:
 
     ``positional``: the fields that are given without a flag. ``preset``: the recipe that is the lowest layer of the
     config, for a verb that has presets. ``goes_on``: the flag that names a folder; its config.json, if there is one, is
-    the lowest layer instead. ``begins_with``: the flag that names a folder whose model's shape is laid over the preset.
+    the lowest layer instead. ``branches_off``: the flag that names a run's checkpoint; the run's config is, where there
+    is no other. ``begins_with``: the flag that names a folder whose model's shape is laid over the preset.
     ``runs``: of a verb that saves where it is when it is stopped, "module:function" that is called instead: the same,
     but that it gives an ``Ending``.
     """
@@ -42,6 +43,7 @@ class Verb:
     goes_on: str = ""
     function: str = ""
     begins_with: str = ""
+    branches_off: str = ""
     runs: str = ""
 
 
@@ -75,6 +77,7 @@ VERBS = {
         preset="small",
         goes_on="--out",
         begins_with="--init",
+        branches_off="--from",
         runs="electra.workflows.pretrain:run_pretraining",
     ),
     "status": Verb(
@@ -226,11 +229,13 @@ def resolve_command(name: str, verb: Verb, arguments: list[str]) -> tuple[Callab
     except argparse.ArgumentError as error:
         raise UserError(str(error)) from error
     preset = getattr(options, "preset", None)
-    saved = find_saved_config(verb, arguments)
+    saved, checkpoint = find_saved_config(verb, arguments), find_checkpoint(verb, arguments)
     function, config_class = getattr(electra, verb.function or name), getattr(electra, verb.config)
     base = config_class()
     if saved and not (options.config or preset):
         base = config.load_config(base, saved)
+    elif checkpoint and not preset:
+        base = lay_run_beneath(checkpoint, options.config)
     else:
         if verb.preset:
             base = config.load_config(base, recipes.find_preset(preset or verb.preset))
@@ -267,6 +272,24 @@ def find_value(flag: str, arguments: list[str]) -> str | None:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument(flag, dest="value", nargs="?")
     return parser.parse_known_args(arguments)[0].value
+
+
+def find_checkpoint(verb: Verb, arguments: list[str]) -> str | None:
+    """The checkpoint that the verb's ``branches_off`` flag names; None where there is none."""
+    return find_value(verb.branches_off, arguments) if verb.branches_off else None
+
+
+def lay_run_beneath(checkpoint: str, file: str | None) -> Any:
+    """The settings of the run that saved a checkpoint, with the file laid over them.
+
+    Raises:
+        UserError: no such checkpoint or file, or a wrong setting.
+    """
+    from electra.config import load_config
+    from electra.workflows.pretraining.branching import take_run_settings
+
+    base = take_run_settings(checkpoint)
+    return load_config(base, file) if file else base
 
 
 def find_saved_config(verb: Verb, arguments: list[str]) -> Path | None:

@@ -3,8 +3,8 @@
 import pytest
 from torch import nn
 
-from electra.engine.optim import LinearDecay
-from electra.engine.scaling import chain_stages, cut_phases, scale_stages, scale_to_budget, scale_to_steps
+from electra.engine.optim import LinearDecay, WarmupStableDecay
+from electra.engine.scaling import chain_stages, cool_stages, cut_phases, scale_stages, scale_to_budget, scale_to_steps
 from electra.engine.stages import Stage
 
 
@@ -44,3 +44,25 @@ def test_a_budget_scales_steps_and_warmup() -> None:
     longer, schedule = scale_stages(stages, LinearDecay(warmup=10), 0.5)
     assert [(each.steps, each.offset, each.span) for each in longer] == [(20, 0, 50), (30, 20, 50)]
     assert schedule == LinearDecay(warmup=5)
+
+
+def test_a_cool_down_falls_from_where_the_schedule_is_to_0() -> None:
+    stages, schedule = chain_stages([stage(4), stage(6, fresh=False), stage(5)]), LinearDecay(warmup=0)
+    (_, last) = cool_stages(stages, stage=1, begin=2, steps=3)
+    assert last.steps == 5 and last.span == 10
+    rates = [last.rate(schedule, step) for step in range(5)]
+    assert rates == pytest.approx([0.6, 0.5, 0.4, 0.4 * 2 / 3, 0.4 / 3])
+    assert [stages[1].rate(schedule, step) for step in range(2)] == rates[:2]
+    assert last.progress(4) == 0.8, "what else follows the schedule goes on as planned"
+
+
+@pytest.mark.parametrize("steps", [1, 7, 20, 33])
+def test_a_cool_down_of_a_level_rate_is_the_schedule_that_ends_so(steps: int) -> None:
+    """To the last bit; and progress ends at 1, though the run is longer than it was planned."""
+    (cooled,) = cool_stages(chain_stages([stage(90)]), stage=0, begin=80, steps=steps)
+    level, planned = WarmupStableDecay(warmup=5, decay=0.0), WarmupStableDecay(warmup=5, decay=steps / (80 + steps))
+    whole = stage(80 + steps)
+    exact = planned.decay * whole.steps == steps  # the share may not be a number that a computer has
+    for step in range(80 + steps):
+        assert cooled.rate(level, step) == pytest.approx(whole.rate(planned, step), rel=0 if exact else 1e-14)
+    assert cooled.progress(80 + steps) == min(1.0, (80 + steps) / 90)

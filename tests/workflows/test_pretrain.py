@@ -316,6 +316,7 @@ def test_a_run_is_lengthened_and_says_what_it_does(
         ({"phases": (Phase(2, 32, 8), Phase(2, 32, 8))}, "only where one objective trains in one phase"),
         ({"objective": WarmedElectra()}, "only where one objective trains in one phase"),
         ({"hours": 1.0}, "a run of --hours was fitted to a time"),
+        ({"from_": "step-1", "cool_down": 0.1}, "a run that cools down ends there"),
     ],
 )
 def test_what_cannot_be_lengthened_says_so(tmp_path: Path, changes: dict, message: str) -> None:

@@ -6,12 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from electra.cli import main
 from electra.config import dump_config
-from electra.engine.telemetry import read_metrics
 from electra.engine.train import Loop
 from electra.errors import UserError
 from electra.workflows import pretrain as verb
@@ -20,7 +17,7 @@ from electra.workflows.pretrain import pretrain, run_pretraining
 from finetuning import TUNING
 from finetuning import config as finetuning
 from processes import run_two
-from runs import config
+from runs import config, same_runs
 
 STEPS = 4
 
@@ -38,18 +35,6 @@ def command(prepared: Path, tmp_path: Path) -> list[str]:
     return ["pretrain", "--config", str(tmp_path / "asked.yaml")]
 
 
-def same(one: Path, other: Path) -> bool:
-    """Whether two runs ended with the same weights and moments, and told the same figures."""
-    timed = ("seconds", "tokens_per_second")
-    for name in ("model", "optimizer"):
-        ours, theirs = (load_file(max((run / "checkpoints").iterdir()) / f"{name}.safetensors") for run in (one, other))
-        if ours.keys() != theirs.keys() or not all(torch.equal(ours[key], theirs[key]) for key in ours):
-            return False
-    told = [[{k: v for k, v in line.items() if k not in timed} for line in read_metrics(run / "metrics.jsonl")]
-            for run in (one, other)]  # fmt: skip
-    return told[0] == told[1]
-
-
 def test_a_time_stops_a_run_which_then_goes_on(
     command: list[str], whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -59,7 +44,7 @@ def test_a_time_stops_a_run_which_then_goes_on(
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-00000001"]
     assert main([*command, "--stop-after", "0.001m"]) in (0, 75)
     assert main(["pretrain", "--out", str(run)]) == 0, "not of the run: nothing stops it now"
-    assert same(run, whole) and (run / "final").is_dir()
+    assert same_runs(run, whole) and (run / "final").is_dir()
     assert json.loads((run / "config.json").read_text())["stop_after"] == ""
     assert not any("changed" in start for start in json.loads((run / "environment.json").read_text())["starts"])
     assert main([*command, "--stop-after", "0.001s"]) == 0, "it is finished"
@@ -84,7 +69,7 @@ def test_a_signal_stops_a_run_which_then_goes_on(
         assert main(command) == 75
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000002"]
     assert main(command) == 0
-    assert same(tmp_path / "run", whole)
+    assert same_runs(tmp_path / "run", whole)
 
 
 def test_a_signal_before_the_first_step_asks_for_the_same_command(
@@ -146,4 +131,4 @@ assert run_pretraining(asked).finished
     run_two(code)
     run_two(f"{code.partition('first =')[0]}assert run_pretraining(replace(asked, out=asked.out + '-whole')).finished")
     assert run_pretraining(asked).finished
-    assert same(tmp_path / "run", tmp_path / "run-whole")
+    assert same_runs(tmp_path / "run", tmp_path / "run-whole")

@@ -65,6 +65,14 @@ def scale_stages(stages: Sequence[Stage], schedule: Schedule, scale: float) -> t
     return longer, replace(schedule, warmup=scaled(schedule.warmup))
 
 
+def cool_stages(stages: Sequence[Stage], stage: int, begin: int, steps: int) -> list[Stage]:
+    """The stages of a run that cools down: from step ``begin`` of the stage of number ``stage`` on the learning rate
+    falls to 0 over ``steps`` steps, with which the run ends."""
+    last = stages[stage]
+    cooled = replace(last, steps=begin + steps, span=last.span or last.steps, cools_from=begin)
+    return [*stages[:stage], cooled]
+
+
 def scale_to_budget(stages: Sequence[Stage], tokens: float, flops: float) -> float:
     """The scale at which the stages read so many ``tokens``, or else take so many ``flops``; 1 if both are 0."""
     if tokens:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from electra.engine.optim import Parameter
+from electra.engine.optim import Parameter, Schedule
+from electra.strict_json import require_shape
 
 AnyPlace = TypeVar("AnyPlace")  # a frozen dataclass of numbers
 RowRef = TypeVar("RowRef")
@@ -47,6 +48,8 @@ class Stage:
     schedule.
 
     ``begin`` is called before the first step of a module that follows another one, whose weights it may take over.
+    ``cools_from``: the step of the stage from which on the learning rate falls linearly to 0 at the stage's end, as if
+    there were no more of the schedule.
     """
 
     module: nn.Module
@@ -59,11 +62,19 @@ class Stage:
     offset: int = 0
     span: int = 0  # 0: the stage's own steps
     fresh: bool = True  # the optimizer forgets what it gathered before
+    reads_on: bool = False  # its rows go on where those of the stage before ended, which had the same source
+    cools_from: int | None = None
     begin: Callable[[], None] = lambda: None
 
     def progress(self, step: int) -> float:
         """How far the schedule is, from 0 to 1, at a step of the stage."""
-        return (self.offset + step) / (self.span or self.steps)
+        return min(1.0, (self.offset + step) / (self.span or self.steps))
+
+    def rate(self, schedule: Schedule, step: int) -> float:
+        """What the learning rate is multiplied with at a step of the stage."""
+        held = step if self.cools_from is None else min(step, self.cools_from)
+        rate = schedule.factor(self.offset + held, self.span or self.steps)
+        return rate if held == step else rate * ((self.steps - step) / (self.steps - held))
 
 
 @dataclass
@@ -80,6 +91,14 @@ class State:
     seconds: float = 0.0
     scale: float = 1.0  # of steps and warm-up, where the run was fitted to a time
     asked: dict = field(default_factory=dict)  # what the run was asked: name → a value that JSON has
+    # Where a run cools down: the arguments of ``scaling.cool_stages``, that of the stages apart.
+    cool_down: dict = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, content: Any, where: str) -> "State":
+        """The state that a checkpoint's JSON holds. Raises ``UserError``, whose message ``where`` begins, otherwise."""
+        older: dict[str, Any] = {"cool_down": {}}  # a run that was begun before there were any says nothing of it
+        return require_shape(older | content if isinstance(content, dict) else content, cls, where)
 
     @property
     def finished(self) -> bool:

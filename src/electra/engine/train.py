@@ -18,13 +18,12 @@ from electra.engine.parallel import Parallel, Precision, flush_denormals, resolv
 from electra.engine.passes import Passes, RecordedPasses, check_can_record
 from electra.engine.prefetch import Prefetcher
 from electra.engine.process import catch_stop_signals, make_deterministic
-from electra.engine.scaling import scale_stages, scale_to_steps
+from electra.engine.scaling import cool_stages, scale_stages, scale_to_steps
 from electra.engine.stages import MicroBatch, Stage, State
 from electra.engine.telemetry import Recorder, SilentRecorder
 from electra.errors import UserError
 from electra.ranges import CountOrZero, NotNegative
 from electra.run_folder import join_differences, list_differences
-from electra.strict_json import require_shape
 
 
 @dataclass(frozen=True)
@@ -141,6 +140,8 @@ class Loop:
         else:
             self.enter(stages[0])
         self.stages, self.schedule = scale_stages(stages, schedule, self.state.scale)
+        if self.state.cool_down:
+            self.stages = cool_stages(self.stages, **self.state.cool_down)
         if not latest:
             self.state.steps = sum(stage.steps for stage in self.stages)
         self.prefetcher = Prefetcher(self.batches)
@@ -193,7 +194,7 @@ class Loop:
     def step(self, stop: bool = False) -> None:
         """Rows → losses → gradients → parameters, once. If ``stop`` is true in one process, all end after this step."""
         state, stage = self.state, self.stages[self.state.phase]
-        if state.phase_step == 0:
+        if state.phase_step == 0 and not stage.reads_on:
             state.place = asdict(stage.source.start)
         batches, place = self.prefetcher.take(stage, type(stage.source.start)(**state.place))
         progress = torch.full((), stage.progress(state.phase_step), device=self.parallel.device)
@@ -208,7 +209,7 @@ class Loop:
         if not math.isfinite(self.gradients.norms["total"]):
             raise self.dump_not_finite(batches)
         self.optimizer.clip(self.engine.clip, self.gradients.norms)
-        self.optimizer.step(self.schedule.factor(stage.offset + state.phase_step, stage.span or stage.steps))
+        self.optimizer.step(stage.rate(self.schedule, state.phase_step))
 
         state.step, state.phase_step, state.place = state.step + 1, state.phase_step + 1, asdict(place)
         state.tokens, state.flops = state.tokens + stage.tokens, state.flops + stage.flops
@@ -310,7 +311,7 @@ class Loop:
             weights, moments, state = checkpoint.load_checkpoint(folder)
             tensors.update(weights)
             optimizer.update(moments)
-            return asdict(require_shape(state, State, f"{folder}: damaged checkpoint: state.json"))
+            return asdict(State.read(state, f"{folder}: damaged checkpoint: state.json"))
 
         state = State(**self.parallel.ask_first(read_checkpoint))
         if changed := join_differences(list_differences(state.asked, self.state.asked)):

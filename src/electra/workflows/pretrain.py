@@ -31,8 +31,10 @@ from electra.tasks.datasets import labelled
 from electra.tasks.finetuning.sequences import Sequences
 from electra.tasks.frozen.held_out import evaluate_held_out
 from electra.tasks.frozen.probes import Probe
+from electra.workflows.pretraining.branching import refuse_half
 from electra.workflows.pretraining.config import PATHS, PretrainConfig, refuse_unfit_rows
 from electra.workflows.pretraining.continued import watch_continued
+from electra.workflows.pretraining.cooling import begin_cool_down, describe_cool_down
 from electra.workflows.pretraining.extension import choose_length, describe_extension, read_lengths
 from electra.workflows.pretraining.final import (
     format_model_card,
@@ -84,6 +86,7 @@ def run_pretraining(config: PretrainConfig) -> Ending[Path]:
     """``pretrain``, which also says whether the run is finished."""
     deadline = find_deadline(config.stop_after)
     check_ranges(config)
+    refuse_half(config)
     parallel = Parallel.start()
     parallel.ask_first(lambda: check_recorders(config.log))
     data = open_data(config)
@@ -104,7 +107,7 @@ def train_and_export(config: PretrainConfig, data: Data, parallel: Parallel, dea
     extended = any(before[name] != getattr(asked, name) for name in before)
     config = apply_compat(asked)
     probe = load_probe(config, data) if config.probe and parallel.first else None
-    rows = parallel.ask_first(lambda: find_table_rows(out))
+    rows = parallel.ask_first(lambda: find_table_rows(out, config.from_))
     pretrainers = create_pretrainers(config, data, say, rows)
     for pretrainer in pretrainers:
         check_engine(config.engine, pretrainer, parallel)
@@ -112,8 +115,13 @@ def train_and_export(config: PretrainConfig, data: Data, parallel: Parallel, dea
     if extended:
         say(describe_extension(config, before, stages[0], schedule, step))
     request = request_run(asked, data, resumed=step > 0, extended=extended)
-    begin_run(request, out, step, parallel, steps=0 if config.hours else sum(stage.steps for stage in stages))
-    say(describe_run(stages, out))
+    if config.from_ and not step:
+        step = parallel.ask_first(lambda: begin_cool_down(asked, data, request, stages, schedule))
+        say(describe_cool_down(config, step))
+    else:
+        by_time = config.hours or config.from_
+        begin_run(request, out, step, parallel, steps=0 if by_time else sum(stage.steps for stage in stages))
+    say(describe_run(stages, out, planned=not config.from_))
     watch = watch_continued(out / "metrics.jsonl") if config.init else judge_lines
     others: dict[str, Recorder] = {}
     parallel.ask_first(
@@ -223,6 +231,7 @@ def plan_stages(
             tokens=phase.rows * phase.length,
             flops=phase.rows * pretrainer.flops(phase.length),
             fresh=not stretch.goes_on,
+            reads_on=stretch.goes_on and config.phases[stretch.phase - 1].length == phase.length,
         )
         if stretch.module:
             stage = replace(stage, begin=partial(begin_stage, config, data, pretrainers, stretch.module, parallel))
@@ -259,11 +268,13 @@ def build_evaluation(config: PretrainConfig, data: Data, probe: Probe | None, pa
     return evaluate_pretrainer
 
 
-def describe_run(stages: Sequence[Stage], out: Path) -> str:
-    """One line: what is trained, on how much."""
+def describe_run(stages: Sequence[Stage], out: Path, planned: bool = True) -> str:
+    """One line: what is trained and, where that is ``planned`` by the stages, on how much."""
     pretrainer: Any = stages[-1].module  # a Pretrainer, which the engine knows as a module
     sizes = {name: sum(p.numel() for p in part.parameters()) / 1e6 for name, part in pretrainer.parts().items()}
     towers = ", ".join(f"{name} {size:.1f}M parameters" for name, size in sizes.items())
+    if not planned:
+        return f"{out}: {towers}"
     steps, tokens = sum(stage.steps for stage in stages), sum(stage.steps * stage.tokens for stage in stages)
     flops = sum(stage.steps * stage.flops for stage in stages)
     return f"{out}: {towers}; {steps:,} steps, {tokens:.3g} tokens, {flops:.3g} floating-point operations"

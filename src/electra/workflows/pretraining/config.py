@@ -10,10 +10,10 @@ from electra.engine.train import Engine
 from electra.errors import UserError
 from electra.model.config import ClassicConfig, EncoderConfig
 from electra.objectives.build import Electra, Objective
-from electra.ranges import Count, NotNegative, Seed
+from electra.ranges import Count, Fraction, NotNegative, Seed
 from electra.tasks.datasets.labelled import Columns
 
-PATHS = ("data", "out", "init", "probe")  # settings that name a file or folder
+PATHS = ("data", "out", "init", "from_", "probe")  # settings that name a file or folder
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Phase:
     rows: Count = 128
     """Rows a step, over all processes and micro-batches."""
     goes_on: bool = False
-    """Optimizer and schedule go on from the phase before, instead of starting anew."""
+    """Optimizer and schedule go on from the phase before, instead of starting anew; the data too, if the rows are as
+    long. Otherwise a phase begins at the data's beginning."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,12 @@ class PretrainConfig:
     more are finished, and an evaluation that is due; the checkpoint comes after that. Leave a few minutes for it."""
     extend: bool = False
     """Lengthen the run in --out to --tokens or --flops. It goes on with the schedule of a run of that length."""
+    from_: str = ""
+    """Branch off this checkpoint (runs/s1/checkpoints/step-00080000) with --cool-down: --out begins with its weights,
+    optimizer and place in the data. Its run stays as it is, and its settings need not be given again."""
+    cool_down: Fraction = 0.0
+    """With --from: let the learning rate fall linearly to 0 over so many more steps, and end. A share of the steps that
+    the checkpoint has: 0.1 at step 80,000 are 8,000 more."""
     init: str = ""
     """Begin with the weights in this folder, whose encoder is then the run's: a run, an exported folder, or Hugging
     Face's ELECTRA, ModernBERT, BERT or RoBERTa."""

@@ -24,6 +24,8 @@ def read_lengths(config: PretrainConfig) -> dict[str, float]:
     if not path.is_file():
         raise UserError(f"--extend: {config.out} holds no run to lengthen")
     before = load_config(PretrainConfig(), path)
+    if before.cool_down:
+        raise UserError("--extend: a run that cools down ends there; lengthen the one that it was taken from")
     if before.hours:
         raise UserError("--extend: a run of --hours was fitted to a time, and has no tokens to add to")
     if len(before.phases) > 1 or len(before.objective.stages) > 1:

@@ -44,6 +44,12 @@ def save_kept_encoder(run: Path, card: str) -> None:
     huggingface.save_tower(run / FINAL / "encoder", tower, kept, card, objective)
 
 
+def copy_kept_encoder(run: Path, out: Path) -> None:
+    """Write the encoder that ``keep_encoder`` wrote in a run into another. Raises ``UserError`` as ``load_tower``."""
+    kept = run / KEPT
+    huggingface.save_tower(out / KEPT, huggingface.load_tower(kept), kept, None, huggingface.read_objective(kept))
+
+
 @torch.no_grad()
 def load_rest(pretrainer: Pretrainer, folder: Path) -> None:
     """Give what is in no tower its values. Raises ``UserError`` for a file that is missing, damaged or another's."""
