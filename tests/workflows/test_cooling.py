@@ -24,8 +24,10 @@ from electra.workflows.pretrain import (
     print_nothing,
     run_pretraining,
 )
+from electra.workflows.pretraining import cooling
 from electra.workflows.pretraining.branching import take_run_settings
 from electra.workflows.pretraining.config import Phase, PretrainConfig
+from processes import run_two
 from runs import ENGINE, config, same_runs
 
 LEVEL = WarmupStableDecay(warmup=2, decay=0.0)  # from which a cool-down is usually taken
@@ -61,8 +63,14 @@ def rates(run: Path) -> list[float]:
     return [line["learning_rate/generator/rest"] / 2e-3 for line in found]
 
 
-def test_a_branch_is_the_run_that_was_planned_so(prepared: Path, run: Path, tmp_path: Path) -> None:
-    """Bit for bit: weights, moments and figures; stopped in between, and the other run away by then."""
+def interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_branch_is_the_run_that_was_planned_so(
+    prepared: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit for bit: weights, moments and figures; stopped twice, and the other run away by the end."""
     schedule = WarmupStableDecay(warmup=2, decay=0.2)  # of 10 steps: the last two
     planned = long_run(prepared, tmp_path / "planned", schedule=schedule, phases=(Phase(10, 32, 8),))
     pretrain(planned)
@@ -70,6 +78,9 @@ def test_a_branch_is_the_run_that_was_planned_so(prepared: Path, run: Path, tmp_
     shutil.copytree(run, copied)
     before = contents(copied)
     command = ["pretrain", "--from", at(copied, 8), "--cool-down", "0.25", "--out", str(tmp_path / "cooled")]
+    with monkeypatch.context() as patched:  # as Ctrl-C when all is there but the checkpoint
+        patched.setattr(cooling.checkpoint, "save_checkpoint", interrupt)
+        assert main(command) == 130
     assert main([*command, "--stop-after", "0.001s"]) == 75
     assert contents(copied) == before
     copied.rename(tmp_path / "moved")
@@ -78,11 +89,12 @@ def test_a_branch_is_the_run_that_was_planned_so(prepared: Path, run: Path, tmp_
     assert same_runs(tmp_path / "cooled", tmp_path / "planned")
     assert rates(tmp_path / "cooled") == pytest.approx([0.5, *[1.0] * 8, 0.5])
     environment = read_json(tmp_path / "cooled" / "environment.json", "")
-    assert environment["step"] == 8 and len(environment["from"]) == 32 and len(environment["starts"]) == 1
-    (tmp_path / "moved" / "config.json").unlink()
+    assert environment["step"] == 8 and len(environment["from"]) == 32
+    assert [start["step"] for start in environment["starts"]] == [8, 9]
     assert (tmp_path / "cooled" / "final" / "discriminator").is_dir()
 
 
+@pytest.mark.slow
 def test_a_branch_off_the_end_of_a_level_run(run: Path, tmp_path: Path) -> None:
     branch = pretrain(cooled(run, 12, tmp_path / "cooled", 1 / 6))
     assert rates(branch)[-3:] == pytest.approx([1.0, 1.0, 0.5])
@@ -129,6 +141,7 @@ def test_a_damaged_checkpoint_begins_nothing(run: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "cooled").exists()
 
 
+@pytest.mark.slow
 def test_a_first_stage_is_refused_and_its_encoder_goes_along(prepared: Path, tmp_path: Path) -> None:
     asked = long_run(prepared, tmp_path / "run", "warmed-electra", phases=(Phase(8, 32, 8),))
     engine, objective = replace(asked.engine, save_every=1), replace(asked.objective, first=0.5)
@@ -147,6 +160,7 @@ def test_a_first_stage_is_refused_and_its_encoder_goes_along(prepared: Path, tmp
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.slow
 def test_a_phase_that_goes_on_reads_on(prepared: Path, tmp_path: Path) -> None:
     """More rows a step: 4 steps of 8 and 2 of 16 read what 8 steps of 8 do, in that order; longer rows begin anew."""
     phases = (Phase(4, 16, 8), Phase(2, 16, 16, True), Phase(1, 32, 8, True))
@@ -181,3 +195,24 @@ def test_every_objective_branches_off_and_resumes(prepared: Path, tmp_path: Path
     falling = [line[name] for line in after]
     assert falling == pytest.approx([falling[0] * share for share in (1, 0.75, 0.5, 0.25)])
     assert plain_tree(branch)["phases"][0]["steps"] == 6
+
+
+@pytest.mark.slow
+def test_two_processes_branch_off_as_one_does(prepared: Path, run: Path, tmp_path: Path) -> None:
+    one = cooled(run, 8, tmp_path / "one")
+    run_two(f"""
+from electra.dataset.layout import *
+from electra.workflows.pretrain import *
+from electra.workflows.pretraining.config import *
+from electra.engine.optim import *
+from electra.engine.train import Engine
+from electra.model.config import *
+from electra.objectives.build import *
+asked = {replace(one, out=str(tmp_path / "two"))!r}
+assert not run_pretraining(replace(asked, stop_after="0.001s")).finished
+assert run_pretraining(asked).finished
+""")
+    ours, theirs = (read_metrics(each / "metrics.jsonl") for each in (pretrain(one), tmp_path / "two"))
+    assert len(ours) == len(theirs) == 11
+    for each, other in zip(ours, theirs, strict=True):
+        assert each["generator/loss"] == pytest.approx(other["generator/loss"], rel=2e-4)
