@@ -75,7 +75,6 @@ def test_a_signal_stops_a_run_which_then_goes_on(
 def test_a_signal_before_the_first_step_asks_for_the_same_command(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(verb, "load_probe", lambda *_: None)
     for number, code, said in (
         (signal.SIGUSR1, 75, "electra: stopped; the same command goes on"),
         (signal.SIGINT, 130, "electra: stopped"),

@@ -17,24 +17,19 @@ from electra.engine.recorders import check_recorders, start_recorders
 from electra.engine.scaling import chain_stages, cut_phases, scale_stages, scale_to_budget
 from electra.engine.stages import Stage, State
 from electra.engine.telemetry import MetricsRecorder, Recorder, SilentRecorder, read_metrics
-from electra.engine.train import Evaluate, check_engine, train_stages
+from electra.engine.train import check_engine, train_stages
 from electra.errors import UserError
-from electra.interchange.encoders import TowerReader
 from electra.interchange.initialise import read_starts
 from electra.objectives.health import judge_lines
 from electra.objectives.pretrainer import Pretrainer
-from electra.progress import print_warnings
 from electra.report import curves
 from electra.run_folder import FINAL, PRETRAINING_RUN
 from electra.stopping import Ending, find_deadline
-from electra.tasks.datasets import labelled
-from electra.tasks.finetuning.sequences import Sequences
-from electra.tasks.frozen.held_out import evaluate_held_out
-from electra.tasks.frozen.probes import Probe
 from electra.workflows.pretraining.branching import refuse_half
 from electra.workflows.pretraining.config import PATHS, PretrainConfig, refuse_unfit_rows
 from electra.workflows.pretraining.continued import watch_continued
 from electra.workflows.pretraining.cooling import begin_cool_down, describe_cool_down
+from electra.workflows.pretraining.evaluation import build_evaluation, load_probe
 from electra.workflows.pretraining.extension import choose_length, describe_extension, read_lengths
 from electra.workflows.pretraining.final import (
     format_model_card,
@@ -57,8 +52,6 @@ from electra.workflows.pretraining.resuming import (
     request_run,
 )
 
-PROBED, PROBE_LENGTH = 1000, 128  # texts that a probe is fitted to and judged by, and tokens of each: seconds
-HELD_OUT_TOKENS = 4096  # tokens that an evaluation reads at once
 SHOWN = {
     "generator/loss": "mlm",
     "generator/accuracy": "right",
@@ -164,14 +157,6 @@ def open_data(config: PretrainConfig) -> Data:
     return data
 
 
-def load_probe(config: PretrainConfig, data: Data) -> Probe:
-    """Read the labelled file for a probe. Raises ``UserError`` as ``labelled.load_labelled`` and ``Probe``."""
-    task = labelled.load_labelled(Path(config.probe).stem, {"train": Path(config.probe)}, config.probe_columns)
-    print_warnings(labelled.note_samples(task))
-    print(*Sequences(task).account("train", preview=False), sep="\n")
-    return Probe(task, data.tokenizer, min(PROBE_LENGTH, config.encoder.max_positions), PROBED)
-
-
 def create_pretrainers(
     config: PretrainConfig, data: Data, say: Callable[[str], None], table_rows: int = 0
 ) -> list[Pretrainer]:
@@ -250,22 +235,6 @@ def begin_stage(
     pretrainers[number].begin_from(before)
     if config.init_generator == "lowest":
         take_lowest_layers(pretrainers[number], before)
-
-
-def build_evaluation(config: PretrainConfig, data: Data, probe: Probe | None, parallel: Parallel) -> Evaluate:
-    """The function that gives a pre-trainer's figures on held-out text, and the probe's if there is one."""
-    length = config.phases[-1].length
-    rows = Rows(data.held_out, config.layout, length, config.seed)
-    batch_rows = max(1, HELD_OUT_TOKENS // length)
-
-    # Any: a Pretrainer, which the engine knows as a module.
-    def evaluate_pretrainer(pretrainer: Any) -> dict[str, float]:
-        figures = evaluate_held_out(
-            pretrainer, rows, config.held_out_rows, batch_rows, parallel, config.engine.precision
-        )
-        return figures | (probe.figures(TowerReader(pretrainer.encoder), parallel.device) if probe else {})
-
-    return evaluate_pretrainer
 
 
 def describe_run(stages: Sequence[Stage], out: Path, planned: bool = True) -> str:
