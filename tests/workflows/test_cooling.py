@@ -11,6 +11,7 @@ import pytest
 from compositions import EVERY, NAMES
 from electra.cli import main
 from electra.config import plain_tree
+from electra.corpus.prepare import PrepareConfig, prepare
 from electra.engine.optim import LinearDecay, WarmupStableDecay
 from electra.engine.parallel import Parallel
 from electra.engine.telemetry import read_metrics
@@ -195,6 +196,34 @@ def test_every_objective_branches_off_and_resumes(prepared: Path, tmp_path: Path
     falling = [line[name] for line in after]
     assert falling == pytest.approx([falling[0] * share for share in (1, 0.75, 0.5, 0.25)])
     assert plain_tree(branch)["phases"][0]["steps"] == 6
+
+
+@pytest.mark.slow
+def test_the_data_may_lie_elsewhere_and_be_no_other(prepared: Path, run: Path, tmp_path: Path) -> None:
+    shutil.copytree(prepared, tmp_path / "copied")
+    (tmp_path / "text.txt").write_text("\n\n".join(f"other text, number {n}" for n in range(300)))
+    tokenizer, other = str(prepared / "tokenizer"), str(tmp_path / "other")
+    prepare(PrepareConfig((str(tmp_path / "text.txt"),), tokenizer, other, held_out=0.2))
+    asked = cooled(run, 8, tmp_path / "cooled")
+    with pytest.raises(
+        UserError, match="step-00000008: this checkpoint was trained with other data than are given now"
+    ):
+        pretrain(replace(asked, data=other))
+    assert not (tmp_path / "cooled").exists()
+    pretrain(replace(asked, data=str(tmp_path / "copied"), engine=replace(asked.engine, micro_rows=4, keep=1)))
+
+
+@pytest.mark.slow
+def test_a_run_that_was_fitted_to_a_time_branches_off(prepared: Path, tmp_path: Path) -> None:
+    """Its steps were scaled when it began; the branch measures nothing."""
+    asked = long_run(prepared, tmp_path / "run", hours=4 / 3600, schedule=WarmupStableDecay(warmup=2, decay=0.0))
+    run = pretrain(replace(asked, engine=replace(ENGINE, save_every=1, keep=2)))
+    first, last = sorted(path.name for path in (run / "checkpoints").iterdir())
+    steps = [int(name.removeprefix("step-")) for name in (first, last)]
+    for step in steps:
+        branch = pretrain(cooled(run, step, tmp_path / f"cooled-{step}", 0.5))
+        end = read_metrics(branch / "metrics.jsonl")[-1]["step"]
+        assert end == step + max(1, round(step / 2)) and rates(branch)[step:][0] == pytest.approx(1.0)
 
 
 @pytest.mark.slow

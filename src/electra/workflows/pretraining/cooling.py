@@ -21,7 +21,7 @@ from electra.run_folder import Request, join_differences, list_differences
 from electra.workflows.pretraining.branching import RUN_CONFIG, find_run
 from electra.workflows.pretraining.config import PretrainConfig
 from electra.workflows.pretraining.final import copy_kept_encoder
-from electra.workflows.pretraining.resuming import FREE, describe_asked
+from electra.workflows.pretraining.resuming import FREE, MICRO_ROWS, compares_rows, describe_asked
 
 METRICS = "metrics.jsonl"
 
@@ -55,7 +55,7 @@ def begin_cool_down(
     alone = replace(config, from_="", cool_down=0.0)
     if changed := list_differences(state.asked, describe_asked(alone, data)):
         others = "data" if "data" in {difference.key for difference in changed} else "settings"
-        raise UserError(f"--from {config.from_}: this checkpoint's run was asked other {others} than are given now")
+        raise UserError(f"--from {config.from_}: this checkpoint was trained with other {others} than are given now")
     place = place_cool_down(config, stages, schedule, state)
     request.refuse_another(out)
     with convert_errors(str(out), OSError):
@@ -89,7 +89,7 @@ def refuse_other_settings(config: PretrainConfig, run: Path) -> None:
         raise UserError(
             f"--from {config.from_}: of a run that cools down already; take a checkpoint of {begun.from_}'s"
         )
-    free = {*FREE, "cool_down"} - {"init"}
+    free = {*FREE, "cool_down", *(() if compares_rows(config.objective) else (MICRO_ROWS,))} - {"init"}
     if changed := list_differences(plain_tree(begun), plain_tree(config), free):
         raise UserError(
             f"--from {config.from_}: a cool-down keeps its run's settings, which need not be given: "
