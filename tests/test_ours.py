@@ -302,7 +302,9 @@ def test_only_our_checkpoints_are_counted_and_removed(prepared: Path, tmp_path: 
 
 
 def test_notes_in_a_checkpoint_that_is_due_to_go_stay(tmp_path: Path) -> None:
-    save = lambda step: checkpoint.save_checkpoint(tmp_path, step, {"w": torch.ones(2)}, {}, {"step": step}, 1)  # noqa: E731
+    def save(step: int) -> None:
+        checkpoint.save_checkpoint(tmp_path, step, {"w": torch.ones(2)}, {}, {"step": step}, checkpoint.Keeping(1))
+
     save(1)
     (tmp_path / "step-00000001" / "notes.txt").write_text("mine")
     save(2)
@@ -310,14 +312,16 @@ def test_notes_in_a_checkpoint_that_is_due_to_go_stay(tmp_path: Path) -> None:
     assert checkpoint.list_checkpoints(tmp_path) == [tmp_path / "step-00000002"]
 
 
-@pytest.mark.parametrize("setting", ["keep", "save-every", "log-every", "evaluate-every", "micro-rows", "clip"])
+@pytest.mark.parametrize(
+    "setting", ["keep", "keep-every", "save-every", "save-minutes", "log-every", "evaluate-every", "micro-rows", "clip"]
+)
 def test_ranges_of_the_engine_are_said(
     prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture, setting: str
 ) -> None:
     words = ["pretrain", "--data", str(prepared), "--out", str(tmp_path / "run"), f"--engine.{setting}", "-1"]
     assert cli.main(words) == 2
     said = capsys.readouterr().err
-    number = "a number" if setting == "clip" else "a whole number"
+    number = "a number" if setting in ("clip", "save-minutes") else "a whole number"
     field = f"engine.{setting.replace('-', '_')}"
     assert f"flags: {field}: expected {number} of at least 0, found -1" in said and len(said.splitlines()) == 1
     assert not (tmp_path / "run").exists()
@@ -325,7 +329,7 @@ def test_ranges_of_the_engine_are_said(
 
 def test_with_keep_0_all_checkpoints_stay(tmp_path: Path) -> None:
     for step in (1, 2, 3):
-        checkpoint.save_checkpoint(tmp_path, step, {"w": torch.ones(2)}, {}, {"step": step}, 0)
+        checkpoint.save_checkpoint(tmp_path, step, {"w": torch.ones(2)}, {}, {"step": step}, checkpoint.Keeping(0))
     assert [checkpoint.step_of_checkpoint(path) for path in checkpoint.list_checkpoints(tmp_path)] == [1, 2, 3]
 
 

@@ -14,6 +14,7 @@ from safetensors.torch import save as tensor_bytes
 from compositions import VOCABULARY, build, objective
 from electra import fingerprints
 from electra.engine import checkpoint
+from electra.engine.checkpoint import Keeping
 from electra.engine.optim import AdamW, WarmupStableDecay, collect_parameters
 from electra.engine.parallel import Parallel
 from electra.engine.stages import Stage
@@ -25,7 +26,7 @@ from processes import run_python
 
 def save(folder: Path, step: int, keep: int = 2) -> None:
     checkpoint.save_checkpoint(
-        folder, step, {"w": torch.full((1000,), float(step))}, {"w/m": torch.zeros(3)}, {"step": step}, keep
+        folder, step, {"w": torch.full((1000,), float(step))}, {"w/m": torch.zeros(3)}, {"step": step}, Keeping(keep)
     )
 
 
@@ -179,7 +180,8 @@ from electra.workflows.bench.steps import RandomRows
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 try:
-    checkpoint.save_checkpoint(Path({str(tmp_path)!r}), 2, {{"w": torch.zeros(1000)}}, {{}}, {{}}, 1)
+    keep = checkpoint.Keeping(1)
+    checkpoint.save_checkpoint(Path({str(tmp_path)!r}), 2, {{"w": torch.zeros(1000)}}, {{}}, {{}}, keep)
 except UserError as error:
     print(error)
 """
@@ -194,7 +196,7 @@ def test_what_is_left_of_a_removal_that_failed_is_removed_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tensors = {"a": torch.zeros(1)}
-    checkpoint.save_checkpoint(tmp_path, 1, tensors, tensors, {"step": 1}, keep=0)
+    checkpoint.save_checkpoint(tmp_path, 1, tensors, tensors, {"step": 1}, Keeping(0))
     unlink = Path.unlink
 
     def fail(path: Path, missing_ok: bool = False) -> None:
@@ -204,8 +206,8 @@ def test_what_is_left_of_a_removal_that_failed_is_removed_later(
 
     monkeypatch.setattr(Path, "unlink", fail)
     with pytest.raises(OSError, match="planted"):
-        checkpoint.save_checkpoint(tmp_path, 2, tensors, tensors, {"step": 2}, keep=1)
+        checkpoint.save_checkpoint(tmp_path, 2, tensors, tensors, {"step": 2}, Keeping(1))
     assert [path.name for path in checkpoint.list_checkpoints(tmp_path)] == ["step-00000001", "step-00000002"]
     monkeypatch.undo()
-    checkpoint.remove_old_checkpoints(tmp_path, 1)
+    checkpoint.remove_old_checkpoints(tmp_path, Keeping(1))
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000002"]

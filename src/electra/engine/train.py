@@ -12,12 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from electra.engine import checkpoint
+from electra.engine.best import choose_best, refuse_missing_figure, refuse_undirected_figure
 from electra.engine.compiling import Compile, announce_compiling, check_can_recompute, choose_kernels, prepare_module
 from electra.engine.optim import Optimizer, OptimizerConfig, Parameter, Schedule
 from electra.engine.parallel import Parallel, Precision, flush_denormals, resolve_precision
 from electra.engine.passes import Passes, RecordedPasses, check_can_record
 from electra.engine.prefetch import Prefetcher
 from electra.engine.process import catch_stop_signals, make_deterministic
+from electra.engine.saving import CheckpointWriter
 from electra.engine.scaling import cool_stages, scale_stages, scale_to_steps
 from electra.engine.stages import MicroBatch, Stage, State
 from electra.engine.telemetry import Recorder, SilentRecorder
@@ -51,8 +53,17 @@ class Engine:
     """Steps between evaluations on the held-out split; 0: only at the end."""
     save_every: CountOrZero = 1000
     """Steps between checkpoints; 0: only at the end."""
+    save_minutes: NotNegative = 0.0
+    """A checkpoint too when so many minutes have passed since the last one; 0: whatever the time. The run goes on while
+    a thread writes it."""
     keep: CountOrZero = 2
-    """How many checkpoints stay; 0: all."""
+    """How many of the last checkpoints stay; 0: all."""
+    keep_every: CountOrZero = 0
+    """Every so many steps a checkpoint that stays for good; 0: none."""
+    keep_best: str = ""
+    """A figure of the held-out split, as metrics.jsonl calls it: generator/loss, discriminator/skill … When an
+    evaluation finds it better than ever, a checkpoint is made, which stays until there is a better one. Of several
+    stages the last is meant."""
 
 
 Evaluate = Callable[[nn.Module], dict[str, float]]
@@ -78,15 +89,19 @@ def train_stages(
     With a ``folder`` the run goes on from the last checkpoint there, and saves one as often as ``engine`` says, at the
     end, and when it is stopped: by SIGTERM, SIGUSR1 or Ctrl-C, or since ``time.monotonic()`` of the first process is
     past the ``deadline``. It then returns early, after one step at least, and ``state.step`` is the last step done.
-    With ``seconds`` the steps and the warm-up of a new run are scaled before its first step so that it ends after about
-    that time. If ``enough`` is true after an evaluation, the run ends as if it had no more steps. ``asked``: what a run
-    was asked, as JSON has it; each checkpoint says it, and one of a run that was asked something else is refused.
+    A thread writes the checkpoints; what it could not write is told at the next step, and the last one is written on
+    return. With ``seconds`` the steps and the warm-up of a new run are scaled before its first step so that it ends
+    after about that time. If ``enough`` is true after an evaluation, the run ends as if it had no more steps.
+    ``asked``: what a run was asked, as JSON has it; each checkpoint says it, and one of a run that was asked something
+    else is refused.
     ``evaluate_first``: there are figures of the beginning too, at step 0.
 
     Raises:
         UserError: a parameter is in no group or in two, a checkpoint is damaged or of another run, the gradient or the
-            weights are not finite, the disk is full.
+            weights are not finite, the disk is full, the best is asked for by a figure that no evaluation gives.
     """
+    if engine.keep_best and not evaluate:
+        raise UserError("engine.keep_best: nothing is evaluated, so there are no figures; give engine.evaluate_every")
     for stage in stages:
         check_coverage(stage.module, stage.parameters)
     make_deterministic(engine.deterministic, parallel.device)
@@ -95,7 +110,7 @@ def train_stages(
         loop.plan_steps()
     if seconds and not loop.state.step:
         loop.fit(seconds)
-    with flush_denormals(), catch_stop_signals() as stop:
+    with flush_denormals(), catch_stop_signals() as stop, loop.writer:
         if evaluate and evaluate_first and not loop.state.step:
             loop.log_held_out(evaluate)
         while not loop.state.finished and not loop.stopping:
@@ -106,10 +121,10 @@ def train_stages(
                 loop.log_held_out(evaluate)
                 if enough and parallel.any(parallel.first and enough()):
                     loop.state.steps = loop.state.step
-            if loop.is_due(engine.save_every) or loop.stopping:
+            if loop.is_save_due():
                 loop.save()
     if folder and parallel.first:
-        checkpoint.remove_old_checkpoints(folder, engine.keep)
+        checkpoint.remove_old_checkpoints(folder, loop.keeping)
     loop.recorder.finish()
     return loop.state
 
@@ -144,7 +159,7 @@ class Loop:
             self.stages = cool_stages(self.stages, **self.state.cool_down)
         if not latest:
             self.state.steps = sum(stage.steps for stage in self.stages)
-        self.prefetcher = Prefetcher(self.batches)
+        self.prefetcher, self.writer = Prefetcher(self.batches), CheckpointWriter()
         self.sums: dict[str, Tensor] = {}
         self.lap = (time.monotonic(), self.state.tokens)
 
@@ -191,8 +206,23 @@ class Loop:
         """Whether something that is done every so many steps (0: only at the end) is due after this step."""
         return self.state.finished or (bool(every) and self.state.step % every == 0)
 
+    def is_save_due(self) -> bool:
+        """Whether a checkpoint is due after this step. The first process alone knows the time and the best figure; it
+        alone saves."""
+        engine, best = self.engine, self.state.best
+        often = self.is_due(engine.save_every) or self.is_due(engine.keep_every)
+        return often or self.stopping or best.get("step") == self.state.step or self.writer.is_late(engine.save_minutes)
+
+    @property
+    def keeping(self) -> checkpoint.Keeping:
+        """Which checkpoints stay."""
+        engine, best = self.engine, self.state.best
+        step = best["step"] if best and best["figure"] == engine.keep_best else 0
+        return checkpoint.Keeping(engine.keep, engine.keep_every, step)
+
     def step(self, stop: bool = False) -> None:
         """Rows → losses → gradients → parameters, once. If ``stop`` is true in one process, all end after this step."""
+        self.writer.check()
         state, stage = self.state, self.stages[self.state.phase]
         if state.phase_step == 0 and not stage.reads_on:
             state.place = asdict(stage.source.start)
@@ -279,24 +309,32 @@ class Loop:
         self.sums, self.lap = {}, (now, self.state.tokens)
 
     def log_held_out(self, evaluate: Evaluate) -> None:
-        """Record the figures of the held-out split. The time that this takes is not counted as training time."""
+        """Record the figures of the held-out split, and whether they are the best so far. The time that this takes is
+        not counted as training time."""
         began = time.monotonic()
-        self.recorder.record(self.header("held-out") | evaluate(self.module))
+        figures = evaluate(self.module)
+        self.recorder.record(self.header("held-out") | figures)
+        if self.engine.keep_best and self.parallel.first and self.module is self.stages[-1].module:
+            self.note_best(figures)
         self.lap = (self.lap[0] + time.monotonic() - began, self.lap[1])
 
+    def note_best(self, figures: Mapping[str, float]) -> None:
+        """Keep in mind whether the figures of an evaluation are the best so far; before the first step none are.
+
+        Raises:
+            UserError: the figure that says it is not among them.
+        """
+        refuse_missing_figure(self.engine.keep_best, figures)
+        if self.state.step:
+            self.state.best = choose_best(self.state.best, self.engine.keep_best, figures, self.state.step)
+
     def save(self) -> None:
-        """Write a checkpoint, if the run has a folder. Raises ``UserError`` for weights that are not finite."""
+        """Have a checkpoint written, if the run has a folder. Raises ``UserError`` for weights that are not finite."""
         if self.folder and self.parallel.first:
-            tensors = dict(self.module.named_parameters())
-            if names := checkpoint.find_not_finite(tensors):
-                raise UserError(
-                    f"the weights are not finite after step {self.state.step} ({', '.join(names[:3])}); "
-                    f"earlier checkpoints are in {self.folder}"
-                )
-            checkpoint.save_checkpoint(
-                self.folder, self.state.step, tensors, self.optimizer.state(), asdict(self.state), self.engine.keep
-            )
-        self.parallel.wait()
+            self.writer.save(
+                self.folder, self.state.step, dict(self.module.named_parameters()), self.optimizer.state(),
+                asdict(self.state), self.keeping,
+            )  # fmt: skip
 
     def restore(self, folder: Path) -> None:
         """Load weights, optimizer and state from a checkpoint, which the first process reads and verifies.
@@ -351,6 +389,8 @@ class Loop:
 
 def check_engine(engine: Engine, module: nn.Module, parallel: Parallel) -> None:
     """Raise ``UserError`` if the engine's settings do not suit a module. Called before anything is written."""
+    if engine.keep_best:
+        refuse_undirected_figure(engine.keep_best)
     if engine.activation_checkpointing:
         check_can_recompute(module)
     if engine.cuda_graphs:

@@ -29,7 +29,7 @@ from electra.workflows.pretraining.branching import refuse_half
 from electra.workflows.pretraining.config import PATHS, PretrainConfig, refuse_unfit_rows
 from electra.workflows.pretraining.continued import watch_continued
 from electra.workflows.pretraining.cooling import begin_cool_down, describe_cool_down
-from electra.workflows.pretraining.evaluation import build_evaluation, load_probe
+from electra.workflows.pretraining.evaluation import build_evaluation, load_probe, refuse_unknown_figure
 from electra.workflows.pretraining.extension import choose_length, describe_extension, read_lengths
 from electra.workflows.pretraining.final import (
     format_model_card,
@@ -104,6 +104,8 @@ def train_and_export(config: PretrainConfig, data: Data, parallel: Parallel, dea
     pretrainers = create_pretrainers(config, data, say, rows)
     for pretrainer in pretrainers:
         check_engine(config.engine, pretrainer, parallel)
+    if config.engine.keep_best:
+        refuse_unknown_figure(config, pretrainers[-1], data, parallel)
     stages, schedule = plan_stages(config, pretrainers, data, parallel)
     if extended:
         say(describe_extension(config, before, stages[0], schedule, step))

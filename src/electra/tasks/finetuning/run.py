@@ -47,7 +47,9 @@ BEST, MODEL = "best.safetensors", "model"
 CONTENTS = "contents"  # in config.json: hashes of what the figures come from
 # What may differ from the run that is there, since it changes figures by rounding at most: names, and settings of the
 # engine. Not its micro_rows: by them encoders of transformers draw their dropout.
-FREE_OF_ENGINE = ("log_every", "save_every", "keep", "activation_checkpointing")
+FREE_OF_ENGINE = (
+    "log_every", "save_every", "save_minutes", "keep", "keep_every", "keep_best", "activation_checkpointing",
+)  # fmt: skip
 FREE = ("task", "model", "settings.log", *(f"settings.engine.{name}" for name in FREE_OF_ENGINE))
 EVALUATE_EVERY = "settings.engine.evaluate_every"  # free where no evaluation ends the run
 

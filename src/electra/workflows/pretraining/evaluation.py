@@ -1,13 +1,16 @@
 """What a run says of itself while it trains: figures on held-out text, and a probe's."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from electra.dataset.data import Data
 from electra.dataset.rows import Rows
+from electra.engine.best import refuse_missing_figure
 from electra.engine.parallel import Parallel
 from electra.engine.train import Evaluate
 from electra.interchange.encoders import TowerReader
+from electra.objectives.pretrainer import Pretrainer
 from electra.progress import print_warnings
 from electra.tasks.datasets import labelled
 from electra.tasks.finetuning.sequences import Sequences
@@ -16,7 +19,9 @@ from electra.tasks.frozen.probes import Probe
 from electra.workflows.pretraining.config import PretrainConfig
 
 PROBED, PROBE_LENGTH = 1000, 128  # texts that a probe is fitted to and judged by, and tokens of each: seconds
+PROBE_FIGURES = {"probe/best", "probe/last"}
 HELD_OUT_TOKENS = 4096  # tokens that an evaluation reads at once
+FEW_ROWS = 8  # rows whose figures have the names of all
 
 
 def load_probe(config: PretrainConfig, data: Data) -> Probe:
@@ -41,3 +46,9 @@ def build_evaluation(config: PretrainConfig, data: Data, probe: Probe | None, pa
         return figures | (probe.figures(TowerReader(pretrainer.encoder), parallel.device) if probe else {})
 
     return evaluate_pretrainer
+
+
+def refuse_unknown_figure(config: PretrainConfig, pretrainer: Pretrainer, data: Data, parallel: Parallel) -> None:
+    """Raise ``UserError`` if the best checkpoint goes by a figure that evaluations of the last stage do not give."""
+    figures = build_evaluation(replace(config, held_out_rows=FEW_ROWS), data, None, parallel)(pretrainer)
+    refuse_missing_figure(config.engine.keep_best, {*figures, *(PROBE_FIGURES if config.probe else ())})

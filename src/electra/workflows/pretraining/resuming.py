@@ -17,7 +17,10 @@ from electra.workflows.pretraining.extension import LENGTHS
 from electra.workflows.pretraining.pretrainers import fingerprint_initial_weights
 
 # Settings that change a run's results by rounding at most.
-FREE_OF_ENGINE = ("log_every", "keep", "save_every", "evaluate_every", "activation_checkpointing")
+FREE_OF_ENGINE = (
+    "log_every", "save_every", "save_minutes", "keep", "keep_every", "keep_best", "evaluate_every",
+    "activation_checkpointing",
+)  # fmt: skip
 MICRO_ROWS = "engine.micro_rows"  # as those, but for a term of the loss that compares the rows of a micro-batch
 FREE = (*PATHS, "extend", "log", "stop_after", *(f"engine.{name}" for name in FREE_OF_ENGINE))
 NEWER = ("init_generator", "cool_down")  # settings that older runs had not: they go on where these have their defaults
