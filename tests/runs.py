@@ -8,15 +8,18 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
-from compositions import objective
+from compositions import VOCABULARY, build, objective
 from electra.dataset.rows import Rows
-from electra.engine.optim import AdamW, LinearDecay
+from electra.engine.optim import AdamW, LinearDecay, WarmupStableDecay, collect_parameters
 from electra.engine.parallel import Parallel
-from electra.engine.telemetry import SilentRecorder, read_metrics
-from electra.engine.train import Engine, train_stages
+from electra.engine.stages import Stage
+from electra.engine.telemetry import Recorder, SilentRecorder, read_metrics
+from electra.engine.train import Engine, Evaluate, train_stages
 from electra.model.config import ClassicConfig, ModernConfig
 from electra.tasks.frozen.held_out import evaluate_held_out
+from electra.workflows.bench.steps import RandomRows
 from electra.workflows.pretrain import apply_compat, create_pretrainers, open_data, plan_stages, print_nothing
 from electra.workflows.pretraining.config import Phase, PretrainConfig
 
@@ -77,3 +80,33 @@ def same_runs(one: Path, other: Path) -> bool:
     told = [[{k: v for k, v in line.items() if k not in timed} for line in read_metrics(run / "metrics.jsonl")]
             for run in (one, other)]  # fmt: skip
     return told[0] == told[1]
+
+
+def train_tiny(
+    folder: Path,
+    steps: int = 2,
+    asked: str = "a",
+    rate: float = 1e-3,
+    enough_after: int = 0,
+    recorder: Recorder | None = None,
+    evaluate: Evaluate | None = lambda module: {},
+    **engine: Any,
+) -> None:
+    """A few steps of a tiny model by the loop, with a checkpoint and an evaluation after each."""
+    torch.manual_seed(0)
+    pretrainer = build(objective("mlm", "classic"))
+    parameters = collect_parameters(pretrainer, pretrainer.towers())
+    stage = Stage(pretrainer, parameters, RandomRows(VOCABULARY, 32), steps, 4, tokens=128, flops=1)
+    settings = {"compile": "never", "precision": "float32", "save_every": 1, "evaluate_every": 1, "keep": 0} | engine
+    evaluations: list[object] = []
+
+    def evaluate_and_count(module: nn.Module) -> dict[str, float]:
+        assert evaluate
+        evaluations.append(module)
+        return evaluate(module)
+
+    train_stages(
+        [stage], AdamW(learning_rate=rate), WarmupStableDecay(warmup=0, decay=0.0), Engine(**settings),
+        Parallel.alone(), folder, recorder, evaluate and evaluate_and_count,
+        asked={"config": asked}, enough=(lambda: len(evaluations) >= enough_after) if enough_after else None,
+    )  # fmt: skip

@@ -13,6 +13,7 @@ from compositions import EVERY, NAMES, batch, build, objective
 from electra.dataset.layout import Packed
 from electra.engine.optim import AdamW, Muon
 from electra.engine.telemetry import read_metrics
+from electra.engine.train import Loop
 from electra.interchange.published import read_published
 from electra.objectives.build import WarmedElectra
 from electra.tokenization import train_tokenizer
@@ -126,3 +127,18 @@ def test_a_step_waits_once(prepared: Path, tmp_path: Path, gpu: Seen, name: str)
     for waits, uploads in gpu.steps[1:-1]:
         assert sum(waits.values()) == 1, waits
         assert all(where.endswith(" move_tensor") for _, where in uploads), uploads
+
+
+def test_a_checkpoint_waits_once(prepared: Path, tmp_path: Path, gpu: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For whether the weights are finite, and with that for the copies, which pinned memory takes where there is
+    CUDA."""
+    save, waits = Loop.save, []
+
+    def save_and_count(loop: Loop) -> None:
+        before = gpu.waits.copy()
+        save(loop)
+        waits.append(gpu.waits - before)
+
+    monkeypatch.setattr(Loop, "save", save_and_count)
+    trained(config(prepared, tmp_path, engine=replace(ENGINE, save_every=1)), tmp_path)
+    assert [sum(each.values()) for each in waits] == [1] * STEPS, waits

@@ -273,6 +273,21 @@ def test_what_changes_no_result_may_change_and_is_recorded(
     assert json.loads((tmp_path / "there" / "config.json").read_text())["data"] == "."
 
 
+def test_a_best_by_no_figure_of_the_run_is_refused_before_anything_is_written(prepared: Path, tmp_path: Path) -> None:
+    for figure, message in (
+        ("discriminator/skil", "'discriminator/skil' is no figure by which a checkpoint is better"),
+        (
+            "encoder/loss",
+            "no figure 'encoder/loss' of held-out text; there are discriminator/auc, discriminator/loss, d",
+        ),
+        ("probe/best", "no figure 'probe/best'"),
+    ):
+        asked = config(prepared, tmp_path / "run", engine=Engine(compile="never", keep_best=figure))
+        with pytest.raises(UserError, match=f"engine.keep_best: .*{message}"):
+            pretrain(asked)
+        assert not (tmp_path / "run").exists()
+
+
 def test_rows_that_are_compared_bind_micro_rows() -> None:
     for objective, bound in ((Electra(), False), (CocoLm(), True), (CocoLm(contrast_weight=0.0), False)):
         assert compares_rows(objective) == bound
