@@ -238,14 +238,15 @@ def test_a_checkpoint_is_made_when_the_time_has_come(tmp_path: Path, minutes: li
     assert steps_in(tmp_path) == [3, 5, 8, 9]
 
 
-SKILLS = {1: 0.1, 2: 0.5, 3: 0.3, 4: 0.6, 5: 0.6, 6: 0.2, 7: 0.3, 8: 0.1}
+SKILLS = {1: 0.1, 2: 0.5, 3: 0.3, 4: 0.6, 5: 0.6, 6: 0.2, 7: None, 8: 0.1}  # None: it is not defined
 
 
 def test_every_nth_and_the_best_stay_and_the_best_survives_a_resume(tmp_path: Path) -> None:
-    figures: Iterator[float] = iter(SKILLS.values())
+    figures: Iterator[float | None] = iter(SKILLS.values())
 
     def evaluate(module: object) -> dict[str, float]:
-        return {"encoder/skill": next(figures), "encoder/loss": 1.0}
+        skill = next(figures)
+        return {"encoder/loss": 1.0} | ({} if skill is None else {"encoder/skill": skill})
 
     settings = {"save_every": 0, "keep": 1, "keep_every": 3, "keep_best": "encoder/skill", "evaluate": evaluate}
     train_tiny(tmp_path, steps=2, **settings)

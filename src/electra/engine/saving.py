@@ -25,7 +25,7 @@ class Snapshot:
         self.tensors: dict[str, Tensor] = {}
 
     def take(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The copy of ``tensors``. Those on a GPU are there only once what the GPU was told before is done."""
+        """The copy of ``tensors``. From a GPU it is complete once the GPU has done all that it was given so far."""
         if describe_tensors(tensors) != describe_tensors(self.tensors):
             self.tensors = {}  # before there is another: two are never held
             self.tensors = allocate_like(tensors)
@@ -87,7 +87,7 @@ class CheckpointWriter:
         """
         self.wait()
         copies = self.model.take(model), self.optimizer.take(optimizer)
-        # This waits for the GPU, and so for the copies, which it was told to make before.
+        # This waits for the GPU, and so for the copies, which it was given before.
         if names := checkpoint.find_not_finite(model):
             raise UserError(
                 f"the weights are not finite after step {step} ({', '.join(names[:3])}); "

@@ -322,14 +322,16 @@ class Loop:
         """Keep in mind whether the figures of an evaluation are the best so far; before the first step none are.
 
         Raises:
-            UserError: the figure that says it is not among them.
+            UserError: the figure that says it is not among them, and never was.
         """
-        refuse_missing_figure(self.engine.keep_best, figures)
-        if self.state.step:
-            self.state.best = choose_best(self.state.best, self.engine.keep_best, figures, self.state.step)
+        state, figure = self.state, self.engine.keep_best
+        if state.best.get("figure") != figure:
+            refuse_missing_figure(figure, figures)
+        if state.step:
+            state.best = choose_best(state.best, figure, figures, state.step)
 
     def save(self) -> None:
-        """Have a checkpoint written, if the run has a folder. Raises ``UserError`` for weights that are not finite."""
+        """Have a checkpoint written, if the run has a folder. Raises ``UserError`` as ``CheckpointWriter.save``."""
         if self.folder and self.parallel.first:
             self.writer.save(
                 self.folder, self.state.step, dict(self.module.named_parameters()), self.optimizer.state(),
