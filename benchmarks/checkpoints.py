@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import torch
+
 from electra import recipes
 from electra.engine import checkpoint
 from electra.engine.parallel import flush_denormals
@@ -120,12 +122,12 @@ def run_stretch(loop: Loop, steps: int, way: str) -> Stretch:
 def summarize_costs(turns: Sequence[dict[str, Stretch]], way: str) -> dict[str, float]:
     """Medians over the turns: what a checkpoint of a way costs in seconds, and as a share of a minute.
 
-    ``cpu_share``: of the CPU time that a minute of steps takes.
+    ``cpu_share``: of a minute of the cores that torch computes on.
     """
     pairs = [(turn[way], turn["none"]) for turn in turns]
     walls = sorted(one.wall - none.wall for one, none in pairs)
     cpus = [one.cpu - none.cpu for one, none in pairs]
-    a_minute = MINUTE * statistics.median(none.cpu / none.wall for _, none in pairs)
+    a_minute = MINUTE * torch.get_num_threads()
     return {
         "wall": statistics.median(walls), "wall_least": walls[0], "wall_most": walls[-1],
         "wall_share": statistics.median(walls) / MINUTE,
@@ -148,7 +150,7 @@ def format_costs(costs: dict[str, dict[str, float]], turns: Sequence[dict[str, S
     ]  # fmt: skip
     header = (
         f"a checkpoint of {size / 1e6:.0f} MB", "costs, s", "least to most", "of a minute", "CPU s",
-        "of a minute's", "loop stands, s", "write, s", "its CPU s",
+        "of the cores", "loop stands, s", "write, s", "its CPU s",
     )  # fmt: skip
     return f"{format_table(header, rows)}\nmedians of {len(turns)} turns"
 
