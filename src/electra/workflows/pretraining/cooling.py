@@ -64,11 +64,11 @@ def begin_cool_down(
     last = state.step + place["steps"]
     state = replace(
         state, steps=last, phase=place["stage"], phase_step=place["begin"], cool_down=place,
-        asked=describe_asked(config, data),
+        asked=describe_asked(config, data), best={},
     )  # fmt: skip
     # Last: from then on the folder has all that it needs.
     checkpoint.save_checkpoint(
-        out / "checkpoints", state.step, branching.weights, branching.moments, asdict(state), keep=0
+        out / "checkpoints", state.step, branching.weights, branching.moments, asdict(state), checkpoint.Keeping(0)
     )
     return state.step
 
