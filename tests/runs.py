@@ -71,8 +71,9 @@ def trained(asked: PretrainConfig, checkpoints: Path | None = None) -> list[floa
 
 
 def same_runs(one: Path, other: Path) -> bool:
-    """Whether two runs ended with the same weights and moments, and told the same figures but for the time."""
-    timed = ("seconds", "tokens_per_second")
+    """Whether two runs ended with the same weights and moments, and told the same figures but for the time, and for
+    how long they were to be."""
+    timed = ("seconds", "tokens_per_second", "steps", "phases")
     for name in ("model", "optimizer"):
         ours, theirs = (load_file(max((run / "checkpoints").iterdir()) / f"{name}.safetensors") for run in (one, other))
         if ours.keys() != theirs.keys() or not all(torch.equal(ours[key], theirs[key]) for key in ours):

@@ -14,7 +14,7 @@ import torch
 
 from electra import cli, files
 from electra.dataset.shards import MANIFEST
-from electra.engine.checkpoint import save_checkpoint
+from electra.engine.checkpoint import Keeping, save_checkpoint
 from electra.engine.stages import State
 from electra.engine.telemetry import MetricsReader, MetricsRecorder
 from electra.errors import UserError
@@ -45,7 +45,7 @@ def make_run(folder: Path, logged: tuple[int, ...] = (20, 40), saved: int = 0, k
         recorder.append_line(make_line(step))
     if saved:
         tensors, state = {"a": torch.zeros(1)}, State(step=saved, steps=STEPS, tokens=64 * saved)
-        save_checkpoint(folder / "checkpoints", saved, tensors, tensors, asdict(state), keep=1)
+        save_checkpoint(folder / "checkpoints", saved, tensors, tensors, asdict(state), Keeping(1))
     return folder
 
 
