@@ -1,9 +1,10 @@
 """Pre-train text encoders by replaced token detection (ELECTRA), and hand over checkpoints that anyone can load.
 
 Every command is a function here, with a config class: ``electra.pretrain(electra.PretrainConfig(data=…, out=…))`` is
-``electra pretrain --data … --out …``. Only ``electra import`` has another name, ``import_checkpoint``: Python keeps the
-word for itself. ``electra.load`` gives the encoder in a folder, and its tokenizer. What cannot be done raises
-``electra.UserError``. A name is imported when it is first used: importing the package takes no time.
+``electra pretrain --data … --out …``. Two have other names: ``electra import`` is ``import_checkpoint``, since Python
+keeps the word for itself; ``electra report`` is ``write_report``, since ``electra.report`` is a part of the program.
+``electra.load`` gives the encoder in a folder, and its tokenizer. What cannot be done raises ``electra.UserError``. A
+name is imported when it is first used: importing the package takes no time.
 """
 
 from importlib import import_module
@@ -42,6 +43,8 @@ if TYPE_CHECKING:  # for editors and type checkers; as it runs, PUBLIC says wher
     from electra.workflows.plan import plan as plan
     from electra.workflows.pretrain import pretrain as pretrain
     from electra.workflows.pretraining.config import PretrainConfig as PretrainConfig
+    from electra.workflows.report import ReportConfig as ReportConfig
+    from electra.workflows.report import write_report as write_report
     from electra.workflows.score import ScoreConfig as ScoreConfig
     from electra.workflows.score import score as score
     from electra.workflows.status import StatusConfig as StatusConfig
@@ -82,6 +85,8 @@ PUBLIC = {  # name → module:attribute
     "BenchConfig": "electra.workflows.bench.bench:BenchConfig",
     "plan": "electra.workflows.plan:plan",
     "PlanConfig": "electra.workflows.plan:PlanConfig",
+    "write_report": "electra.workflows.report:write_report",
+    "ReportConfig": "electra.workflows.report:ReportConfig",
     "load": "electra.interchange.encoders:load_encoder",
     "UserError": "electra.errors:UserError",
 }

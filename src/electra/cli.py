@@ -124,6 +124,13 @@ VERBS = {
         "electra detect runs/s1 corpus.txt.gz --out words.jsonl",
         positional=("model", "file"),
     ),
+    "report": Verb(
+        "runs and what was measured of them as one page: curves, settings, tables, tokens",
+        "ReportConfig",
+        "electra report runs/s1 runs/s2 ft/ pairs.json --out report.html",
+        positional=("runs",),
+        function="write_report",
+    ),
     "export": Verb(
         "a run's towers, or a fine-tuned model, as other programs load them",
         "ExportConfig",

@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from electra.report.compare import (
     RANDOM,
@@ -18,6 +19,15 @@ from electra.report.tables import format_markdown
 
 OWN = ("discriminator/skill", "encoder/accuracy", "encoder/loss", "generator/accuracy")  # of these the first there is
 NOT_REACHED = "not reached"
+COST_HEADER = ("", "seeds", "FLOPs", "tokens", "tokens/s", "seconds", "its own held-out figure")
+
+
+class Marks(NamedTuple):
+    """How a mean stands in its column. ``best``: no other is better. ``against``: " ▲" or " ▼" where it is better or
+    worse than the first objective's by more than the spread, else nothing."""
+
+    best: bool
+    against: str
 
 
 def render_comparison(comparison: Comparison, reference: str, sizes: Comparison | None, about: str) -> str:
@@ -50,8 +60,7 @@ def render_comparison(comparison: Comparison, reference: str, sizes: Comparison 
 def render_budget(comparison: Comparison, budget: float) -> str:
     """Two tables of a budget: what the objectives spent, and how well their encoders do."""
     objectives = [name for name in comparison.objectives if comparison.results_of(name, budget)]
-    header = ["", "seeds", "FLOPs", "tokens", "tokens/s", "seconds", "its own held-out figure"]
-    spent = format_markdown(header, [list_costs(name, comparison.results_of(name, budget)) for name in objectives])
+    spent = format_markdown(COST_HEADER, [list_costs(name, comparison.results_of(name, budget)) for name in objectives])
     return f"{spent}\n\n{render_scores(comparison, budget, objectives)}"
 
 
@@ -74,17 +83,24 @@ def render_scores(comparison: Comparison, budget: float, objectives: Sequence[st
     return format_markdown(["", *columns], [[name, *(column[name] for column in columns.values())] for name in rows])
 
 
-def mark_cells(spreads: Mapping[str, Spread | None], first: str) -> dict[str, str]:
-    """Name → cell of one score: ``**`` around the best mean, ▲ ▼ where it is better or worse than the first."""
+def mark_spreads(spreads: Mapping[str, Spread | None], first: str) -> dict[str, Marks]:
+    """Name → the marks of one score: whether its mean is the best, and whether it differs from the first's."""
     best = max((spread.mean for spread in spreads.values() if spread), default=0.0)
-    against, cells = spreads.get(first), {}
+    reference, marks = spreads.get(first), {}
+    for name, spread in spreads.items():
+        against = ""
+        if spread and reference and differ(spread, reference):
+            against = " ▲" if spread.mean > reference.mean else " ▼"
+        marks[name] = Marks(spread is not None and spread.mean == best, against)
+    return marks
+
+
+def mark_cells(spreads: Mapping[str, Spread | None], first: str) -> dict[str, str]:
+    """Name → cell of one score in Markdown: ``**`` around the best mean, and the mark against the first."""
+    cells, marks = {}, mark_spreads(spreads, first)
     for name, spread in spreads.items():
         cell = spread.format() if spread else ""
-        if spread and spread.mean == best:
-            cell = f"**{cell}**"
-        if spread and against and differ(spread, against):
-            cell += " ▲" if spread.mean > against.mean else " ▼"
-        cells[name] = cell
+        cells[name] = (f"**{cell}**" if marks[name].best else cell) + marks[name].against
     return cells
 
 
@@ -99,6 +115,11 @@ def explain_marks(first: str) -> str:
 
 def render_overtakings(comparison: Comparison, reference: str) -> str:
     """A row for each score: the budget from which on each other objective is better than ``reference``."""
+    return format_markdown(*list_overtakings(comparison, reference))
+
+
+def list_overtakings(comparison: Comparison, reference: str) -> tuple[list[str], list[list[str]]]:
+    """The header and the rows of ``render_overtakings``."""
     others = [name for name in comparison.objectives if name != reference]
     rows = []
     for score in comparison.scores:
@@ -111,4 +132,4 @@ def render_overtakings(comparison: Comparison, reference: str) -> str:
             index = find_overtaking(spreads[name], spreads[reference])
             row.append(NOT_REACHED if index is None else format_budget(comparison.budgets[index], comparison.unit))
         rows.append(row)
-    return format_markdown([f"overtakes {reference} at", *others], rows)
+    return [f"overtakes {reference} at", *others], rows

@@ -24,6 +24,7 @@ from electra.tasks.frozen import minimal_pairs, retrieval, sentence_scores
 from electra.tasks.frozen.held_out import evaluate_held_out, measure_identity_auc
 from electra.tasks.frozen.similarity import measure_similarity
 from electra.tasks.frozen.tag_probe import ProbedProblem, probe_problem
+from electra.workflows import evaluation_file
 from electra.workflows.trained import Trained
 
 TEXT_LENGTH = 128  # tokens read of a labelled text
@@ -62,6 +63,8 @@ class EvaluateConfig:
     """probe, similarity: print what is read of the files, with the first rows of each, and stop. It needs no model."""
     picture: str = "precision-recall.png"
     """replaced: the file to draw the curves into."""
+    out: str = ""
+    """File to write the figures into too, as JSON that `electra report` shows."""
     json: bool = False
     """Print JSON instead of a table."""
 
@@ -82,11 +85,25 @@ def evaluate(config: EvaluateConfig) -> dict[str, ModelScores]:
         return {}
     if not config.models:
         raise UserError("which model? electra evaluate FOLDER … --task held-out")
+    if config.out:
+        files.refuse_foreign_file(Path(config.out), evaluation_file.SIGN)
     start_threads()
     with flush_denormals():
         scores = EVALUATIONS[config.task](config)
+    if config.out:
+        keep_scores(config, scores)
     print(format_json(scores) if config.json else format_model_scores(config.task, scores))
     return scores
+
+
+def keep_scores(config: EvaluateConfig, scores: Mapping[str, ModelScores]) -> None:
+    """Write the figures into the file ``config.out``. Raises ``UserError`` if it cannot be written."""
+    labelled = config.on.task or config.on.train
+    evaluation = evaluation_file.Evaluation(
+        "electra evaluation", 1, config.task, config.data or labelled, config.rows, config.limit,
+        {model: dict(figures) for model, figures in scores.items()},
+    )  # fmt: skip
+    evaluation_file.write_evaluation(Path(config.out), evaluation)
 
 
 def format_model_scores(title: str, scores: Mapping[str, ModelScores]) -> str:

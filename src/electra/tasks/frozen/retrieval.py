@@ -1,17 +1,20 @@
 """Replaced tokens as what a detector is to find: how many of them it finds, and how much of what it finds is right."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from torch import Tensor
 
 from electra.dataset.rows import Rows
 from electra.engine.parallel import Precision, autocast
 from electra.errors import UserError
 from electra.objectives.pretrainer import Pretrainer, derive_row_keys
 from electra.objectives.terms import Detection
-from electra.objectives.view import ENCODER, read_view
+from electra.objectives.view import ENCODER, View, read_view
 from electra.tasks.frozen.held_out import SEED, read_batches
 from electra.tasks.metrics import average_precision, precision_recall
 
@@ -60,21 +63,47 @@ def score_tokens(
     Raises:
         UserError: a model that does not detect, or no replaced token in the rows.
     """
+    scores, labels = [], []
+    for judged in judge_batches(pretrainer, rows, count, batch_rows, device, precision):
+        scores.append(judged.logits[judged.counted].nan_to_num().cpu().numpy())
+        labels.append(judged.replaced[judged.counted].cpu().numpy())
+    if not any(part.any() for part in labels):
+        raise UserError(f"no token was replaced in {count:,} rows: nothing to find")
+    return np.concatenate(scores), np.concatenate(labels)
+
+
+class JudgedBatch(NamedTuple):
+    """What a detector says of a batch: its ``logits``, which tokens it was asked about, and which were replaced."""
+
+    view: View
+    logits: Float[Tensor, "rows length"]
+    counted: Bool[Tensor, "rows length"]
+    replaced: Bool[Tensor, "rows length"]
+
+
+@torch.no_grad()
+def judge_batches(
+    pretrainer: Pretrainer,
+    rows: Rows,
+    count: int,
+    batch_rows: int,
+    device: torch.device,
+    precision: Precision = "float32",
+) -> Iterator[JudgedBatch]:
+    """Corrupt the first ``count`` rows as ``evaluate_held_out`` does, and have the detector judge them.
+
+    Raises:
+        UserError: a model that does not detect.
+    """
     term = next((term for term in pretrainer.terms.values() if isinstance(term, Detection)), None)
     if term is None:
         raise UserError("a masked language model: it detects nothing")
     pretrainer.to(device)
-    scores, labels = [], []
     for batch in read_batches(rows, count, batch_rows, device):
         with autocast(precision, device):
             view, _ = pretrainer.corrupt(batch, derive_row_keys(SEED, batch), False)
             logits = term.logits(pretrainer.encoder, read_view(pretrainer.encoder, view, ENCODER), view)
-        counted = term.counted(view) > 0
-        scores.append(logits[counted].nan_to_num().cpu().numpy())
-        labels.append((term.labels(view) > 0)[counted].cpu().numpy())
-    if not any(part.any() for part in labels):
-        raise UserError(f"no token was replaced in {count:,} rows: nothing to find")
-    return np.concatenate(scores), np.concatenate(labels)
+        yield JudgedBatch(view, logits, term.counted(view) > 0, term.labels(view) > 0)
 
 
 def compute_retrieval(scores: Float[np.ndarray, " tokens"], labels: Bool[np.ndarray, " tokens"]) -> Retrieval:
