@@ -7,6 +7,9 @@ WORKERS ?= 2
 STAMP := .venv/.complete
 RUN := .venv/bin
 SERVE := .venv-serve
+EXTRAS_serve := serve,tensorboard,wandb
+EXTRAS_browser := browser
+BROWSER := .venv-browser
 # One thread a worker: the tests' matrices are small, and two pools on two cores only wait for each other. Tests are
 # compiled for each process anew unless they may be kept.
 PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(RUN)/python -m pytest -q -n $(WORKERS)
@@ -14,7 +17,7 @@ PRETENDED = $$(grep -rl --include='*.py' pytest.mark.pretended tests)  # only th
 COMPILED = $$(grep -rl --include='*.py' pytest.mark.compiled tests)
 UNCHECKED := -o addopts="--strict-markers --import-mode=importlib"  # without the hook that checks shapes
 
-.PHONY: help env demo test test-serve test-servers test-slow campaign lint bench
+.PHONY: help env demo test test-serve test-servers test-browser test-slow campaign lint bench
 .DELETE_ON_ERROR:
 
 help:  ## show this
@@ -43,13 +46,13 @@ test: lint  ## style and types, then all tests but the slow ones
 	$(PYTEST) -m "compiled and not slow" $(UNCHECKED) $(COMPILED)
 
 # An environment on top of .venv: what is there is not installed again, and what the extra adds stays out of it.
-$(SERVE)/.complete: $(STAMP)
-	@rm -rf $(SERVE)
-	@$(RUN)/python -m venv --without-pip $(SERVE)
+.venv-%/.complete: $(STAMP)
+	@rm -rf .venv-$*
+	@$(RUN)/python -m venv --without-pip .venv-$*
 	@$(RUN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
-		> $$($(SERVE)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/below.pth
-	@echo "installing what others serve models and draw runs with into $(SERVE) (a minute)"
-	@$(SERVE)/bin/python -m pip install -qq --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[serve,tensorboard,wandb]'
+		> $$(.venv-$*/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/below.pth
+	@echo "installing $(EXTRAS_$*) into .venv-$* (a minute)"
+	@.venv-$*/bin/python -m pip install -qq --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[$(EXTRAS_$*)]'
 	@touch $@
 
 test-serve: $(SERVE)/.complete  ## what others read of ours: ONNX Runtime, sentence-transformers, TensorBoard, W&B
@@ -57,6 +60,14 @@ test-serve: $(SERVE)/.complete  ## what others read of ours: ONNX Runtime, sente
 
 test-servers: env  ## exported folders in ten environments with other libraries (six minutes, 1.3 GB)
 	OMP_NUM_THREADS=1 $(RUN)/python benchmarks/servers.py --environments .venv-servers
+
+# Debian's browser and its driver, of one version; elsewhere both must be there as `chromium` and `chromedriver`.
+test-browser: $(BROWSER)/.complete  ## the page of electra report in a real Chromium, without a window; writes screenshots/
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
+		echo "installing chromium and chromium-driver"; \
+		apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium chromium-driver >/dev/null; \
+	} || { echo "make: no chromium with chromedriver, and apt-get brought none (it needs root)"; exit 1; }
+	OMP_NUM_THREADS=1 $(BROWSER)/bin/python -m pytest -q tests/browser
 
 test-slow: env  ## the slow tests
 	$(PYTEST) -m "slow and not compiled and not pretended" --timeout 1800

@@ -17,7 +17,7 @@ class Chart {
     this.tip = makeElement("div", { class: "tip", role: "status", hidden: "" });
     this.plot = makeElement("div", { class: "plot" }, this.svg, this.tip);
     const help = makeElement("p", { class: "note", id: "chart-help" });
-    help.textContent = "Rest the pointer on the chart, or use the arrow keys in it, to read the values. The names below switch runs on and off; a double click leaves one alone.";
+    help.textContent = "Rest the pointer on the chart, or use the arrow keys in it, to read the values. The names below switch runs on and off; a double click leaves one alone, or brings all back.";
     place.append(
       makeElement("div", { class: "controls" },
         makeElement("label", {}, "figure", this.figure), makeElement("label", {}, "over", this.axis),
@@ -209,10 +209,12 @@ class Chart {
     if (this.tip.hidden) return;
     const pixel = this.toX(x);
     this.marks.append(makeShape("path", { class: "cross", d: `M${pixel} ${MARGIN.top}V${this.height - MARGIN.bottom}` }));
-    const near = this.lines.map((line) => ({ line, index: findNearest(line, x, (each) => this.toX(each)) }));
+    const place = (each) => this.toX(each);
+    const near = this.lines.filter((line) => reaches(line, x, place)).map((line) => ({ line, index: findNearest(line, x, place) }));
     const read = near.filter(({ index }) => index >= 0).sort((a, b) => b.line.y[b.index] - a.line.y[a.index]);
     const head = makeElement("b");
-    head.textContent = `${formatNumber(x)} ${AXES[this.axis.value]}`;
+    const step = this.axis.value === "step";
+    head.textContent = step ? `step ${Math.round(x).toLocaleString("en")}` : `${formatNumber(x)} ${AXES[this.axis.value]}`;
     const rows = read.slice(0, TIP_LINES).map(({ line, index }) => this.makeTipRow(line, index));
     if (read.length > TIP_LINES) rows.push(makeElement("i", {}, `and ${read.length - TIP_LINES} more`));
     for (const { line, index } of read) {

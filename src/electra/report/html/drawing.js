@@ -67,6 +67,12 @@ function listTicks(low, high, log, most) {
   return ticks.filter((tick) => tick >= low && tick <= high);
 }
 
+// Whether a line has points on both sides of an x, or one close to it on the screen.
+function reaches(line, x, place) {
+  const close = 12; // pixels
+  return place(line.x[0]) - close <= place(x) && place(x) <= place(line.x[line.x.length - 1]) + close;
+}
+
 // The number of a line's point whose x is nearest on the screen and that has a y; -1 if there is none.
 function findNearest(line, x, place) {
   let [best, least] = [-1, Infinity];

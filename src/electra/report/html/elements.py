@@ -8,6 +8,7 @@ from electra.errors import cut_middle, escape_controls
 from electra.report.plain_json import replace_infinite
 
 VOID = ("meta", "rect", "line", "path", "circle")  # elements without content
+READ = ("title", "aria-label")  # attributes that a person reads
 UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}  # in a script's text; JSON has them within strings alone
 
 
@@ -34,7 +35,9 @@ def format_attribute(attribute: tuple[str, object]) -> str:
     name, value = attribute[0].rstrip("_").replace("_", "-"), attribute[1]
     if value is None or value is False:
         return ""
-    return f" {name}" if value is True else f' {name}="{escape_text(value)}"'
+    if value is True:
+        return f" {name}"
+    return f' {name}="{escape_text(value) if name in READ else escape(escape_controls(str(value)))}"'
 
 
 def join_html(children: Iterable[object]) -> Html:

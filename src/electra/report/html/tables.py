@@ -28,11 +28,11 @@ def render_table(table: ReportTable, heading: str = "h3") -> Html:
 def render_cell(value: object) -> Html:
     """A cell, with the number that sorts it if it has one."""
     if isinstance(value, TableCell):
-        bar = draw_bar(value.share) if value.share is not None else None
+        shown = [value.text] if value.share is None else [draw_bar(value.share), element("span", value.text)]
         classes = "number best" if value.best else "number"
-        return element("td", bar, value.text, class_=classes, data_value=format_value(value.value))
+        return element("td", *shown, class_=classes, data_value=format_value(value.value))
     number = value if isinstance(value, int | float) and not isinstance(value, bool) else None
-    kind = "number" if number is not None else "short" if len(str(value or "")) < SHORT else None
+    kind = "number" if number is not None else "short" if len(str(value or "")) < SHORT else "text"
     return element("td", *cell_content(value), class_=kind, data_value=format_value(number))
 
 
@@ -55,13 +55,13 @@ def draw_bar(share: float) -> Html:
 
 def render_settings(runs: Sequence[ReportedRun], trees: Sequence[Mapping[str, object]], what: str) -> Html:
     """Settings of runs side by side: first those that differ, then those that all have in common."""
-    keys = list(dict.fromkeys(key for tree in trees for key in tree))
+    keys = list_keys(trees)
     absent = object()
     differing = [key for key in keys if len({repr(tree.get(key, absent)) for tree in trees}) > 1]
     common = [[key, show_setting(trees[0][key])] for key in keys if key not in differing]
     parts = []
     if differing:
-        parts.append(render_table(tabulate_differences(runs, trees, differing)))
+        parts.append(render_table(tabulate_differences(runs, trees, differing), "h4"))
     elif len(runs) > 1:
         parts.append(element("p", f"No difference: all {len(runs)} runs have the same {what}."))
     if common:
@@ -70,6 +70,13 @@ def render_settings(runs: Sequence[ReportedRun], trees: Sequence[Mapping[str, ob
         summary = element("summary", f"{len(common)} {title}")
         parts.append(element("details", summary, shown, open=len(runs) == 1 and len(common) < MANY))
     return join_html(parts)
+
+
+def list_keys(trees: Sequence[Mapping[str, object]]) -> list[str]:
+    """The keys of all trees, those of one part (``optimizer.…``) together, else in their order."""
+    keys = list(dict.fromkeys(key for tree in trees for key in tree))
+    parts = list(dict.fromkeys(key.partition(".")[0] for key in keys))
+    return sorted(keys, key=lambda key: parts.index(key.partition(".")[0]))
 
 
 def tabulate_differences(

@@ -22,12 +22,11 @@ def thin_line(line: CurveLine, most: int) -> CurveLine:
     parts = max(1, most // 4)
     edges = np.unique(np.concatenate([np.linspace(0, count, parts + 1), np.geomspace(1, count, parts + 1)]).astype(int))
     kept = {0, count - 1}
+    missing = np.isnan(values)
+    low, high = np.where(missing, np.inf, values), np.where(missing, -np.inf, values)
     for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        part = values[start:stop]
-        if np.isnan(part).any():
-            kept.add(start + int(np.isnan(part).argmax()))  # a gap stays a gap
-        if not np.isnan(part).all():
-            kept |= {start + int(np.nanargmin(part)), start + int(np.nanargmax(part))}
+        part = slice(start, stop)
+        kept |= {start + int(each.argmax()) for each in (-low[part], high[part], missing[part])}  # a gap stays a gap
     return round_values(line, sorted(kept))
 
 

@@ -131,7 +131,7 @@ def tabulate_by_figure(
     groups: dict[str, list[str]] = {}
     for model in evaluation.scores:
         if run := find_run(model, runs):
-            groups.setdefault(run.kind + run.group, []).append(model)
+            groups.setdefault(f"{run.group} {names[model].removeprefix(run.name)}", []).append(model)
     groups = {name_group([names[model] for model in group]): group for group in groups.values() if len(group) > 1}
     rows: list[list[object]] = []
     for figure in figures:
