@@ -64,7 +64,7 @@ def test_the_pointer_reads_the_values_of_all_runs(opened: Open, page: Path) -> N
     point_at(driver, 0.06)
     values = [float(value.text) for value in find_all(driver, ".tip div span:nth-of-type(2)")]
     assert values == sorted(values, reverse=True) and 3 < min(values) <= max(values) < 11, "losses in nats"
-    point_at(driver, 0.25)
+    point_at(driver, 0.3)
     keep_screenshot(driver, "hover")
     ActionChains(driver).move_to_element(find(driver, "h1")).perform()
     assert not find(driver, ".tip").is_displayed()
@@ -80,6 +80,18 @@ def test_the_arrow_keys_do_what_the_pointer_does(opened: Open, page: Path) -> No
     assert heads[0] != heads[1] != heads[2] and heads[3] == heads[1] and heads[4] == "step 3,906"
     chart.send_keys(Keys.ESCAPE)
     assert not find(driver, ".tip").is_displayed()
+
+
+def test_a_finger_reads_the_values_too(opened: Open, page: Path) -> None:
+    driver = opened(page, 360, 740)
+    chart = find(driver, ".plot svg")
+    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", chart)
+    place = driver.execute_script("return arguments[0].getBoundingClientRect().toJSON()", chart)
+    point = {"x": place["left"] + 0.3 * place["width"], "y": place["top"] + 60}
+    for kind, points in (("touchStart", [point]), ("touchEnd", [])):
+        driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    tip = find(driver, ".tip")
+    assert RUNS[0] in tip.text and tip.rect["x"] >= 0 and tip.rect["x"] + tip.rect["width"] <= 360
 
 
 def test_figure_axis_and_scales_are_chosen(opened: Open, page: Path) -> None:

@@ -104,6 +104,8 @@ def keep_scores(config: EvaluateConfig, scores: Mapping[str, ModelScores]) -> No
         {model: dict(figures) for model, figures in scores.items()},
     )  # fmt: skip
     evaluation_file.write_evaluation(Path(config.out), evaluation)
+    if not config.json:
+        print(f"{config.out}: the figures")
 
 
 def format_model_scores(title: str, scores: Mapping[str, ModelScores]) -> str:

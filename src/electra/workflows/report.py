@@ -1,6 +1,5 @@
 """``electra report``: runs and what was measured of them, as one page that a person looks at."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -66,9 +65,4 @@ def describe_parts(content: ReportContent) -> str:
     """How much of what a page shows."""
     parts = {"run": len(content.runs), "table": sum(map(len, content.tables.values()))}
     parts["text"] = sum(len(judged.texts) for judged in content.judged)
-    return join_counts([f"{count} {name}{'s' * (count > 1)}" for name, count in parts.items() if count])
-
-
-def join_counts(parts: Sequence[str]) -> str:
-    """Counts in one line."""
-    return ", ".join(parts) or "nothing to show"
+    return ", ".join(f"{count} {name}{'s' * (count > 1)}" for name, count in parts.items() if count) or "nothing found"

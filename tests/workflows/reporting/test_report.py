@@ -20,8 +20,9 @@ from electra.report.html.content import ReportContent, TableCell
 from electra.report.seeds import summarize_seeds
 from electra.run_folder import write_json
 from electra.tasks.finetuning.run import FINETUNING_RUN
+from electra.tokenization import train_tokenizer
 from electra.workflows.compare.plan import COMPARISON
-from electra.workflows.evaluate import EvaluateConfig, keep_scores
+from electra.workflows.evaluate import EvaluateConfig, evaluate, keep_scores
 from electra.workflows.finetune import FINETUNINGS
 from electra.workflows.finetune_summary import write_summary
 from electra.workflows.pretrain import create_pretrainers, open_data
@@ -30,6 +31,7 @@ from electra.workflows.pretraining.final import save_towers
 from electra.workflows.report import ReportConfig, write_report
 from electra.workflows.reporting import inputs as report_inputs
 from electra.workflows.reporting.content import collect_content
+from electra.workflows.reporting.examples import SPACE_MARK, spell_token
 from electra.workflows.reporting.inputs import name_runs, sort_inputs
 from reported import FIGURES, PageReader, make_metrics, read_data, write_run
 
@@ -158,8 +160,9 @@ def test_an_evaluation_replaces_only_its_like(tmp_path: Path) -> None:
     content = collect(file)
     assert cells(content, "Held-out") == [["a", 0.5]]
     file.write_text("mine")
-    with pytest.raises(UserError, match="not written by this command"):
-        keep_scores(config, {"m": {"a": 0.5}})
+    with pytest.raises(UserError, match=r"scores\.json: is there already, and not written by this command"):
+        evaluate(config)  # before it looks for the model, which is not there
+    assert file.read_text() == "mine"
 
 
 def test_what_is_not_there_is_told_in_its_place(tmp_path: Path) -> None:
@@ -272,9 +275,20 @@ def test_replaced_tokens_are_shown_in_their_texts(finished: dict[str, Path], tmp
     assert judged.run == "electra" and 0.05 < len(replaced) / len(tokens) < 0.3
     assert all(token.original != token.text or token.continues for token in replaced)
     assert all(0 <= (token.replaced or 0) <= 1 for token in tokens) and not any("[SEP]" in t.text for t in tokens)
-    assert content.missing["tokens"] == ["mlm: left out; a masked language model: it detects nothing"]
+    assert content.missing["tokens"] == ["Left out: mlm: no discriminator: a masked language model detects nothing"]
     again = collect_content(sort_inputs([str(finished["electra"])]), 4, "")
     assert again.judged == content.judged, "the same rows and samples every time"
+
+
+@pytest.mark.parametrize("kind", ["word-piece", "byte-bpe", "unigram"])
+def test_tokens_are_spelled_as_a_person_reads_them(kind: Any) -> None:
+    text = "the chefs ate , unlike the cookers"
+    tokenizer = train_tokenizer([text, text, "the chef and the cook liked unlikely meals"] * 2, 290, kind)
+    (ids,) = tokenizer.encode([f"{text} unliked"])
+    tokens = [spell_token(tokenizer, token_id) for token_id in ids]
+    assert all(word for word, _ in tokens) and any(continues for _, continues in tokens)
+    joined = "".join(word if continues else f" {word}" for word, continues in tokens)
+    assert joined.replace(SPACE_MARK, "").strip() == f"{text} unliked"
 
 
 def test_the_device_is_the_one_that_is_given(

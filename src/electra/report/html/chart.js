@@ -44,6 +44,8 @@ class Chart {
 
   prepareLegend() {
     this.items = [...this.legend.querySelectorAll("li")];
+    this.legend.setAttribute("role", "group");
+    this.legend.setAttribute("aria-label", "runs");
     for (const item of this.items) {
       const run = Number(item.dataset.run);
       item.setAttribute("role", "button");
@@ -71,7 +73,9 @@ class Chart {
     };
     this.svg.addEventListener("pointermove", point);
     this.svg.addEventListener("pointerdown", point);
-    this.svg.addEventListener("pointerleave", () => this.showAt(null));
+    this.svg.addEventListener("pointerleave", (event) => {
+      if (event.pointerType !== "touch") this.showAt(null); // a finger that is lifted leaves the values to read
+    });
     this.svg.addEventListener("blur", () => this.showAt(null));
     this.svg.addEventListener("keydown", (event) => {
       const all = [...new Set(this.lines.flatMap((line) => line.x))].sort((a, b) => a - b);

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from itertools import chain
+from pathlib import Path
 
 from electra.engine.parallel import Parallel
 from electra.errors import UserError
@@ -64,18 +65,26 @@ def collect_content(inputs: ReportInputs, examples: int, data: str) -> ReportCon
 def judge_runs(
     folders: Sequence[RunFolder], runs: Sequence[ReportedRun], examples: int, data: str
 ) -> tuple[list[JudgedTexts], list[str]]:
-    """The judged texts of the runs that the user named, and a line for each run whose texts are left out."""
-    judged, notes = list[JudgedTexts](), list[str]()
+    """The judged texts of runs of pre-training, and lines that say of which others there are none, and why."""
+    judged, left_out = list[JudgedTexts](), dict[str, list[str]]()
     parallel = Parallel.alone()
-    pretrained = [(folder, run) for folder, run in zip(folders, runs, strict=True) if folder.kind == "pre-training"]
-    for folder, run in pretrained:
-        if len(judged) == MOST_JUDGED:
-            notes.append(f"{run.name}: left out; the texts of {MOST_JUDGED} runs are shown at most.")
-        elif not (folder.path / FINAL).is_dir():
-            notes.append(f"{run.name}: no {FINAL}/ in its folder: it is not finished, or its records alone are here.")
-        else:
-            try:
-                judged.append(judge_held_out_texts(folder.path, run.name, data, examples, parallel))
-            except UserError as error:
-                notes.append(f"{run.name}: left out; {error}")
-    return judged, notes
+    for folder, run in zip(folders, runs, strict=True):
+        if folder.kind == "pre-training":
+            reason = find_reason_to_skip(folder.path, len(judged))
+            if not reason:
+                try:
+                    judged.append(judge_held_out_texts(folder.path, run.name, data, examples, parallel))
+                except UserError as error:
+                    reason = str(error)
+            if reason:
+                left_out.setdefault(reason, []).append(run.name)
+    return judged, [f"Left out: {', '.join(names)}: {reason}" for reason, names in left_out.items()]
+
+
+def find_reason_to_skip(run: Path, shown: int) -> str:
+    """Why a run's texts are not shown, if that can be told before its weights are read. ``shown``: runs before it."""
+    if not (run / FINAL).is_dir():
+        return f"no {FINAL}/: not finished, or its records alone are here"
+    if not (run / FINAL / "discriminator").is_dir():
+        return "no discriminator: a masked language model detects nothing"
+    return f"the texts of {MOST_JUDGED} runs are shown at most" if shown == MOST_JUDGED else ""

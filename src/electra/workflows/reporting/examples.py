@@ -61,5 +61,5 @@ def spell_token(tokenizer: Tokenizer, token_id: int) -> tuple[str, bool]:
         text = tokenizer.backend.decode([token_id], skip_special_tokens=False)
         return text.lstrip(" ") or text, not text.startswith(" ")
     if isinstance(decoder, decoders.Metaspace):
-        return token.removeprefix(SPACE_MARK), not token.startswith(SPACE_MARK)
+        return token.removeprefix(SPACE_MARK) or token, not token.startswith(SPACE_MARK)
     return token.removeprefix(CONTINUES), token.startswith(CONTINUES)

@@ -71,8 +71,9 @@ def sort_inputs(paths: Sequence[str]) -> ReportInputs:
 def add_input(path: Path, inputs: ReportInputs) -> None:
     """Add what lies at a path. Raises ``UserError`` if a report shows nothing of it."""
     if path.is_file():
-        if SIGN not in path.read_bytes()[: files.SIGN_WITHIN]:
-            raise UserError(f"{path}: no evaluation; `electra evaluate … --out {path.name}` writes one")
+        with path.open("rb") as file:
+            if SIGN not in file.read(files.SIGN_WITHIN):
+                raise UserError(f"{path}: no evaluation; `electra evaluate … --out {path.name}` writes one")
         inputs.evaluations.append(path)
         return
     if not path.is_dir():

@@ -1,7 +1,6 @@
 """A run folder as a report shows it: its curves, settings, environment and health."""
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,22 +8,18 @@ from typing import Any
 from electra import files
 from electra.engine.telemetry import VERDICT, MetricsLine, read_metrics
 from electra.errors import UserError
-from electra.report.compare import format_number
-from electra.report.html.content import CurveLine, HealthRecord, ReportedRun, TableCell
+from electra.report.html.content import CurveLine, HealthRecord, ReportedRun
 from electra.report.html.figures import TASK
 from electra.run_folder import CHANGED, ENVIRONMENT, STARTS, read_json
 from electra.strict_json import require_shape
-from electra.tasks.finetuning.run import RESULT, Figures
+from electra.tasks.finetuning.run import RESULT
 from electra.workflows.compare.runs import COST
 from electra.workflows.pretraining.final import FINAL
+from electra.workflows.reporting.facts import finite_or_none, list_facts
 from electra.workflows.reporting.inputs import CONFIG, METRICS, RunFolder
 
 AXES = {"tokens": ("tokens", 1.0), "flops": ("flops", 1.0), "hours": ("seconds", 3600.0)}  # figure, unit
-NO_FIGURES = ("step", "phase", "epoch", "split", *(name for name, _ in AXES.values()))
-SHOWN = (  # figures on held-out text that the first table has
-    "generator/loss", "generator/accuracy", "encoder/loss", "encoder/accuracy", "discriminator/auc",
-    "discriminator/skill", "probe/best",
-)  # fmt: skip
+NO_FIGURES = {"step", "phase", "epoch", "split", *(name for name, _ in AXES.values())}
 OF_THE_RUN_ALONE = ("seed", "out")  # settings in which runs of one group differ
 RATE, HIGHEST_RATE = "learning_rate/", "learning_rate, the highest"
 
@@ -95,26 +90,22 @@ def check_figures(path: Path, lines: Sequence[MetricsLine]) -> dict[str, tuple[i
 
 def gather_curves(lines: Sequence[MetricsLine], prefix: str) -> dict[str, dict[str, CurveLine]]:
     """Figure, with a prefix → split → its line."""
-    curves: dict[str, dict[str, CurveLine]] = {}
+    points: dict[str, dict[str, list[tuple[int, float | None]]]] = {}
     for line in map(join_rates, lines):
-        for name, value in line.items():
-            if name not in NO_FIGURES:
-                curve = curves.setdefault(prefix + name, {}).setdefault(line["split"], CurveLine([], []))
-                curve.steps.append(line["step"])  # type: ignore[attr-defined]
-                curve.values.append(finite_or_none(value))  # type: ignore[attr-defined]
-    return curves
+        for name in line.keys() - NO_FIGURES:
+            of_split = points.setdefault(prefix + name, {}).setdefault(line["split"], [])
+            of_split.append((line["step"], finite_or_none(line[name])))
+    return {
+        name: {split: CurveLine(*map(list, zip(*of_split, strict=True))) for split, of_split in by_split.items()}
+        for name, by_split in points.items()
+    }
 
 
 def join_rates(line: MetricsLine) -> MetricsLine:
     """A line with the highest of its learning rates in place of one for each group of parameters."""
-    rates = [value for name, value in line.items() if name.startswith(RATE)]
+    rates = [value for name, value in line.items() if name.startswith(RATE) and finite_or_none(value) is not None]
     figures = {name: value for name, value in line.items() if not name.startswith(RATE)}
     return figures | ({HIGHEST_RATE: max(rates)} if rates else {})
-
-
-def finite_or_none(value: float | None) -> float | None:
-    """A number, or None if it is not finite."""
-    return value if value is not None and math.isfinite(value) else None
 
 
 def gather_axes(lines: Sequence[MetricsLine]) -> dict[str, CurveLine]:
@@ -132,55 +123,6 @@ def find_last_figures(lines: Sequence[MetricsLine]) -> dict[str, float]:
     held_out = [line for line in lines if line["split"] == "held-out"]
     named = held_out[-1].items() if held_out else ()
     return {name: value for name, value in named if name not in NO_FIGURES and finite_or_none(value) is not None}
-
-
-def list_facts(
-    folder: RunFolder, settings: Mapping[str, object], lines: Sequence[MetricsLine], last: Mapping[str, float]
-) -> dict[str, object]:
-    """What the first table says of a run."""
-    facts: dict[str, object] = {}
-    if folder.kind == "pre-training":
-        sizes = "{encoder.kind} {encoder.layers} × {encoder.hidden_size}"
-        for key in ("encoder.kind", "encoder.layers", "encoder.hidden_size"):
-            sizes = sizes.replace(f"{{{key}}}", str(settings.get(key, "?")))
-        facts |= {"objective": str(settings.get("objective.kind", "")), "encoder": sizes}
-    else:
-        facts["task"] = str(settings.get("task", ""))
-    end = lines[-1] if lines else {}
-    facts["steps"] = end.get("step")
-    if finite_or_none(end.get("tokens")) is not None:
-        facts["tokens"] = TableCell(format_tokens(end["tokens"]), float(end["tokens"]))
-    if finite_or_none(end.get("flops")):
-        facts["FLOPs"] = TableCell(format_number(end["flops"], 3), float(end["flops"]))
-    if finite_or_none(end.get("seconds")) is not None:
-        facts["time"] = TableCell(format_seconds(end["seconds"]), float(end["seconds"]))
-    speeds = [line["tokens_per_second"] for line in lines if finite_or_none(line.get("tokens_per_second")) is not None]
-    if speeds:
-        facts["tokens/s"] = round(statistics.median(speeds))
-    if folder.kind == "fine-tuning":
-        for split, figures in read_result(folder.path).items():
-            facts |= {f"{split}: {name}": value for name, value in figures.items()}
-    return facts | {name: last[name] for name in SHOWN if name in last}
-
-
-def read_result(path: Path) -> Figures:
-    """The figures of a fine-tuning by split; none where it is not finished."""
-    file = path / RESULT
-    return read_json(file, "remove the folder to run it again", Figures) if file.is_file() else {}
-
-
-def format_tokens(count: float) -> str:
-    """A number of tokens as people say it: 81,920, 4.45M, 16.4B."""
-    size, letter = next(((size, letter) for size, letter in ((1e9, "B"), (1e6, "M")) if count >= size), (1.0, ""))
-    return f"{count / size:.3g}{letter}" if letter else f"{count:,.0f}"
-
-
-def format_seconds(seconds: float) -> str:
-    """A time as people say it: 42 s, 8.5 min, 3.2 h, 2.1 d."""
-    for unit, size, limit in (("s", 1, 100), ("min", 60, 100 * 60), ("h", 3600, 48 * 3600)):
-        if seconds < limit:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds / 86400:.3g} d"
 
 
 def is_finished(path: Path) -> bool:
