@@ -62,7 +62,7 @@ def test_the_pointer_reads_the_values_of_all_runs(opened: Open, page: Path) -> N
     assert near != far and "step" in near and "step" in far
     assert [name in near for name in RUNS] == [True] * 3 and [name in far for name in RUNS] == [True, False, False]
     point_at(driver, 0.06)
-    values = [float(value.text) for value in find_all(driver, ".tip div span:nth-of-type(2)")]
+    values = [float(value.text) for value in find_all(driver, ".tip > div > span:nth-of-type(2) > span:first-of-type")]
     assert values == sorted(values, reverse=True) and 3 < min(values) <= max(values) < 11, "losses in nats"
     point_at(driver, 0.3)
     keep_screenshot(driver, "hover")

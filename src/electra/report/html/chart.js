@@ -69,7 +69,8 @@ class Chart {
     }
     const point = (event) => {
       const left = event.clientX - this.svg.getBoundingClientRect().left;
-      this.showAt(this.fromPixel(Math.min(Math.max(left, MARGIN.left), this.width - MARGIN.right)));
+      const top = event.clientY - this.svg.getBoundingClientRect().top;
+      this.showAt(this.fromPixel(Math.min(Math.max(left, MARGIN.left), this.width - MARGIN.right)), top);
     };
     this.svg.addEventListener("pointermove", point);
     this.svg.addEventListener("pointerdown", point);
@@ -205,38 +206,39 @@ class Chart {
     }
   }
 
-  // The cross at an x, and each line's nearest value there; null takes them away.
-  showAt(x) {
+  // The cross at an x, and each line's nearest value there; x null takes them away. ``y``: the pointer's height.
+  showAt(x, y = null) {
     this.at = x;
     this.marks.replaceChildren();
     this.tip.hidden = x === null || !this.lines.length;
     if (this.tip.hidden) return;
     const pixel = this.toX(x);
     this.marks.append(makeShape("path", { class: "cross", d: `M${pixel} ${MARGIN.top}V${this.height - MARGIN.bottom}` }));
-    const place = (each) => this.toX(each);
-    const near = this.lines.filter((line) => reaches(line, x, place)).map((line) => ({ line, index: findNearest(line, x, place) }));
-    const read = near.filter(({ index }) => index >= 0).sort((a, b) => b.line.y[b.index] - a.line.y[a.index]);
-    const head = makeElement("b");
-    const step = this.axis.value === "step";
-    head.textContent = step ? `step ${Math.round(x).toLocaleString("en")}` : `${formatNumber(x)} ${AXES[this.axis.value]}`;
-    const rows = read.slice(0, TIP_LINES).map(({ line, index }) => this.makeTipRow(line, index));
-    if (read.length > TIP_LINES) rows.push(makeElement("i", {}, `and ${read.length - TIP_LINES} more`));
-    for (const { line, index } of read) {
+    const byRun = new Map();
+    for (const line of this.lines) {
+      const place = (each) => this.toX(each);
+      const index = reaches(line, x, place) ? findNearest(line, x, place) : -1;
+      if (index < 0) continue;
+      const read = { split: line.split, step: line.step[index], value: line.y[index] };
+      byRun.set(line.run, [...(byRun.get(line.run) || []), read]);
       const { colour } = data.runs[line.run];
-      this.marks.append(makeShape("circle", { class: `dot c${colour}`, cx: this.toX(line.x[index]), cy: this.toY(line.y[index]), r: 4 }));
+      this.marks.append(makeShape("circle", { class: `dot c${colour}`, cx: this.toX(line.x[index]), cy: this.toY(read.value), r: 4 }));
     }
-    this.tip.replaceChildren(head, ...rows);
+    this.tip.replaceChildren(...this.makeTip(x, y, [...byRun]));
     const left = pixel > this.width / 2 ? pixel - this.tip.offsetWidth - 14 : pixel + 14;
     this.tip.style.left = `${Math.min(Math.max(left, 4), Math.max(this.width - this.tip.offsetWidth - 4, 4))}px`;
   }
 
-  makeTipRow(line, index) {
-    const { name, colour, dash } = data.runs[line.run];
-    const swatch = makeShape("svg", { class: "swatch", viewBox: "0 0 32 10" });
-    swatch.append(makeShape("path", { class: `line c${colour} d${dash}`, d: "M1 5H31" }));
-    const label = makeElement("span", { dir: "auto" }, name);
-    const value = makeElement("span", {}, formatNumber(line.y[index]));
-    const where = makeElement("i", {}, `${line.split === "train" ? "" : `${line.split}, `}step ${line.step[index].toLocaleString("en")}`);
-    return makeElement("div", {}, swatch, label, value, where);
+  // The tip's lines: where it is, and a line for each run, the largest value first; of many the nearest to the pointer.
+  makeTip(x, y, read) {
+    const head = makeElement("b");
+    const step = this.axis.value === "step";
+    head.textContent = step ? `step ${Math.round(x).toLocaleString("en")}` : `${formatNumber(x)} ${AXES[this.axis.value]}`;
+    const apart = ([, [first]]) => (y === null ? -first.value : Math.abs(this.toY(first.value) - y));
+    const shown = read.sort((a, b) => apart(a) - apart(b)).slice(0, TIP_LINES);
+    shown.sort(([, [a]], [, [b]]) => b.value - a.value);
+    const rows = shown.map(([run, values]) => makeTipRow(run, values));
+    if (read.length > TIP_LINES) rows.push(makeElement("i", {}, `and ${read.length - TIP_LINES} more`));
+    return [head, ...rows];
   }
 }

@@ -83,6 +83,19 @@ function findNearest(line, x, place) {
   return best;
 }
 
+// A line of the tip: a run, and its values with the steps that they were measured at.
+function makeTipRow(run, values) {
+  const { name, colour, dash } = data.runs[run];
+  const swatch = makeShape("svg", { class: "swatch", viewBox: "0 0 32 10" });
+  swatch.append(makeShape("path", { class: `line c${colour} d${dash}`, d: "M1 5H31" }));
+  const parts = values.flatMap(({ split, step, value }, index) => [
+    split === "train" ? "" : makeElement("i", {}, `${index ? " · " : ""}${split} `),
+    makeElement("span", {}, formatNumber(value)),
+    makeElement("i", {}, ` at ${step.toLocaleString("en")}`),
+  ]);
+  return makeElement("div", {}, swatch, makeElement("span", { dir: "auto" }, name), makeElement("span", {}, ...parts));
+}
+
 // What a click does is done by the Enter and the space key too.
 function onPress(made, act) {
   made.addEventListener("click", act);

@@ -102,7 +102,7 @@ def render_health(run: ReportedRun) -> Html:
     ]
     notes = [*health.starts, *([] if health.finished else ["not finished: the same command goes on"])]
     state = "bad" if lines else "open" if notes else "good"
-    mark = {"bad": "warning", "open": "look", "good": "nothing found"}[state]
+    mark = {"bad": "warning", "open": "look", "good": "nothing recorded"}[state]
     head = element("h3", run.name, " ", element("span", mark, class_=f"mark {state}"))
     items = [element("li", line) for line in (*lines, *notes)]
     return element("section", head, element("ul", *items) if items else None, class_="health")
