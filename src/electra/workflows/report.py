@@ -44,14 +44,13 @@ def write_report(config: ReportConfig) -> Path:
     if not config.runs:
         raise UserError("which runs? electra report runs/s1 runs/s2 --out report.html")
     path = Path(config.out)
-    inputs = sort_inputs(config.runs)
     with convert_errors(str(path), OSError, ValueError):
         files.refuse_foreign_file(path, SIGN)
-        content = collect_content(inputs, config.examples, config.data)
-        print_warnings(content.missing.get("tokens", ()))
-        page = render_report(content, describe_page(content))
-        with write_whole(path) as partial:
-            partial.write_text(page, encoding="utf-8")
+    content = collect_content(sort_inputs(config.runs), config.examples, config.data)
+    print_warnings(content.missing.get("tokens", ()))
+    page = render_report(content, describe_page(content))
+    with convert_errors(str(path), OSError), write_whole(path) as partial:
+        partial.write_text(page, encoding="utf-8")
     print(f"{path}: {len(page.encode()) / 1e6:.2f} MB, {describe_parts(content)}")
     return path
 

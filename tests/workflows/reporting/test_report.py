@@ -205,6 +205,23 @@ def test_what_cannot_be_shown_is_refused_in_a_line(
     assert said in error and error.count("\n") == 1 and not out.exists()
 
 
+def test_damaged_tables_are_told_in_a_line(tmp_path: Path) -> None:
+    tuned, compared = write_finetunings(tmp_path / "ft", {"1": 0.5}), write_comparison(tmp_path / "cmp")
+    for path, before, after, said in (
+        (tuned / "cola" / "summary.json", '"mean": 0.5', '"mean": "a"', "damaged: rates: dev/accuracy.mean: expected"),
+        (compared / "scores.jsonl", '"flops"', '"flop"', "scores.jsonl, line 1: cost: flops is missing"),
+        (compared / "scores.jsonl", '"own": {', '"own": {"a": "b", ', "scores.jsonl, line 1: own.a: expected a number"),
+        (compared / "scores.jsonl", '"seed"', '"seeds"', "scores.jsonl, line 1: expected an object with budget, cost"),
+    ):
+        text = path.read_text()
+        assert before in text
+        path.write_text(text.replace(before, after))
+        with pytest.raises(UserError) as error:
+            collect(tuned, compared)
+        assert said in str(error.value)
+        path.write_text(text)
+
+
 def test_more_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, out = write_run(tmp_path / "s1"), tmp_path / "mine.html"
     (tmp_path / "link").symlink_to(run)
@@ -217,6 +234,10 @@ def test_more_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out.write_text("mine")
     with pytest.raises(UserError, match=r"mine\.html: is there already, and not written by this command"):
         write_report(ReportConfig(runs=(str(run),), out=str(out)))
+    for wrong in (tmp_path / "none" / "page.html", tmp_path):
+        with pytest.raises(UserError, match=f"^{wrong}: "):
+            write_report(ReportConfig(runs=(str(run),), out=str(wrong), examples=0))
+    assert not [path for path in tmp_path.iterdir() if path.name.endswith(".partial")]
     with pytest.raises(UserError, match="which runs"):
         write_report(ReportConfig())
     assert out.read_text() == "mine"

@@ -1,10 +1,11 @@
 """Tables of a comparison: what the objectives cost and scored at each budget, and where one is overtaken."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from electra.errors import convert_errors
+from electra.errors import UserError, convert_errors
 from electra.report.compare import RANDOM, Comparison, EncoderResult, format_budget
 from electra.report.compare_page import COST_HEADER, explain_marks, list_costs, list_overtakings, mark_spreads
 from electra.report.html.content import ReportTable
@@ -12,9 +13,22 @@ from electra.run_folder import read_json
 from electra.strict_json import parse_json, require_shape
 from electra.workflows.compare.compare import SCORES_FILE
 from electra.workflows.compare.plan import CONFIG
+from electra.workflows.compare.runs import COSTS
 from electra.workflows.reporting.evaluations import Table, spread_cell
 
 REFERENCE = "mlm"  # the objective that others may overtake, if it is there
+
+
+@dataclass(frozen=True)
+class ScoreLine:
+    """A line of a comparison's file of scores, as JSON has it, without the folder in which the encoder lay then."""
+
+    objective: str
+    budget: float
+    seed: int
+    cost: dict[str, float]
+    own: dict[str, float]
+    scores: dict[str, float]
 
 
 def tabulate_comparison(folder: Path) -> Iterator[Table]:
@@ -43,8 +57,10 @@ def read_comparison(folder: Path) -> Comparison:
     for number, line in enumerate(lines, 1):
         where = f"{path}, line {number}"
         content = require_shape(parse_json(line, where), dict[str, Any], where)
-        content.pop("folder", None)
-        results.append(require_shape(content, EncoderResult, where))
+        score = require_shape({name: content[name] for name in content if name != "folder"}, ScoreLine, where)
+        if missing := [name for name in COSTS if name not in score.cost]:
+            raise UserError(f"{where}: cost: {missing[0]} is missing")
+        results.append(EncoderResult(score.objective, score.budget, score.seed, score.cost, score.own, score.scores))
     config = read_json(folder / CONFIG, "its settings are needed") if (folder / CONFIG).is_file() else {}
     objectives = tuple(dict.fromkeys(result.objective for result in results if result.objective != RANDOM))
     budgets = tuple(sorted({result.budget for result in results if result.objective != RANDOM}))

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,17 @@ OF_ALL_PAIRS = ("accuracy", "ties", "pairs", "seconds")  # figures of minimal pa
 SEED_FOLDER = "seed-"
 
 Table = tuple[Section, ReportTable]
+
+
+@dataclass(frozen=True)
+class SeedFigures:
+    """A figure over seeds, as the summary of a fine-tuning has it."""
+
+    median: float
+    mean: float
+    spread: float
+    best: float
+    values: dict[str, float]
 
 
 def spread_cell(spread: Spread | None, share: bool = False, best: bool = False, mark: str = "") -> TableCell | None:
@@ -63,13 +75,12 @@ def tabulate_finetunings(folders: Sequence[Path]) -> Iterator[Table]:
         for path in sorted(folder.glob(f"*/{SUMMARY_FILE}")):
             summary = read_json(path, "the same `electra finetune` writes it again", dict[str, Any])
             task = path.parent.name
-            rates = require_shape(
-                summary.get("rates", {}), dict[str, dict[str, dict[str, Any]]], f"{path}: damaged: rates"
-            )
+            rates = require_shape(summary.get("rates"), dict[str, dict[str, SeedFigures]], f"{path}: damaged: rates")
             for rate, figures in rates.items():
                 name = f"{folder.name}{f', {rate}' if rate else ''}"
                 by_task.setdefault(task, []).extend(list_summary_rows(name, figures))
-            failed.setdefault(task, []).extend(map(str, summary.get("failed", [])))
+            runs = require_shape(summary.get("failed"), list[str], f"{path}: damaged: failed")
+            failed.setdefault(task, []).extend(runs)
     for task, rows in by_task.items():
         about = f"Learned nothing (one prediction for all): {', '.join(failed[task])}." if failed[task] else ""
         header = ("fine-tuning", "figure", "median", "mean ± spread", "best", "seeds")
