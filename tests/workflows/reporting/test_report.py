@@ -18,8 +18,7 @@ from electra.objectives.build import Electra, Mlm
 from electra.report.compare import EncoderResult
 from electra.report.html.content import ReportContent, TableCell
 from electra.report.seeds import summarize_seeds
-from electra.run_folder import write_json
-from electra.tasks.finetuning.run import FINETUNING_RUN
+from electra.run_folder import FINETUNING_RUN, write_json
 from electra.tokenization import train_tokenizer
 from electra.workflows.compare.plan import COMPARISON
 from electra.workflows.evaluate import EvaluateConfig, evaluate, keep_scores

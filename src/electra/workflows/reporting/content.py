@@ -8,7 +8,7 @@ from pathlib import Path
 from electra.engine.parallel import Parallel
 from electra.errors import UserError
 from electra.report.html.content import JudgedTexts, ReportContent, ReportedRun, ReportTable, Section
-from electra.workflows.pretraining.final import FINAL
+from electra.run_folder import FINAL
 from electra.workflows.reporting.comparisons import tabulate_comparison
 from electra.workflows.reporting.evaluations import (
     tabulate_demo,
@@ -17,7 +17,7 @@ from electra.workflows.reporting.evaluations import (
     tabulate_seeds,
 )
 from electra.workflows.reporting.examples import judge_held_out_texts
-from electra.workflows.reporting.inputs import ReportInputs, RunFolder, name_runs
+from electra.workflows.reporting.inputs import ReportedFolder, ReportInputs, name_runs
 from electra.workflows.reporting.runs import read_run
 
 MOST_JUDGED = 4  # runs whose texts are shown
@@ -63,7 +63,7 @@ def collect_content(inputs: ReportInputs, examples: int, data: str) -> ReportCon
 
 
 def judge_runs(
-    folders: Sequence[RunFolder], runs: Sequence[ReportedRun], examples: int, data: str
+    folders: Sequence[ReportedFolder], runs: Sequence[ReportedRun], examples: int, data: str
 ) -> tuple[list[JudgedTexts], list[str]]:
     """The judged texts of runs of pre-training, and lines that say of which others there are none, and why."""
     judged, left_out = list[JudgedTexts](), dict[str, list[str]]()

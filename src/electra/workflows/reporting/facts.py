@@ -8,9 +8,9 @@ from pathlib import Path
 from electra.engine.telemetry import MetricsLine
 from electra.report.compare import format_number
 from electra.report.html.content import TableCell
-from electra.run_folder import read_json
-from electra.tasks.finetuning.run import RESULT, Figures
-from electra.workflows.reporting.inputs import RunFolder
+from electra.run_folder import RESULT, read_json
+from electra.tasks.finetuning.run import Figures
+from electra.workflows.reporting.inputs import ReportedFolder
 
 SHOWN = (  # figures on held-out text that the first table has
     "generator/loss", "generator/accuracy", "encoder/loss", "encoder/accuracy", "discriminator/auc",
@@ -19,7 +19,7 @@ SHOWN = (  # figures on held-out text that the first table has
 
 
 def list_facts(
-    folder: RunFolder, settings: Mapping[str, object], lines: Sequence[MetricsLine], last: Mapping[str, float]
+    folder: ReportedFolder, settings: Mapping[str, object], lines: Sequence[MetricsLine], last: Mapping[str, float]
 ) -> dict[str, object]:
     """What the first table says of a run."""
     facts: dict[str, object] = {}

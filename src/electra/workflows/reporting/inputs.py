@@ -9,12 +9,11 @@ from typing import Literal, NamedTuple
 
 from electra import files
 from electra.errors import UserError, convert_errors
-from electra.tasks.finetuning.run import FINETUNING_RUN
+from electra.run_folder import FINETUNING_RUN, PRETRAINING_RUN
 from electra.workflows.compare.compare import SCORES_FILE
 from electra.workflows.compare.plan import COMPARISON
 from electra.workflows.evaluation_file import SIGN
 from electra.workflows.finetune import FINETUNINGS
-from electra.workflows.pretraining.resuming import PRETRAINING_RUN
 
 MOST_RUNS = 64
 METRICS, CONFIG = "metrics.jsonl", "config.json"
@@ -23,7 +22,7 @@ DEMO, DEMO_SUMMARY = "demo", "summary.json"
 RunKind = Literal["pre-training", "fine-tuning"]
 
 
-class RunFolder(NamedTuple):
+class ReportedFolder(NamedTuple):
     """A folder with curves. ``within``: the folder from which on its path names it. ``given``: the user named it,
     rather than a folder that it lies in."""
 
@@ -37,7 +36,7 @@ class RunFolder(NamedTuple):
 class ReportInputs:
     """The parts of a report by what they are; ``runs`` has those of the other folders too."""
 
-    runs: list[RunFolder] = field(default_factory=list)
+    runs: list[ReportedFolder] = field(default_factory=list)
     finetunings: list[Path] = field(default_factory=list)
     comparisons: list[Path] = field(default_factory=list)
     demos: list[Path] = field(default_factory=list)
@@ -80,9 +79,9 @@ def add_input(path: Path, inputs: ReportInputs) -> None:
         raise UserError(f"{path}: no such folder or file")
     kind = files.read_kind(path) or guess_kind(path)
     if kind == PRETRAINING_RUN:
-        inputs.runs.append(RunFolder(path, "pre-training", path.parent, True))
+        inputs.runs.append(ReportedFolder(path, "pre-training", path.parent, True))
     elif kind == FINETUNING_RUN:
-        inputs.runs.append(RunFolder(path, "fine-tuning", path.parent, True))
+        inputs.runs.append(ReportedFolder(path, "fine-tuning", path.parent, True))
     elif kind == FINETUNINGS:
         inputs.finetunings.append(path)
         inputs.runs += find_runs_below(path, "fine-tuning", path.parent)
@@ -108,7 +107,7 @@ def guess_kind(path: Path) -> str | None:
     return None
 
 
-def find_runs_below(folder: Path, kind: RunKind, within: Path) -> Iterator[RunFolder]:
+def find_runs_below(folder: Path, kind: RunKind, within: Path) -> Iterator[ReportedFolder]:
     """The folders with curves below one, by name; not those within a run."""
     if not folder.is_dir():
         return
@@ -116,12 +115,12 @@ def find_runs_below(folder: Path, kind: RunKind, within: Path) -> Iterator[RunFo
         if not path.is_dir() or path.is_symlink():
             continue
         if (path / METRICS).is_file() and (path / CONFIG).is_file():
-            yield RunFolder(path, kind, within, False)
+            yield ReportedFolder(path, kind, within, False)
         else:
             yield from find_runs_below(path, kind, within)
 
 
-def name_runs(folders: Sequence[RunFolder]) -> list[str]:
+def name_runs(folders: Sequence[ReportedFolder]) -> list[str]:
     """A short name for each folder: the end of its path, as long as is needed to tell it from the others."""
     parts = [Path(os.path.abspath(folder.path)).parts for folder in folders]
     kept = [max(1, len(folder.path.relative_to(folder.within).parts)) for folder in folders]

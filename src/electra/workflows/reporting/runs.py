@@ -10,13 +10,11 @@ from electra.engine.telemetry import VERDICT, MetricsLine, read_metrics
 from electra.errors import UserError
 from electra.report.html.content import CurveLine, HealthRecord, ReportedRun
 from electra.report.html.figures import TASK
-from electra.run_folder import CHANGED, ENVIRONMENT, STARTS, read_json
+from electra.run_folder import CHANGED, ENVIRONMENT, FINAL, RESULT, STARTS, read_json
 from electra.strict_json import require_shape
-from electra.tasks.finetuning.run import RESULT
 from electra.workflows.compare.runs import COST
-from electra.workflows.pretraining.final import FINAL
 from electra.workflows.reporting.facts import finite_or_none, list_facts
-from electra.workflows.reporting.inputs import CONFIG, METRICS, RunFolder
+from electra.workflows.reporting.inputs import CONFIG, METRICS, ReportedFolder
 
 AXES = {"tokens": ("tokens", 1.0), "flops": ("flops", 1.0), "hours": ("seconds", 3600.0)}  # figure, unit
 NO_FIGURES = {"step", "phase", "epoch", "split", *(name for name, _ in AXES.values())}
@@ -24,7 +22,7 @@ OF_THE_RUN_ALONE = ("seed", "out")  # settings in which runs of one group differ
 RATE, HIGHEST_RATE = "learning_rate/", "learning_rate, the highest"
 
 
-def read_run(folder: RunFolder, name: str) -> ReportedRun:
+def read_run(folder: ReportedFolder, name: str) -> ReportedRun:
     """A run's records. What is not there is left out.
 
     Raises:
