@@ -79,15 +79,24 @@ def run_python(code: str, text: str = "", **environment: str) -> Ended:
     return Running(code, text, **environment).end()
 
 
-def run_two(code: str) -> None:
-    """Run Python code in two processes with gloo between them, as torchrun starts them; both must end well."""
+def start_together(code: str, world: int) -> list[Running]:
+    """Python code in so many processes with gloo between them, as torchrun starts them on one machine."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    running = [Running(code, **shared, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(2)]
-    ended = [process.end() for process in running]
-    assert [each.code for each in ended] == [0, 0], "\n".join(each.err for each in ended)
+    shared = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    return [Running(code, **shared, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(world)]
+
+
+def run_together(code: str, world: int) -> None:
+    """The same, until they end; all must end well."""
+    ended = [process.end() for process in start_together(code, world)]
+    assert [each.code for each in ended] == [0] * world, "\n".join(each.err for each in ended)
+
+
+def run_two(code: str) -> None:
+    """The same, in two processes."""
+    run_together(code, 2)
 
 
 def run_script(code: str, folder: str, directory: str, environment: dict[str, str]) -> None:

@@ -1,6 +1,7 @@
 """Two processes that share a step: nothing is on the wrong device, and the first says what all of them do."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from electra.engine.parallel import Parallel
 from electra.engine.telemetry import read_metrics
 from electra.errors import UserError
 from electra.workflows.pretrain import pretrain
-from processes import run_two
+from processes import run_together, run_two, start_together
 from runs import ENGINE, STEPS, config
 
 HEAD = """
@@ -36,6 +37,7 @@ def test_the_first_process_says_it_for_all() -> None:
         """
 import atexit, os
 import torch
+from electra.engine.agreement import Agreement
 from electra.engine.parallel import Parallel
 from electra.errors import UserError
 # Runs after what is registered later. A group that is still there may abort a process whose work is done.
@@ -46,6 +48,13 @@ sums = parallel.sum(tensors)
 assert sums["one"].tolist() == [3, 3] and sums["two"].item() == 14
 assert tensors["one"].tolist() == [parallel.rank + 1] * 2, "the arguments are not changed"
 assert parallel.any(parallel.first) and not parallel.any(False)
+counts = {"a": torch.tensor(1.0 + parallel.rank), "b": torch.tensor(7.0)}
+agreement = Agreement(parallel, counts, {"stop": parallel.first, "save": False})
+assert agreement.requested("stop") and not agreement.requested("save")
+assert {name: float(count) for name, count in agreement.counts().items()} == {"a": 3, "b": 14}
+for machine, group in (("2", torch.distributed.group.WORLD), ("1", None), (str(2 - parallel.rank), None)):
+    os.environ["LOCAL_WORLD_SIZE"] = machine
+    assert parallel.find_machine_group() is group, "processes of machines that are not alike share nothing"
 called = []
 assert parallel.ask_first(lambda: called.append(1) or {"step": 3, "names": ["ö"]}) == {"step": 3, "names": ["ö"]}
 assert len(called) == parallel.first
@@ -63,6 +72,69 @@ assert received["a/step"].item() == 3 and received["b"].dtype == torch.int32
 assert received["b"].tolist() == [[0, 3], [1, 4], [2, 5]]
 """
     )
+
+
+def test_shared_out_muon_moves_as_one_process_that_does_all() -> None:
+    """Bit for bit, whether or not the matrices of a shape can be shared equally, in both types of products."""
+    run_two(
+        """
+import torch
+from electra.engine.optim import Muon, Optimizer, Parameter
+from electra.engine.parallel import Parallel
+torch.set_num_threads(1)  # PyTorch's batched products round by how many matrices each thread has
+parallel = Parallel.start()
+shapes = [(16, 16)] * 5 + [(48, 16)] * 2 + [(16, 24)] + [(7,)]
+for products in (torch.float32, torch.bfloat16):
+    optimizers, moved = [], []
+    for group in (None, parallel.find_machine_group()):
+        draw = torch.Generator().manual_seed(1)
+        values = [torch.nn.Parameter(torch.randn(shape, generator=draw)) for shape in shapes]
+        named = [Parameter(str(i), value, matrix=value.dim() == 2) for i, value in enumerate(values)]
+        optimizer = Optimizer(Muon(), named, products, group)
+        for _ in range(3):
+            for value in values[1:]:  # no loss reaches the first
+                value.grad = torch.randn(value.shape, generator=draw)
+            optimizer.step(1.0)
+        moved.append(values + list(optimizer.state().values()))
+    assert all(torch.equal(one, other) for one, other in zip(*moved, strict=True)), products
+    assert all(value.isfinite().all() for value in moved[0])
+"""
+    )
+
+
+def test_a_process_that_hangs_is_named(tmp_path: Path) -> None:
+    """The other two wait as long as they were told, say which it is, and end as after any mistake."""
+    running = start_together(
+        f"""
+import time
+from datetime import timedelta
+from pathlib import Path
+import torch
+from electra.engine import groups
+from electra.engine.parallel import Parallel
+from electra.engine.process import hold_folder_for_all
+from electra.errors import UserError
+groups.GROUP_TIMEOUT, groups.ROLL_CALL = timedelta(seconds=1), timedelta(seconds=1)
+parallel = Parallel.start()
+try:
+    with hold_folder_for_all(parallel, Path({str(tmp_path / "run")!r}), "run"):
+        assert parallel.any(False) is False
+        if parallel.rank == 1:
+            time.sleep(600)
+        parallel.any(False)
+except UserError as error:
+    print(error)
+    raise SystemExit(2)
+""",
+        3,
+    )
+    ended = [running[rank].end(60) for rank in (0, 2)]
+    hangs = rf"process 1 \(number {running[1].pid} on \S+\) did not answer within 0:00:01: hangs or is gone\n"
+    for rank, each in zip((0, 2), ended, strict=True):
+        assert each.code == 2 and re.fullmatch(f"process {rank} of 3: {hangs}", each.out), each
+    assert running[1].is_running()
+    running[1].process.kill()
+    assert not (tmp_path / "run").exists()
 
 
 def test_one_process_asks_nobody() -> None:

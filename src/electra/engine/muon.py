@@ -4,6 +4,7 @@ so they are batched over matrices of one shape, in the form that has fewer opera
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.distributed import ProcessGroup
 
 ITERATIONS = 5
 COEFFICIENTS = 3.4445, -4.7750, 2.0315  # make small singular values grow fastest; where they end is 0.7 to 1.2 (Jordan)
@@ -11,15 +12,18 @@ SHORT_SIDE_RATIO = 2  # long side / short side from which the iteration on the s
 
 
 class OrthogonalMomentum(torch.optim.Optimizer):
-    """Muon for matrices: those of one shape are made orthogonal together, in one batched product per iteration."""
+    """Muon for matrices: those of one shape are made orthogonal together, in one batched product per iteration.
+
+    ``group``: processes that have the same gradients and share out the iterations. Each keeps the whole momentum.
+    """
 
     # Not torch.optim.Muon (2.13): its products are always bfloat16, one matrix at a time, and its state has other
     # names. A step of modern-small's 64 matrices (one thread, no bfloat16 units, by turns) took it 4.2 times as long as
     # this class in float32; in bfloat16 both compute the same numbers, and torch's took 1.07 times as long.
 
-    def __init__(self, groups: list[dict], momentum: float, products: torch.dtype):
+    def __init__(self, groups: list[dict], momentum: float, products: torch.dtype, group: ProcessGroup | None = None):
         super().__init__(groups, {"momentum": momentum, "weight_decay": 0.0, "lr": 0.0})
-        self.products = products
+        self.products, self.group = products, group
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -37,9 +41,32 @@ class OrthogonalMomentum(torch.optim.Optimizer):
                     nesterov = value.grad.lerp(state["momentum"], group["momentum"])  # type: ignore[union-attr]
                     updates.append(nesterov)
                 scale = max(1.0, shape[0] / shape[1]) ** 0.5
-                for value, update in zip(values, orthogonalize(torch.stack(updates), self.products), strict=True):
+                stacked = torch.stack(updates)
+                if self.group is None:
+                    orthogonal = orthogonalize(stacked, self.products)
+                else:
+                    orthogonal = orthogonalize_together(stacked, self.products, self.group)
+                for value, update in zip(values, orthogonal, strict=True):
                     value.mul_(1 - group["lr"] * group["weight_decay"])
                     value.add_(update, alpha=-group["lr"] * scale)
+
+
+def orthogonalize_together(
+    matrices: Float[Tensor, "many rows columns"], products: torch.dtype, group: ProcessGroup
+) -> Float[Tensor, "many rows columns"]:
+    """``orthogonalize`` for matrices that all processes of ``group`` have: each makes a part and gets the others'.
+
+    The bits are those of a process that makes all parts, one after another. The parts travel in the type of the
+    products, which is what the iteration gives.
+    """
+    share = -(-len(matrices) // group.size())
+    own = matrices[group.rank() * share :][:share]
+    part = torch.zeros(share, *matrices.shape[1:], dtype=products, device=matrices.device)
+    if len(own):
+        part[: len(own)] = orthogonalize(own, products)
+    parts = part.new_empty(group.size() * share, *matrices.shape[1:])
+    torch.distributed.all_gather_into_tensor(parts, part, group)
+    return parts[: len(matrices)].to(matrices.dtype)
 
 
 def orthogonalize(

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 
 from electra.config_types import BY_KIND
 from electra.engine.muon import OrthogonalMomentum
@@ -155,10 +156,16 @@ class GradientSummary(NamedTuple):
 class Optimizer:
     """All optimizers of a run as one: learning rates, clipping, and state by parameter name.
 
-    ``products``: the number type of Muon's matrix products.
+    ``products``: the number type of Muon's matrix products. ``group``: the processes that share those out, if any.
     """
 
-    def __init__(self, config: OptimizerConfig, parameters: Iterable[Parameter], products: torch.dtype = torch.float32):
+    def __init__(
+        self,
+        config: OptimizerConfig,
+        parameters: Iterable[Parameter],
+        products: torch.dtype = torch.float32,
+        group: ProcessGroup | None = None,
+    ):
         self.parameters = {p.name: p for p in parameters}
         everything = list(self.parameters.values())
         if not isinstance(config, Muon):
@@ -166,7 +173,7 @@ class Optimizer:
         else:
             matrices, rest = [p for p in everything if p.matrix], [p for p in everything if not p.matrix]
             groups = group_parameters(matrices, config.learning_rate, config.weight_decay)
-            self.optimizers = [OrthogonalMomentum(groups, config.momentum, products)] if matrices else []
+            self.optimizers = [OrthogonalMomentum(groups, config.momentum, products, group)] if matrices else []
             self.optimizers += [build_adam(config.rest, rest)]
 
     def rates(self) -> dict[str, float]:

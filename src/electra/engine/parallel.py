@@ -1,28 +1,26 @@
 """What a run computes with: its device, its number type, and the processes that share a step."""
 
-import atexit
 import contextlib
 import ctypes
 import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup, Store  # type: ignore[attr-defined]
 
+from electra.engine.groups import join_group, join_machine_group
 from electra.errors import UserError
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # malloc.h
 MEASURED_SIZE, TURNS = 768, 5  # size of the products that are timed, and how often
 WORTHWHILE_SPEEDUP = 1.5  # matrix units are three times as fast and more; a machine's noise is less than this
 KEPT_BYTES = 1 << 30  # of free memory stay with the process
-# How long to wait for a process that has died or does something else: the first alone saves and probes.
-GROUP_TIMEOUT = timedelta(minutes=30)
 Precision = Literal["auto", "float32", "bfloat16"]
 Row = TypeVar("Row")
 Answer = TypeVar("Answer")
@@ -30,11 +28,15 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Parallel:
-    """This process among those of a run (``torchrun`` sets RANK, WORLD_SIZE and LOCAL_RANK)."""
+    """This process among those of a run (``torchrun`` sets RANK, WORLD_SIZE and LOCAL_RANK).
+
+    ``store``: where processes that ``start`` has joined leave notes for each other.
+    """
 
     rank: int
     world: int
     device: torch.device
+    store: Store | None = field(default=None, repr=False, compare=False)
 
     @staticmethod
     def local_device(number: int = 0) -> torch.device:
@@ -55,12 +57,7 @@ class Parallel:
         start_threads()
         if device.type == "cuda":
             torch.cuda.set_device(device)  # else every process would also open a context on the first GPU
-        if world > 1 and not torch.distributed.is_initialized():
-            backend, bound = ("nccl", device) if device.type == "cuda" else ("gloo", None)
-            torch.distributed.init_process_group(backend, timeout=GROUP_TIMEOUT, device_id=bound)
-            if backend == "gloo":
-                atexit.register(leave_group)
-        return cls(rank, world, device)
+        return cls(rank, world, device, join_group(rank, world, device) if world > 1 else None)
 
     @classmethod
     def alone(cls) -> "Parallel":
@@ -141,7 +138,22 @@ class Parallel:
 
     def wrap_module(self, module: nn.Module) -> nn.Module:
         """The module, with its gradients averaged over processes if there are several."""
-        return nn.parallel.DistributedDataParallel(module) if self.world > 1 else module
+        if self.world == 1:
+            return module
+        # Gradients are views of what is sent, so that none is held twice. Buffers are constants, equal everywhere: they
+        # are not sent before each pass. No ``static_graph``: nothing here needs it, and it forbids what differs from
+        # one pass to the next.
+        return nn.parallel.DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+    def find_machine_group(self) -> ProcessGroup | None:
+        """The processes on this machine, to share work whose result is large; None where this is the only one, or where
+        machines have different numbers of them. To be called by all processes together."""
+        if self.world == 1:
+            return None
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", self.world))
+        if self.any(here != self.ask_first(lambda: here)) or here == 1:
+            return None
+        return torch.distributed.group.WORLD if here == self.world else join_machine_group(here)
 
     def sync_unless(self, more: bool, module: nn.Module) -> contextlib.AbstractContextManager:
         """A context for one micro-batch: while ``more`` of the step follow, gradients stay on this process."""
@@ -153,16 +165,6 @@ class Parallel:
         """Wait until every process is here."""
         if self.world > 1:
             torch.distributed.barrier()
-
-
-def leave_group() -> None:
-    """Leave the process group while Python still runs. Gloo's threads may hold tensors of the last reductions; if they
-    free them after Python has ended, the process aborts although its work is done (pytorch#179291).
-
-    For gloo only: NCCL would wait here for processes that have failed (torchtitan#1342).
-    """
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
 
 
 @contextlib.contextmanager

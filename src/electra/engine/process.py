@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 import torch.utils.deterministic
 
+from electra.engine.groups import name_missing
 from electra.engine.parallel import Parallel
 from electra.run_folder import hold_folder
 from electra.stopping import STOP_SIGNALS
@@ -49,7 +50,8 @@ def catch_stop_signals() -> Iterator[threading.Event]:
 
 @contextlib.contextmanager
 def hold_folder_for_all(parallel: Parallel, folder: Path, kind: str) -> Iterator[None]:
-    """``run_folder.hold_folder`` by the first of a run's processes, for all of them."""
-    with contextlib.ExitStack() as held:
+    """``run_folder.hold_folder`` by the first of a run's processes, for all of them, which meanwhile name the one that
+    they wait for in vain."""
+    with contextlib.ExitStack() as held, name_missing(parallel.rank, parallel.world, parallel.store):
         parallel.ask_first(lambda: held.enter_context(hold_folder(folder, kind)))
         yield

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from electra.engine import checkpoint
+from electra.engine.agreement import Agreement
 from electra.engine.best import choose_best, refuse_missing_figure, refuse_undirected_figure
 from electra.engine.compiling import Compile, announce_compiling, check_can_recompute, choose_kernels, prepare_module
-from electra.engine.optim import Optimizer, OptimizerConfig, Parameter, Schedule
+from electra.engine.optim import Muon, Optimizer, OptimizerConfig, Parameter, Schedule
 from electra.engine.parallel import Parallel, Precision, flush_denormals, resolve_precision
 from electra.engine.passes import Passes, RecordedPasses, check_can_record
 from electra.engine.prefetch import Prefetcher
@@ -189,7 +190,8 @@ class Loop:
     def fresh_optimizer(self, stage: Stage) -> Optimizer:
         """An optimizer of a stage's parameters with nothing gathered yet."""
         products = resolve_precision(self.engine.precision, self.parallel.device)
-        return Optimizer(self.config, stage.parameters, getattr(torch, products))
+        group = self.parallel.find_machine_group() if isinstance(self.config, Muon) else None
+        return Optimizer(self.config, stage.parameters, getattr(torch, products), group)
 
     def next_stage(self) -> None:
         """Go on to the next stage, if there is one."""
@@ -228,9 +230,10 @@ class Loop:
             state.place = asdict(stage.source.start)
         batches, place = self.prefetcher.take(stage, type(stage.source.start)(**state.place))
         progress = torch.full((), stage.progress(state.phase_step), device=self.parallel.device)
-        counts = self.counts(batches, progress)
+        # Whatever one process may ask of all of them belongs here: it is known to all before the parameters move.
+        agreement = Agreement(self.parallel, self.counts(batches, progress), {"stop": stop})
         # DDP averages gradients over processes, but their sum is wanted: hence the losses are that much larger.
-        divisors = {name: count.clamp(min=1) / self.parallel.world for name, count in counts.items()}
+        divisors = {name: count.clamp(min=1) / self.parallel.world for name, count in agreement.counts().items()}
         for batch in batches:
             sums = self.passes(batch, divisors, progress, batch is not batches[-1])
             for name, value in sums.items():
@@ -238,6 +241,7 @@ class Loop:
         self.gradients = self.optimizer.measure_gradients()
         if not math.isfinite(self.gradients.norms["total"]):
             raise self.dump_not_finite(batches)
+        self.stopping = agreement.requested("stop")  # here, where a GPU has been waited for
         self.optimizer.clip(self.engine.clip, self.gradients.norms)
         self.optimizer.step(stage.rate(self.schedule, state.phase_step))
 
@@ -245,7 +249,6 @@ class Loop:
         state.tokens, state.flops = state.tokens + stage.tokens, state.flops + stage.flops
         if state.phase_step == stage.steps:
             self.next_stage()
-        self.stopping = self.parallel.any(stop)
 
     def batches(self, stage: Stage, place: Any) -> tuple[list, Any]:
         """This process's micro-batches of the step at a place of the stage's source, on its device, and the place after
@@ -279,12 +282,12 @@ class Loop:
         self.lap = (time.monotonic(), 0)
 
     def counts(self, batches: Sequence[MicroBatch], progress: Tensor) -> dict[str, Tensor]:
-        """Float32 []: by term, how many positions count in the step, summed over all processes."""
+        """Float32 []: by term, how many positions of this process's batches count in the step."""
         sums: dict[str, Tensor] = {}
         for batch in batches:
             for name, count in self.module.counts(batch, progress).items():
                 sums[name] = sums[name] + count.float() if name in sums else count.float()
-        return self.parallel.sum(sums)
+        return sums
 
     def header(self, split: str) -> dict[str, object]:
         """The fields that every line of metrics.jsonl begins with."""
