@@ -2,8 +2,13 @@
 
 import json
 import re
+import subprocess
+import sys
+from collections import Counter
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -13,8 +18,9 @@ from electra.engine.parallel import Parallel
 from electra.engine.telemetry import read_metrics
 from electra.errors import UserError
 from electra.workflows.pretrain import pretrain
+from electra.workflows.pretraining.config import Phase
 from processes import run_together, run_two, start_together
-from runs import ENGINE, STEPS, config
+from runs import ENCODERS, ENGINE, STEPS, config
 
 HEAD = """
 from pathlib import Path
@@ -202,3 +208,113 @@ else:
         assert one[name] == pytest.approx(two[name], rel=1e-3)
     (state,) = (json.loads(path.read_text()) for path in (tmp_path / "timed").rglob("state.json"))
     assert state["step"] == state["steps"] and state["scale"] != 1
+
+
+RECORDED = """
+import hashlib, json
+from electra.dataset.rows import Rows
+from electra.engine.process import make_deterministic
+from electra.engine.telemetry import SilentRecorder
+from electra.engine.train import Loop
+torch.set_num_threads(1)
+make_deterministic(False, parallel.device)
+read, take_batch = [], Rows.batch
+def batch(rows, refs):
+    read.append([list(ref[:3]) for ref in refs])
+    return take_batch(rows, refs)
+Rows.batch = batch
+
+def train(config, folder, *stops):
+    '''The losses of each step up to the last of ``stops``, saved at each; and the rows that each step read.'''
+    data = open_data(config)
+    (pretrainer,) = create_pretrainers(config, data, print_nothing)
+    stages, schedule = plan_stages(config, [pretrainer], data, parallel)
+    loop = Loop(stages, config.optimizer, schedule, config.engine, parallel, folder, SilentRecorder())
+    losses, began = [], loop.state.step
+    while loop.state.step < stops[-1]:
+        loop.sums = {}
+        loop.step()
+        figures = loop.module.figures(parallel.sum(loop.sums))
+        losses.append([figures["generator/loss"], figures["discriminator/loss"]])
+        if loop.state.step in stops:
+            loop.save()
+    return {"began": began, "losses": losses, "rows": read[: len(losses)]}  # one more step's were made ahead
+"""
+
+
+class Trained(NamedTuple):
+    """What ``RECORDED`` gives: the first step's number, the losses of each step, the addresses of its rows."""
+
+    began: int
+    losses: list[list[float]]
+    rows: list[list[list[int]]]
+
+
+def read_parts(folder: Path, part: str) -> Trained:
+    """What the processes of a part of a run say: the rows of a step are those of the first, then of the next …"""
+    ranks = [Trained(**json.loads(path.read_text())) for path in sorted(folder.glob(f"{part}-*.json"))]
+    assert all(rank.losses == ranks[0].losses for rank in ranks)
+    return ranks[0]._replace(rows=[list(chain(*rows)) for rows in zip(*(rank.rows for rank in ranks), strict=True)])
+
+
+@pytest.mark.slow
+def test_1_2_and_4_processes_read_the_same_rows_and_lose_the_same(prepared: Path, tmp_path: Path) -> None:
+    """50 steps, dropout on, AdamW, float32: losses within 1e-4 at every step. And a run that is stopped on four
+    processes, goes on on one, and then on four again: it reads every row that the whole run reads, once."""
+    encoder = replace(ENCODERS["classic"], dropout=0.1, attention_dropout=0.1)
+    run_config = replace(config(prepared, tmp_path, phases=(Phase(steps=50, length=32, rows=8),)), encoder=encoder)
+    for world, part, stops in (
+        (1, "one", (50,)), (2, "two", (50,)), (4, "four", (50,)),
+        (4, "0", (20,)), (1, "1", (35,)), (4, "2", (50,)),
+    ):  # fmt: skip
+        folder = tmp_path / ("parts" if part.isdigit() else part)
+        run_together(
+            HEAD + RECORDED + f"""
+figures = train({run_config!r}, Path({str(folder)!r}), *{stops})
+Path({str(tmp_path)!r}, f"{part}-{{parallel.rank}}.json").write_text(json.dumps(figures))
+""",
+            world,
+        )  # fmt: skip
+    one, two, four = (read_parts(tmp_path, part) for part in ("one", "two", "four"))
+    parts = [read_parts(tmp_path, part) for part in ("0", "1", "2")]
+    assert [part.began for part in parts] == [0, 20, 35] and len(one.losses) == 50
+    moved = Trained(0, [loss for part in parts for loss in part.losses], [rows for part in parts for rows in part.rows])
+    for other in (two, four, moved):
+        torch.testing.assert_close(torch.tensor(other.losses), torch.tensor(one.losses), rtol=1e-4, atol=0)
+        assert other.rows == one.rows
+    counted = Counter(tuple(row) for rows in moved.rows for row in rows)
+    assert len(counted) == 50 * 8 and set(counted.values()) == {1}
+
+
+@pytest.mark.slow
+def test_torchrun_goes_on_by_itself_after_a_killed_process(prepared: Path, tmp_path: Path) -> None:
+    """``--max-restarts 1``: the run ends as one that nobody killed, from its last checkpoint and in the same folder."""
+    whole = config(prepared, tmp_path / "whole", engine=replace(ENGINE, save_every=2), phases=(Phase(8, 32, 8),))
+    killed = replace(whole, out=str(tmp_path / "killed"))
+    for name, run_config in (("whole", whole), ("killed", killed)):
+        script = tmp_path / f"{name}.py"
+        script.write_text(
+            HEAD
+            + f"""
+import os, signal
+from electra.engine.train import Loop
+step = Loop.step
+def step_and_die(loop, stop=False):
+    step(loop, stop)
+    if loop.parallel.rank == 1 and loop.state.step == 5 and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        os.kill(os.getpid(), signal.SIGKILL)
+if {name!r} == "killed":
+    Loop.step = step_and_die
+pretrain({run_config!r})
+""",
+            encoding="utf-8",
+        )
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        done = subprocess.run([*torchrun, "--max-restarts", "1", str(script)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    starts = json.loads((tmp_path / "killed" / "environment.json").read_text())["starts"]
+    assert [start["step"] for start in starts] == [4]
+    one, two = (
+        load_file(tmp_path / name / "checkpoints/step-00000008/model.safetensors") for name in ("whole", "killed")
+    )
+    assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)

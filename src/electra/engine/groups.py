@@ -5,6 +5,7 @@ import contextlib
 import os
 import socket
 import time
+import uuid
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import cache
@@ -19,13 +20,14 @@ from electra.errors import UserError
 GROUP_TIMEOUT = timedelta(minutes=30)
 ROLL_CALL = timedelta(minutes=1)  # … and then for the others to say that they wait too
 POLL_SECONDS = 0.2
-OWNERS, WAITING = "owner of", "waiting"  # what processes leave in the store, each under its number
+ASKING, OWNERS, WAITING = "asking", "owner of", "waiting"  # what processes leave in the store, each under its number
 
 
 @cache
 def join_group(rank: int, world: int, device: torch.device) -> Store:
     """Join the process group of a run; returns the store at which its processes leave notes for each other."""
-    store, _, _ = next(rendezvous("env://", rank, world, timeout=GROUP_TIMEOUT))
+    meeting_place, _, _ = next(rendezvous("env://", rank, world, timeout=GROUP_TIMEOUT))
+    store = open_fresh_store(meeting_place, rank, world)
     backend, bound = ("nccl", device) if device.type == "cuda" else ("gloo", None)
     torch.distributed.init_process_group(
         backend, store=store, rank=rank, world_size=world, timeout=GROUP_TIMEOUT, device_id=bound
@@ -35,6 +37,33 @@ def join_group(rank: int, world: int, device: torch.device) -> Store:
     notes = PrefixStore("electra", store)
     notes.set(f"{OWNERS} {rank}", f"number {os.getpid()} on {socket.gethostname()}")
     return notes
+
+
+def open_fresh_store(store: Store, rank: int, world: int) -> Store:
+    """A part of the store that only the processes of this start write to.
+
+    When torchrun restarts them, it gives them the same store again, in which they would take the addresses of processes
+    that are gone for those of the new ones (pytorch#167288). Its count of restarts differs from machine to machine. So
+    the first process makes up a name, and tells it to each of the others in answer to a word that is new.
+    """
+    if rank:
+        word = uuid.uuid4().hex
+        store.set(f"{ASKING} {rank}", word)
+        name = store.get(word).decode()  # waits until it is there
+        store.add(name, 1)
+        return PrefixStore(name, store)
+    name = uuid.uuid4().hex
+    answered: set[str] = set()
+    ends = time.monotonic() + GROUP_TIMEOUT.total_seconds()
+    while store.add(name, 0) < world - 1:
+        for key in (f"{ASKING} {other}" for other in range(1, world)):
+            if store.check([key]) and (word := store.get(key).decode()) not in answered:
+                store.set(word, name)
+                answered.add(word)
+        if time.monotonic() > ends:
+            raise UserError(f"of {world} processes some did not begin within {GROUP_TIMEOUT}")
+        time.sleep(POLL_SECONDS / 10)
+    return PrefixStore(name, store)
 
 
 @cache

@@ -65,7 +65,7 @@ def orthogonalize_together(
     if len(own):
         part[: len(own)] = orthogonalize(own, products)
     parts = part.new_empty(group.size() * share, *matrices.shape[1:])
-    torch.distributed.all_gather_into_tensor(parts, part, group)
+    torch.distributed.all_gather(list(parts.split(share)), part, group)
     return parts[: len(matrices)].to(matrices.dtype)
 
 

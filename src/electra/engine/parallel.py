@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import inspect
 import json
 import os
 import time
@@ -69,6 +70,13 @@ class Parallel:
     def first(self) -> bool:
         """Whether this is the process that writes files and prints."""
         return self.rank == 0
+
+    @property
+    def place_on_machine(self) -> tuple[int, int]:
+        """The number of this process among the run's on its machine, from 0, and how many they are."""
+        if self.world == 1:
+            return 0, 1
+        return int(os.environ.get("LOCAL_RANK", self.rank)), int(os.environ.get("LOCAL_WORLD_SIZE", self.world))
 
     def share(self, refs: Sequence[Row], micro_rows: int) -> list[Sequence[Row]]:
         """This process's rows of a step, in micro-batches of ``micro_rows`` (0: in one).
@@ -143,14 +151,18 @@ class Parallel:
         # Gradients are views of what is sent, so that none is held twice. Buffers are constants, equal everywhere: they
         # are not sent before each pass. No ``static_graph``: nothing here needs it, and it forbids what differs from
         # one pass to the next.
-        return nn.parallel.DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
+        parallel: Any = nn.parallel.DistributedDataParallel
+        buffers = "forward_sync_buffers"  # the name since PyTorch 2.13
+        if buffers not in inspect.signature(parallel).parameters:
+            buffers = "broadcast_buffers"
+        return parallel(module, gradient_as_bucket_view=True, **{buffers: False})
 
     def find_machine_group(self) -> ProcessGroup | None:
         """The processes on this machine, to share work whose result is large; None where this is the only one, or where
         machines have different numbers of them. To be called by all processes together."""
         if self.world == 1:
             return None
-        here = int(os.environ.get("LOCAL_WORLD_SIZE", self.world))
+        _, here = self.place_on_machine
         if self.any(here != self.ask_first(lambda: here)) or here == 1:
             return None
         return torch.distributed.group.WORLD if here == self.world else join_machine_group(here)
