@@ -459,6 +459,8 @@ def test_100_gigabytes_of_tokens_take_little_memory(huge: Shards, layout: Paper 
     taken = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert taken < 500e6
+    kept = rows.block_order(0).nbytes + sum(source.blocks.nbytes for source in rows.sources)
+    assert kept == 12 * shards.blocks  # of the data itself: a process keeps no index
 
 
 @pytest.mark.parametrize("layout", [Paper(), Packed()], ids=["paper", "packed"])

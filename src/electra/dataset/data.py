@@ -57,19 +57,22 @@ class Data:
         """The tokenizer, loaded when it is first asked for. Raises ``UserError`` as ``load_tokenizer``."""
         return load_tokenizer(self.tokenizer_folder)
 
-    def verify_at_start(self) -> None:
+    def verify_at_start(self, number: int = 0, processes: int = 1) -> None:
         """Compare what a run reads with what was written, as far as that takes seconds: the tokenizer, and the
-        checksums of each split that is small. Of a larger one a shard is compared when it is first read.
+        checksums of each split that is small. Of a larger one a shard is compared when it is first read, by one of the
+        ``processes`` that read the same rows; this is the one of that ``number``.
 
         Raises:
             UserError: a shard or the tokenizer is damaged.
         """
         self.verify_tokenizer()
         for shards in (self.train, self.held_out):
-            shards.verify_later()
             if sum(shard.header.size for shard in shards.files) <= VERIFIED_BYTES:
-                for number in range(len(shards.files)):
-                    shards.read_file(number)
+                shards.verify_later()
+                for file in range(len(shards.files)):
+                    shards.read_file(file)
+            else:
+                shards.verify_later(number, processes)
 
     def verify_tokenizer(self) -> None:
         """Raises ``UserError`` if the tokenizer is damaged, or not the one that the manifest speaks of."""

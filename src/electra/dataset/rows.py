@@ -126,16 +126,16 @@ class Rows:
         return blocks[self.random_numbers(epoch, "order").permutation(len(blocks))]
 
     def choose_blocks(self, number: int, epoch: int) -> Int[np.ndarray, "blocks 2"]:
-        """The blocks of a source in an epoch, (pass, block): the next stretch of its passes, each of them a permutation
-        of its blocks."""
+        """The blocks of a source in an epoch, (pass, block), int32: the next stretch of its passes, each of them a
+        permutation of its blocks."""
         source = self.sources[number]
         count = len(source.blocks)
         first, last = (int(source.passes * epochs * count + 1e-6) for epochs in (epoch, epoch + 1))
-        chosen = [np.empty((0, 2), dtype=np.int64)]
+        chosen = [np.empty((0, 2), dtype=np.int32)]
         for turn in range(first // count, -(-last // count)):
-            blocks = source.blocks[self.random_numbers(turn, f"source {number}").permutation(count)]
+            blocks = self.random_numbers(turn, f"source {number}").permutation(source.blocks)
             part = blocks[max(0, first - turn * count) : last - turn * count]
-            chosen.append(np.stack([np.full(len(part), turn), part], 1))
+            chosen.append(np.stack([np.full_like(part, turn), part], 1))
         return np.concatenate(chosen)
 
     def lay_out_group(self, epoch: int, group: int) -> RowGroup:
@@ -175,7 +175,10 @@ class Rows:
 
 @dataclass(frozen=True)
 class WeightedSource:
-    """How much of a source is read: its blocks, and how many passes over them make an epoch."""
+    """How much of a source is read: its blocks, int32, and how many passes over them make an epoch.
+
+    That and an epoch's order is all that a process keeps of the data: 12 bytes for each block of 65,536 tokens.
+    """
 
     blocks: Int[np.ndarray, " blocks"]
     passes: float
@@ -184,12 +187,12 @@ class WeightedSource:
 def weigh_sources(shards: Shards) -> list[WeightedSource]:
     """The sources with the passes that give each its share of an epoch's tokens; without weights all blocks once."""
     if not shards.weights:
-        return [WeightedSource(np.arange(shards.blocks), 1.0)]
+        return [WeightedSource(np.arange(shards.blocks, dtype=np.int32), 1.0)]
     sources = []
     for name, weight in shards.weights.items():
         files = [number for number, source in enumerate(shards.sources) if source == name]
         tokens = sum(shards.files[number].header.tokens for number in files)
         if tokens and weight:
             blocks = [shards.first_blocks[number] + np.arange(shards.files[number].blocks) for number in files]
-            sources.append(WeightedSource(np.concatenate(blocks), weight * shards.tokens / tokens))
+            sources.append(WeightedSource(np.concatenate(blocks).astype(np.int32), weight * shards.tokens / tokens))
     return sources

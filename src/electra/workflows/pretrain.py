@@ -82,7 +82,7 @@ def run_pretraining(config: PretrainConfig) -> Ending[Path]:
     refuse_half(config)
     parallel = Parallel.start()
     parallel.ask_first(lambda: check_recorders(config.log))
-    data = open_data(config)
+    data = open_data(config, *parallel.place_on_machine)
     if not config.out:
         raise UserError("--out is missing: the folder that the run is written to")
     with hold_folder_for_all(parallel, Path(config.out), PRETRAINING_RUN):
@@ -150,12 +150,13 @@ def print_nothing(*words: object) -> None:
     """``print`` of the processes that are not the first."""
 
 
-def open_data(config: PretrainConfig) -> Data:
-    """The prepared data, verified if that takes seconds. Raises ``UserError`` if it is missing or damaged."""
+def open_data(config: PretrainConfig, number: int = 0, processes: int = 1) -> Data:
+    """The prepared data, verified if that takes seconds, else later by the ``processes`` together, of which this is
+    ``number``. Raises ``UserError`` if it is missing or damaged."""
     if not config.data:
         raise UserError("--data is missing: the folder that `electra prepare` wrote")
     data = Data.open(Path(config.data))
-    data.verify_at_start()
+    data.verify_at_start(number, processes)
     return data
 
 
