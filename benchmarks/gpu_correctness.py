@@ -7,7 +7,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -73,8 +73,9 @@ def list_items(options: Options) -> Iterator[Item]:
     yield Item("CUDA graph: rows are read and pinned while it is recorded", check_graph_beside_loader, limit=300)
     yield Item("CUDA graph: fine-tuning", check_graph_of_finetuning)
     yield Item("hours: a run is fitted to a time", check_fitted_run)
-    yield Item("processes: NCCL, one", partial(check_processes, "nccl", 1))
-    yield Item("processes: two by gloo on one GPU", partial(check_processes, "gloo", 2))
+    for preset in ("tiny", "modern-tiny"):
+        yield Item(f"processes: {preset}, NCCL, one", partial(check_processes, preset, "nccl", 1))
+        yield Item(f"processes: {preset}, two by gloo on one GPU", partial(check_processes, preset, "gloo", 2))
 
 
 def distance(found: Tensor, exact: Tensor) -> float:
@@ -426,27 +427,45 @@ def check_fitted_run() -> dict[str, Any]:
     return {"asked": 20.0, "seconds": seconds, "steps": state.steps}
 
 
-def check_processes(backend: str, world: int) -> dict[str, Any]:
-    """Ten steps in ``world`` processes against one process alone, float32, dropout on: equal losses."""
-    recipe = apply_preset(PretrainConfig(), "tiny")
+@dataclass(frozen=True)
+class InGroup(Parallel):
+    """A process that does with its group what one of several does, even if it is the only one: gradients go through
+    DDP, counts and requests through a reduction, Muon's parts through a gathering."""
+
+    @property
+    def several(self) -> bool:
+        """Always: nothing is left out because nobody else is there."""
+        return True
+
+    def find_machine_group(self) -> torch.distributed.ProcessGroup:
+        """All processes."""
+        assert torch.distributed.group.WORLD
+        return torch.distributed.group.WORLD
+
+
+def check_processes(preset: str, backend: str, world: int) -> dict[str, Any]:
+    """Ten steps in ``world`` processes against one process alone, float32, dropout on: equal losses. Runs on a CPU too,
+    by gloo."""
+    recipe = apply_preset(PretrainConfig(), preset)
     alone = sum_losses(recipe, Parallel(0, 1, get_device()))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
-        spawn(run_process, (world, backend, port, folder), nprocs=world)
+        spawn(run_process, (world, preset, backend, port, folder), nprocs=world)
         shared = torch.load(Path(folder, "losses"), weights_only=True)
     apart, where = largest_difference(shared, alone)
     require(apart < APART, (apart, where))
     return {"furthest": apart}
 
 
-def run_process(rank: int, world: int, backend: str, port: int, folder: str) -> None:
+def run_process(rank: int, world: int, preset: str, backend: str, port: int, folder: str) -> None:
     """In process ``rank``: train with the others; the first writes the losses into ``folder``."""
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.cuda.set_device(0)
+    if torch.cuda.is_available():
+        torch.cuda.set_device(0)
     torch.distributed.init_process_group(backend, rank=rank, world_size=world)
-    losses = sum_losses(apply_preset(PretrainConfig(), "tiny"), Parallel(rank, world, get_device()))
+    losses = sum_losses(apply_preset(PretrainConfig(), preset), InGroup(rank, world, get_device()))
     if rank == 0:
         torch.save(losses, Path(folder, "losses"))
     torch.distributed.destroy_process_group()

@@ -11,6 +11,7 @@ Uncompiled, float32. Takes under five minutes on two cores.
 """
 
 import argparse
+import itertools
 import json
 import os
 import socket
@@ -27,7 +28,7 @@ from electra.engine.telemetry import describe_start
 from electra.report.tables import format_table
 
 HERE = Path(__file__).resolve()
-PRESETS = {"tiny": 16, "modern-tiny": 16}  # rows of a step, of 128 tokens: AdamW and the paper's rows; Muon, packed
+PRESETS = {"tiny": 8, "modern-tiny": 8}  # rows of a step, of 128 tokens: AdamW and the paper's rows; Muon, packed
 LENGTH = 128
 
 
@@ -42,24 +43,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", default="", help="write the figures to this file")
     parser.add_argument("--tables", action="store_true", help="print the arithmetic and measure nothing")
     options = parser.parse_args(arguments)
-    if not options.tables:
-        figures = [measure(options, preset, world) for preset in PRESETS for world in options.processes]
-        print(format_figures(figures), end="\n\n")
+    figures: list[dict[str, Any]] = []
+    for preset, world in () if options.tables else itertools.product(PRESETS, options.processes):
+        figures.append(measure(options, preset, world))
         if options.json:
-            about = (
-                f"steps of {LENGTH} tokens a row, uncompiled, float32, one thread a process, {os.cpu_count()} cores: "
-                f"medians of {options.turns} turns of {options.steps} steps; parts: milliseconds by themselves"
-            )
-            command = "python benchmarks/scale.py " + " ".join(arguments or sys.argv[1:])
-            report = {"about": about, "command": command, "environment": describe_start(), "figures": figures}
-            Path(options.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            write_report(options, figures, arguments or sys.argv[1:])
+    if figures:
+        print(format_figures(figures), end="\n\n")
     print(format_tables())
+
+
+def write_report(options: argparse.Namespace, figures: Sequence[dict[str, Any]], arguments: Sequence[str]) -> None:
+    """Write what has been measured so far."""
+    about = (
+        f"steps of {LENGTH} tokens a row, uncompiled, float32, one thread a process, {os.cpu_count()} cores: "
+        f"medians of {options.turns} turns of {options.steps} steps; parts: milliseconds, the best of a few"
+    )
+    command = f"python benchmarks/scale.py {' '.join(arguments)}"
+    report = {"about": about, "command": command, "environment": describe_start(), "figures": figures}
+    Path(options.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 def measure(options: argparse.Namespace, preset: str, world: int) -> dict[str, Any]:
     """Steps of ours, and of the other checkout if there is one, in turns; then the parts of ours."""
     ours = Together(HERE.parents[1], options, preset, world)
     teams = [ours] + ([Together(Path(options.against), options, preset, world)] if options.against else [])
+    if len({team.parameters for team in teams}) > 1:
+        raise SystemExit(f"the other checkout's {preset} has another number of parameters: not the same step")
     laps: list[list[float]] = [[] for _ in teams]
     for _ in range(options.turns):
         for team, seconds in zip(teams, laps, strict=True):
@@ -67,11 +77,12 @@ def measure(options: argparse.Namespace, preset: str, world: int) -> dict[str, A
     parts = ours.ask("parts")
     for team in teams:
         team.end()
-    figures = {"preset": preset, "processes": world, "rows": PRESETS[preset], "length": LENGTH}
-    figures |= {"step_seconds": statistics.median(laps[0]), "parts": parts}
-    if options.against:
-        figures |= {"against_seconds": statistics.median(laps[1])}
-    return figures
+    figures: dict[str, Any] = {
+        "preset": preset, "processes": world, "rows": PRESETS[preset], "length": LENGTH, "parameters": ours.parameters
+    }  # fmt: skip
+    for name, seconds in zip(("step_seconds", "against_seconds"), laps, strict=False):
+        figures |= {name: statistics.median(seconds), f"fastest_{name}": min(seconds)}
+    return figures | {"parts": parts}
 
 
 class Together:
@@ -92,7 +103,7 @@ class Together:
             )
             for rank in range(world)
         ]  # fmt: skip
-        self.ask("ready")
+        self.parameters = self.ask("ready")
 
     def ask(self, what: str) -> Any:
         """Have all of them measure something; what the first says, once all are done."""
@@ -117,15 +128,22 @@ def format_figures(figures: Sequence[dict[str, Any]]) -> str:
     steps = []
     for row in figures:
         seconds, times = row["step_seconds"], alone.get(row["preset"])
-        against = f"{seconds / row['against_seconds']:.3f}" if "against_seconds" in row else ""
         speed = f"{times / seconds:.2f}" if times else ""
-        steps.append([f"{row['preset']}, {row['processes']}", f"{seconds:.3f}", speed, against])
+        against, fastest = (
+            f"{row[f'{which}step_seconds'] / row[f'{which}against_seconds']:.3f}" if "against_seconds" in row else ""
+            for which in ("", "fastest_")
+        )
+        steps.append([f"{row['preset']}, {row['processes']}", f"{seconds:.3f}", speed, against, fastest])
     names = list(dict.fromkeys(name for row in figures for name in row["parts"]))
     parts = [
         [name, *(f"{row['parts'][name]:.2f}" if name in row["parts"] else "" for row in figures)] for name in names
     ]
     header = ("part, ms", *(f"{row['preset']}, {row['processes']}" for row in figures))
-    tables = [format_table(("preset, processes", "s a step", "times one", "of the other checkout"), steps)]
+    tables = [
+        format_table(
+            ("preset, processes", "s a step", "times one", "of the other checkout", "the fastest steps"), steps
+        )
+    ]
     return "\n\n".join([*tables, format_table(header, parts)])
 
 

@@ -1,7 +1,6 @@
 """One of the processes that ``scale.py`` starts: it trains with the others, and measures what it is asked for."""
 
 import json
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -31,13 +30,20 @@ def main() -> None:
     recipe = replace(recipe, engine=replace(recipe.engine, compile="never", precision="float32"))
     loop = build_bench_loop(recipe, rows, length, parallel)
     answers: dict[str, Callable[[], object]] = {
-        "ready": lambda: [measure_seconds(loop.step, parallel) for _ in range(WARM_UP_STEPS)],
+        "ready": lambda: warm_up(loop),
         "steps": lambda: [measure_seconds(loop.step, parallel) for _ in range(steps)],
         "parts": lambda: {name: 1000 * seconds for name, seconds in measure_parts(loop).items()},
     }
     with flush_denormals():
         for line in sys.stdin:
             print(json.dumps(answers[line.strip()]()), flush=True)
+
+
+def warm_up(loop: Loop) -> int:
+    """Make the steps that are not measured; how many parameters they move."""
+    for _ in range(WARM_UP_STEPS):
+        loop.step()
+    return sum(p.value.numel() for p in loop.stages[0].parameters)
 
 
 def measure_seconds(call: Callable[[], object], parallel: Parallel) -> float:
@@ -49,7 +55,7 @@ def measure_seconds(call: Callable[[], object], parallel: Parallel) -> float:
 
 
 def measure_parts(loop: Loop) -> dict[str, float]:
-    """Median seconds of what a step does, each by itself; the names say what is done for others' rows too."""
+    """Seconds of what a step does, each by itself, the best of a few; the names say what is done for others' rows."""
     from electra.engine.agreement import Agreement  # another checkout may not have it, and is not asked
 
     parallel, stage = loop.parallel, loop.stages[0]
@@ -73,26 +79,26 @@ def measure_parts(loop: Loop) -> dict[str, float]:
         parallel.sum(counts)
         parallel.any(False)
 
-    def median(call: Callable[[], object], times: int = TIMES) -> float:
-        return statistics.median(measure_seconds(call, parallel) for _ in range(times))
+    def best(call: Callable[[], object], times: int = TIMES) -> float:
+        return min(measure_seconds(call, parallel) for _ in range(times))
 
     rows_of_group = len(stage.source.group(0, 0))  # type: ignore[attr-defined]
     seconds = {
-        "all rows of the step laid out": median(lay_out, FEW) * stage.rows / rows_of_group,
-        "own rows put together": median(lambda: stage.source.batch(own)),
-        "counts and requests": median(agree),
-        "… as one reduction for each": median(one_by_one),
-        "forward and backward, nothing sent": median(lambda: loop.passes(batches[0], divisors, progress, True), FEW),
-        "norms, clipping, optimizer": time_optimizer(loop, FEW),
+        "all rows of the step laid out": best(lay_out, FEW) * stage.rows / rows_of_group,
+        "own rows put together": best(lambda: stage.source.batch(own)),
+        "counts and requests": best(agree),
+        "… as one reduction for each": best(one_by_one),
+        "forward and backward, nothing sent": best(lambda: loop.passes(batches[0], divisors, progress, True), FEW),
+        "norms, clipping, optimizer": min(time_optimizer(loop, 1) for _ in range(FEW)),
     }
     if parallel.world > 1:
         gradients = torch.zeros(sum(p.value.numel() for p in stage.parameters))
-        seconds["gradients' reduction by itself"] = median(lambda: torch.distributed.all_reduce(gradients), FEW)
-        seconds["forward and backward, sent"] = median(lambda: loop.passes(batches[0], divisors, progress), FEW)
+        seconds["gradients' reduction by itself"] = best(lambda: torch.distributed.all_reduce(gradients), FEW)
+        seconds["forward and backward, sent"] = best(lambda: loop.passes(batches[0], divisors, progress), FEW)
     momentum = loop.optimizer.optimizers[0]
     if getattr(momentum, "group", None) is not None:
         momentum.group = None  # type: ignore[attr-defined]
-        seconds["… Muon done by all"] = time_optimizer(loop, FEW)
+        seconds["… Muon done by all"] = min(time_optimizer(loop, 1) for _ in range(FEW))
     return seconds
 
 

@@ -97,6 +97,15 @@ def test_items_are_run_apart_recorded_and_not_run_again(python: str, tmp_path: P
 
 
 @pytest.mark.slow
+def test_two_processes_are_compared_with_one(python: str, tmp_path: Path) -> None:
+    """As on a GPU, but that nobody pretends one: gloo would need its memory."""
+    report = tmp_path / "gpu.json"
+    run(python, "--json", str(report), "--only", "processes: tiny, two", pretended=False)
+    results = json.loads(report.read_text(encoding="utf-8"))
+    assert [each["furthest"] < 1e-3 for each in results.values()] == [True], results
+
+
+@pytest.mark.slow
 def test_a_step_on_the_device_is_the_step_on_the_cpu(python: str, tmp_path: Path) -> None:
     report = tmp_path / "gpu.json"
     run(python, "--json", str(report), "--only", "small: the GPU against the CPU")

@@ -19,7 +19,7 @@ class Agreement:
         """``counts``: this process's, float32 []. ``requests``: by name, whether this process asks for something."""
         self.own_counts, self.own_requests = counts, requests
         self.work = None
-        if parallel.world > 1:
+        if parallel.several:
             # ``torch.full`` and not ``torch.tensor``, which would wait for a GPU.
             asked = [torch.full((), float(request), device=parallel.device) for request in requests.values()]
             self.sums = torch.stack([*counts.values(), *asked])

@@ -72,9 +72,14 @@ class Parallel:
         return self.rank == 0
 
     @property
+    def several(self) -> bool:
+        """Whether there are other processes, with which what follows has to be agreed."""
+        return self.world > 1
+
+    @property
     def place_on_machine(self) -> tuple[int, int]:
         """The number of this process among the run's on its machine, from 0, and how many they are."""
-        if self.world == 1:
+        if not self.several:
             return 0, 1
         return int(os.environ.get("LOCAL_RANK", self.rank)), int(os.environ.get("LOCAL_WORLD_SIZE", self.world))
 
@@ -95,7 +100,7 @@ class Parallel:
 
     def sum(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Each tensor summed over all processes, on this one's device. The arguments are not changed."""
-        if self.world == 1:
+        if not self.several:
             return {name: tensor.to(self.device) for name, tensor in tensors.items()}
         sums = {name: tensor.to(self.device, copy=True) for name, tensor in tensors.items()}
         for tensor in sums.values():
@@ -104,7 +109,7 @@ class Parallel:
 
     def any(self, flag: bool) -> bool:
         """Whether ``flag`` is true in any process; the same answer in all. One process alone waits for no GPU."""
-        if self.world == 1:
+        if not self.several:
             return flag
         return bool(self.sum({"flag": torch.tensor(float(flag))})["flag"])
 
@@ -114,7 +119,7 @@ class Parallel:
         Raises:
             UserError: the one that ``make`` raised, in all processes.
         """
-        if self.world == 1:
+        if not self.several:
             return make()
         message: dict[str, Any] = {}
         if self.first:
@@ -134,7 +139,7 @@ class Parallel:
 
     def broadcast_tensors(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The first process's tensors, by name, in all processes; if there are several, each on its own device."""
-        if self.world == 1:
+        if not self.several:
             return dict(tensors)
         kinds = self.ask_first(lambda: {name: (str(t.dtype), list(t.shape)) for name, t in tensors.items()})
         received = {}
@@ -146,7 +151,7 @@ class Parallel:
 
     def wrap_module(self, module: nn.Module) -> nn.Module:
         """The module, with its gradients averaged over processes if there are several."""
-        if self.world == 1:
+        if not self.several:
             return module
         # Gradients are views of what is sent, so that none is held twice. Buffers are constants, equal everywhere: they
         # are not sent before each pass. No ``static_graph``: nothing here needs it, and it forbids what differs from
@@ -160,7 +165,7 @@ class Parallel:
     def find_machine_group(self) -> ProcessGroup | None:
         """The processes on this machine, to share work whose result is large; None where this is the only one, or where
         machines have different numbers of them. To be called by all processes together."""
-        if self.world == 1:
+        if not self.several:
             return None
         _, here = self.place_on_machine
         if self.any(here != self.ask_first(lambda: here)) or here == 1:
@@ -175,7 +180,7 @@ class Parallel:
 
     def wait(self) -> None:
         """Wait until every process is here."""
-        if self.world > 1:
+        if self.several:
             torch.distributed.barrier()
 
 

@@ -82,7 +82,7 @@ class RecordedPasses:
 
 def check_can_record(parallel: Parallel, module: nn.Module) -> None:
     """Raise ``UserError`` if a module's passes cannot be recorded as a CUDA graph."""
-    if parallel.device.type != "cuda" or parallel.world > 1:
+    if parallel.device.type != "cuda" or parallel.several:
         raise UserError("engine.cuda_graphs: only for one process on a GPU")
     if not find_preparable_parts(module):
         raise UserError(
