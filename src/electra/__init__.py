@@ -3,7 +3,7 @@
 Every command is a function here, with a config class: ``electra.pretrain(electra.PretrainConfig(data=…, out=…))`` is
 ``electra pretrain --data … --out …``. Two have other names: ``electra import`` is ``import_checkpoint``, since Python
 keeps the word for itself; ``electra report`` is ``write_report``, since ``electra.report`` is a part of the program.
-``electra.load`` gives the encoder in a folder, and its tokenizer. What cannot be done raises ``electra.UserError``. A
+``electra.load(folder).encode(texts)`` gives a vector for each text. What cannot be done raises ``electra.UserError``. A
 name is imported when it is first used: importing the package takes no time.
 """
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:  # for editors and type checkers; as it runs, PUBLIC says wher
     from electra.corpus.train_tokenizer import TokenizerConfig as TokenizerConfig
     from electra.corpus.train_tokenizer import tokenizer as tokenizer
     from electra.errors import UserError as UserError
-    from electra.interchange.encoders import load_encoder
+    from electra.tasks.frozen.text_encoder import Encoder as Encoder
+    from electra.tasks.frozen.text_encoder import load as load
     from electra.workflows.bench.bench import BenchConfig as BenchConfig
     from electra.workflows.bench.bench import bench as bench
     from electra.workflows.compare.compare import compare as compare
@@ -49,8 +50,6 @@ if TYPE_CHECKING:  # for editors and type checkers; as it runs, PUBLIC says wher
     from electra.workflows.score import score as score
     from electra.workflows.status import StatusConfig as StatusConfig
     from electra.workflows.status import status as status
-
-    load = load_encoder
 
 PUBLIC = {  # name → module:attribute
     "demo": "electra.workflows.demo.demo:demo",
@@ -87,7 +86,8 @@ PUBLIC = {  # name → module:attribute
     "PlanConfig": "electra.workflows.plan:PlanConfig",
     "write_report": "electra.workflows.report:write_report",
     "ReportConfig": "electra.workflows.report:ReportConfig",
-    "load": "electra.interchange.encoders:load_encoder",
+    "load": "electra.tasks.frozen.text_encoder:load",
+    "Encoder": "electra.tasks.frozen.text_encoder:Encoder",
     "UserError": "electra.errors:UserError",
 }
 

@@ -4,11 +4,13 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import transformers
 from safetensors import safe_open
 
+import electra
 from electra import cli
 from electra import tokenization as word_pieces
 from electra.tasks.finetuning.problem import FineTuning
@@ -102,6 +104,11 @@ def test_evaluate(run: Path, files: dict[str, str], tmp_path: Path, gpu: Seen, t
     }  # fmt: skip
     call("evaluate", run, "--task", task, *more[task])
     assert sum(gpu.uploads.values()), "it was read there"
+
+
+def test_load(run: Path, gpu: Seen) -> None:
+    vectors = electra.load(run).encode(["The import statement binds a name.", "A name."], batch=1)
+    assert np.isfinite(vectors).all() and sum(gpu.uploads.values())
 
 
 def test_minimal_pairs_by_the_generator(run: Path, files: dict[str, str], gpu: Seen) -> None:

@@ -24,7 +24,8 @@ from electra.model.encoder import EncoderConfig, Tower
 from electra.tasks.datasets.samples import Kind, Sample, Task
 from electra.tasks.frozen import linear
 from electra.tasks.frozen.linear import CRITERIA, fit_linear, fit_with_best_strength
-from electra.tasks.frozen.probes import Probe, batch_texts, choose_held_out, extract_features, probe_layers
+from electra.tasks.frozen.probes import Probe, choose_held_out, extract_features, probe_layers
+from electra.tasks.frozen.texts import batch_texts
 
 CLASSIC = ClassicConfig(
     vocab_size=200, hidden_size=32, layers=2, heads=2, intermediate_size=64, embedding_size=16, max_positions=32

@@ -140,10 +140,15 @@ def build_linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
 
 def pool_states(states: States, batch: ExampleBatch, tuning: FineTuning) -> Float[Tensor, "rows dim"]:
     """One vector for each text: the mean of its states, or else that of [CLS]."""
-    return mean_pool(states, batch.documents) if tuning.pooling == "mean" else states[:, 0]
+    return (mean_pool if tuning.pooling == "mean" else take_first)(states, batch.documents)
 
 
 def mean_pool(states: States, documents: Int[Tensor, "rows length"]) -> Float[Tensor, "rows hidden"]:
     """The mean of the states of each row's text; padding, document 0, is left out."""
     text = (documents > 0)[:, :, None]
     return (states * text).sum(1) / text.sum(1)
+
+
+def take_first(states: States, documents: Int[Tensor, "rows length"]) -> Float[Tensor, "rows width"]:
+    """The state of each row's first token, [CLS]."""
+    return states[:, 0]

@@ -5,22 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
-from electra.interchange.encoders import States, load_encoder
+from electra.interchange.encoders import load_encoder
 from electra.interchange.sentence_transformers import Pooling
 from electra.tasks.datasets.labelled import Columns, load_labelled
 from electra.tasks.datasets.samples import Task
-from electra.tasks.finetuning.heads import mean_pool
+from electra.tasks.finetuning.heads import mean_pool, take_first
 from electra.tasks.frozen.probes import Pool
 from electra.tasks.frozen.similarity import measure_similarity
-
-
-def take_first(states: States, documents: Int[Tensor, "rows length"]) -> Float[Tensor, "rows width"]:
-    """The state of each row's first token, [CLS]."""
-    return states[:, 0]
-
 
 POOLS: dict[Pooling, Pool] = {"mean": mean_pool, "cls": take_first}
 

@@ -11,13 +11,13 @@ from electra.corpus.hashing import hash_text
 from electra.errors import UserError
 from electra.interchange.encoders import Reader, States
 from electra.tasks.datasets.samples import Sample, Task
-from electra.tasks.finetuning.examples import Example, ExampleBatch, ExampleSource, encode_texts
+from electra.tasks.finetuning.examples import ExampleBatch
 from electra.tasks.finetuning.heads import mean_pool
 from electra.tasks.frozen.linear import CRITERIA, Outputs, fit_with_best_strength
+from electra.tasks.frozen.texts import batch_texts, read_batches
 from electra.tokenization import Tokenizer
 
 FEWEST = 10  # different texts to fit to
-AT_ONCE = 64  # texts
 
 Pool = Callable[[States, Int[Tensor, "rows length"]], Float[Tensor, "rows width"]]  # states, documents → a vector a row
 
@@ -131,13 +131,6 @@ def encode_labels(samples: Sequence[Sample], task: Task) -> Outputs:
     return np.eye(task.outputs)[labels] if task.kind == "class" else labels.reshape(len(labels), -1).astype(np.float64)
 
 
-def batch_texts(texts: Sequence[tuple[str, str | None]], tokenizer: Tokenizer, length: int) -> list[ExampleBatch]:
-    """Texts and pairs as batches, those of like length together; ``address`` has the number of each text."""
-    examples = [Example(ids, segments, None) for ids, segments in encode_texts(texts, tokenizer, length)]
-    source = ExampleSource(examples, lambda chosen, _: ({}, len(chosen)), tokenizer.ids["pad"], AT_ONCE, seed=0)
-    return [source.batch(refs) for refs in source.split_by_length(AT_ONCE)]
-
-
 def extract_features(
     reader: Reader, batches: Sequence[ExampleBatch], device: torch.device, pool: Pool = mean_pool
 ) -> list[Float[np.ndarray, "samples width"]]:
@@ -150,10 +143,7 @@ def extract_features(
     reader.to(device)  # not in inference mode, or its parameters could not be trained any more
     count = sum(len(batch.ids) for batch in batches)
     features = [np.empty((count, size), dtype=np.float32) for size in reader.sizes]
-    with torch.inference_mode():
-        for batch in batches:
-            numbers, on_device = batch.address[:, 1].numpy(), batch.to(device)
-            for layer, states in zip(features, reader.hidden_states(on_device.inputs, None), strict=True):
-                vectors = pool(states.float(), on_device.documents)
-                layer[numbers] = vectors.nan_to_num(0.0, 0.0, 0.0).cpu().numpy()
+    for numbers, layers, documents in read_batches(reader, batches, device):
+        for layer, states in zip(features, layers, strict=True):
+            layer[numbers.numpy()] = pool(states.float(), documents).nan_to_num(0.0, 0.0, 0.0).cpu().numpy()
     return features

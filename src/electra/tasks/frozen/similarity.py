@@ -10,7 +10,8 @@ from electra.errors import UserError
 from electra.interchange.encoders import Reader
 from electra.tasks.datasets.samples import Task
 from electra.tasks.finetuning.heads import mean_pool
-from electra.tasks.frozen.probes import Pool, batch_texts, extract_features
+from electra.tasks.frozen.probes import Pool, extract_features
+from electra.tasks.frozen.texts import batch_texts
 from electra.tasks.metrics import spearman
 from electra.tokenization import Tokenizer
 

@@ -15,7 +15,8 @@ from electra.tasks.finetuning.examples import Example, ExampleSource
 from electra.tasks.finetuning.sequences import Sequences
 from electra.tasks.finetuning.tagging import Tagging
 from electra.tasks.frozen.linear import CRITERIA, fit_with_best_strength
-from electra.tasks.frozen.probes import AT_ONCE, FEWEST, probe_layers, summarize_layers
+from electra.tasks.frozen.probes import FEWEST, probe_layers, summarize_layers
+from electra.tasks.frozen.texts import AT_ONCE
 from electra.tokenization import Tokenizer
 
 ProbedProblem = Sequences | Tagging
