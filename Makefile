@@ -17,7 +17,7 @@ PRETENDED = $$(grep -rl --include='*.py' pytest.mark.pretended tests)  # only th
 COMPILED = $$(grep -rl --include='*.py' pytest.mark.compiled tests)
 UNCHECKED := -o addopts="--strict-markers --import-mode=importlib"  # without the hook that checks shapes
 
-.PHONY: help env demo test test-serve test-servers test-browser test-slow campaign lint bench
+.PHONY: help env demo test test-serve test-servers test-browser test-slow campaign lint docs bench
 .DELETE_ON_ERROR:
 
 help:  ## show this
@@ -78,9 +78,12 @@ campaign: env  ## thousands of kills, faults and damaged files (hours); writes r
 	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -m slow --timeout 0 tests/reliability --campaign results/reliability.json
 
 lint: env  ## style and types
-	$(RUN)/ruff check src tests benchmarks examples
-	$(RUN)/ruff format --check src tests benchmarks examples
+	$(RUN)/ruff check src tests benchmarks examples docs
+	$(RUN)/ruff format --check src tests benchmarks examples docs
 	$(RUN)/mypy
+
+docs: env  ## the API's pages, from the docstrings, in build/api
+	$(RUN)/python docs/api.py build/api
 
 bench: env  ## tokens a second on this machine, beside Hugging Face's classes
 	$(RUN)/electra bench --preset small --against transformers

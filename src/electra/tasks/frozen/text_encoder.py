@@ -12,7 +12,7 @@ from torch import Tensor
 
 from electra.engine.parallel import Parallel
 from electra.errors import UserError
-from electra.interchange.encoders import TowerReader, TransformersReader, load_encoder
+from electra.interchange.encoders import Reader, TowerReader, TransformersReader, load_encoder
 from electra.tasks.finetuning.examples import encode_texts
 from electra.tasks.finetuning.heads import mean_pool, take_first
 from electra.tasks.frozen.probes import Pool
@@ -72,9 +72,9 @@ class Encoder:
         """
         if pooling not in TEXT_POOLS:
             raise UserError(f"pooling {pooling!r}: expected one of {', '.join(get_args(TextPooling))}")
-        layer = self.find_layer(layer)
+        layer = find_layer(self.reader, layer)
         vectors = np.empty((len(texts), self.reader.sizes[layer]), dtype=np.float32)
-        for numbers, states, documents in self.read_layer(texts, layer, batch):
+        for numbers, states, documents in read_layer(self, texts, layer, batch):
             vectors[numbers] = TEXT_POOLS[pooling](states, documents).cpu().numpy()
         return vectors
 
@@ -86,7 +86,7 @@ class Encoder:
         ``layer``, ``batch`` and errors as of ``encode``.
         """
         found: dict[int, np.ndarray] = {}
-        for numbers, states, documents in self.read_layer(texts, self.find_layer(layer), batch):
+        for numbers, states, documents in read_layer(self, texts, find_layer(self.reader, layer), batch):
             lengths = documents.sum(1).tolist()
             for number, row, length in zip(numbers.tolist(), states.cpu().numpy(), lengths, strict=True):
                 found[number] = row[:length].copy()  # not a view, which would keep the padding of its whole batch
@@ -97,24 +97,26 @@ class Encoder:
         encoded = encode_texts([(text, None) for text in require_texts(texts)], self.tokenizer, self.longest)
         return [[self.tokenizer.backend.id_to_token(token_id) or "" for token_id in ids] for ids, _ in encoded]
 
-    def find_layer(self, layer: int) -> int:
-        """The number of a layer, counted from the embeddings. Raises ``UserError`` if there is no such layer."""
-        count = len(self.reader.sizes)
-        if not -count <= layer < count:
-            raise UserError(f"layer {layer}: this encoder has 0 (its embeddings) to {self.layers}, or -1 for the last")
-        return layer % count
 
-    def read_layer(
-        self, texts: Sequence[str], layer: int, rows: int
-    ) -> Iterator[tuple[np.ndarray, Float32[Tensor, "rows length width"], Tensor]]:
-        """For each batch: the texts' numbers, the layer's states, and the documents (1 is text, 0 padding)."""
-        if rows < 1:
-            raise UserError(f"batch {rows}: expected 1 or more texts")
-        pairs = [(text, None) for text in require_texts(texts)]
-        for start in range(0, len(pairs), BLOCK):
-            batches = batch_texts(pairs[start : start + BLOCK], self.tokenizer, self.longest, rows)
-            for numbers, layers, documents in read_batches(self.reader, batches, self.device):
-                yield numbers.numpy() + start, layers[layer].float(), documents
+def find_layer(reader: Reader, layer: int) -> int:
+    """The number of a layer, counted from the embeddings. Raises ``UserError`` if there is no such layer."""
+    count = len(reader.sizes)
+    if not -count <= layer < count:
+        raise UserError(f"layer {layer}: this encoder has 0 (its embeddings) to {count - 1}, or -1 for the last")
+    return layer % count
+
+
+def read_layer(
+    encoder: Encoder, texts: Sequence[str], layer: int, rows: int
+) -> Iterator[tuple[np.ndarray, Float32[Tensor, "rows length width"], Tensor]]:
+    """For each batch: the texts' numbers, the layer's states, and the documents (1 is text, 0 padding)."""
+    if rows < 1:
+        raise UserError(f"batch {rows}: expected 1 or more texts")
+    pairs = [(text, None) for text in require_texts(texts)]
+    for start in range(0, len(pairs), BLOCK):
+        batches = batch_texts(pairs[start : start + BLOCK], encoder.tokenizer, encoder.longest, rows)
+        for numbers, layers, documents in read_batches(encoder.reader, batches, encoder.device):
+            yield numbers.numpy() + start, layers[layer].float(), documents
 
 
 def require_texts(texts: Sequence[str]) -> Sequence[str]:
