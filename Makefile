@@ -78,8 +78,8 @@ campaign: env  ## thousands of kills, faults and damaged files (hours); writes r
 	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -m slow --timeout 0 tests/reliability --campaign results/reliability.json
 
 lint: env  ## style and types
-	$(RUN)/ruff check src tests benchmarks examples docs
-	$(RUN)/ruff format --check src tests benchmarks examples docs
+	$(RUN)/ruff check src tests benchmarks examples docs/*.py
+	$(RUN)/ruff format --check src tests benchmarks examples docs/*.py
 	$(RUN)/mypy
 
 docs: env  ## the API's pages, from the docstrings, in build/api
