@@ -40,7 +40,9 @@ LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(([^()\s]+)\)")
 COMMAND = re.compile(r"(?:^|\| |\btorchrun .* -m |\bpython -m )(electra [a-z].*)")
 SHELL = "|;&<>"  # what ends a command
 # Not ours, or made by the reader as the page tells.
-OTHERS_FLAGS = {"--nproc-per-node", "--extra-index-url", "--pooling"}  # torchrun, pip, text-embeddings-inference
+OTHERS_FLAGS = {  # of torchrun, SLURM, pip, text-embeddings-inference
+    "--nproc-per-node", "--max-restarts", "--signals-to-handle", "--signal", "--extra-index-url", "--pooling",
+}  # fmt: skip
 READERS_OWN = {"electra pretrain --objective.kind focal-electra --objective.gamma 1"}
 NOT_IN_PYTHON = {"electra.json", "electra.lock"}  # files of the program's
 
@@ -106,8 +108,10 @@ def test_links_that_lead_nowhere_are_seen() -> None:
 
 @pytest.fixture
 def reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to be in; a folder that --init names is taken for one whose encoder has the preset's shape."""
+    """An empty folder to be in; a folder that --init names is taken for one whose encoder has the preset's shape, and
+    a checkpoint that --from names for one of a run with the default settings."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "lay_run_beneath", lambda *_: electra.PretrainConfig())
     monkeypatch.setattr(cli, "lay_shape_over", lambda base, *_: base)
     return tmp_path
 
