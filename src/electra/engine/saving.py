@@ -119,6 +119,5 @@ class CheckpointWriter:
             except Exception as failure:
                 if not error:
                     raise
-                print_warnings(
-                    [summarize_error(failure)], aside=True
-                )  # the run has ended by another error, which is told
+                # The run has ended by another error, which is told.
+                print_warnings([summarize_error(failure)], aside=True)
