@@ -1,6 +1,8 @@
 """Fine-tuning: it learns what can be learned, leaves the tower as it was, and repeats itself."""
 
+import os
 import random
+import signal
 from dataclasses import replace
 
 import pytest
@@ -8,9 +10,11 @@ import torch
 
 from electra import tokenization as word_pieces
 from electra.engine.optim import AdamW
+from electra.engine.train import Loop
 from electra.model.config import ClassicConfig, ModernConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import EncoderConfig, Tower
+from electra.stopping import Stopped
 from electra.tasks.finetuning.classify import classify_texts
 from electra.tasks.finetuning.problem import FineTuning
 
@@ -67,3 +71,19 @@ def test_the_same_seed_gives_the_same_answers(tokenizer: word_pieces.Tokenizer) 
     dropping = tower(replace(CLASSIC, dropout=0.2))
     one, two = (classify_texts(dropping, tokenizer, train, labels, test, short, seed=1) for _ in range(2))
     assert one == two
+
+
+def test_a_signal_ends_it_without_an_answer(tokenizer: word_pieces.Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy that was tuned for a part of its steps would have answers too, and nobody could tell."""
+    step = Loop.step
+
+    def step_and_signal(loop: Loop, stop: bool = False) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        step(loop, stop)
+
+    monkeypatch.setattr(Loop, "step", step_and_signal)
+    train, labels = texts(32, seed=0)
+    with pytest.raises(Stopped):
+        classify_texts(
+            tower(CLASSIC), tokenizer, train, labels, train, FineTuning(epochs=2.0, rows=8, length=16), seed=0
+        )

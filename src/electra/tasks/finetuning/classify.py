@@ -11,6 +11,7 @@ from electra.engine.stages import Stage
 from electra.engine.train import Engine, train_stages
 from electra.interchange.encoders import TowerReader
 from electra.model.encoder import Tower
+from electra.stopping import Stopped
 from electra.tasks.datasets.samples import Sample, Task
 from electra.tasks.finetuning.examples import ExampleSource
 from electra.tasks.finetuning.problem import FineTuned, FineTuning, apply_layer_decay
@@ -31,6 +32,9 @@ def classify_texts(
     """The classes of ``test_texts``, predicted by a copy of ``tower`` fine-tuned on ``texts``; labels count from 0.
 
     What ``tuning`` leaves open is chosen as `electra finetune` chooses it for a task of one's own.
+
+    Raises:
+        Stopped: a signal came while it was tuned.
     """
     samples = {
         "train": [Sample(text, None, label) for text, label in zip(texts, labels, strict=True)],
@@ -51,9 +55,11 @@ def classify_texts(
     steps = max(1, round(choose_epochs(tuning, problem, len(texts)) * len(texts) / tuning.rows))
     stage = Stage(model, apply_layer_decay(model, tuning), train_source, steps, tuning.rows, 0, 0)
     parallel = Parallel.alone()
-    train_stages(
+    state = train_stages(
         [stage], tuning.optimizer, LinearDecay(warmup=round(tuning.warmup * steps)),
         Engine(compile="never", log_every=0, save_every=0), parallel,
     )  # fmt: skip
+    if not state.finished:  # a signal ended it early, and a half-tuned copy says nothing
+        raise Stopped
     answers = model.answers(test_source, parallel.device)
     return [int(name) for name in problem.predictions("test", test_source.examples, answers)]
