@@ -353,4 +353,4 @@ def test_a_verb_refuses_numbers_out_of_range_before_all_else(name):
     for key in numbers:
         with pytest.raises(UserError, match=f"^{key}: expected a (whole )?number .*, found -1$"):
             verb(replace(config_class(), **{key: -1}))
-    assert numbers or name in ("inspect", "export")
+    assert numbers or name in ("inspect", "export", "status")

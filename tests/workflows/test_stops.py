@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,7 +80,12 @@ def test_a_signal_before_the_first_step_asks_for_the_same_command(
         (signal.SIGUSR1, 75, "electra: stopped; the same command goes on"),
         (signal.SIGINT, 130, "electra: stopped"),
     ):
-        monkeypatch.setattr(verb, "create_pretrainers", lambda *_, number=number: signal.raise_signal(number))
+
+        def wait_for_signal(*_: object, number: int = number) -> None:
+            signal.raise_signal(number)
+            time.sleep(60)  # Python heeds a signal between two of its steps, which may be a few steps later
+
+        monkeypatch.setattr(verb, "create_pretrainers", wait_for_signal)
         assert main(command) == code
         assert capsys.readouterr().err.splitlines()[-1] == said
         assert not (tmp_path / "run").exists()

@@ -1,6 +1,5 @@
 """Fine-tuning: it learns what can be learned, leaves the tower as it was, and repeats itself."""
 
-import os
 import random
 import signal
 from dataclasses import replace
@@ -78,7 +77,8 @@ def test_a_signal_ends_it_without_an_answer(tokenizer: word_pieces.Tokenizer, mo
     step = Loop.step
 
     def step_and_signal(loop: Loop, stop: bool = False) -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
+        if not loop.state.step:
+            signal.raise_signal(signal.SIGTERM)
         step(loop, stop)
 
     monkeypatch.setattr(Loop, "step", step_and_signal)
