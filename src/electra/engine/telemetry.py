@@ -191,8 +191,8 @@ def read_metrics(path: Path) -> list[MetricsLine]:
     """
     reader = MetricsReader(path)
     lines, _ = reader.read_on()
-    for damage in reader.damages:
-        raise UserError(damage)
+    if reader.damages:
+        raise UserError(reader.damages[0])
     return lines
 
 

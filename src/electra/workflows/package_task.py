@@ -11,7 +11,7 @@ from electra.tasks.finetuning.problem import FineTuning
 TASK_FILE = "packages.json"
 FEW_TEXTS, MANY_TEXTS = LABELS = 30, 80  # training texts a class
 TUNING = FineTuning()  # as `electra finetune` tunes for a task of one's own
-# Of what was tried the best for random weights, which those settings would leave lower (results/recipes).
+# Of what was tried the best for random weights on dev (results/recipes).
 RANDOM_TUNING = FineTuning(
     epochs=6.0, length=96, dropout=0.0, layer_decay=1.0,
     optimizer=AdamW(learning_rate=3e-3, beta2=0.98, weight_decay=0.0),

@@ -54,6 +54,7 @@ def demo(config: DemoConfig) -> Path:
 
     Raises:
         UserError: the folder holds something else, or another demo's corpus; and as the verbs that are called.
+        Stopped: a signal came while an encoder was fine-tuned.
     """
     return run_demo(config).result
 
