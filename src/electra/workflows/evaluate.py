@@ -142,10 +142,8 @@ def evaluate_replaced_tokens(config: EvaluateConfig) -> dict[str, ModelScores]:
     for model in config.models:
         run = Trained.open(Path(model), config.data, config.length)
         rows = run.rows("held-out")
-        scores, labels = retrieval.score_tokens(
-            run.pretrainer, rows, config.rows, run.batch_rows, Parallel.local_device()
-        )
-        curves[model] = retrieval.compute_retrieval(scores, labels)
+        batches = retrieval.judge_batches(run.pretrainer, rows, config.rows, run.batch_rows, Parallel.local_device())
+        curves[model] = retrieval.compute_retrieval(*retrieval.score_tokens(batches))
     with convert_errors(config.picture, OSError, ValueError), write_whole(Path(config.picture)) as file:
         precision_recall.draw_precision_recall(curves, file)
     if not config.json:

@@ -16,7 +16,7 @@ from electra.model.config import ClassicConfig
 from electra.objectives.build import CorpusFacts, Electra, Mlm
 from electra.objectives.pretrainer import Pretrainer
 from electra.tasks.frozen.held_out import evaluate_held_out
-from electra.tasks.frozen.retrieval import compute_retrieval, score_tokens
+from electra.tasks.frozen.retrieval import compute_retrieval, judge_batches, score_tokens
 
 CPU = torch.device("cpu")
 CONFIG = ClassicConfig(
@@ -54,12 +54,12 @@ def test_recall_at_a_precision_is_the_most_that_can_be_had() -> None:
 @pytest.mark.parametrize("on", ["all", "chosen"])
 def test_it_reads_what_the_held_out_figures_count(rows: Rows, on: str) -> None:
     pretrainer = fresh(Electra(generator_width=0.5, detection_on=on))
-    scores, labels = score_tokens(pretrainer, rows, 60, 8, CPU)
+    scores, labels = score_tokens(judge_batches(pretrainer, rows, 60, 8, CPU))
     figures = evaluate_held_out(pretrainer, rows, 60, 8, Parallel.alone())
     assert labels.mean() == pytest.approx(figures["discriminator/replaced_rate"])
     if on == "all":  # a fresh generator's samples are never right: the chosen positions are all replaced
         assert roc_auc_score(labels, scores) == pytest.approx(figures["discriminator/auc"], abs=0.01), "bins are coarse"
-    one, two = (compute_retrieval(*score_tokens(pretrainer, rows, 60, size, CPU)) for size in (8, 13))
+    one, two = (compute_retrieval(*score_tokens(judge_batches(pretrainer, rows, 60, size, CPU))) for size in (8, 13))
     assert one.average == pytest.approx(two.average, rel=1e-4) and one.chance == two.chance == labels.mean()
 
 
@@ -72,10 +72,10 @@ def test_a_detector_that_knows_finds_all(rows: Rows, monkeypatch: pytest.MonkeyP
     hidden = pretrainer.encoder.hidden
     monkeypatch.setattr(pretrainer.encoder, "hidden", lambda read, *rest: (ids.append(read), hidden(read, *rest))[1])
     monkeypatch.setattr(pretrainer.encoder, "detection_logits", lambda states: (ids[-1] == 999).double())
-    retrieval = compute_retrieval(*score_tokens(pretrainer, rows, 60, 8, CPU))
+    retrieval = compute_retrieval(*score_tokens(judge_batches(pretrainer, rows, 60, 8, CPU)))
     assert retrieval.average > 0.99 and retrieval.recall_at(0.9) > 0.99
 
 
 def test_what_detects_nothing_is_told(rows: Rows) -> None:
     with pytest.raises(UserError, match="it detects nothing"):
-        score_tokens(fresh(Mlm()), rows, 8, 8, CPU)
+        score_tokens(judge_batches(fresh(Mlm()), rows, 8, 8, CPU))

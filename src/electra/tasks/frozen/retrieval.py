@@ -1,6 +1,6 @@
 """Replaced tokens as what a detector is to find: how many of them it finds, and how much of what it finds is right."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -47,31 +47,6 @@ class Retrieval:
         }
 
 
-@torch.no_grad()
-def score_tokens(
-    pretrainer: Pretrainer,
-    rows: Rows,
-    count: int,
-    batch_rows: int,
-    device: torch.device,
-    precision: Precision = "float32",
-) -> tuple[Float[np.ndarray, " tokens"], Bool[np.ndarray, " tokens"]]:
-    """The detector's logit of each token, float32, and whether the token was replaced.
-
-    Rows, masks and samples are those that ``evaluate_held_out`` reads; the tokens are those that its figures count.
-
-    Raises:
-        UserError: a model that does not detect, or no replaced token in the rows.
-    """
-    scores, labels = [], []
-    for judged in judge_batches(pretrainer, rows, count, batch_rows, device, precision):
-        scores.append(judged.logits[judged.counted].nan_to_num().cpu().numpy())
-        labels.append(judged.replaced[judged.counted].cpu().numpy())
-    if not any(part.any() for part in labels):
-        raise UserError(f"no token was replaced in {count:,} rows: nothing to find")
-    return np.concatenate(scores), np.concatenate(labels)
-
-
 class JudgedBatch(NamedTuple):
     """What a detector says of a batch: its ``logits``, which tokens it was asked about, and which were replaced."""
 
@@ -104,6 +79,21 @@ def judge_batches(
             view, _ = pretrainer.corrupt(batch, derive_row_keys(SEED, batch), False)
             logits = term.logits(pretrainer.encoder, read_view(pretrainer.encoder, view, ENCODER), view)
         yield JudgedBatch(view, logits, term.counted(view) > 0, term.labels(view) > 0)
+
+
+def score_tokens(batches: Iterable[JudgedBatch]) -> tuple[Float[np.ndarray, " tokens"], Bool[np.ndarray, " tokens"]]:
+    """The detector's logit of each token that was counted, float32, and whether the token was replaced.
+
+    Raises:
+        UserError: no token was replaced; or as ``judge_batches``.
+    """
+    scores, labels = [], []
+    for judged in batches:
+        scores.append(judged.logits[judged.counted].nan_to_num().cpu().numpy())
+        labels.append(judged.replaced[judged.counted].cpu().numpy())
+    if not any(part.any() for part in labels):
+        raise UserError("no token was replaced in the rows that were read: nothing to find")
+    return np.concatenate(scores), np.concatenate(labels)
 
 
 def compute_retrieval(scores: Float[np.ndarray, " tokens"], labels: Bool[np.ndarray, " tokens"]) -> Retrieval:
