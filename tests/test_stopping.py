@@ -29,15 +29,9 @@ def test_a_deadline_is_counted_from_now() -> None:
     assert 3590 < find_deadline("1h") - time.monotonic() <= 3600
 
 
-def raise_and_wait(number: signal.Signals) -> None:
-    """Python heeds a signal between two of its steps, which may be a few steps later."""
-    signal.raise_signal(number)
-    time.sleep(60)
-
-
 def test_signals_raise_where_nothing_waits_for_them() -> None:
     before = [signal.getsignal(number) for number in STOP_SIGNALS]
     for number in STOP_SIGNALS:
         with pytest.raises(Stopped), raise_stop_signals():
-            raise_and_wait(number)
+            signal.raise_signal(number)
     assert [signal.getsignal(number) for number in STOP_SIGNALS] == before

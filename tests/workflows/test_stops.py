@@ -2,7 +2,7 @@
 
 import json
 import signal
-import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,6 +73,15 @@ def test_a_signal_stops_a_run_which_then_goes_on(
     assert same_runs(tmp_path / "run", whole)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C interrupts, as on a terminal: what a shell starts in the background ignores it, and so do its children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_signal_before_the_first_step_asks_for_the_same_command(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -80,12 +89,7 @@ def test_a_signal_before_the_first_step_asks_for_the_same_command(
         (signal.SIGUSR1, 75, "electra: stopped; the same command goes on"),
         (signal.SIGINT, 130, "electra: stopped"),
     ):
-
-        def wait_for_signal(*_: object, number: int = number) -> None:
-            signal.raise_signal(number)
-            time.sleep(60)  # Python heeds a signal between two of its steps, which may be a few steps later
-
-        monkeypatch.setattr(verb, "create_pretrainers", wait_for_signal)
+        monkeypatch.setattr(verb, "create_pretrainers", lambda *_, number=number: signal.raise_signal(number))
         assert main(command) == code
         assert capsys.readouterr().err.splitlines()[-1] == said
         assert not (tmp_path / "run").exists()
