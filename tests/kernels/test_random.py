@@ -151,3 +151,19 @@ def chi_square_z(counts: torch.Tensor, expected: torch.Tensor) -> float:
     """How many standard deviations the chi-square statistic lies above its mean."""
     freedom = len(counts) - 1
     return float((((counts - expected) ** 2 / expected).sum() - freedom) / (2 * freedom) ** 0.5)
+
+
+def test_on_a_cpu_the_compiler_leaves_keys_to_python() -> None:
+    graphs = []
+
+    def keep_graph(graph: torch.fx.GraphModule, _: object) -> torch.fx.GraphModule:
+        graphs.append(graph)
+        return graph
+
+    def compute(keys: torch.Tensor) -> torch.Tensor:
+        return random.derive_keys(keys + 1, 3, 4) * 2
+
+    keys = row_keys()
+    assert torch.equal(torch.compile(compute, backend=keep_graph)(keys), fold(fold(keys + 1, 3), 4) * 2)
+    operations = [node.target for graph in graphs for node in graph.graph.nodes if node.op == "call_function"]
+    assert len(operations) == 2, "the sum and the product, no hash"

@@ -12,9 +12,16 @@ shift is an arithmetic one and a mask. The finaliser is ``lowbias32`` (Chris Wel
 2018).
 """
 
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 MULTIPLY_1, MULTIPLY_2 = 0x7FEB352D, 0x846CA68B - (1 << 32)
 WEYL = 0x9E3779B9 - (1 << 32)  # 2³² / golden ratio, as int32: neighbouring words lie far apart
@@ -22,6 +29,22 @@ SECOND = 0x5851F42D  # what the second half of a stream's name is folded with
 STEPS = 1 << 23  # a float32 in (0, 1) holds 23 bits and a half step exactly
 # Inductor computes an arange inside a CPU kernel one number at a time, which costs five times the hash: hence a table.
 COLUMNS = torch.arange(1 << 14, dtype=torch.int32)
+
+
+def uncompiled_on_cpu(function: Callable[P, T]) -> Callable[P, T]:
+    """A decorator: of tensors on a CPU, torch.compile leaves the function to Python. One argument at least is a tensor.
+
+    For keys, a few thousand numbers at most. Python takes a millisecond for all of a step's; to compile the hashes took
+    half of the time to the first step (docs/log.md).
+    """
+    aside: Callable[P, T] = torch.compiler.disable(function)
+
+    @wraps(function)
+    def call(*arguments: P.args, **named: P.kwargs) -> T:
+        on_cpu = all(each.device.type == "cpu" for each in arguments if isinstance(each, Tensor))
+        return (aside if on_cpu else function)(*arguments, **named)
+
+    return call
 
 
 def make_key(*words: int) -> int:
@@ -43,6 +66,15 @@ def uniform(keys: Int[Tensor, " rows"], count: int) -> Float[Tensor, "rows count
     return (_shift_right(bits, 9).float() + 0.5) * (1 / STEPS)
 
 
+@uncompiled_on_cpu
+def derive_keys(keys: Int[Tensor, "*shape"], *words: int | Int[Tensor, "*other"]) -> Int[Tensor, "*broadcast"]:
+    """``fold`` of one word after another."""
+    for word in words:
+        keys = fold(keys, word)
+    return keys
+
+
+@uncompiled_on_cpu
 def derive_streams(keys: Int[Tensor, " rows"], sites: Int[Tensor, " sites"]) -> Int[Tensor, "sites 2 rows"]:
     """int32: for each place of dropout and each key the two words of a stream, as ``drop`` takes them."""
     folded = fold(keys, sites[:, None])

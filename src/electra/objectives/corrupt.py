@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from electra.dataset.batches import Batch
-from electra.kernels.random import fold
+from electra.kernels.random import derive_keys
 from electra.kernels.vocabulary.twin import Sampling
 from electra.objectives.generators import Generator, GeneratorOutput
 from electra.objectives.masking import Counts, Mask
@@ -75,7 +75,7 @@ class Generate(nn.Module):
         temperature: float | Tensor = self.temperature
         if self.temperature_end:
             temperature = self.temperature * (self.temperature_end / self.temperature) ** progress
-        slot_keys = fold(fold(masked.keys, SAMPLE)[:, None], self.mask.slot_names(masked.chosen))
+        slot_keys = derive_keys(derive_keys(masked.keys, SAMPLE)[:, None], self.mask.slot_names(masked.chosen))
         return Sampling(slot_keys.flatten(), temperature, self.never_original)
 
 

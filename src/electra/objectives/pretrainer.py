@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from electra import flops
 from electra.dataset.batches import Batch
 from electra.errors import UserError
-from electra.kernels.random import fold, make_key
+from electra.kernels.random import derive_keys, make_key
 from electra.model.encoder import Tower
 from electra.objectives.corrupt import Generate
 from electra.objectives.generators import MaskedGenerator
@@ -164,4 +164,4 @@ def have_same_shape(one: Tower, other: Tower) -> bool:
 def derive_row_keys(seed: int, batch: Batch) -> Tensor:
     """int32 [rows]: the random key of each row, a hash of the seed and the row's address."""
     epoch, block, row = batch.address.unbind(1)
-    return fold(fold(fold(torch.full_like(row, make_key(seed)), epoch), block), row)
+    return derive_keys(torch.full_like(row, make_key(seed)), epoch, block, row)

@@ -7,7 +7,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from electra.dataset.batches import Batch
-from electra.kernels.random import fold
+from electra.kernels.random import derive_keys
+from electra.model.config import EncoderConfig
 from electra.model.encoder import Tower
 
 # What random numbers are for: each purpose has a stream of its own.
@@ -47,9 +48,10 @@ class View:
     dropout: bool
     proposal: Proposal | None = None
 
-    def dropout_keys(self, purpose: int) -> Int[Tensor, " rows"] | None:
-        """Each row's key for the dropout of a tower that reads for this purpose; None: no dropout."""
-        return fold(self.keys, purpose) if self.dropout else None
+    def dropout_keys(self, config: EncoderConfig, purpose: int) -> Int[Tensor, " rows"] | None:
+        """Each row's key for the dropout of a tower of this shape that reads for this purpose; None: no dropout."""
+        drops = self.dropout and (config.dropout > 0 or config.attention_dropout > 0)
+        return derive_keys(self.keys, purpose) if drops else None
 
     def targets(self) -> Int[Tensor, " picked"]:
         """The original tokens at the chosen slots, rows one after another."""
@@ -64,7 +66,9 @@ class View:
 def read_view(tower: Tower, view: View, purpose: int) -> Tensor:
     """The tower's last hidden states [rows, length, hidden] after reading the view."""
     batch = view.batch
-    return tower.hidden(view.ids, batch.positions, batch.segments, batch.documents, view.dropout_keys(purpose))
+    return tower.hidden(
+        view.ids, batch.positions, batch.segments, batch.documents, view.dropout_keys(tower.config, purpose)
+    )
 
 
 def gather_positions(
