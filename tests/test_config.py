@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import electra
 from electra import cli, config, flags
-from electra.config_types import BY_KIND, field_types, number_range
+from electra.config_types import ByKind, field_types, number_range
 from electra.errors import UserError
 from electra.ranges import Count, FractionBelowOne, Positive, Range
 
@@ -51,7 +51,7 @@ class Run:
     folder: str = ""
     """Where it goes."""
     texts: tuple[str, ...] = ()
-    optimizer: Annotated[Adam | Muon, BY_KIND] = field(default_factory=Adam)
+    optimizer: Annotated[Adam | Muon, ByKind()] = field(default_factory=Adam)
     phases: tuple[Phase, ...] = (Phase(),)
     data: Data = field(default_factory=Data)
     tokens: AnyWhole = 0

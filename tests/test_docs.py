@@ -25,7 +25,7 @@ from electra.errors import UserError
 ROOT = Path(__file__).parents[1]
 PAGES = [
     path.relative_to(ROOT).as_posix()
-    for pattern in ("*.md", "docs/*.md", "results/**/*.md")
+    for pattern in ("*.md", "docs/*.md", "examples/*.md", "results/**/*.md")
     for path in sorted(ROOT.glob(pattern))
 ]
 SCRIPTS = [
@@ -43,7 +43,6 @@ SHELL = "|;&<>"  # what ends a command
 OTHERS_FLAGS = {  # of torchrun, SLURM, pip, text-embeddings-inference
     "--nproc-per-node", "--max-restarts", "--signals-to-handle", "--signal", "--extra-index-url", "--pooling",
 }  # fmt: skip
-READERS_OWN = {"electra pretrain --objective.kind focal-electra --objective.gamma 1"}
 NOT_IN_PYTHON = {"electra.json", "electra.lock"}  # files of the program's
 
 
@@ -75,7 +74,7 @@ def list_lines(page: Page) -> Iterator[str]:
 def list_commands(page: Page) -> Iterator[list[str]]:
     """The words of each command of ours on a page, ``electra`` left out."""
     for line in list_lines(page):
-        if (found := COMMAND.search(line.strip())) and found[1] not in READERS_OWN:
+        if found := COMMAND.search(line.strip()):
             reader = shlex.shlex(found[1], posix=True, punctuation_chars=SHELL)
             reader.whitespace_split = True
             yield [word for word in takewhile(lambda word: not word or word[0] not in SHELL, reader) if word != "…"][1:]

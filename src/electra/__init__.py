@@ -3,8 +3,9 @@
 Every command is a function here, with a config class: ``electra.pretrain(electra.PretrainConfig(data=…, out=…))`` is
 ``electra pretrain --data … --out …``. Two have other names: ``electra import`` is ``import_checkpoint``, since Python
 keeps the word for itself; ``electra report`` is ``write_report``, since ``electra.report`` is a part of the program.
-``electra.load(folder).encode(texts)`` gives a vector for each text. What cannot be done raises ``electra.UserError``. A
-name is imported when it is first used: importing the package takes no time.
+``electra.load(folder).encode(texts)`` gives a vector for each text; ``electra.add_objective`` makes a class of your own
+an objective. What cannot be done raises ``electra.UserError``. A name is imported when it is first used: importing the
+package takes no time.
 """
 
 from importlib import import_module
@@ -18,6 +19,7 @@ if TYPE_CHECKING:  # for editors and type checkers; as it runs, PUBLIC says wher
     from electra.corpus.train_tokenizer import TokenizerConfig as TokenizerConfig
     from electra.corpus.train_tokenizer import tokenizer as tokenizer
     from electra.errors import UserError as UserError
+    from electra.objectives.build import add_objective as add_objective
     from electra.tasks.frozen.text_encoder import Encoder as Encoder
     from electra.tasks.frozen.text_encoder import load as load
     from electra.workflows.bench.bench import BenchConfig as BenchConfig
@@ -88,6 +90,7 @@ PUBLIC = {  # name → module:attribute
     "ReportConfig": "electra.workflows.report:ReportConfig",
     "load": "electra.tasks.frozen.text_encoder:load",
     "Encoder": "electra.tasks.frozen.text_encoder:Encoder",
+    "add_objective": "electra.objectives.build:add_objective",
     "UserError": "electra.errors:UserError",
 }
 

@@ -1,7 +1,7 @@
 """Configs are frozen dataclasses, laid in layers: a preset, then a file over it, then flags (``electra.flags``).
 
 A layer is a tree of plain values: mappings, lists, text, numbers. Trees are laid over one another, and pydantic makes
-the config of the outcome, by the types of its fields. A field of type ``Annotated[A | B, BY_KIND]`` holds one of
+the config of the outcome, by the types of its fields. A field of type ``Annotated[A | B, ByKind()]`` holds one of
 several dataclasses, each with a field ``kind: Literal["…"] = "…"``. A layer without ``kind`` changes the one that is
 there; a layer with another ``kind`` starts from the defaults of that kind.
 """
@@ -17,6 +17,7 @@ from types import NoneType
 from typing import Any, TypeVar
 
 from electra.config_types import (
+    ByKind,
     choose_class,
     dataclasses_of,
     describe_type,
@@ -157,7 +158,7 @@ def validate_tree(config_class: type, tree: Json, where: str) -> Any:
     """The config that a complete tree describes. Raises ``UserError`` as ``overlay_config``, for the first mistake."""
     from pydantic import ValidationError
 
-    validate = make_validator(config_class)
+    validate = make_validator(config_class, ByKind.changes)
     try:
         return validate((tree,))[0]
     except ValidationError as error:
@@ -167,9 +168,9 @@ def validate_tree(config_class: type, tree: Json, where: str) -> Any:
 
 
 @cache
-def make_validator(config_class: type) -> Callable[[tuple[Json]], Any]:
-    """pydantic's reader of a config, which refuses unknown keys. It takes a tree and gives a config, both in a tuple:
-    for a dataclass alone pydantic does not take this setting from outside."""
+def make_validator(config_class: type, _: int) -> Callable[[tuple[Json]], Any]:
+    """pydantic's reader of a config, which refuses unknown keys; made anew after each of ``ByKind.changes``. It takes a
+    tree and gives a config, both in a tuple: for a dataclass alone pydantic does not take this setting from outside."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(tuple[config_class], config={"extra": "forbid"}).validate_python  # type: ignore[valid-type]

@@ -4,7 +4,7 @@ import types
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 from electra.errors import UserError
 from electra.ranges import Range
@@ -14,7 +14,19 @@ class ByKind:
     """Marks a type ``A | B`` of dataclasses of which files and flags choose one by its ``kind``.
 
     Only so marked, ``kind`` is a switch: in any other class a field of this name is a setting like the others.
+    ``added``: classes of a user's own that may stand there too. ``changes``: how often one was added, to any type; what
+    was made of the types before is stale.
     """
+
+    changes: ClassVar[int] = 0
+
+    def __init__(self) -> None:
+        self.added: list[type] = []
+
+    def add(self, config_class: type) -> None:
+        """Let a dataclass stand there, in the place of an added one of the same kind (a notebook's cell, run again)."""
+        self.added = [each for each in self.added if kind_of(each) != kind_of(config_class)] + [config_class]
+        ByKind.changes += 1
 
     def __get_pydantic_core_schema__(self, union: object, schema_of: Callable[[type], Any]) -> Any:
         """pydantic's hook: read the value by the schema of the class whose kind it names."""
@@ -26,12 +38,9 @@ class ByKind:
             except UserError as error:  # from __post_init__; pydantic says where only for a ValueError
                 raise ValueError(str(error)) from error
 
-        classes = {kind_of(each): schema_of(each) for each in dataclasses_of(union)}
+        classes = {kind_of(each): schema_of(each) for each in [*dataclasses_of(union), *self.added]}
         choice = core_schema.tagged_union_schema(classes, discriminator="kind")
         return core_schema.no_info_wrap_validator_function(build_chosen, choice)
-
-
-BY_KIND = ByKind()
 
 
 @cache
@@ -58,7 +67,8 @@ def choose_class(hint: object, tree: object) -> type | None:
 
 def dataclasses_of(hint: object) -> list[type]:
     """The dataclasses that a field of this type may hold."""
-    return [each for each in union_members(hint) if isinstance(each, type) and is_dataclass(each)]
+    added = [each for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, ByKind) for each in mark.added]
+    return [each for each in [*union_members(hint), *added] if isinstance(each, type) and is_dataclass(each)]
 
 
 def entry_type(hint: object) -> object:

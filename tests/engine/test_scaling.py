@@ -6,6 +6,7 @@ from torch import nn
 from electra.engine.optim import LinearDecay, WarmupStableDecay
 from electra.engine.scaling import chain_stages, cool_stages, cut_phases, scale_stages, scale_to_budget, scale_to_steps
 from electra.engine.stages import Stage
+from electra.errors import UserError
 
 
 class NoRows:
@@ -29,6 +30,13 @@ def test_phases_are_cut_where_the_next_module_begins() -> None:
         (0, 1, 3, False),  # another module begins anew
         (1, 1, 12, True),
     ]
+
+
+@pytest.mark.parametrize("shares", [[0.99, 0.01], [0.01, 0.99]])
+def test_a_module_has_one_step_at_least(shares: list[float]) -> None:
+    assert list(cut_phases([(2, False)], shares)) == [(0, 0, 1, False), (0, 1, 1, False)]
+    with pytest.raises(UserError, match="1 step of an objective that trains in 2 stages"):
+        list(cut_phases([(1, False)], shares))
 
 
 def test_stages_that_go_on_share_a_schedule() -> None:

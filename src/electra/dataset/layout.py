@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import numpy as np
 from jaxtyping import Int
 
-from electra.config_types import BY_KIND
+from electra.config_types import ByKind
 from electra.ranges import Fraction, Range
 
 SHORTEST_PIECE = 8  # tokens, special ones included, that a row must have left to begin a text that does not fit
@@ -94,7 +94,7 @@ class Packed:
         return np.concatenate([filling, packed + np.array([len(full), 0, 0, 0])])
 
 
-Layout = Annotated[Paper | Packed, BY_KIND]
+Layout = Annotated[Paper | Packed, ByKind()]
 
 
 def make_array(rows: Iterable[Sequence[int]], columns: int) -> Int[np.ndarray, "rows columns"]:

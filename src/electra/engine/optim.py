@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 
-from electra.config_types import BY_KIND
+from electra.config_types import ByKind
 from electra.engine.muon import OrthogonalMomentum
 from electra.errors import UserError
 from electra.ranges import CountOrZero, Fraction, FractionBelowOne, NotNegative, Positive
@@ -53,7 +53,7 @@ class Muon:
     rest: AdamW = field(default_factory=lambda: AdamW(learning_rate=2e-3, beta2=0.98))
 
 
-OptimizerConfig = Annotated[AdamW | GoogleAdam | Muon, BY_KIND]
+OptimizerConfig = Annotated[AdamW | GoogleAdam | Muon, ByKind()]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class WarmupStableDecay:
         return min(1.0, rise, fall)
 
 
-Schedule = Annotated[LinearDecay | WarmupStableDecay, BY_KIND]
+Schedule = Annotated[LinearDecay | WarmupStableDecay, ByKind()]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from electra.engine.optim import Schedule
 from electra.engine.stages import Stage
+from electra.errors import UserError
 
 
 class Stretch(NamedTuple):
@@ -21,10 +22,17 @@ class Stretch(NamedTuple):
 def cut_phases(phases: Sequence[tuple[int, bool]], shares: Sequence[float]) -> Iterator[Stretch]:
     """Cut phases, given as (steps, goes on), so that the modules train for their ``shares`` of all steps, in turn.
 
-    A module always begins with a fresh optimizer; a phase that is cut goes on where it was cut with the same module.
+    Each has one step at least. A module always begins with a fresh optimizer; a phase that is cut goes on where it was
+    cut with the same module.
+
+    Raises:
+        UserError: fewer steps than modules.
     """
-    total = sum(steps for steps, _ in phases)
-    ends = [round(share * total) for share in itertools.accumulate(shares)]
+    total, modules = sum(steps for steps, _ in phases), len(shares)
+    if total < modules:
+        raise UserError(f"phases: {total} step of an objective that trains in {modules} stages, each of one at least")
+    nearest = (round(share * total) for share in itertools.accumulate(shares))
+    ends = [min(max(end, number), total - modules + number) for number, end in enumerate(nearest, start=1)]
     begin, module = 0, 0
     for phase, (left, goes_on) in enumerate(phases):
         while left:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
-from electra.config_types import BY_KIND
+from electra.config_types import ByKind
 from electra.errors import UserError
 from electra.ranges import Count, FractionBelowOne, Positive
 
@@ -75,7 +75,7 @@ class ModernConfig:
         return self.local_window if layer % self.global_every else None
 
 
-EncoderConfig = Annotated[ClassicConfig | ModernConfig, BY_KIND]
+EncoderConfig = Annotated[ClassicConfig | ModernConfig, ByKind()]
 
 
 def check_heads(hidden_size: int, heads: int, multiple: int) -> None:

@@ -6,13 +6,13 @@ term. Most train one composition from the first step to the last; the others ove
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from electra.config_types import BY_KIND, dataclasses_of, kind_of
+from electra.config_types import ByKind, dataclasses_of, kind_of
 from electra.errors import UserError
 from electra.model.config import ClassicConfig, EncoderConfig, generator_config
 from electra.model.embeddings import (
@@ -342,13 +342,30 @@ class Decoupled(Electra):
     clip: Literal["together", "apart"] = "apart"
 
 
+OWN_KINDS = ByKind()
 Objective = Annotated[
     Electra | Mlm | Electra15 | ReplaceMlm | AllTokensMlm | Adversarial | TwoStage | WarmedElectra | Electric
     | DebertaV3 | CocoLm | FastElectra | Decoupled,
-    BY_KIND,
+    OWN_KINDS,
 ]  # fmt: skip
 Stages = tuple[tuple[float, Objective], ...]
 OBJECTIVE_KINDS: dict[str, type] = {kind_of(objective): objective for objective in dataclasses_of(Objective)}
+
+
+M = TypeVar("M", bound=type[Masked])
+
+
+def add_objective(objective: M) -> M:
+    """A decorator: configs and flags know the class by its ``kind`` from here on, in this process. One of the same
+    kind, as from a notebook's cell that is run again, takes its place.
+
+    Raises:
+        UserError: the package has an objective of this kind.
+    """
+    if (kind := kind_of(objective)) in OBJECTIVE_KINDS:
+        raise UserError(f"objective {objective.__name__}: {kind} is there already; it needs a field kind of its own")
+    OWN_KINDS.add(objective)
+    return objective
 
 
 def begin_with_mlm(first: float, objective: Generated, width: float, depth: float) -> Stages:
