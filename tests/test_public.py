@@ -46,6 +46,7 @@ def test_each_verb_is_a_public_function_with_its_config() -> None:
         *(verb.config for verb in VERBS.values()),
         "load",
         "Encoder",
+        "add_objective",
         "UserError",
     }
     assert set(electra.PUBLIC) <= set(dir(electra)) and set(electra.PUBLIC) < set(electra.__all__)
