@@ -104,7 +104,7 @@ def print_heading(text: str) -> None:
 def configure_run(out: Path, run: Path) -> PretrainConfig:
     """Preset modern-tiny on the demo's data, to be written to ``run``."""
     preset = recipes.apply_preset(PretrainConfig(), "modern-tiny")
-    engine = replace(preset.engine, evaluate_every=100, save_every=200)
+    engine = replace(preset.engine, evaluate_every=250, save_every=250)
     return replace(preset, data=str(out / "data"), out=str(run), engine=engine)
 
 
