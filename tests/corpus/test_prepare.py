@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -117,10 +118,21 @@ def test_the_same_text_falls_on_the_same_side_in_any_order(text: Path) -> None:
     assert one["splits"]["held-out"]["tokens"] == two["splits"]["held-out"]["tokens"]
 
 
+def test_a_tokenizer_says_what_it_takes_off(text: Path, capsys: pytest.CaptureFixture) -> None:
+    asked = TokenizerConfig(data=(str(text / "text"),), out=str(text / "plain"), vocab_size=100)
+    tokenizer(asked)
+    tokenizer(replace(asked, out=str(text / "exact"), lower_case=False))
+    plain, exact = capsys.readouterr().out.splitlines()[-2:]
+    assert "lower case (--no-lower-case keeps capitals), accents taken off: é is e" in plain
+    assert exact.endswith(" ids")
+
+
 def test_a_failure_leaves_nothing(text: Path) -> None:
     (text / "text" / "a.txt").write_text("the chef")
     with pytest.raises(UserError, match=r"no document for the train split, of 1 in all"):
         prepare(config(text, held_out=0.999999))
+    with pytest.raises(UserError, match=r"no document for the held-out split, of 1 in all; --held-out 0.1 sets one of"):
+        prepare(config(text, held_out=0.000001))
     assert sorted(path.name for path in text.iterdir()) == ["text", "tok"]
 
 

@@ -4,7 +4,14 @@ import pytest
 from torch import nn
 
 from electra.engine.optim import LinearDecay, WarmupStableDecay
-from electra.engine.scaling import chain_stages, cool_stages, cut_phases, scale_stages, scale_to_budget, scale_to_steps
+from electra.engine.scaling import (
+    chain_stages,
+    cool_stages,
+    cut_phases,
+    scale_stages,
+    scale_to_budget,
+    scale_to_seconds,
+)
 from electra.engine.stages import Stage
 from electra.errors import UserError
 
@@ -48,7 +55,8 @@ def test_a_budget_scales_steps_and_warmup() -> None:
     stages = chain_stages([stage(40), stage(60, fresh=False, flops=3)])
     assert scale_to_budget(stages, 0, 0) == 1 and scale_to_budget(stages, 500, 0) == 0.5
     assert scale_to_budget(stages, 0, 110) == 0.5
-    assert scale_to_steps(stages, 110) == pytest.approx(0.5)  # of the first stage's, a third as long as the second's
+    assert scale_to_seconds(stages, [2, 3], 130) == pytest.approx(0.5)
+    assert scale_to_seconds(stages, [2, 3], -1) == pytest.approx(2 / 260), "a step at least"
     longer, schedule = scale_stages(stages, LinearDecay(warmup=10), 0.5)
     assert [(each.steps, each.offset, each.span) for each in longer] == [(20, 0, 50), (30, 20, 50)]
     assert schedule == LinearDecay(warmup=5)

@@ -5,18 +5,25 @@ test_recipes_page.py, what serves without torch by tests/serve.
 
 import json
 import os
+import re
 import runpy
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from electra import recipes
 from electra.cli import main
+from electra.config import load_config
 from electra.engine.telemetry import read_metrics
 from electra.objectives.build import OWN_KINDS
+from electra.recipes import apply_preset
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+README = Path(__file__).parents[2] / "README.md"
+EXAMPLES = README.with_name("examples")
 TINY = """
 encoder: {hidden_size: 32, layers: 2, heads: 2, intermediate_size: 32, max_positions: 64}
 engine: {compile: never, precision: float32, evaluate_every: 0, log_every: 1}
@@ -116,6 +123,29 @@ def test_a_new_objective(folder: Path, prepared: Path, monkeypatch: pytest.Monke
 def test_several_machines(folder: Path, prepared: Path) -> None:
     (words,) = run_script("several_machines.sbatch", *FLAGS, "--data", str(prepared), "--out", "run")
     assert words[0] == "pretrain" and Path("run/final").is_dir()
+
+
+def test_the_readme_from_text_to_a_vector(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its commands and its lines of Python as they stand, but for the size of the model."""
+    page = README.read_text(encoding="utf-8")
+    section = page[page.index("## Your own encoder") : page.index("## A real run")]
+    commands = [shlex.split(line)[1:] for line in re.findall(r"^    (electra .*)$", section, re.MULTILINE)]
+    assert [words[0] for words in commands] == ["tokenizer", "prepare", "pretrain", "finetune", "export"]
+    Path("corpus").mkdir()
+    Path("text.txt").rename("corpus/text.txt")
+    for name in ("my", "more"):
+        rows = [f"a good one {number},good\nthe bad one {number},bad\n" for number in range(8)]
+        Path(f"{name}.csv").write_text("text,label\n" + "".join(rows))
+    for words in commands:
+        tiny = ["--config", "tiny.yaml"] if words[0] == "pretrain" else []
+        assert main([{"8": "0.0001", "3": "1"}.get(word, word) for word in words] + tiny) == 0, words
+    monkeypatch.setattr(
+        recipes, "apply_preset", lambda config, name: load_config(apply_preset(config, name), "tiny.yaml")
+    )
+    (block,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(block.replace("hours=8", "hours=0.0001"), str(README), "exec"), names)
+    assert names["vectors"].shape == (1, 32)
 
 
 def test_every_example_is_in_the_list() -> None:

@@ -429,3 +429,27 @@ def test_hours_end_in_about_that_time(prepared: Path, tmp_path: Path, monkeypatc
     last = lines(tmp_path / "run")[-1]
     assert 20 <= last["step"] <= 48  # of 60 seconds 12 went into the measuring; on a busy machine a step takes longer
     assert last["learning_rate/generator/rest"] == pytest.approx(2e-3 / last["step"])  # the schedule came to its end
+
+
+def test_hours_know_that_a_later_stage_has_other_steps(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step of the second stage takes four seconds, one of the first a second."""
+    passed, clock, step = [0.0], time.monotonic, Loop.step
+
+    def step_of_seconds(loop: Loop, stop: bool = False) -> None:
+        passed[0] += 1.0 if "discriminator" not in loop.module.parts() else 4.0
+        step(loop, stop)
+
+    monkeypatch.setattr(Loop, "step", step_of_seconds)
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + passed[0])
+    began = time.monotonic()
+    pretrain(
+        config(
+            prepared, tmp_path / "run", steps=10**6, hours=200 / 3600, objective=WarmedElectra(first=0.5),
+            engine=Engine(compile="never", evaluate_every=0, save_every=0, log_every=1),
+        )
+    )  # fmt: skip
+    phases = [line["phase"] for line in lines(tmp_path / "run")]
+    assert phases.count(0) > 10 and phases.count(1) > 10
+    assert 150 <= time.monotonic() - began <= 250

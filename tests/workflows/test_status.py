@@ -20,6 +20,7 @@ from electra.engine.telemetry import MetricsReader, MetricsRecorder
 from electra.errors import UserError
 from electra.run_folder import FINETUNING_RUN, PRETRAINING_RUN, hold_folder, write_json
 from electra.workflows.status import StatusConfig, status
+from electra.workflows.watching.find_runs import find_runs
 from electra.workflows.watching.run_status import RunReader, RunStatus, measure_speed
 from electra.workflows.watching.table import format_statuses
 from terminal import Terminal
@@ -157,6 +158,15 @@ def test_speed_is_that_of_the_present_stage() -> None:
     assert measure_speed([slow]) == (20 / 35, 64 * 20 / 35)  # with what was compiled
     assert measure_speed([slow, fast]) == (4, 256)
     assert measure_speed([slow, fast, fast | {"step": 50, "tokens": 64 * 50, "seconds": 41}]) == (10, 640)
+
+
+def test_runs_in_a_folder_of_ones_own(tmp_path: Path) -> None:
+    make_run(tmp_path / "runs" / "a")
+    make_run(tmp_path / "runs" / "tuned" / "seed-1", kind=FINETUNING_RUN)
+    files.mark_folder(tmp_path / "runs" / "tuned", "fine-tuning")
+    (tmp_path / "runs" / "notes").mkdir()
+    found = find_runs(tmp_path / "runs")
+    assert [run.folder.relative_to(tmp_path / "runs").as_posix() for run in found] == ["a", "tuned/seed-1"]
 
 
 def test_folders_without_a_run_are_named(tmp_path: Path) -> None:

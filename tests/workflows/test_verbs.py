@@ -25,7 +25,7 @@ from electra.tasks.catalogue import TaskChoice
 from electra.tasks.datasets.labelled import Columns
 from electra.workflows.evaluate import EvaluateConfig, evaluate
 from electra.workflows.export import ExportConfig, export
-from electra.workflows.inspect import InspectConfig, inspect
+from electra.workflows.inspect import MARK_FROM, InspectConfig, inspect
 from electra.workflows.pretrain import pretrain
 from electra.workflows.pretraining.config import Phase, PretrainConfig
 from pictures import rendering
@@ -140,6 +140,7 @@ def test_evaluate_refuses_what_it_cannot_measure(run: Path, other: Path, tmp_pat
     for asked, said in [
         (EvaluateConfig(), "which model"),
         (EvaluateConfig(models=(str(tmp_path),)), "does not say which data"),
+        (EvaluateConfig(models=(str(tmp_path / "none"),)), "none: no such folder"),
         (EvaluateConfig(models=(str(tmp_path),), data=str(other)), "no generator here"),
         (EvaluateConfig(models=(str(run),), data=str(other)), "prepared with another tokenizer"),
         (EvaluateConfig(models=(str(run),), task="minimal-pairs"), "--data is missing"),
@@ -165,7 +166,10 @@ def test_inspect_says_what_transformers_says(run: Path, capsys: pytest.CaptureFi
         theirs = AutoModelForPreTraining.from_pretrained(folder)(**rows).logits[0, 1:-1].sigmoid()
     assert torch.tensor([replaced for _, replaced in seen]) == pytest.approx(theirs, abs=1e-5)
     inspect(InspectConfig(run=str(run), texts=(TEXT, "a b")))
-    assert len(capsys.readouterr().out.splitlines()) == 2
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 2
+    highest = max(replaced for _, replaced in seen)
+    assert (f"(nothing looks replaced: {highest:.2f} at most)" in printed[0]) is (highest < MARK_FROM)
 
 
 def test_inspect_reads_a_long_text_in_parts_and_whole(run: Path) -> None:

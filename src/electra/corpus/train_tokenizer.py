@@ -67,8 +67,17 @@ def tokenizer(config: TokenizerConfig) -> Tokenizer:
     result = load_tokenizer(Path(config.existing), spelling) if config.existing else train_on_sources(config, spelling)
     with create_output_folder(config.out, TOKENIZER_FOLDER) as folder:
         result.save(folder)
-    print(f"{config.out}: {result.size:,} ids")
+    print(f"{config.out}: {result.size:,} ids{describe_spelling(spelling, config)}")
     return result
+
+
+def describe_spelling(spelling: Spelling, config: TokenizerConfig) -> str:
+    """What a vocabulary does to the text before it cuts it, in words."""
+    ways = {
+        ", lower case (--no-lower-case keeps capitals)": spelling.lower_case,
+        ", accents taken off: é is e, ç is c (--strip-accents no keeps them)": spelling.strip_accents,
+    }
+    return "" if config.existing else "".join(way for way, taken in ways.items() if taken)
 
 
 def train_on_sources(config: TokenizerConfig, spelling: Spelling) -> Tokenizer:

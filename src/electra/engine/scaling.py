@@ -88,11 +88,6 @@ def scale_to_budget(stages: Sequence[Stage], tokens: float, flops: float) -> flo
     return flops / sum(stage.steps * stage.flops for stage in stages) if flops else 1.0
 
 
-def scale_to_steps(stages: Sequence[Stage], steps: float) -> float:
-    """The scale at which the stages take as long as ``steps`` steps of the first one, at least one.
-
-    A step of another stage takes longer in proportion to its operations, where they are counted.
-    """
-    first = stages[0]
-    lengths = [stage.steps * (stage.flops / first.flops if first.flops else 1.0) for stage in stages]
-    return max(steps, 1.0) / sum(lengths)
+def scale_to_seconds(stages: Sequence[Stage], lengths: Sequence[float], seconds: float) -> float:
+    """The scale at which the stages, whose steps take ``lengths`` seconds, take ``seconds``, or a step of the first."""
+    return max(seconds, lengths[0]) / sum(stage.steps * length for stage, length in zip(stages, lengths, strict=True))

@@ -4,7 +4,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from electra.engine.passes import Passes, RecordedPasses, check_can_record
 from electra.engine.prefetch import Prefetcher
 from electra.engine.process import catch_stop_signals, make_deterministic
 from electra.engine.saving import CheckpointWriter
-from electra.engine.scaling import cool_stages, scale_stages, scale_to_steps
+from electra.engine.scaling import cool_stages, scale_stages, scale_to_seconds
 from electra.engine.stages import MicroBatch, Stage, State
 from electra.engine.telemetry import Recorder, SilentRecorder
 from electra.errors import UserError
@@ -110,7 +110,7 @@ def train_stages(
     if enough is None:
         loop.plan_steps()
     if seconds and not loop.state.step:
-        loop.fit(seconds)
+        loop.fit(seconds, evaluate)
     with flush_denormals(), catch_stop_signals() as stop, loop.writer:
         if evaluate and evaluate_first and not loop.state.step:
             loop.log_held_out(evaluate)
@@ -147,6 +147,7 @@ class Loop:
         self.stages, self.config, self.schedule = stages, optimizer, schedule
         self.engine, self.parallel, self.folder, self.recorder = engine, parallel, folder, recorder
         self.state, self.stopping = State(asked=dict(asked or {})), False
+        self.wrapped: dict[int, nn.Module] = {}  # modules as they are called, by the id of what they wrap
         for stage in stages:
             check_engine(engine, stage.module, parallel)
         # The first process says where the run goes on: the others may see another folder.
@@ -177,15 +178,17 @@ class Loop:
         # Any: nn.Module is typed as if every attribute were a tensor or module. It has counts() and figures().
         self.module: Any = stage.module.to(device)
         self.optimizer = self.fresh_optimizer(stage)
-        prepared = prepare_module(
-            stage.module, engine.compile, engine.activation_checkpointing, engine.precision, device
-        )
-        wrapped = self.parallel.wrap_module(prepared)
+        if id(stage.module) not in self.wrapped:
+            prepared = prepare_module(
+                stage.module, engine.compile, engine.activation_checkpointing, engine.precision, device
+            )
+            self.wrapped[id(stage.module)] = self.parallel.wrap_module(prepared)
+            if self.parallel.first:
+                announce_compiling(engine.compile, device)
+        wrapped = self.wrapped[id(stage.module)]
         self.passes: Passes | RecordedPasses = Passes(wrapped, engine.precision, self.parallel)
         if engine.cuda_graphs:
             self.passes = RecordedPasses(self.passes, [p.value for p in stage.parameters])
-        if self.parallel.first:
-            announce_compiling(engine.compile, device)
 
     def fresh_optimizer(self, stage: Stage) -> Optimizer:
         """An optimizer of a stage's parameters with nothing gathered yet."""
@@ -257,29 +260,44 @@ class Loop:
         parts = self.parallel.share(refs, self.engine.micro_rows)
         return [stage.source.batch(part).to(self.parallel.device) for part in parts], after
 
-    def fit(self, seconds: float, tries: int = 12) -> None:
-        """Scale the run to ``seconds`` from now by the median of a few steps, which are then undone."""
-        began, first = time.monotonic(), self.stages[0]
-        before = [p.value.detach().clone() for p in first.parameters]
+    def fit(self, seconds: float, evaluate: Evaluate | None) -> None:
+        """Scale the run so that it ends about ``seconds`` from now, by the median of a few steps of each module, and by
+        an evaluation if it makes any on its way. The steps are undone; what they compile is kept."""
+        began, stages, every = time.monotonic(), self.stages, self.engine.evaluate_every
+        laps: dict[int, float] = {}
+        for stage in stages:
+            if id(stage.module) not in laps:
+                laps[id(stage.module)] = self.measure_step(stage)
+        then = time.monotonic()
+        if evaluate and every:
+            evaluate(self.module)
+        now = time.monotonic()
+        lengths = [laps[id(stage.module)] + ((now - then) / every if every else 0.0) for stage in stages]
+        scale = torch.tensor(scale_to_seconds(stages, lengths, seconds - (now - began)))
+        scale = self.parallel.sum({"scale": scale})["scale"] / self.parallel.world
+        self.stages, self.schedule = scale_stages(stages, self.schedule, float(scale))
+        steps = sum(stage.steps for stage in self.stages)
+        self.state = State(steps=steps, scale=float(scale), asked=self.state.asked)
+        self.enter(self.stages[0])
+        self.sums = {}
+        self.lap = (time.monotonic(), 0)
+
+    def measure_step(self, stage: Stage, tries: int = 12) -> float:
+        """Median seconds of a few steps of a stage, from its first rows on, which are undone."""
+        if self.module is not stage.module:
+            self.enter(stage)
+        self.stages = [replace(stage, steps=tries + 1, reads_on=False)]  # it does not end
+        self.state = State(asked=self.state.asked)
+        before = [p.value.detach().clone() for p in stage.parameters]
         laps = []
-        for _ in range(min(tries, first.steps)):
+        for _ in range(min(tries, stage.steps)):
             then = time.monotonic()
             self.step()
             laps.append(time.monotonic() - then)
         with torch.no_grad():
-            for p, value in zip(first.parameters, before, strict=True):
+            for p, value in zip(stage.parameters, before, strict=True):
                 p.value.copy_(value)
-        steps_left = (seconds - (time.monotonic() - began)) / statistics.median(laps)
-        left = self.parallel.sum({"left": torch.tensor(steps_left)})["left"]
-        scale = scale_to_steps(self.stages, float(left) / self.parallel.world)
-        self.stages, self.schedule = scale_stages(self.stages, self.schedule, scale)
-        self.state = State(steps=sum(stage.steps for stage in self.stages), scale=scale, asked=self.state.asked)
-        if self.module is first.module:
-            self.optimizer = self.fresh_optimizer(first)
-        else:
-            self.enter(first)
-        self.sums = {}
-        self.lap = (time.monotonic(), 0)
+        return statistics.median(laps)
 
     def counts(self, batches: Sequence[MicroBatch], progress: Tensor) -> dict[str, Tensor]:
         """Float32 []: by term, how many positions of this process's batches count in the step."""

@@ -109,4 +109,6 @@ def print_word_pieces(text: str, pieces: Sequence[ScoredPiece], as_json: bool) -
             line.append(word, style=f"on rgb({round(255 * replaced)},0,0)" if replaced >= COLOUR_FROM else "")
         else:
             line.append(f"[{word} {replaced:.2f}]" if replaced >= MARK_FROM else word)
+    if not any(replaced >= (COLOUR_FROM if console.is_terminal else MARK_FROM) for _, replaced in pieces):
+        line.append(f"  (nothing looks replaced: {max((replaced for _, replaced in pieces), default=0.0):.2f} at most)")
     console.print(line)

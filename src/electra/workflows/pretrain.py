@@ -116,7 +116,7 @@ def train_and_export(config: PretrainConfig, data: Data, parallel: Parallel, dea
     else:
         by_time = config.hours or config.from_
         begin_run(request, out, step, parallel, steps=0 if by_time else sum(stage.steps for stage in stages))
-    say(describe_run(stages, out, planned=not config.from_))
+    say(describe_run(stages, out, planned=not (config.from_ or config.hours)))
     watch = watch_continued(out / "metrics.jsonl") if config.init else judge_lines
     others: dict[str, Recorder] = {}
     parallel.ask_first(

@@ -38,8 +38,10 @@ class Trained:
         ``data`` and ``length``: the run's own if left out.
 
         Raises:
-            UserError: no exported towers, no data, or data of another tokenizer.
+            UserError: no such folder, no exported towers, no data, or data of another tokenizer.
         """
+        if not run.is_dir():
+            raise UserError(f"{run}: no such folder")
         config = load_run_config(run)
         if not (data or config.data):
             raise UserError(f"{run} does not say which data it was trained on: give --data FOLDER")

@@ -20,7 +20,8 @@ class RunFolder(NamedTuple):
 
 def find_runs(folder: Path) -> list[RunFolder]:
     """The run in a folder, or all runs in one of ours that holds several: what finetune, compare or demo wrote. Beside
-    runs of pretrain, those that judge them by fine-tuning are left out.
+    runs of pretrain, those that judge them by fine-tuning are left out. Of a folder of nobody's, the runs of all such
+    folders in it.
 
     Raises:
         UserError: there is no such folder, or no run in it.
@@ -32,16 +33,22 @@ def find_runs(folder: Path) -> list[RunFolder]:
         return [RunFolder(folder, kind)]
     if kind is None and (folder / ENVIRONMENT).is_file() and (folder / "checkpoints").is_dir():  # of version 0.1
         return [RunFolder(folder, PRETRAINING_RUN)]
-    markers = sorted(folder.rglob(files.MARKER)) if kind else []
-    below = ((path.parent, files.read_kind(path.parent)) for path in markers)
-    runs = [RunFolder(path, inside) for path, inside in below if inside in RUNS]
-    runs = [run for run in runs if run.kind == PRETRAINING_RUN] or runs
+    children = (child for child in folder.iterdir() if child.is_dir())
+    ours = [folder] if kind else sorted(child for child in children if files.read_kind(child))
+    runs = [run for each in ours for run in find_runs_below(each)]
     if not runs:
         raise UserError(
             f"{folder}: {describe_folder(folder, kind)}; it holds no run, and electra status takes what pretrain, "
             "finetune and compare write"
         )
     return runs
+
+
+def find_runs_below(folder: Path) -> list[RunFolder]:
+    """The runs in a folder of ours, itself among them: those of pretrain, or else those of finetune."""
+    places = (path.parent for path in sorted(folder.rglob(files.MARKER)))
+    runs = [RunFolder(place, kind) for place in places if (kind := files.read_kind(place)) in RUNS]
+    return [run for run in runs if run.kind == PRETRAINING_RUN] or runs
 
 
 def describe_folder(folder: Path, kind: str | None) -> str:
