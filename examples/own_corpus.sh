@@ -3,7 +3,8 @@
 #
 #     bash examples/own_corpus.sh "corpus/*.txt" work/ --preset modern-small --hours 8
 #
-# What stands after the two is for `electra pretrain`. Killed, the same command goes on where it stopped.
+# What stands after the two is for `electra pretrain`. Killed, the same command goes on where it stopped. The vocabulary
+# is in lower case and without accents: for a language that needs its marks, add `--strip-accents no` below.
 set -euo pipefail
 text=$1 work=$2
 shift 2

@@ -22,6 +22,7 @@ def format_demo_summary(out: Path, run: Path, figures: Mapping[str, float], scor
     first, last = evaluations[0], evaluations[-1]
     rows = [
         ("tokens read in pre-training", last["tokens"]),
+        ("floating-point operations", f"{last['flops']:.3g}"),
         ("AUC on replaced tokens, held-out text", figures[AUC]),
         ("  by token identity alone", figures["discriminator/identity_auc"]),
         ("skill, 1 - BCE / H(replaced rate)", figures["discriminator/skill"]),
