@@ -13,4 +13,4 @@ shift 3
 electra prepare --data "$text" --tokenizer "$encoder" --out "$work/data"
 electra pretrain --init "$encoder" --objective.kind mlm --data "$work/data" --out "$work/run" "$@"
 electra evaluate "$work/run"
-electra export "$work/run" --as encoder --out "$work/hub"
+[ -d "$work/hub" ] || electra export "$work/run" --as encoder --out "$work/hub"

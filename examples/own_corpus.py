@@ -27,12 +27,14 @@ def main() -> None:
     options = parser.parse_args()
     tokenizer, data, run, hub = (str(options.work / name) for name in ("tok", "data", "run", "hub"))
 
-    electra.tokenizer(electra.TokenizerConfig(data=(options.text,), vocab_size=options.vocab_size, out=tokenizer))
+    if not Path(tokenizer).exists():
+        electra.tokenizer(electra.TokenizerConfig(data=(options.text,), vocab_size=options.vocab_size, out=tokenizer))
     electra.prepare(electra.PrepareConfig(data=(options.text,), tokenizer=tokenizer, out=data))
     config = recipes.apply_preset(electra.PretrainConfig(data=data, out=run, hours=options.hours), options.preset)
     electra.pretrain(load_config(config, options.config) if options.config else config)
     electra.evaluate(electra.EvaluateConfig(models=(run,)))
-    electra.export(electra.ExportConfig(run=run, as_="encoder", out=hub))
+    if not Path(hub).exists():
+        electra.export(electra.ExportConfig(run=run, as_="encoder", out=hub))
 
     encoder = electra.load(run)
     vectors = encoder.encode(["the chef cooked the meal", "the cook made dinner"])  # float32 [texts, width]

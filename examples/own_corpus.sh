@@ -9,9 +9,9 @@ set -euo pipefail
 text=$1 work=$2
 shift 2
 
-electra tokenizer --data "$text" --vocab-size 30522 --out "$work/tok"
+[ -d "$work/tok" ] || electra tokenizer --data "$text" --vocab-size 30522 --out "$work/tok"
 electra prepare --data "$text" --tokenizer "$work/tok" --out "$work/data"
 electra data "$work/data" # what was understood: look before you train
 electra pretrain --data "$work/data" --out "$work/run" "$@"
 electra evaluate "$work/run" # on the held-out text
-electra export "$work/run" --as encoder --out "$work/hub"
+[ -d "$work/hub" ] || electra export "$work/run" --as encoder --out "$work/hub"

@@ -56,3 +56,14 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     )
     return folder / "data"
+
+
+@pytest.fixture
+def own_objectives() -> Iterator[None]:
+    """What a test adds by ``electra.add_objective`` is forgotten after it."""
+    from electra.config_types import ByKind
+    from electra.objectives.build import OWN_KINDS
+
+    yield
+    OWN_KINDS.added = []
+    ByKind.changes += 1

@@ -131,7 +131,8 @@ def test_a_failure_leaves_nothing(text: Path) -> None:
     (text / "text" / "a.txt").write_text("the chef")
     with pytest.raises(UserError, match=r"no document for the train split, of 1 in all"):
         prepare(config(text, held_out=0.999999))
-    with pytest.raises(UserError, match=r"no document for the held-out split, of 1 in all; --held-out 0.1 sets one of"):
+    (text / "text" / "a.txt").write_text("the chef\n\nate the meal")
+    with pytest.raises(UserError, match=r"no document for the held-out split, of 2 in all; --held-out 0.1 would set a"):
         prepare(config(text, held_out=0.000001))
     assert sorted(path.name for path in text.iterdir()) == ["text", "tok"]
 

@@ -42,8 +42,13 @@ def test_phases_are_cut_where_the_next_module_begins() -> None:
 @pytest.mark.parametrize("shares", [[0.99, 0.01], [0.01, 0.99]])
 def test_a_module_has_one_step_at_least(shares: list[float]) -> None:
     assert list(cut_phases([(2, False)], shares)) == [(0, 0, 1, False), (0, 1, 1, False)]
-    with pytest.raises(UserError, match="1 step of an objective that trains in 2 stages"):
+    with pytest.raises(UserError, match="2 steps at least for an objective with 2 stages, not 1"):
         list(cut_phases([(1, False)], shares))
+
+
+def test_of_three_modules_each_has_a_step() -> None:
+    for shares in ([0.5, 0.001, 0.499], [0.998, 0.001, 0.001], [0.001, 0.001, 0.998]):
+        assert [module for _, module, *_ in cut_phases([(4, False)], shares)] == [0, 1, 2]
 
 
 def test_stages_that_go_on_share_a_schedule() -> None:

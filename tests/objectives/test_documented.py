@@ -14,9 +14,8 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "new_objective.py"
 
 
 @pytest.fixture
-def focal_electra(monkeypatch: pytest.MonkeyPatch) -> type[Electra]:
+def focal_electra(own_objectives: None) -> type[Electra]:
     """The example's class, which this process knows until the test is over."""
-    monkeypatch.setattr(OWN_KINDS, "added", [])
     return runpy.run_path(str(EXAMPLE))["FocalElectra"]
 
 

@@ -59,7 +59,7 @@ def test_a_flipped_bit_is_found_and_named(copy: Path) -> None:
 def test_data_that_is_not_there_is_said(tmp_path: Path) -> None:
     for folder, said in (
         ("", "which data"),
-        (str(tmp_path / "no"), "no such folder; prepared data is expected there, or where --data says"),
+        (str(tmp_path / "no"), "no such folder; expected prepared data, and --data names where it lies"),
         (str(tmp_path), "manifest.json"),
     ):
         with pytest.raises(UserError, match=said):

@@ -19,7 +19,6 @@ from electra import recipes
 from electra.cli import main
 from electra.config import load_config
 from electra.engine.telemetry import read_metrics
-from electra.objectives.build import OWN_KINDS
 from electra.recipes import apply_preset
 
 README = Path(__file__).parents[2] / "README.md"
@@ -35,7 +34,7 @@ FLAGS = ("--preset", "modern-tiny", "--config", "tiny.yaml")
 STAND_INS = {
     "electra": """printf '%s\\0' "$@" >> commands; printf '\\n' >> commands""",
     "srun": 'exec "$@"',
-    "torchrun": """while [ "$1" != electra ]; do shift; done; "$@" """,
+    "torchrun": """while [ $# -gt 0 ] && [ "$1" != electra ]; do shift; done; "$@" """,
     "scontrol": "echo node7",
 }
 
@@ -59,7 +58,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run_script(name: str, *arguments: str) -> list[list[str]]:
     """Have bash run an example, then run the commands that it gave. Returns them."""
     given = os.environ | {"PATH": f"{Path('bin').absolute()}:{os.environ['PATH']}"}
-    slurm = {"SLURM_JOB_NODELIST": "node[7-8]", "SLURM_NNODES": "2", "SLURM_JOB_ID": "1"}
+    slurm = {"SLURM_JOB_NODELIST": "node[7-8]", "SLURM_NNODES": "2", "SLURM_JOB_ID": "1", "SLURM_CPUS_PER_TASK": "2"}
     subprocess.run(["bash", EXAMPLES / name, *arguments], env=given | slurm, check=True)
     commands = [line.split("\0")[:-1] for line in Path("commands").read_text().splitlines()]
     for words in commands:
@@ -81,6 +80,9 @@ def test_own_corpus_then_continued(folder: Path) -> None:
     commands = run_script("own_corpus.sh", "text.txt", "work", *FLAGS)
     assert [words[0] for words in commands] == ["tokenizer", "prepare", "data", "pretrain", "evaluate", "export"]
     assert json.loads(Path("work/hub/config.json").read_text())["architectures"] == ["ModernBertModel"]
+    Path("commands").unlink()
+    again = run_script("own_corpus.sh", "text.txt", "work", *FLAGS)
+    assert [words[0] for words in again] == ["prepare", "data", "pretrain", "evaluate"], "what is there is taken"
     Path("commands").unlink()
     run_script("continue_encoder.sh", "work/hub", "text.txt", "more", *FLAGS[2:])
     first, *_, last = read_metrics(Path("more/run/metrics.jsonl"))
@@ -108,8 +110,8 @@ def test_own_task(folder: Path, classic: Path, monkeypatch: pytest.MonkeyPatch, 
     assert {label for label, _, _ in found} <= {"good", "bad"}
 
 
+@pytest.mark.usefixtures("own_objectives")
 def test_a_new_objective(folder: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(OWN_KINDS, "added", [])
     words = ["pretrain", *FLAGS, "--objective.kind", "focal-electra", "--objective.embeddings", "own", "--data"]
     words += [str(prepared), "--out"]
     assert main([*words, "without"]) == 2, "the package does not know it"

@@ -99,7 +99,7 @@ def test_glue_as_the_server_takes_it(classic: Path, tmp_path: Path, capsys: pyte
     [
         ({"model": ""}, "which model, and where to"),
         ({"train": "", "dev": ""}, "which task"),
-        ({"dev": ""}, "--dev: labelled texts to judge by, a file apart from --train"),
+        ({"dev": ""}, "--dev is missing: labelled texts to judge by"),
         ({"train": "no.csv"}, "no.csv: no such file"),
         ({"columns": Columns(text="text", label="topic")}, r"train.csv, line 2: no 'text': 'body', 'topic'"),
         ({"tuning": replace(TUNING, length=64)}, r"--tuning.length 64: .* reads 48 tokens at most"),

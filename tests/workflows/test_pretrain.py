@@ -5,18 +5,20 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from electra.config import plain_tree
 from electra.corpus.prepare import PrepareConfig, prepare
 from electra.dataset.layout import Packed
 from electra.engine.optim import AdamW, GoogleAdam, LinearDecay, Muon, WarmupStableDecay
-from electra.engine.train import Engine, Loop
+from electra.engine.train import Engine, Evaluate, Loop
 from electra.errors import UserError
 from electra.files import LOCK
 from electra.model.config import ClassicConfig, ModernConfig
@@ -431,25 +433,46 @@ def test_hours_end_in_about_that_time(prepared: Path, tmp_path: Path, monkeypatc
     assert last["learning_rate/generator/rest"] == pytest.approx(2e-3 / last["step"])  # the schedule came to its end
 
 
+@pytest.mark.parametrize(
+    ("changes", "seconds_of_step"),
+    [
+        ({"objective": WarmedElectra(first=0.5)}, lambda loop: 4.0 if "discriminator" in loop.module.parts() else 1.0),
+        (
+            {"phases": (Phase(steps=50, length=32, rows=2), Phase(steps=50, length=32, rows=8, goes_on=True))},
+            lambda loop: loop.stages[min(loop.state.phase, len(loop.stages) - 1)].rows / 2,
+        ),
+    ],
+    ids=["another module", "other rows"],
+)
 def test_hours_know_that_a_later_stage_has_other_steps(
-    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict, seconds_of_step: Callable
 ) -> None:
-    """A step of the second stage takes four seconds, one of the first a second."""
-    passed, clock, step = [0.0], time.monotonic, Loop.step
+    """A step of the second stage takes four times as long as one of the first, and an evaluation five seconds."""
+    passed, clock, step, log_held_out = [0.0], time.monotonic, Loop.step, Loop.log_held_out
 
     def step_of_seconds(loop: Loop, stop: bool = False) -> None:
-        passed[0] += 1.0 if "discriminator" not in loop.module.parts() else 4.0
+        passed[0] += seconds_of_step(loop)
         step(loop, stop)
 
+    def fit(loop: Loop, seconds: float, evaluate: Evaluate) -> None:
+        def evaluate_of_seconds(module: nn.Module) -> dict[str, float]:
+            passed[0] += 5.0
+            return evaluate(module)
+
+        real_fit(loop, seconds, evaluate_of_seconds)
+
+    def log_of_seconds(loop: Loop, evaluate: Evaluate) -> None:
+        passed[0] += 5.0
+        log_held_out(loop, evaluate)
+
+    real_fit = Loop.fit
     monkeypatch.setattr(Loop, "step", step_of_seconds)
+    monkeypatch.setattr(Loop, "fit", fit)
+    monkeypatch.setattr(Loop, "log_held_out", log_of_seconds)
     monkeypatch.setattr(time, "monotonic", lambda: clock() + passed[0])
     began = time.monotonic()
-    pretrain(
-        config(
-            prepared, tmp_path / "run", steps=10**6, hours=200 / 3600, objective=WarmedElectra(first=0.5),
-            engine=Engine(compile="never", evaluate_every=0, save_every=0, log_every=1),
-        )
-    )  # fmt: skip
+    engine = Engine(compile="never", evaluate_every=10, save_every=0, log_every=1)
+    pretrain(replace(config(prepared, tmp_path / "run", steps=100, hours=300 / 3600, engine=engine), **changes))
     phases = [line["phase"] for line in lines(tmp_path / "run")]
     assert phases.count(0) > 10 and phases.count(1) > 10
-    assert 150 <= time.monotonic() - began <= 250
+    assert 250 <= time.monotonic() - began <= 360

@@ -55,5 +55,5 @@ def refuse_empty_split(out: Path, manifest: Manifest, skipped: Skipped) -> None:
     for name, split in manifest["splits"].items():
         if not split["documents"]:
             why = f"; {', '.join(skipped.lines())}" if skipped else ""
-            remedy = "; --held-out 0.1 sets one of ten aside" if count and name == "held-out" else ""
+            remedy = "; --held-out 0.1 would set a tenth aside" if count > 1 and name == "held-out" else ""
             raise UserError(f"{out}: no document for the {name} split, of {count} in all{remedy}{why}")

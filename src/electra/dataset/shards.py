@@ -264,7 +264,7 @@ class Shards:
         """
         path = folder / MANIFEST
         if not folder.is_dir():
-            raise UserError(f"{folder}: no such folder; prepared data is expected there, or where --data says")
+            raise UserError(f"{folder}: no such folder; expected prepared data, and --data names where it lies")
         if not path.exists():
             raise UserError(
                 f"{path}: {os.strerror(errno.ENOENT)}; `electra prepare` writes it last, and the same command goes on"

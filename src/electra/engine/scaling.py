@@ -30,9 +30,11 @@ def cut_phases(phases: Sequence[tuple[int, bool]], shares: Sequence[float]) -> I
     """
     total, modules = sum(steps for steps, _ in phases), len(shares)
     if total < modules:
-        raise UserError(f"phases: {total} step of an objective that trains in {modules} stages, each of one at least")
-    nearest = (round(share * total) for share in itertools.accumulate(shares))
-    ends = [min(max(end, number), total - modules + number) for number, end in enumerate(nearest, start=1)]
+        raise UserError(f"phases: {modules} steps at least for an objective with {modules} stages, not {total}")
+    ends = [0]
+    for number, share in enumerate(itertools.accumulate(shares), start=1):
+        ends.append(min(max(round(share * total), ends[-1] + 1), total - modules + number))
+    del ends[0]
     begin, module = 0, 0
     for phase, (left, goes_on) in enumerate(phases):
         while left:

@@ -202,6 +202,7 @@ class Loop:
         if self.state.phase < len(self.stages):
             stage = self.stages[self.state.phase]
             if stage.module is not self.module:
+                self.wrapped.pop(id(self.module), None)  # nobody comes back to it
                 stage.begin()
                 self.enter(stage)
             elif stage.fresh:
@@ -261,23 +262,19 @@ class Loop:
         return [stage.source.batch(part).to(self.parallel.device) for part in parts], after
 
     def fit(self, seconds: float, evaluate: Evaluate | None) -> None:
-        """Scale the run so that it ends about ``seconds`` from now, by the median of a few steps of each module, and by
+        """Scale the run so that it ends about ``seconds`` from now, by the median of a few steps of each kind, and by
         an evaluation if it makes any on its way. The steps are undone; what they compile is kept."""
         began, stages, every = time.monotonic(), self.stages, self.engine.evaluate_every
-        laps: dict[int, float] = {}
-        for stage in stages:
-            if id(stage.module) not in laps:
-                laps[id(stage.module)] = self.measure_step(stage)
+        kinds = [(id(stage.module), stage.rows, stage.tokens) for stage in stages]
+        laps = {kind: self.measure_step(stage) for kind, stage in dict(zip(kinds, stages, strict=True)).items()}
         then = time.monotonic()
         if evaluate and every:
             evaluate(self.module)
         now = time.monotonic()
-        lengths = [laps[id(stage.module)] + ((now - then) / every if every else 0.0) for stage in stages]
-        scale = torch.tensor(scale_to_seconds(stages, lengths, seconds - (now - began)))
-        scale = self.parallel.sum({"scale": scale})["scale"] / self.parallel.world
-        self.stages, self.schedule = scale_stages(stages, self.schedule, float(scale))
-        steps = sum(stage.steps for stage in self.stages)
-        self.state = State(steps=steps, scale=float(scale), asked=self.state.asked)
+        lengths = [laps[kind] + ((now - then) / every if every else 0.0) for kind in kinds]
+        scale = self.parallel.ask_first(lambda: scale_to_seconds(stages, lengths, seconds - (now - began)))
+        self.stages, self.schedule = scale_stages(stages, self.schedule, scale)
+        self.state = State(steps=sum(stage.steps for stage in self.stages), scale=scale, asked=self.state.asked)
         self.enter(self.stages[0])
         self.sums = {}
         self.lap = (time.monotonic(), 0)

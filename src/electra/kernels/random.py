@@ -34,8 +34,8 @@ COLUMNS = torch.arange(1 << 14, dtype=torch.int32)
 def uncompiled_on_cpu(function: Callable[P, T]) -> Callable[P, T]:
     """A decorator: of tensors on a CPU, torch.compile leaves the function to Python. One argument at least is a tensor.
 
-    For keys, a few thousand numbers at most. Python takes a millisecond for all of a step's; to compile the hashes took
-    half of the time to the first step (docs/log.md).
+    For keys, and for masks, which are a hash for each token. Python takes about a millisecond for all of a step's; to
+    compile them took a third of the time to the first step (docs/log.md).
     """
     aside: Callable[P, T] = torch.compiler.disable(function)
 

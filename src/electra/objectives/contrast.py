@@ -34,7 +34,7 @@ class SequenceContrast(Term):
         self.temperature = temperature
 
     def forward(self, tower: Tower, hidden: Float[Tensor, "rows length dim"], view: View) -> TermResult:
-        cropped = tower.hidden(*crop_rows(view), view.dropout_keys(tower.config, CROPPED))
+        cropped = tower.hidden(*crop_rows(view), view.dropout_keys(tower.config, tower.embeddings, CROPPED))
         both = F.normalize(torch.cat([hidden[:, 0], cropped[:, 0]]).float(), dim=1)
         rows = len(hidden)
         itself = torch.eye(2 * rows, dtype=torch.bool, device=both.device)

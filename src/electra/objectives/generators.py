@@ -68,7 +68,7 @@ class TwoTowers(nn.Module):
         batch = masked.batch
         sides = []
         for encoder, purpose, shift in ((self.left, GENERATOR, 1), (self.right, RIGHT, -1)):
-            keys = masked.dropout_keys(self.config, purpose)
+            keys = masked.dropout_keys(self.config, self.embeddings, purpose)
             embedded = self.embeddings(masked.original, batch.positions, batch.segments, keys)
             states = encoder(embedded, batch.positions, batch.documents, keys)[-1]
             sides.append(states.roll(shift, dims=1))  # a token is predicted from its neighbours' states

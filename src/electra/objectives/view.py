@@ -9,6 +9,7 @@ from torch import Tensor
 from electra.dataset.batches import Batch
 from electra.kernels.random import derive_keys
 from electra.model.config import EncoderConfig
+from electra.model.embeddings import Embeddings
 from electra.model.encoder import Tower
 
 # What random numbers are for: each purpose has a stream of its own.
@@ -48,9 +49,10 @@ class View:
     dropout: bool
     proposal: Proposal | None = None
 
-    def dropout_keys(self, config: EncoderConfig, purpose: int) -> Int[Tensor, " rows"] | None:
-        """Each row's key for the dropout of a tower of this shape that reads for this purpose; None: no dropout."""
-        drops = self.dropout and (config.dropout > 0 or config.attention_dropout > 0)
+    def dropout_keys(self, config: EncoderConfig, embeddings: Embeddings, purpose: int) -> Int[Tensor, " rows"] | None:
+        """Each row's key for the dropout of layers and embeddings that read for this purpose; None: no dropout. A
+        generator without dropout may share embeddings that have some."""
+        drops = self.dropout and any((config.dropout, config.attention_dropout, embeddings.dropout))
         return derive_keys(self.keys, purpose) if drops else None
 
     def targets(self) -> Int[Tensor, " picked"]:
@@ -65,10 +67,8 @@ class View:
 
 def read_view(tower: Tower, view: View, purpose: int) -> Tensor:
     """The tower's last hidden states [rows, length, hidden] after reading the view."""
-    batch = view.batch
-    return tower.hidden(
-        view.ids, batch.positions, batch.segments, batch.documents, view.dropout_keys(tower.config, purpose)
-    )
+    batch, keys = view.batch, view.dropout_keys(tower.config, tower.embeddings, purpose)
+    return tower.hidden(view.ids, batch.positions, batch.segments, batch.documents, keys)
 
 
 def gather_positions(

@@ -59,7 +59,7 @@ def load_problems(choice: TaskChoice) -> tuple[list[Problem], list[str]]:
     if name:
         return load_glue_tasks(name, choice.data)
     if choice.train and not choice.dev:
-        raise UserError("--dev: labelled texts to judge by, a file apart from --train; none of it is set aside")
+        raise UserError("--dev is missing: labelled texts to judge by, a file apart; none of --train is set aside")
     if not (choice.train and choice.dev):
         raise UserError("which task? --task cola --data glue/CoLA, or --train my.csv --dev more.csv")
     paths = {"train": choice.train, "dev": choice.dev, "test": choice.test}
