@@ -123,7 +123,7 @@ def test_a_tokenizer_says_what_it_takes_off(text: Path, capsys: pytest.CaptureFi
     tokenizer(asked)
     tokenizer(replace(asked, out=str(text / "exact"), lower_case=False))
     plain, exact = capsys.readouterr().out.splitlines()[-2:]
-    assert "lower case (--no-lower-case keeps capitals), accents taken off: é is e" in plain
+    assert "lower case (--no-lower-case keeps capitals), without accents: é is e" in plain
     assert exact.endswith(" ids")
 
 

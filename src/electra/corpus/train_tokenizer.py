@@ -67,17 +67,15 @@ def tokenizer(config: TokenizerConfig) -> Tokenizer:
     result = load_tokenizer(Path(config.existing), spelling) if config.existing else train_on_sources(config, spelling)
     with create_output_folder(config.out, TOKENIZER_FOLDER) as folder:
         result.save(folder)
-    print(f"{config.out}: {result.size:,} ids{describe_spelling(spelling, config)}")
+    print(f"{config.out}: {result.size:,} ids" + ("" if config.existing else describe_spelling(spelling)))
     return result
 
 
-def describe_spelling(spelling: Spelling, config: TokenizerConfig) -> str:
-    """What a vocabulary does to the text before it cuts it, in words."""
-    ways = {
-        ", lower case (--no-lower-case keeps capitals)": spelling.lower_case,
-        ", accents taken off: é is e, ç is c (--strip-accents no keeps them)": spelling.strip_accents,
-    }
-    return "" if config.existing else "".join(way for way, taken in ways.items() if taken)
+def describe_spelling(spelling: Spelling) -> str:
+    """What a fresh vocabulary takes off the text before it cuts it, in words."""
+    capitals = ", lower case (--no-lower-case keeps capitals)" if spelling.lower_case else ""
+    accents = ", without accents: é is e, ç is c (--strip-accents no keeps them)" if spelling.strip_accents else ""
+    return capitals + accents
 
 
 def train_on_sources(config: TokenizerConfig, spelling: Spelling) -> Tokenizer:

@@ -31,10 +31,10 @@ def cut_phases(phases: Sequence[tuple[int, bool]], shares: Sequence[float]) -> I
     total, modules = sum(steps for steps, _ in phases), len(shares)
     if total < modules:
         raise UserError(f"phases: {modules} steps at least for an objective with {modules} stages, not {total}")
-    ends = [0]
+    ends: list[int] = []
     for number, share in enumerate(itertools.accumulate(shares), start=1):
-        ends.append(min(max(round(share * total), ends[-1] + 1), total - modules + number))
-    del ends[0]
+        earliest, latest = (ends[-1] if ends else 0) + 1, total - modules + number
+        ends.append(min(max(round(share * total), earliest), latest))
     begin, module = 0, 0
     for phase, (left, goes_on) in enumerate(phases):
         while left:

@@ -31,11 +31,12 @@ STEPS = 1 << 23  # a float32 in (0, 1) holds 23 bits and a half step exactly
 COLUMNS = torch.arange(1 << 14, dtype=torch.int32)
 
 
-def uncompiled_on_cpu(function: Callable[P, T]) -> Callable[P, T]:
-    """A decorator: of tensors on a CPU, torch.compile leaves the function to Python. One argument at least is a tensor.
+def skip_compiling_on_cpu(function: Callable[P, T]) -> Callable[P, T]:
+    """A decorator: torch.compile leaves the function to Python where the tensors among its positional arguments are on
+    a CPU. At least one of them is a tensor.
 
-    For keys, and for masks, which are a hash for each token. Python takes about a millisecond for all of a step's; to
-    compile them took a third of the time to the first step (docs/log.md).
+    It is for keys and masks, a hash for each row or token. Python needs two milliseconds for those of 16 x 128 tokens;
+    to compile them took a third of the time to the first step (docs/log.md).
     """
     aside: Callable[P, T] = torch.compiler.disable(function)
 
@@ -66,7 +67,7 @@ def uniform(keys: Int[Tensor, " rows"], count: int) -> Float[Tensor, "rows count
     return (_shift_right(bits, 9).float() + 0.5) * (1 / STEPS)
 
 
-@uncompiled_on_cpu
+@skip_compiling_on_cpu
 def derive_keys(keys: Int[Tensor, "*shape"], *words: int | Int[Tensor, "*other"]) -> Int[Tensor, "*broadcast"]:
     """``fold`` of one word after another."""
     for word in words:
@@ -74,7 +75,7 @@ def derive_keys(keys: Int[Tensor, "*shape"], *words: int | Int[Tensor, "*other"]
     return keys
 
 
-@uncompiled_on_cpu
+@skip_compiling_on_cpu
 def derive_streams(keys: Int[Tensor, " rows"], sites: Int[Tensor, " sites"]) -> Int[Tensor, "sites 2 rows"]:
     """int32: for each place of dropout and each key the two words of a stream, as ``drop`` takes them."""
     folded = fold(keys, sites[:, None])

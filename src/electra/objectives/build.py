@@ -32,6 +32,8 @@ from electra.objectives.pretrainer import Pretrainer
 from electra.objectives.terms import Detection, NoiseContrast, Recovery, Reinforce, Term
 from electra.ranges import CountOrZero, Fraction, FractionAboveZero, FractionBelowOne, NotNegative, Positive
 
+AnyObjective = TypeVar("AnyObjective", bound="Masked")
+
 Sharing = Literal["shared", "own", "disentangled"]
 Filling = Literal["masked", "two-tower", "uniform", "unigram"]
 Positions = Literal["all", "chosen"]
@@ -352,12 +354,9 @@ Stages = tuple[tuple[float, Objective], ...]
 OBJECTIVE_KINDS: dict[str, type] = {kind_of(objective): objective for objective in dataclasses_of(Objective)}
 
 
-M = TypeVar("M", bound=type[Masked])
-
-
-def add_objective(objective: M) -> M:
-    """A decorator: configs and flags know the class by its ``kind`` from here on, in this process. One of the same
-    kind, as from a notebook's cell that is run again, takes its place.
+def add_objective(objective: type[AnyObjective]) -> type[AnyObjective]:
+    """A decorator: from here on configs and flags of this process know the class by its ``kind``. When a notebook's
+    cell is run again, the new class of the same kind replaces the old one.
 
     Raises:
         UserError: the package has an objective of this kind.

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from electra.dataset.batches import Batch
-from electra.kernels.random import COLUMNS, fold, uncompiled_on_cpu, uniform
+from electra.kernels.random import COLUMNS, fold, skip_compiling_on_cpu, uniform
 from electra.objectives.view import CHOOSE, END, KEEP, View
 
 Choice = tuple[Int[Tensor, "rows slots"], Bool[Tensor, "rows slots"]]  # positions, and which of the slots count
@@ -90,7 +90,7 @@ class Mask(nn.Module):
             "rows": torch.full((), len(batch.ids), device=batch.ids.device),
         }
 
-    @uncompiled_on_cpu
+    @skip_compiling_on_cpu
     def forward(
         self, batch: Batch, keys: Int[Tensor, " rows"], dropout: bool, progress: Float[Tensor, ""] = END
     ) -> tuple[View, dict]:

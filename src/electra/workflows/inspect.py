@@ -102,13 +102,15 @@ def print_word_pieces(text: str, pieces: Sequence[ScoredPiece], as_json: bool) -
         print(format_json({"text": text, "tokens": [piece._asdict() for piece in pieces]}))
         return
     console, line = Console(soft_wrap=True, highlight=False), Text()
+    shown_from = COLOUR_FROM if console.is_terminal else MARK_FROM
     for token, replaced in pieces:
         word = escape_controls(token.removeprefix("##"))
         line.append(" " if line and not token.startswith("##") else "")
         if console.is_terminal:
-            line.append(word, style=f"on rgb({round(255 * replaced)},0,0)" if replaced >= COLOUR_FROM else "")
+            line.append(word, style=f"on rgb({round(255 * replaced)},0,0)" if replaced >= shown_from else "")
         else:
-            line.append(f"[{word} {replaced:.2f}]" if replaced >= MARK_FROM else word)
-    if not any(replaced >= (COLOUR_FROM if console.is_terminal else MARK_FROM) for _, replaced in pieces):
-        line.append(f"  (nothing looks replaced: {max((replaced for _, replaced in pieces), default=0.0):.2f} at most)")
+            line.append(f"[{word} {replaced:.2f}]" if replaced >= shown_from else word)
+    highest = max((replaced for _, replaced in pieces), default=0.0)
+    if highest < shown_from:
+        line.append(f"  (nothing looks replaced: {highest:.2f} at most)")
     console.print(line)
