@@ -106,11 +106,15 @@ def test_the_engine_knows_no_model():
     assert not {"model", "dataset"} & {room(module) for module in modules if module.startswith("electra.")}
 
 
+# Modules that are themselves imported where they are used, and what they need.
+APART = {("triton", "triton"), ("yaml_loader", "yaml"), ("neighbours", "scipy"), ("neighbours", "sklearn")}
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_what_needs_more_than_a_training_node_has_is_imported_where_it_is_used(path):
     for module in imported(ast.parse(path.read_text()), at_once=True):
         top = module.split(".")[0]
-        apart = (top, path.stem) in {("triton", "triton"), ("yaml", "yaml_loader")}  # imported where they are used
+        apart = (path.stem, top) in APART
         assert top in sys.stdlib_module_names or top in TRAINING or apart, f"{name_of(path)} imports {module} at once"
         assert not module.endswith(".triton"), f"{name_of(path)} needs {module} without a GPU too"
 

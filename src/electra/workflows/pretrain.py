@@ -29,6 +29,7 @@ from electra.workflows.pretraining.branching import refuse_half
 from electra.workflows.pretraining.config import PATHS, PretrainConfig, refuse_unfit_rows
 from electra.workflows.pretraining.continued import watch_continued
 from electra.workflows.pretraining.cooling import begin_cool_down, describe_cool_down
+from electra.workflows.pretraining.counted import begin_from_counts
 from electra.workflows.pretraining.evaluation import build_evaluation, load_probe, refuse_unknown_figure
 from electra.workflows.pretraining.extension import choose_length, describe_extension, read_lengths
 from electra.workflows.pretraining.final import (
@@ -102,6 +103,8 @@ def train_and_export(config: PretrainConfig, data: Data, parallel: Parallel, dea
     probe = load_probe(config, data) if config.probe and parallel.first else None
     rows = parallel.ask_first(lambda: find_table_rows(out, config.from_))
     pretrainers = create_pretrainers(config, data, say, rows)
+    if not (rows or config.init):
+        begin_fresh_parts(config, data, pretrainers[0], say)
     for pretrainer in pretrainers:
         check_engine(config.engine, pretrainer, parallel)
     if config.engine.keep_best:
@@ -227,6 +230,12 @@ def plan_stages(
     return scale_stages(chain_stages(stages), config.schedule, scale_to_budget(stages, config.tokens, config.flops))
 
 
+def begin_fresh_parts(config: PretrainConfig, data: Data, pretrainer: Pretrainer, say: Callable[[str], None]) -> None:
+    """Count what a pre-trainer with fresh weights begins with, if ``config.init_embeddings`` says so."""
+    if config.init_embeddings == "counted":
+        begin_from_counts(pretrainer, data.train, config.seed, say)
+
+
 def begin_stage(
     config: PretrainConfig, data: Data, pretrainers: Sequence[Pretrainer], number: int, parallel: Parallel
 ) -> None:
@@ -235,6 +244,8 @@ def begin_stage(
     if config.objective.keeps_first_encoder and parallel.first:
         _, trained_by = config.objective.stages[number - 1]
         keep_encoder(Path(config.out), before, data.tokenizer_folder, trained_by.kind)
+    if not config.init:
+        begin_fresh_parts(config, data, pretrainers[number], print if parallel.first else print_nothing)
     pretrainers[number].begin_from(before)
     if config.init_generator == "lowest":
         take_lowest_layers(pretrainers[number], before)

@@ -73,6 +73,9 @@ class PretrainConfig:
     Face's ELECTRA, ModernBERT, BERT or RoBERTa."""
     init_generator: Literal["fresh", "lowest"] = "fresh"
     """What a generator begins with that is not in --init: fresh weights, or the encoder's lowest layers."""
+    init_embeddings: Literal["fresh", "counted"] = "fresh"
+    """What token embeddings begin with where there is no --init: random numbers, or what some seconds of counting say
+    of which tokens stand near each other in the data. Then output biases begin as how frequent tokens are."""
     held_out_rows: Count = 512
     """Rows of the held-out split that an evaluation reads."""
     probe: str = ""

@@ -23,7 +23,8 @@ FREE_OF_ENGINE = (
 )  # fmt: skip
 MICRO_ROWS = "engine.micro_rows"  # as those, but for a term of the loss that compares the rows of a micro-batch
 FREE = (*PATHS, "extend", "log", "stop_after", *(f"engine.{name}" for name in FREE_OF_ENGINE))
-NEWER = ("init_generator", "cool_down")  # settings that older runs had not: they go on where these have their defaults
+# Settings that older runs had not: they go on where these have their defaults.
+NEWER = ("init_generator", "init_embeddings", "cool_down")
 TABLE = "embeddings.tokens.weight"  # how the names of tables in a checkpoint end
 
 

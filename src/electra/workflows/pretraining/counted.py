@@ -1,0 +1,46 @@
+"""What a run can begin with that counting its data gives: embeddings by neighbours, output biases by frequencies."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from electra.dataset.shards import Shards
+from electra.dataset.vocabulary import count_token_frequencies
+from electra.model.embeddings import ClassicEmbeddings, ModernEmbeddings
+from electra.model.heads import TokenHead
+from electra.objectives.pretrainer import Pretrainer
+
+UNSEEN = 1e-8  # the frequency of a token that the data has not
+
+
+def begin_from_counts(pretrainer: Pretrainer, shards: Shards, seed: int, say: Callable[[str], None]) -> None:
+    """Set every table of token embeddings to what ``factorize_neighbours`` says of the data, as large as its fresh
+    weights were, and the biases of every head that predicts tokens to the logarithms of the tokens' frequencies.
+
+    Rows of tokens without neighbours, special ones among them, stay as they are.
+
+    Raises:
+        UserError: a shard is damaged.
+    """
+    from electra.dataset.neighbours import count_neighbours, factorize_neighbours  # needs scipy and scikit-learn
+
+    say("embeddings: counted from the data, which tokens stand near each other")
+    neighbours, frequencies = count_neighbours(shards), count_token_frequencies(shards)
+    for part in pretrainer.modules():
+        if isinstance(part, ClassicEmbeddings | ModernEmbeddings) and isinstance(part.tokens, nn.Embedding):
+            table = part.tokens.weight
+            set_rows(table, torch.from_numpy(factorize_neighbours(neighbours, table.shape[1], seed)))
+        elif isinstance(part, TokenHead):
+            with torch.no_grad():
+                part.bias.copy_(frequencies.clamp(min=UNSEEN).log())
+
+
+@torch.no_grad()
+def set_rows(table: Tensor, vectors: Float[Tensor, "vocab size"]) -> None:
+    """Replace the rows of ``table`` for which there is a vector, all scaled by one number: so that their root mean
+    square is the fresh table's."""
+    known = vectors.norm(dim=1) > 0
+    scale = table.square().mean().sqrt() / vectors[known].square().mean().sqrt()
+    table[known] = scale * vectors[known]
