@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from compositions import build, objective
-from electra.engine.compiling import NO_COMPILER, announce_compiling, prepare_module
+from electra.engine.compiling import NO_COMPILER, announce_compiling, choose_kernels, prepare_module
 from electra.errors import UserError
 from electra.kernels import cpu
 from electra.model.encoder import LayeredEncoder
@@ -53,3 +53,12 @@ def test_a_cpus_kernels_run_where_they_are_for_its_numbers() -> None:
     assert {part.kernels for part in pretrainer.modules() if isinstance(part, KernelModule)} == {expected}
     prepare_module(pretrainer, "never", False, "bfloat16", CPU)
     assert {part.kernels for part in pretrainer.modules() if isinstance(part, KernelModule)} == {""}
+
+
+@pytest.mark.compiled
+def test_kernels_alone_are_a_cpus_without_torch_compile() -> None:
+    pretrainer = build(objective("electra", "classic"))
+    assert prepare_module(pretrainer, "kernels", False, "float32", CPU) is pretrainer
+    expected = "cpu" if cpu.supports_dtype(torch.float32) else ""
+    assert {part.kernels for part in pretrainer.modules() if isinstance(part, KernelModule)} == {expected}
+    assert choose_kernels("kernels", "float32", torch.device("cuda")) == ""

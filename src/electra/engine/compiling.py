@@ -15,7 +15,7 @@ from electra.errors import UserError
 from electra.kernels import Kernels, cpu
 from electra.kernels.cache import set_compile_caches
 
-Compile = Literal["auto", "never"]
+Compile = Literal["auto", "kernels", "never"]
 Function = TypeVar("Function", bound=Callable)
 
 COMPILING = "compiling at the first step: a minute or two, once; what comes of it is kept"
@@ -68,11 +68,11 @@ def check_can_recompute(module: nn.Module) -> None:
 def choose_kernels(compile: Compile, precision: Precision, device: torch.device) -> Kernels:
     """Which kernels to use: the device's own if a compiler is available, else none, which means the readable twins.
     None also on a CPU whose instructions do not suit the kernels in this number type."""
-    if not will_compile(compile, device):
+    if compile == "never" or not can_compile(device):
         return ""
     set_compile_caches()
     if device.type == "cuda":
-        return "cuda"
+        return "cuda" if compile == "auto" else ""
     return "cpu" if cpu.supports_dtype(getattr(torch, resolve_precision(precision, device))) else ""
 
 
@@ -102,9 +102,12 @@ def compile_if_possible(function: Function, compile: Compile, device: torch.devi
 
 
 def will_compile(compile: Compile, device: torch.device) -> bool:
-    """Whether compiling is asked for and torch.compile has what it needs: Triton on a GPU, a C++ compiler on a CPU."""
-    if compile == "never":
-        return False
+    """Whether compiling is asked for and torch.compile has what it needs."""
+    return compile == "auto" and can_compile(device)
+
+
+def can_compile(device: torch.device) -> bool:
+    """Whether there is what torch.compile and our kernels need: Triton on a GPU, a C++ compiler on a CPU."""
     if device.type == "cuda":
         return find_spec("triton") is not None
     return any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++")))

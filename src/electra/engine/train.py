@@ -40,7 +40,8 @@ class Engine:
     precision: Precision = "auto"
     """Number type of the products. auto: bfloat16 where it is faster here."""
     compile: Compile = "auto"
-    """auto: torch.compile where a compiler is found, and on a GPU the kernels that are written for one."""
+    """auto: torch.compile where a compiler is found, and the kernels that are written for this device. kernels: on a
+    CPU those kernels alone, where compiling for each of many lengths of rows would take longer than it saves."""
     activation_checkpointing: bool = False
     """Layers keep nothing but their inputs for the backward pass and compute the rest again: more time, less memory."""
     cuda_graphs: bool = False

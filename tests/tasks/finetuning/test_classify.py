@@ -72,6 +72,16 @@ def test_the_same_seed_gives_the_same_answers(tokenizer: word_pieces.Tokenizer) 
     assert one == two
 
 
+@pytest.mark.compiled
+def test_kernels_say_what_their_twins_say(tokenizer: word_pieces.Tokenizer) -> None:
+    train, labels = texts(60, 1)
+    test, _ = texts(50, 2)
+    short = FineTuning(epochs=2, length=32)
+    twins = classify_texts(tower(MODERN), tokenizer, train, labels, test, short, 1)
+    kernels = classify_texts(tower(MODERN), tokenizer, train, labels, test, short, 1, "kernels")
+    assert twins == kernels and len(set(twins)) == 2
+
+
 def test_a_signal_ends_it_without_an_answer(tokenizer: word_pieces.Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A copy that was tuned for a part of its steps would have answers too, and nobody could tell."""
     step = Loop.step

@@ -5,6 +5,7 @@ from copy import deepcopy
 
 import torch
 
+from electra.engine.compiling import Compile
 from electra.engine.optim import LinearDecay
 from electra.engine.parallel import Parallel
 from electra.engine.stages import Stage
@@ -28,6 +29,7 @@ def classify_texts(
     test_texts: Sequence[str],
     tuning: FineTuning,
     seed: int,
+    compile: Compile = "never",
 ) -> list[int]:
     """The classes of ``test_texts``, predicted by a copy of ``tower`` fine-tuned on ``texts``; labels count from 0.
 
@@ -57,7 +59,7 @@ def classify_texts(
     parallel = Parallel.alone()
     state = train_stages(
         [stage], tuning.optimizer, LinearDecay(warmup=round(tuning.warmup * steps)),
-        Engine(compile="never", log_every=0, save_every=0), parallel,
+        Engine(compile=compile, log_every=0, save_every=0), parallel,
     )  # fmt: skip
     if not state.finished:  # a signal ended it early, and a half-tuned copy says nothing
         raise Stopped

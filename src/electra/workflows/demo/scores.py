@@ -48,7 +48,7 @@ def score_encoders(task: PackageTask, folders: Mapping[str, Path], draws: int) -
             fresh = Tower.detection(config, build_embeddings(config))
             tuned = {name: (tower, TUNING) for name, tower in towers.items()} | {RANDOM: (fresh, RANDOM_TUNING)}
             classified = {
-                name: classify_texts(tower, tokenizer, texts, labels, task.test_texts, tuning, draw)
+                name: classify_texts(tower, tokenizer, texts, labels, task.test_texts, tuning, draw, "kernels")
                 for name, (tower, tuning) in tuned.items()
             }
             classified[WORDS] = classify_by_words(texts, labels, task.test_texts)
