@@ -43,8 +43,7 @@ def test_tables_and_biases_are_counted_and_nothing_else(prepared: Path, kind: st
             assert torch.equal(value[~known], fresh[name][~known]) and 0 < int((~known).sum()) < len(value) / 2
             similar = nn.functional.cosine_similarity(value[known], vectors[size][known])
             assert float(similar.detach().min()) > 0.9999
-            size = [float(rows.detach().std()) for rows in (value[known], fresh[name])]
-            assert size[0] == pytest.approx(size[1], rel=0.1)
+            assert float(value[known].detach().square().mean()) == pytest.approx(1 / size, rel=1e-4)
         else:
             assert torch.equal(value, fresh[name]), name
     assert counted

@@ -16,8 +16,8 @@ UNSEEN = 1e-8  # the frequency of a token that the data has not
 
 
 def begin_from_counts(pretrainer: Pretrainer, shards: Shards, seed: int, say: Callable[[str], None]) -> None:
-    """Set every table of token embeddings to what ``factorize_neighbours`` says of the data, as large as its fresh
-    weights were, and the biases of every head that predicts tokens to the logarithms of the tokens' frequencies.
+    """Set every table of token embeddings to what ``factorize_neighbours`` says of the data, and the biases of every
+    head that predicts tokens to the logarithms of the tokens' frequencies.
 
     Rows of tokens without neighbours, special ones among them, stay as they are.
 
@@ -38,9 +38,10 @@ def begin_from_counts(pretrainer: Pretrainer, shards: Shards, seed: int, say: Ca
 
 
 @torch.no_grad()
-def set_rows(table: Tensor, vectors: Float[Tensor, "vocab size"]) -> None:
-    """Replace the rows of ``table`` for which there is a vector, all scaled by one number: so that their root mean
-    square is the fresh table's."""
+def set_rows(table: Float[Tensor, "vocab size"], vectors: Float[Tensor, "vocab size"]) -> None:
+    """Replace the rows of ``table`` for which there is a vector. All are scaled by one number, so that their mean
+    square is 1 / size: the logits of a head that begins with such a table then have a variance of about one. (Rows as
+    small as fresh ones are made learn more slowly: results/recipes.)
+    """
     known = vectors.norm(dim=1) > 0
-    scale = table.square().mean().sqrt() / vectors[known].square().mean().sqrt()
-    table[known] = scale * vectors[known]
+    table[known] = vectors[known] / (vectors[known].square().mean() * table.shape[1]).sqrt()
