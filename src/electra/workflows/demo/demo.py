@@ -39,7 +39,7 @@ class DemoConfig:
 
     out: str = "runs/demo"
     """Folder for all of it."""
-    minutes: Positive = 7.5
+    minutes: Positive = 8.5
     """Minutes of pre-training; the rest takes five to seven more."""
     compare: Literal["nothing", "mlm"] = "nothing"
     """mlm: also pre-train the same encoder by masked language modelling with equal floating-point operations."""
