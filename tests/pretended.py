@@ -132,7 +132,8 @@ def check(name: str, there: list[Tensor], here: list[Tensor], args: Any) -> None
         return
     wrong = [each for each in here if each.dim() or name.startswith(TOGETHER)]
     if name in INDEXING:
-        wrong = [] if isinstance(args[0], There) else [args[0]]
+        put = [each for each in args[2:3] if isinstance(each, Tensor) and each.dim()]  # of index_put: the values
+        wrong = [each for each in (args[0], *put) if not isinstance(each, There)]
     if wrong:
         shapes = [[tuple(each.shape) for each in group][:3] for group in (there, wrong)]
         raise WrongDevice(f"{line()}: {name} of {shapes[0]} on the device and {shapes[1]} on the CPU")

@@ -28,10 +28,15 @@ pytestmark = pytest.mark.pretended
 CHOICES = ("tokens", "whole-words", "with-replacement")
 
 
+def write_rows(table: torch.Tensor, values: torch.Tensor) -> None:
+    """Indices may be on the CPU, the values may not."""
+    table[torch.arange(3)] = values
+
+
 def test_the_device_refuses_what_was_not_moved(gpu: Seen) -> None:
     moved, left = torch.ones(3, device=device()), torch.ones(3)
     assert moved.device.type == "pretended" and (moved + moved).device == moved.device and left.device.type == "cpu"
-    for meet in (torch.add, torch.mul, lambda one, other: torch.cat([one, other])):
+    for meet in (torch.add, torch.mul, lambda one, other: torch.cat([one, other]), write_rows):
         with pytest.raises(WrongDevice, match=r"on the device and \[\(3,\)\] on the CPU"):
             meet(moved, left)
     with pytest.raises(WrongDevice, match="numpy"):
@@ -116,6 +121,18 @@ def test_a_run_fitted_to_a_time_with_a_probe(prepared: Path, tmp_path: Path, gpu
     asked = config(prepared, tmp_path / "run", hours=0.3 / 3600, probe=str(tmp_path / "mine.csv"))
     run = pretrain(asked)
     assert "probe/best" in read_metrics(run / "metrics.jsonl")[-1]
+
+
+def test_a_run_whose_later_stage_is_on_the_device_before_its_tables_are_counted(
+    prepared: Path, tmp_path: Path, gpu: Seen
+) -> None:
+    """Its steps are measured first, since the run is fitted to a time."""
+    objective = WarmedElectra(first=0.5, embeddings="own")
+    asked = config(
+        prepared, tmp_path / "run", encoder="modern", objective=objective, init_embeddings="counted", hours=0.3 / 3600,
+    )  # fmt: skip
+    lines = read_metrics(pretrain(asked) / "metrics.jsonl")
+    assert {line["phase"] for line in lines} == {1, 2} and "discriminator/auc" in lines[-1]
 
 
 @pytest.mark.parametrize("name", ["classic", "modern", "muon", "google", "whole-words", "rates"])

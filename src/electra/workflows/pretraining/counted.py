@@ -43,5 +43,6 @@ def set_rows(table: Float[Tensor, "vocab size"], vectors: Float[Tensor, "vocab s
     square is 1 / size: the logits of a head that begins with such a table then have a variance of about one. (Rows as
     small as fresh ones are made learn more slowly: results/recipes.)
     """
+    vectors = vectors.to(table.device)  # a later stage's is on the GPU already if its steps were measured
     known = vectors.norm(dim=1) > 0
     table[known] = vectors[known] / (vectors[known].square().mean() * table.shape[1]).sqrt()
