@@ -32,9 +32,11 @@ def test_tables_and_biases_are_counted_and_nothing_else(prepared: Path, kind: st
     heads = {f"{name}.bias" for name, part in pretrainer.named_modules() if isinstance(part, TokenHead)}
     for name, value in pretrainer.named_parameters():
         if name in heads:
-            frequencies = count_token_frequencies(shards)
-            assert torch.equal(value.exp().argsort(stable=True), frequencies.clamp(min=1e-8).argsort(stable=True))
-            assert math.isclose(float(value.detach().exp().sum()), 1, abs_tol=1e-3)
+            frequencies, begun = count_token_frequencies(shards), value.detach().exp()
+            assert math.isclose(float(begun.sum()), 1, abs_tol=1e-3)
+            often = frequencies > 1e-3  # of others the edges of documents are a large part
+            torch.testing.assert_close(begun[often], frequencies[often], rtol=0.25, atol=0)
+            assert torch.equal(begun <= 1.01e-8, frequencies == 0)
         elif name.endswith("tokens.weight"):
             size, counted = value.shape[1], counted + 1
             if size not in vectors:

@@ -9,7 +9,7 @@ from electra.dataset.shards import Shards
 
 WINDOW = 4  # tokens on each side that are near
 MOST_BLOCKS = 256  # that are read, 16.8M tokens; of more data as many, evenly spaced
-BLOCKS_AT_ONCE = 16  # whose pairs are summed together: about 0.3 GB
+BLOCKS_AT_ONCE = 16  # whose pairs are summed together
 SMOOTHING = 0.75  # exponent of how frequent a neighbour is: of rare ones the information says too much
 POWER_ITERATIONS = 4  # of the factorization
 

@@ -7,7 +7,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from electra.dataset.shards import Shards
-from electra.dataset.vocabulary import count_token_frequencies
 from electra.model.embeddings import ClassicEmbeddings, ModernEmbeddings
 from electra.model.heads import TokenHead
 from electra.objectives.pretrainer import Pretrainer
@@ -27,7 +26,8 @@ def begin_from_counts(pretrainer: Pretrainer, shards: Shards, seed: int, say: Ca
     from electra.dataset.neighbours import count_neighbours, factorize_neighbours  # needs scipy and scikit-learn
 
     say("embeddings: counted from the data, which tokens stand near each other")
-    neighbours, frequencies = count_neighbours(shards), count_token_frequencies(shards)
+    neighbours = count_neighbours(shards)
+    frequencies = torch.from_numpy(neighbours.sum(axis=1) / neighbours.sum())  # each token has about as many
     for part in pretrainer.modules():
         if isinstance(part, ClassicEmbeddings | ModernEmbeddings) and isinstance(part.tokens, nn.Embedding):
             table = part.tokens.weight
