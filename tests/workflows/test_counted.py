@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from scipy.sparse import csr_array
 from torch import nn
 
 from compositions import EVERY, NAMES
+from electra.dataset import neighbours
 from electra.dataset.neighbours import count_neighbours, factorize_neighbours
 from electra.dataset.shards import Shards
 from electra.dataset.vocabulary import count_token_frequencies
 from electra.model.heads import TokenHead
 from electra.workflows.pretrain import create_pretrainers, open_data, pretrain, print_nothing
-from electra.workflows.pretraining.counted import begin_from_counts
+from electra.workflows.pretraining.counted import set_counted_weights
 from processes import run_two
 from runs import config
 
@@ -27,7 +29,7 @@ def test_tables_and_biases_are_counted_and_nothing_else(prepared: Path, kind: st
     data, shards = open_data(asked), Shards.open(prepared, "train")
     pretrainer = create_pretrainers(asked, data, print_nothing)[0]
     fresh = {name: value.clone() for name, value in pretrainer.state_dict().items()}
-    begin_from_counts(pretrainer, shards, 5, print_nothing)
+    set_counted_weights(pretrainer, shards, 5)
     counted, vectors = 0, {}
     heads = {f"{name}.bias" for name, part in pretrainer.named_modules() if isinstance(part, TokenHead)}
     for name, value in pretrainer.named_parameters():
@@ -49,6 +51,17 @@ def test_tables_and_biases_are_counted_and_nothing_else(prepared: Path, kind: st
         else:
             assert torch.equal(value, fresh[name]), name
     assert counted
+
+
+def test_data_without_neighbours_changes_no_table(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = config(prepared, Path("unused"), "mlm", "modern")
+    pretrainer = create_pretrainers(asked, open_data(asked), print_nothing)[0]
+    fresh = {name: value.clone() for name, value in pretrainer.state_dict().items()}
+    monkeypatch.setattr(neighbours, "count_neighbours", lambda shards: csr_array((1000, 1000)))
+    set_counted_weights(pretrainer, Shards.open(prepared, "train"), 0)
+    for name, value in pretrainer.named_parameters():
+        same = torch.full_like(value, math.log(1e-8)) if name == "encoder.head.bias" else fresh[name]
+        torch.testing.assert_close(value.detach(), same, msg=name)
 
 
 def test_the_first_loss_is_that_of_knowing_how_frequent_tokens_are(prepared: Path, tmp_path: Path) -> None:
@@ -77,14 +90,19 @@ def test_a_run_of_two_stages_resumes_and_two_processes_begin_alike(prepared: Pat
     }
     assert weights["whole"].keys() == weights["broken"].keys()
     assert all(torch.equal(value, weights["broken"][name]) for name, value in weights["whole"].items())
+    # The first process alone counts: the other could not.
     code = f"""
+import os
 from electra.dataset.layout import *
 from electra.engine.optim import *
 from electra.engine.train import Engine
 from electra.model.config import ModernConfig
 from electra.objectives.build import *
 from electra.workflows.pretrain import *
+from electra.workflows.pretraining import counted
 from electra.workflows.pretraining.config import *
+if os.environ["RANK"] != "0":
+    counted.set_counted_weights = None
 pretrain({replace(whole, out=str(tmp_path / "two"))!r})
 """
     run_two(code)

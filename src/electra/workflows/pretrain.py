@@ -104,7 +104,7 @@ def train_and_export(config: PretrainConfig, data: Data, parallel: Parallel, dea
     rows = parallel.ask_first(lambda: find_table_rows(out, config.from_))
     pretrainers = create_pretrainers(config, data, say, rows)
     if not (rows or config.init):
-        begin_fresh_parts(config, data, pretrainers[0], say)
+        begin_fresh_parts(config, data, pretrainers[0], parallel)
     for pretrainer in pretrainers:
         check_engine(config.engine, pretrainer, parallel)
     if config.engine.keep_best:
@@ -230,10 +230,10 @@ def plan_stages(
     return scale_stages(chain_stages(stages), config.schedule, scale_to_budget(stages, config.tokens, config.flops))
 
 
-def begin_fresh_parts(config: PretrainConfig, data: Data, pretrainer: Pretrainer, say: Callable[[str], None]) -> None:
+def begin_fresh_parts(config: PretrainConfig, data: Data, pretrainer: Pretrainer, parallel: Parallel) -> None:
     """Count what a pre-trainer with fresh weights begins with, if ``config.init_embeddings`` says so."""
     if config.init_embeddings == "counted":
-        begin_from_counts(pretrainer, data.train, config.seed, say)
+        begin_from_counts(pretrainer, data.train, config.seed, parallel)
 
 
 def begin_stage(
@@ -245,7 +245,7 @@ def begin_stage(
         _, trained_by = config.objective.stages[number - 1]
         keep_encoder(Path(config.out), before, data.tokenizer_folder, trained_by.kind)
     if not config.init:
-        begin_fresh_parts(config, data, pretrainers[number], print if parallel.first else print_nothing)
+        begin_fresh_parts(config, data, pretrainers[number], parallel)
     pretrainers[number].begin_from(before)
     if config.init_generator == "lowest":
         take_lowest_layers(pretrainers[number], before)

@@ -1,12 +1,11 @@
 """What a run can begin with that counting its data gives: embeddings by neighbours, output biases by frequencies."""
 
-from collections.abc import Callable
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from electra.dataset.shards import Shards
+from electra.engine.parallel import Parallel
 from electra.model.embeddings import ClassicEmbeddings, ModernEmbeddings
 from electra.model.heads import TokenHead
 from electra.objectives.pretrainer import Pretrainer
@@ -14,7 +13,22 @@ from electra.objectives.pretrainer import Pretrainer
 UNSEEN = 1e-8  # the frequency of a token that the data has not
 
 
-def begin_from_counts(pretrainer: Pretrainer, shards: Shards, seed: int, say: Callable[[str], None]) -> None:
+def begin_from_counts(pretrainer: Pretrainer, shards: Shards, seed: int, parallel: Parallel) -> None:
+    """``set_counted_weights`` by the first process; the others get its weights. Counted by each, on machines that round
+    differently, they would not be the same.
+
+    Raises:
+        UserError: a shard is damaged.
+    """
+    parallel.ask_first(lambda: set_counted_weights(pretrainer, shards, seed))
+    parameters = dict(pretrainer.named_parameters())
+    with torch.no_grad():
+        for name, value in parallel.broadcast_tensors(parameters).items():
+            parameters[name].copy_(value)
+
+
+@torch.no_grad()
+def set_counted_weights(pretrainer: Pretrainer, shards: Shards, seed: int) -> None:
     """Set every table of token embeddings to what ``factorize_neighbours`` says of the data, and the biases of every
     head that predicts tokens to the logarithms of the tokens' frequencies.
 
@@ -25,16 +39,16 @@ def begin_from_counts(pretrainer: Pretrainer, shards: Shards, seed: int, say: Ca
     """
     from electra.dataset.neighbours import count_neighbours, factorize_neighbours  # needs scipy and scikit-learn
 
-    say("embeddings: counted from the data, which tokens stand near each other")
+    print("embeddings: counted from the data, which tokens stand near each other")
     neighbours = count_neighbours(shards)
-    frequencies = torch.from_numpy(neighbours.sum(axis=1) / neighbours.sum())  # each token has about as many
+    # Each occurrence of a token has about as many neighbours. Of documents of one token nothing has any.
+    frequencies = torch.from_numpy(neighbours.sum(axis=1) / max(1.0, neighbours.sum()))
     for part in pretrainer.modules():
         if isinstance(part, ClassicEmbeddings | ModernEmbeddings) and isinstance(part.tokens, nn.Embedding):
             table = part.tokens.weight
             set_rows(table, torch.from_numpy(factorize_neighbours(neighbours, table.shape[1], seed)))
         elif isinstance(part, TokenHead):
-            with torch.no_grad():
-                part.bias.copy_(frequencies.clamp(min=UNSEEN).log())
+            part.bias.copy_(frequencies.clamp(min=UNSEEN).log())
 
 
 @torch.no_grad()
