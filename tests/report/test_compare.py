@@ -5,11 +5,14 @@ from pathlib import Path
 import pytest
 
 from electra.report import compare_figures
-from electra.report.compare import RANDOM, Comparison, EncoderResult, Spread, compute_spread, differ, find_overtaking
+from electra.report.compare import Comparison, EncoderResult, Spread, compute_spread, differ, find_overtaking
 from electra.report.compare_page import render_comparison
 from electra.report.tables import format_markdown
 
-COST = {"steps": 10, "flops": 1.0e13, "tokens": 5000, "tokens_per_second": 700.0, "seconds": 8.0}
+RANDOM, COST = (
+    "random weights",
+    {"steps": 10, "flops": 1.0e13, "tokens": 5000, "tokens_per_second": 700.0, "seconds": 8.0},
+)
 SCORE = "cola: fine-tuned, matthews"
 
 

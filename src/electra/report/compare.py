@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-RANDOM = "random weights"
-
 Unit = Literal["FLOPs", "minutes"]
 
 
@@ -19,7 +17,7 @@ Unit = Literal["FLOPs", "minutes"]
 class EncoderResult:
     """What one encoder cost and scored.
 
-    ``budget``: what its training was given; 0 for random weights, which had none. ``cost``: flops, tokens,
+    ``budget``: what its training was given; 0 for an encoder that had none. ``cost``: flops, tokens,
     tokens_per_second and seconds that were spent. ``own``: the objective's held-out figures. ``scores``: what makes
     objectives comparable, by name; larger is better.
     """
@@ -46,7 +44,8 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """The results so far of objectives at rising budgets; the other objectives are compared with the first."""
+    """The results so far of objectives at rising budgets, and of encoders before any training; the other objectives are
+    compared with the first."""
 
     objectives: tuple[str, ...]
     budgets: tuple[float, ...]
@@ -58,9 +57,14 @@ class Comparison:
         """The names of the scores."""
         return list(dict.fromkeys(name for result in self.results for name in result.scores))
 
+    @property
+    def untrained(self) -> list[str]:
+        """The names of the encoders that had no training: random weights, counted embeddings."""
+        return list(dict.fromkeys(result.objective for result in self.results if not result.budget))
+
     def results_of(self, objective: str, budget: float) -> list[EncoderResult]:
-        """The results of an objective at a budget; random weights are the same at each."""
-        key = (objective, 0.0 if objective == RANDOM else budget)
+        """The results of an objective at a budget; those of an untrained encoder are the same at each."""
+        key = (objective, 0.0 if objective in self.untrained else budget)
         return [result for result in self.results if (result.objective, result.budget) == key]
 
     def spread(self, objective: str, budget: float, score: str) -> Spread | None:

@@ -5,7 +5,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from electra.report.compare import RANDOM, Comparison, Spread, format_budget, format_number
+from electra.report.compare import Comparison, Spread, format_budget, format_number
+
+LEVEL_STYLES = ("--", ":")
 
 Line = Sequence[tuple[float, Spread | None]]  # points from left to right
 
@@ -47,7 +49,7 @@ def draw_panels(
     ticks: Mapping[float, str],
     path: Path,
 ) -> None:
-    """Draw ``lines`` (score → name → line) as one picture, with the level of random weights; x is logarithmic.
+    """Draw ``lines`` (score → name → line) as one picture, with the levels of untrained encoders; x is logarithmic.
 
     ``label``: of the x axis. ``ticks``: every x and its text.
     """
@@ -63,9 +65,10 @@ def draw_panels(
         axes.minorticks_off()
         for name, line in named.items():
             draw_line(axes, line, name)
-        if level := comparison.spread(RANDOM, 0.0, score):
-            axes.axhline(level.mean, color="gray", linewidth=1, linestyle="--", label=RANDOM)
-            axes.axhspan(level.mean - level.deviation, level.mean + level.deviation, color="gray", alpha=0.15, lw=0)
+        for name, style in zip(comparison.untrained, LEVEL_STYLES, strict=False):
+            if level := comparison.spread(name, 0.0, score):
+                axes.axhline(level.mean, color="gray", linewidth=1, linestyle=style, label=name)
+                axes.axhspan(level.mean - level.deviation, level.mean + level.deviation, color="gray", alpha=0.15, lw=0)
         axes.legend(fontsize=7)
         axes.grid(alpha=0.3)
     figure.supxlabel(f"{label} (bands: ± a standard deviation over seeds)", fontsize=9)

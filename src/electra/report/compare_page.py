@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from electra.report.compare import (
-    RANDOM,
     Comparison,
     EncoderResult,
     Spread,
@@ -74,9 +73,9 @@ def list_costs(name: str, results: Sequence[EncoderResult]) -> list[object]:
 
 
 def render_scores(comparison: Comparison, budget: float, objectives: Sequence[str]) -> str:
-    """A row for each objective and one for random weights, with the marks that ``explain_marks`` describes."""
+    """A row for each objective and each untrained encoder, with the marks that ``explain_marks`` describes."""
     columns = {}
-    rows = [*objectives, RANDOM]
+    rows = [*objectives, *comparison.untrained]
     for score in comparison.scores:
         spreads = {name: comparison.spread(name, budget, score) for name in rows}
         columns[score] = mark_cells(spreads, comparison.objectives[0])

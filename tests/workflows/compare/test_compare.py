@@ -14,7 +14,6 @@ from electra.corpus.documents import Document
 from electra.engine.optim import AdamW
 from electra.errors import UserError
 from electra.objectives.build import Electra, Electra15, Mlm
-from electra.report.compare import RANDOM
 from electra.run_folder import hold_folder
 from electra.stopping import Ending
 from electra.tasks.datasets.labelled import Columns
@@ -24,6 +23,7 @@ from electra.workflows.compare import tasks as compare_tasks
 from electra.workflows.compare.compare import compare, run_comparison
 from electra.workflows.compare.objectives import load_base_config, parse_objective, parse_objectives
 from electra.workflows.compare.plan import CompareConfig, plan_comparison
+from electra.workflows.compare.runs import COUNTED, RANDOM
 
 SETTINGS = """
 encoder: {hidden_size: 32, layers: 2, heads: 2, intermediate_size: 64, embedding_size: 16, max_positions: 64}
@@ -32,6 +32,7 @@ schedule: {warmup: 100}
 phases: [{length: 32, rows: 8}]
 engine: {compile: never, log_every: 2, save_every: 3}
 held_out_rows: 16
+init_embeddings: counted
 """
 WORDS = ["value", "name", "module", "class", "object", "string", "number", "list"]
 BUDGETS = (2.5e8, 5e8)
@@ -74,7 +75,7 @@ def made(out: Path) -> dict[str, int]:
     """Every file of the runs, with the time at which it was written."""
     return {
         str(path.relative_to(out)): path.stat().st_mtime_ns
-        for place in ("runs", "random-weights")
+        for place in ("runs", "random-weights", "counted-embeddings")
         for path in (out / place).rglob("*")
         if path.is_file()
     }
@@ -93,7 +94,8 @@ def figures(out: Path) -> list[dict]:
 def test_all_is_there(out: Path, asked: CompareConfig) -> None:
     found = results(out)
     sized = [("electra, generator 1", BUDGETS[1])]
-    wanted = [(RANDOM, 0.0)] + [(name, budget) for name in ("electra", "mlm") for budget in BUDGETS] + sized
+    trained = [(name, budget) for name in ("electra", "mlm") for budget in BUDGETS]
+    wanted = [(RANDOM, 0.0), (COUNTED, 0.0), *trained, *sized]
     assert {(each["objective"], each["budget"], each["seed"]) for each in found} == {
         (*each, seed) for each in wanted for seed in (1, 2)
     }
@@ -116,8 +118,9 @@ def test_all_is_there(out: Path, asked: CompareConfig) -> None:
     assert run["seed"] == 2 and run["flops"] == 5e8 and run["objective"]["generator_width"] == 0.5
     assert run["encoder"]["hidden_size"] == 32 and run["phases"][0]["length"] == 32
     said = (out / "table.md").read_text()
-    for words in ("## 2.5e8 FLOPs", "## 5e8 FLOPs", "| random weights", "overtaken", "| generator 1 ", "So far"):
-        assert (words in said) == (words != "So far"), words
+    for words in ("## 2.5e8 FLOPs", "## 5e8 FLOPs", f"| {RANDOM}", f"| {COUNTED}", "overtaken", "| generator 1 "):
+        assert words in said, words
+    assert "So far" not in said
 
 
 def test_operations_are_equal_to_a_step(out: Path) -> None:
@@ -169,7 +172,7 @@ def test_a_signal_stops_it_and_the_same_command_goes_on(
     monkeypatch.setattr(compare_runs, "run_pretraining", lambda config: Ending(Path(config.out), finished=False))
     assert not run_comparison(more).finished
     said = capsys.readouterr().out
-    assert "stopped; the same command goes on" in said and "So far: 13 of 18" in said
+    assert "stopped; the same command goes on" in said and "So far: 16 of 21" in said
     assert before.items() <= made(out).items() and not (out / "runs" / "electra" / "2.5e8-flops" / "seed-3").exists()
     assert run_comparison(asked).finished
     assert "So far" not in (out / "table.md").read_text()
@@ -260,7 +263,7 @@ def test_mistakes_are_told_before_anything_is_made(asked: CompareConfig, tmp_pat
 def test_time_may_be_what_is_equal(asked: CompareConfig, tmp_path: Path) -> None:
     minutes = replace(asked, out=str(tmp_path), equal="time", budgets=(90.0, 15.0), seeds=1, generator_sizes=())
     plan = plan_comparison(minutes)
-    found = [(each.folder.relative_to(tmp_path), each.config.hours, each.config.flops) for each in plan.encoders[1:]]
+    found = [(each.folder.relative_to(tmp_path), each.config.hours, each.config.flops) for each in plan.encoders[2:]]
     assert plan.unit == "minutes" and found == [
         (Path(f"runs/{name}/{budget}-minutes/seed-1"), budget / 60, 0.0)
         for budget in (15, 90)

@@ -12,7 +12,7 @@ from electra.errors import UserError, escape_controls
 from electra.files import write_whole
 from electra.objectives.build import Mlm
 from electra.report import compare_figures
-from electra.report.compare import RANDOM, Comparison, EncoderResult, format_budget
+from electra.report.compare import Comparison, EncoderResult, format_budget
 from electra.report.compare_page import render_comparison
 from electra.run_folder import hold_folder
 from electra.stopping import Ending
@@ -139,7 +139,7 @@ def compare_sizes(plan: Plan, comparison: Comparison) -> Comparison | None:
     if not plan.sizes:
         return None
     names, largest = {width: f"generator {width:g}" for width in plan.sizes}, plan.budgets[-1]
-    results = [result for result in comparison.results if result.objective == RANDOM]
+    results = [result for result in comparison.results if not result.budget]
     for width, contender in plan.sizes.items():
         results += [
             replace(result, objective=names[width]) for result in comparison.results_of(contender.name, largest)

@@ -17,7 +17,7 @@ from electra.tasks.datasets.labelled import Columns
 from electra.tasks.finetuning.problem import FineTuning
 from electra.workflows.compare import tasks as compare_tasks
 from electra.workflows.compare.objectives import Contender, Equal, load_base_config, parse_objectives, size_generators
-from electra.workflows.compare.runs import JudgedEncoder, RandomWeights
+from electra.workflows.compare.runs import COUNTED, RANDOM, JudgedEncoder, UntrainedEncoder
 from electra.workflows.compare.scores import ClozeJudge, Judge, PairsJudge, ProbeJudge, TuningJudge, read_scores
 from electra.workflows.compare.tasks import BUILT_IN
 
@@ -122,8 +122,12 @@ def plan_comparison(config: CompareConfig) -> Plan:
     contents = {"data": Content("data", config.data, data.fingerprint)}
     request = Request(COMPARISON, {CONFIG: config, PRETRAINING: base}, contents, FREE)
     request.refuse_another(out)
-    random = [RandomWeights(seed, out / "random-weights" / f"seed-{seed}", base.encoder, data) for seed in seeds]
-    encoders: list[JudgedEncoder] = [*random, *runs]
+    untrained = [
+        UntrainedEncoder(name, seed, out / name.replace(" ", "-") / f"seed-{seed}", base.encoder, data)
+        for name in ([RANDOM, COUNTED] if base.init_embeddings == "counted" else [RANDOM])
+        for seed in seeds
+    ]
+    encoders: list[JudgedEncoder] = [*untrained, *runs]
     request.adopt(out)
     with files.claim_or_restore(out, COMPARISON):
         judges = read_judges(config, data)

@@ -1,4 +1,4 @@
-"""The encoders that ``electra compare`` judges: pre-trained ones, and the same with random weights."""
+"""The encoders that ``electra compare`` judges: pre-trained ones, and the same before any training."""
 
 import statistics
 from dataclasses import dataclass, replace
@@ -14,12 +14,13 @@ from electra.interchange import huggingface
 from electra.model.config import EncoderConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
-from electra.report.compare import RANDOM
 from electra.run_folder import read_json, write_json
 from electra.workflows.pretrain import run_pretraining
 from electra.workflows.pretraining.config import PretrainConfig
+from electra.workflows.pretraining.counted import set_counted_weights
 from electra.workflows.pretraining.resuming import request_run
 
+RANDOM, COUNTED = "random weights", "counted embeddings"
 COST = "cost.json"  # written when a run is over: without it ``final/`` may lack a tower
 COSTS = ("steps", "flops", "tokens", "tokens_per_second", "seconds")
 
@@ -74,14 +75,15 @@ class PretrainedEncoder:
 
 
 @dataclass
-class RandomWeights:
-    """The encoder as it is before any training, with the data's vocabulary."""
+class UntrainedEncoder:
+    """The encoder before any training, with the data's vocabulary. ``objective``: ``RANDOM``; or ``COUNTED``, with the
+    embeddings that counting the data gives."""
 
+    objective: str
     seed: int
     folder: Path
     config: EncoderConfig
     data: Data
-    objective: str = RANDOM
     budget: float = 0.0
 
     def make(self) -> EncoderFigures:
@@ -90,6 +92,8 @@ class RandomWeights:
             config = replace(self.config, vocab_size=self.data.vocab_size)
             torch.manual_seed(self.seed)
             tower = Tower.detection(config, build_embeddings(config))
+            if self.objective == COUNTED:
+                set_counted_weights(tower, self.data.train, self.seed)
             huggingface.save_tower(self.folder, tower, self.data.tokenizer_folder, None)
         return EncoderFigures(dict.fromkeys(COSTS, 0), {})
 

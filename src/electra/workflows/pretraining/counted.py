@@ -28,9 +28,9 @@ def begin_from_counts(pretrainer: Pretrainer, shards: Shards, seed: int, paralle
 
 
 @torch.no_grad()
-def set_counted_weights(pretrainer: Pretrainer, shards: Shards, seed: int) -> None:
-    """Set every table of token embeddings to what ``factorize_neighbours`` says of the data, and the biases of every
-    head that predicts tokens to the logarithms of the tokens' frequencies.
+def set_counted_weights(model: nn.Module, shards: Shards, seed: int) -> None:
+    """Set every table of a model's token embeddings to what ``factorize_neighbours`` says of the data, and the biases
+    of every head that predicts tokens to the logarithms of the tokens' frequencies.
 
     Rows of tokens without neighbours, special ones among them, stay as they are.
 
@@ -43,7 +43,7 @@ def set_counted_weights(pretrainer: Pretrainer, shards: Shards, seed: int) -> No
     neighbours = count_neighbours(shards)
     # Each occurrence of a token has about as many neighbours. Of documents of one token nothing has any.
     frequencies = torch.from_numpy(neighbours.sum(axis=1) / max(1.0, neighbours.sum()))
-    for part in pretrainer.modules():
+    for part in model.modules():
         if isinstance(part, ClassicEmbeddings | ModernEmbeddings) and isinstance(part.tokens, nn.Embedding):
             table = part.tokens.weight
             set_rows(table, torch.from_numpy(factorize_neighbours(neighbours, table.shape[1], seed)))

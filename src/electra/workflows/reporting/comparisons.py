@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from electra.errors import UserError, convert_errors
-from electra.report.compare import RANDOM, Comparison, EncoderResult, format_budget
+from electra.report.compare import Comparison, EncoderResult, format_budget
 from electra.report.compare_page import COST_HEADER, explain_marks, list_costs, list_overtakings, mark_spreads
 from electra.report.html.content import ReportTable
 from electra.run_folder import read_json
@@ -62,8 +62,8 @@ def read_comparison(folder: Path) -> Comparison:
             raise UserError(f"{where}: cost: {missing[0]} is missing")
         results.append(EncoderResult(score.objective, score.budget, score.seed, score.cost, score.own, score.scores))
     config = read_json(folder / CONFIG, "its settings are needed") if (folder / CONFIG).is_file() else {}
-    objectives = tuple(dict.fromkeys(result.objective for result in results if result.objective != RANDOM))
-    budgets = tuple(sorted({result.budget for result in results if result.objective != RANDOM}))
+    objectives = tuple(dict.fromkeys(result.objective for result in results if result.budget))
+    budgets = tuple(sorted({result.budget for result in results if result.budget}))
     return Comparison(objectives, budgets, "minutes" if config.get("equal") == "time" else "FLOPs", results)
 
 
@@ -71,16 +71,16 @@ def tabulate_budget(comparison: Comparison, budget: float, name: str) -> Iterato
     """Two tables of a budget: what was spent, and how good the encoders are."""
     title = f"{name}: {format_budget(budget, comparison.unit)}"
     objectives = [each for each in comparison.objectives if comparison.results_of(each, budget)]
-    rows = [list_costs(each, comparison.results_of(each, budget)) for each in objectives]
-    yield "evaluations", ReportTable(f"{title}, spent", ("objective", *COST_HEADER[1:]), rows)
-    columns = {}
+    costs = [list_costs(each, comparison.results_of(each, budget)) for each in objectives]
+    yield "evaluations", ReportTable(f"{title}, spent", ("objective", *COST_HEADER[1:]), costs)
+    columns, rows = {}, [*objectives, *comparison.untrained]
     for score in comparison.scores:
-        spreads = {each: comparison.spread(each, budget, score) for each in (*objectives, RANDOM)}
+        spreads = {each: comparison.spread(each, budget, score) for each in rows}
         marks = mark_spreads(spreads, comparison.objectives[0])
         columns[score] = {
             each: spread_cell(spread, best=marks[each].best, mark=marks[each].against)
             for each, spread in spreads.items()
         }
-    cells = [[each, *(column[each] for column in columns.values())] for each in (*objectives, RANDOM)]
+    cells = [[each, *(column[each] for column in columns.values())] for each in rows]
     about = explain_marks(comparison.objectives[0]).replace("`**`: the", "Bold: the")
     yield "evaluations", ReportTable(f"{title}, scores", ("objective", *columns), cells, about)
