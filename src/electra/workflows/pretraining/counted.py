@@ -54,9 +54,9 @@ def set_counted_weights(model: nn.Module, shards: Shards, seed: int) -> None:
 @torch.no_grad()
 def set_rows(table: Float[Tensor, "vocab size"], vectors: Float[Tensor, "vocab size"]) -> None:
     """Replace the rows of ``table`` for which there is a vector. All are scaled by one number, so that their mean
-    square is 1 / size: the logits of a head that begins with such a table then have a variance of about one. (Rows as
-    small as fresh ones are made learn more slowly: results/recipes.)
+    square is that of the table before. (Larger rows lose less at first, and in longer runs the layers above them
+    forget what a text is about: results/recipes.)
     """
     vectors = vectors.to(table.device)  # a later stage's is on the GPU already if its steps were measured
     known = vectors.norm(dim=1) > 0
-    table[known] = vectors[known] / (vectors[known].square().mean() * table.shape[1]).sqrt()
+    table[known] = vectors[known] * (table.square().mean() / vectors[known].square().mean()).sqrt()
