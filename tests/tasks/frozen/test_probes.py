@@ -28,7 +28,6 @@ from electra.tasks.frozen.linear import (
     Fit,
     PrincipalAxes,
     fit_coordinates,
-    fit_linear,
     fit_with_best_strength,
 )
 from electra.tasks.frozen.probes import Probe, choose_held_out, extract_features, probe_layers
@@ -140,21 +139,29 @@ def random_data(outputs: int, noise: float) -> tuple[np.ndarray, np.ndarray]:
     return (x * np.logspace(-2, 2, 20) + draw.normal(size=20)).astype(np.float32), scores
 
 
+def predict(x: np.ndarray, targets: np.ndarray, kind: Kind, strength: float) -> np.ndarray:
+    """The outputs of a model that is fitted as exactly as can be."""
+    axes = PrincipalAxes.of(x)
+    gold = torch.from_numpy(targets)
+    fit = fit_coordinates(axes.project(x), axes.variances, gold, CRITERIA[kind], strength, change=1e-12)
+    return axes.express(fit)(x)
+
+
 @pytest.mark.parametrize("strength", [1.0, 0.01])
 def test_a_fit_is_scikit_learns(strength: float) -> None:
     x, scores = random_data(3, 2.0)
     scaled = StandardScaler().fit_transform(x.astype(np.float64))
     inverse = 1 / (strength * len(x))
 
-    ours = fit_linear(x, np.eye(3)[scores.argmax(1)], CRITERIA["class"], strength, change=1e-12)(x)
+    ours = predict(x, np.eye(3)[scores.argmax(1)], "class", strength)
     theirs = LogisticRegression(C=inverse, tol=1e-9, max_iter=5000).fit(scaled, scores.argmax(1))
     np.testing.assert_allclose(softmax(ours, axis=1), theirs.predict_proba(scaled), atol=1e-5)
 
-    ours = fit_linear(x, scores, CRITERIA["score"], strength, change=1e-12)(x)
+    ours = predict(x, scores, "score", strength)
     ridge = Ridge(alpha=strength * len(x)).fit(scaled, scores)
     np.testing.assert_allclose(ours, ridge.predict(scaled), atol=1e-5)
 
-    ours = fit_linear(x, (scores > 0.5).astype(float), CRITERIA["labels"], strength, change=1e-12)(x)
+    ours = predict(x, (scores > 0.5).astype(float), "labels", strength)
     for label in range(3):
         each = LogisticRegression(C=inverse, tol=1e-9, max_iter=5000).fit(scaled, scores[:, label] > 0.5)
         np.testing.assert_allclose(expit(ours[:, label]), each.predict_proba(scaled)[:, 1], atol=1e-5)
@@ -169,13 +176,13 @@ def test_a_fit_that_began_with_another_is_the_same() -> None:
     begun = fit_coordinates(at[:500], axes.variances, targets[:500], CRITERIA["class"], 1.0)
     assert (axes.express(begun).weights[4] == 0).all() and np.isfinite(axes.express(begun).bias).all()
 
-    def predict(start: Fit | None, change: float) -> np.ndarray:
+    def predict_from(start: Fit | None, change: float) -> np.ndarray:
         fit = fit_coordinates(at, axes.variances, targets, CRITERIA["class"], 0.01, start, change)
         return softmax(axes.express(fit)(x), axis=1)
 
-    best = predict(None, 1e-12)
-    np.testing.assert_allclose(predict(begun, 1e-12), best, atol=1e-5)
-    distances = [np.abs(predict(start, 1e-2) - best).max() for start in (None, begun)]
+    best = predict_from(None, 1e-12)
+    np.testing.assert_allclose(predict_from(begun, 1e-12), best, atol=1e-5)
+    distances = [np.abs(predict_from(start, 1e-2) - best).max() for start in (None, begun)]
     assert distances[1] < distances[0], "a start brings it nearer"
 
 
@@ -184,7 +191,7 @@ def test_more_features_than_samples() -> None:
     targets = np.eye(3)[np.arange(40) % 3]
     scaled = StandardScaler().fit_transform(x.astype(np.float64))
     theirs = LogisticRegression(C=1 / (0.1 * 40), tol=1e-9, max_iter=5000).fit(scaled, np.arange(40) % 3)
-    ours = fit_linear(x, targets, CRITERIA["class"], 0.1, change=1e-12)(x)
+    ours = predict(x, targets, "class", 0.1)
     np.testing.assert_allclose(softmax(ours, axis=1), theirs.predict_proba(scaled), atol=1e-5)
     assert PrincipalAxes.of(x).axes.shape == (300, 39), "one less: their mean is 0"
 

@@ -107,23 +107,6 @@ class Fit(NamedTuple):
     bias: Float[Tensor, " outputs"]
 
 
-@torch.inference_mode(False)
-@torch.enable_grad()
-def fit_linear(
-    features: Float[np.ndarray, "samples width"],
-    targets: Outputs,
-    criterion: Criterion,
-    strength: float,
-    change: float = CHANGE,
-) -> LinearModel:
-    """argmin of mean loss + strength / 2 · |W|² over standardized features; the bias is not regularised."""
-    axes = PrincipalAxes.of(features)
-    coordinates = axes.project(features)
-    return axes.express(
-        fit_coordinates(coordinates, axes.variances, torch.from_numpy(targets), criterion, strength, change=change)
-    )
-
-
 def fit_coordinates(
     coordinates: Float[Tensor, "samples coordinates"],
     variances: Float[Tensor, " coordinates"],
@@ -133,7 +116,7 @@ def fit_coordinates(
     start: Fit | None = None,
     change: float = CHANGE,
 ) -> Fit:
-    """``fit_linear`` of uncorrelated coordinates, by L-BFGS from ``start`` on.
+    """argmin of mean loss + strength / 2 · |W|²; the bias is not regularised. By L-BFGS, from ``start`` on.
 
     Where outputs are constant, the loss has the curvature σ²_j · v_k at weight w_jk, with σ² the variance of the
     coordinate and v that of the output's targets. So w_jk = u_jk / √(σ²_j · v_k + strength), and L-BFGS fits u: to it
