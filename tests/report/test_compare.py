@@ -9,10 +9,8 @@ from electra.report.compare import Comparison, EncoderResult, Spread, compute_sp
 from electra.report.compare_page import render_comparison
 from electra.report.tables import format_markdown
 
-RANDOM, COST = (
-    "random weights",
-    {"steps": 10, "flops": 1.0e13, "tokens": 5000, "tokens_per_second": 700.0, "seconds": 8.0},
-)
+RANDOM = "random weights"
+COST = {"steps": 10, "flops": 1.0e13, "tokens": 5000, "tokens_per_second": 700.0, "seconds": 8.0}
 SCORE = "cola: fine-tuned, matthews"
 
 

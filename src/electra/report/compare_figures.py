@@ -65,7 +65,8 @@ def draw_panels(
         axes.minorticks_off()
         for name, line in named.items():
             draw_line(axes, line, name)
-        for name, style in zip(comparison.untrained, LEVEL_STYLES, strict=False):
+        for number, name in enumerate(comparison.untrained):
+            style = LEVEL_STYLES[number % len(LEVEL_STYLES)]
             if level := comparison.spread(name, 0.0, score):
                 axes.axhline(level.mean, color="gray", linewidth=1, linestyle=style, label=name)
                 axes.axhspan(level.mean - level.deviation, level.mean + level.deviation, color="gray", alpha=0.15, lw=0)

@@ -23,13 +23,7 @@ from electra.model.embeddings import build_embeddings
 from electra.model.encoder import EncoderConfig, Tower
 from electra.tasks.datasets.samples import Kind, Sample, Task
 from electra.tasks.frozen import linear
-from electra.tasks.frozen.linear import (
-    CRITERIA,
-    Fit,
-    PrincipalAxes,
-    fit_coordinates,
-    fit_with_best_strength,
-)
+from electra.tasks.frozen.linear import CRITERIA, STRENGTHS, Fit, PrincipalAxes, fit_coordinates, fit_with_best_strength
 from electra.tasks.frozen.probes import Probe, choose_held_out, extract_features, probe_layers
 from electra.tasks.frozen.texts import batch_texts
 
@@ -141,8 +135,7 @@ def random_data(outputs: int, noise: float) -> tuple[np.ndarray, np.ndarray]:
 
 def predict(x: np.ndarray, targets: np.ndarray, kind: Kind, strength: float) -> np.ndarray:
     """The outputs of a model that is fitted as exactly as can be."""
-    axes = PrincipalAxes.of(x)
-    gold = torch.from_numpy(targets)
+    axes, gold = PrincipalAxes.of(x), torch.from_numpy(targets)
     fit = fit_coordinates(axes.project(x), axes.variances, gold, CRITERIA[kind], strength, change=1e-12)
     return axes.express(fit)(x)
 
@@ -196,6 +189,33 @@ def test_more_features_than_samples() -> None:
     assert PrincipalAxes.of(x).axes.shape == (300, 39), "one less: their mean is 0"
 
 
+@pytest.mark.parametrize("noise", [0.0, 1.0, 10.0])
+def test_the_strength_of_the_least_held_out_loss_is_taken(noise: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those that are tried: in their order, until the loss rises."""
+    x, scores = random_data(3, noise)
+    targets, held = np.eye(3)[scores.argmax(1)], np.arange(len(x)) % 5 == 0
+    asked: list[float] = []
+
+    def noted(x: Tensor, variances: Tensor, y: Tensor, way: linear.Criterion, strength: float, start: Any) -> Fit:
+        asked.append(strength)
+        return fit_coordinates(x, variances, y, way, strength, start)
+
+    monkeypatch.setattr(linear, "fit_coordinates", noted)
+    model = fit_with_best_strength(x, targets, held, CRITERIA["class"])
+    axes, gold = PrincipalAxes.of(x), torch.from_numpy(targets)
+    losses = []
+    for strength in STRENGTHS:
+        fit = fit_coordinates(
+            axes.project(x[~held]), axes.variances, gold[~held], CRITERIA["class"], strength, change=1e-12
+        )
+        outputs = torch.from_numpy(axes.express(fit)(x[held]))
+        losses.append(float(CRITERIA["class"].loss(outputs, gold[held])))
+    least = int(np.argmin(losses))
+    assert asked == [*STRENGTHS[: least + 2], STRENGTHS[least]]
+    best = softmax(predict(x, targets, "class", STRENGTHS[least]), axis=1)
+    np.testing.assert_allclose(softmax(model(x), axis=1), best, atol=0.02)
+
+
 @pytest.mark.parametrize("noise", [0.0, 3.0])
 def test_the_whole_fit_does_as_well_as_scikit_learn(noise: float) -> None:
     x, scores = random_data(4, noise)
@@ -222,7 +242,14 @@ def test_dev_judges_and_does_nothing_else(tokenizer: word_pieces.Tokenizer, monk
     one = probe_layers(planted(tokenizer), tokenizer, task, LENGTH, CPU)
     first, fits = fits, []
     two = probe_layers(planted(tokenizer), tokenizer, replace(task, splits=task.splits | {"dev": other}), LENGTH, CPU)
-    assert first == fits and len(fits) >= 5 * 3, "four layers, and all of them"
+    strengths = iter([strength for strength, _ in fits])
+    for _ in range(5):  # four layers, and all of them: those that are tried, and the best of them
+        tried = [next(strengths)]
+        while tried[-1] != STRENGTHS[-1] and (strength := next(strengths)) < tried[-1]:
+            tried.append(strength)
+        chosen = next(strengths) if tried[-1] == STRENGTHS[-1] else strength
+        assert tried == [*STRENGTHS[: len(tried)]] and chosen in tried[-2:]
+    assert first == fits and next(strengths, None) is None
     assert two["layer 2"] == 0.0 and all(two[name] == pytest.approx(1 - one[name]) for name in one if "layer " in name)
 
 

@@ -327,8 +327,8 @@ def test_tags_and_blanks_are_probed_beside_texts(
     asked: CompareConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("electra.tasks.frozen.cloze.STEPS", 10)
-    for split in ("train", "dev"):  # in both orders, so that the word tells and not where it stands
-        sentences = ["\n".join(f"{word} {'B-X' if word == 'a' else 'O'}" for word in words) for words in ("ab", "ba")]
+    for split, texts in (("train", ("ab", "ba")), ("dev", ("aa", "bb"))):  # the word tells, not where it stands
+        sentences = ["\n".join(f"{word} {'B-X' if word == 'a' else 'O'}" for word in words) for words in texts]
         (tmp_path / f"{split}.txt").write_text("\n\n".join(sentences * 6) + "\n")
     chunks = f"{tmp_path / 'train.txt'}:{tmp_path / 'dev.txt'}"
     few = replace(
