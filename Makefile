@@ -14,8 +14,8 @@ EXTRAS_serve := serve,tensorboard,wandb
 EXTRAS_browser := browser
 BROWSER := .venv-browser
 # One thread a worker: the tests' matrices are small, and two pools on two cores only wait for each other. Tests are
-# compiled for each process anew unless they may be kept.
-PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(RUN)/python -m pytest -q -n $(WORKERS)
+# compiled for each process anew unless they may be kept. A worker takes neighbouring tests, which share what they need.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(RUN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 PRETENDED = $$(grep -rl --include='*.py' pytest.mark.pretended tests)  # only their files are imported
 COMPILED = $$(grep -rl --include='*.py' pytest.mark.compiled tests)
 UNCHECKED := -o addopts="--strict-markers --import-mode=importlib"  # without the hook that checks shapes

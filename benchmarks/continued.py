@@ -7,7 +7,7 @@
 MINILM is the folder with config.json and model.safetensors that the package's model.zip holds. An encoder of one's own
 goes on with the preset that trained it, ``--of``, at a tenth of its learning rates. Judged beside the two
 continued encoders are the unchanged one, the same with random weights, and a bag of words: which package is a docstring
-from, with 30 and 80 labels a class. Of two learning rates each model takes the better on dev, with the first draw of
+from, with 30 and 80 labels a class. Of two learning rates each model takes the better on dev, with the first draw of 30
 labels. STS-B's dev split is judged at each depth, frozen, by the mean of the states: nothing is chosen on it.
 
 The same command goes on where it stopped; each figure is kept in OUT/figures.json.
@@ -54,13 +54,13 @@ from electra.workflows.pretraining.config import Phase, PretrainConfig
 from electra.workflows.pretraining.starting import take_settings
 
 ROOT = Path(__file__).parents[1]
-ENCODER, RANDOM, WORDS = "unchanged", "random weights", "bag of words"
+ENCODER, DETECTOR, RANDOM, WORDS = "unchanged", "detector", "random weights", "bag of words"
 LENGTH, WARM_UP = 128, 50  # of pre-training
 OBJECTIVES: dict[str, Objective] = {
     "mlm": Mlm(mask_rate=0.3, replace_rate=1.0),
     "recipe": WarmedElectra(mask_rate=0.3, replace_rate=1.0),
 }
-TOWERS = {"mlm": "mlm/final/generator", "recipe": "recipe/final/encoder", "detector": "recipe/final/discriminator"}
+TOWERS = {"mlm": "mlm/final/generator", "recipe": "recipe/final/encoder", DETECTOR: "recipe/final/discriminator"}
 
 
 class Way(NamedTuple):
@@ -104,7 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         figures.keep(f"{name}: held-out", judge_held_out, run)
     for name, tower in load_towers(options).items():
         judge_similarity(figures, name, tower, tokenizer, options.glue)
-        judge_classes(figures, name, tower, tokenizer, task, WAYS[options.of])
+        if name != DETECTOR:
+            judge_classes(figures, name, tower, tokenizer, task, WAYS[options.of])
     judge_words(figures, task)
     write_json(options.json, describe_runs(options) | {"figures": figures.values}, indent=1)
     print(json.dumps(figures.values, indent=1))
@@ -196,23 +197,18 @@ def judge_classes(figures: Figures, name: str, tower: Tower, tokenizer: Tokenize
             length=96, head="paper", pooling="mean", layer_decay=1.0, epochs=EPOCHS[per_class],
             optimizer=AdamW(learning_rate=rate, weight_decay=0.0),
         )  # fmt: skip
-        classes = classify_texts(begun, tokenizer, *task.draw_subset(per_class, draw), texts, tuning, draw)
+        classes = classify_texts(begun, tokenizer, *task.draw_subset(per_class, draw), texts, tuning, draw, "kernels")
         return macro_f1(np.array(gold), np.array(classes))
 
+    few = min(EPOCHS)
+    on_dev = {
+        rate: figures.keep(
+            f"{name}: dev, {few} a class, rate {rate:g}", tune, few, 0, rate, task.dev_texts, task.dev_labels
+        )
+        for rate in rates
+    }
+    best = max(rates, key=on_dev.__getitem__)
     for size in EPOCHS:
-        on_dev = {
-            rate: figures.keep(
-                f"{name}: dev, {size} a class, rate {rate:g}",
-                tune,
-                size,
-                0,
-                rate,
-                task.dev_texts,
-                task.dev_labels,
-            )
-            for rate in rates
-        }
-        best = max(rates, key=on_dev.__getitem__)
         for draw in range(DRAWS):
             figures.keep(
                 f"{name}: test, {size} a class, draw {draw}, rate {best:g}",
