@@ -56,26 +56,34 @@ from electra.workflows.pretraining.starting import take_settings
 ROOT = Path(__file__).parents[1]
 ENCODER, DETECTOR, RANDOM, WORDS = "unchanged", "detector", "random weights", "bag of words"
 LENGTH, WARM_UP = 128, 50  # of pre-training
-OBJECTIVES: dict[str, Objective] = {
-    "mlm": Mlm(mask_rate=0.3, replace_rate=1.0),
-    "recipe": WarmedElectra(mask_rate=0.3, replace_rate=1.0),
-}
 TOWERS = {"mlm": "mlm/final/generator", "recipe": "recipe/final/encoder", DETECTOR: "recipe/final/discriminator"}
 
 
 class Way(NamedTuple):
     """How an encoder is trained on, and the learning rates that it is fine-tuned with: the better one on dev."""
 
+    objectives: dict[str, Objective]
     optimizer: OptimizerConfig
     rows: int
     rates: tuple[float, float]
     random_rates: tuple[float, float]
 
 
+MLM = Mlm(mask_rate=0.3, replace_rate=1.0)
 WAYS = {  # by preset
-    "base": Way(AdamW(learning_rate=2e-4), 32, (1e-4, 3e-4), (3e-4, 1e-3)),
+    "base": Way(
+        {"mlm": MLM, "recipe": WarmedElectra(mask_rate=0.3, replace_rate=1.0)},
+        AdamW(learning_rate=2e-4),
+        rows=32,
+        rates=(1e-4, 3e-4),
+        random_rates=(3e-4, 1e-3),
+    ),
     "modern-tiny": Way(
-        Muon(learning_rate=2e-3, rest=AdamW(learning_rate=2e-4, beta2=0.98)), 16, (3e-4, 1e-3), (1e-3, 3e-3)
+        {"mlm": MLM, "recipe": recipes.apply_preset(PretrainConfig(), "modern-tiny").objective},
+        Muon(learning_rate=2e-3, rest=AdamW(learning_rate=2e-4, beta2=0.98)),
+        rows=16,
+        rates=(3e-4, 1e-3),
+        random_rates=(1e-3, 3e-3),
     ),
 }
 EPOCHS = {30: 6.0, 80: 4.0}  # training texts a class → passes over them
@@ -94,18 +102,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     tokenizer = load_tokenizer(options.folder)
     task = prepare_corpus(options.out, tokenizer)
-    for name in OBJECTIVES:
+    way = WAYS[options.of]
+    for name in way.objectives:
         if not continue_encoder(options, name):
             print("stopped; the same command goes on from there")
             return
     figures = Figures(options.out / "figures.json")
-    for name in OBJECTIVES:
+    for name in way.objectives:
         run = str(options.out / name)
         figures.keep(f"{name}: held-out", judge_held_out, run)
     for name, tower in load_towers(options).items():
         judge_similarity(figures, name, tower, tokenizer, options.glue)
         if name != DETECTOR:
-            judge_classes(figures, name, tower, tokenizer, task, WAYS[options.of])
+            judge_classes(figures, name, tower, tokenizer, task, way)
     judge_words(figures, task)
     write_json(options.json, describe_runs(options) | {"figures": figures.values}, indent=1)
     print(json.dumps(figures.values, indent=1))
@@ -140,11 +149,11 @@ def prepare_corpus(out: Path, tokenizer: Tokenizer) -> PackageTask:
 
 
 def continue_encoder(options: argparse.Namespace, name: str) -> bool:
-    """Pre-train the encoder on by one of ``OBJECTIVES``; whether it came to its end."""
+    """Pre-train the encoder on by one of its way's objectives; whether it came to its end."""
     base, way = recipes.apply_preset(PretrainConfig(), options.of), WAYS[options.of]
     folder = str(options.out / name)
     config = replace(
-        base, data=str(options.out / "data"), out=folder, init=str(options.folder), objective=OBJECTIVES[name],
+        base, data=str(options.out / "data"), out=folder, init=str(options.folder), objective=way.objectives[name],
         layout=Packed(), phases=(Phase(steps=1000, length=LENGTH, rows=way.rows),), init_embeddings="fresh",
         optimizer=way.optimizer, schedule=LinearDecay(warmup=WARM_UP), flops=options.flops,
         engine=replace(base.engine, evaluate_every=100, save_every=50, log_every=10),
@@ -253,7 +262,7 @@ def describe_runs(options: argparse.Namespace) -> dict[str, Any]:
                 "length": LENGTH,
                 "warmup": WARM_UP,
             },
-            "objectives": {name: plain_tree(objective) for name, objective in OBJECTIVES.items()},
+            "objectives": {name: plain_tree(objective) for name, objective in way.objectives.items()},
             "fine-tuning": {
                 "rates": way.rates,
                 "random weights": way.random_rates,
