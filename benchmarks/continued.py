@@ -82,7 +82,7 @@ WAYS = {  # by preset
         {"mlm": MLM, "recipe": recipes.apply_preset(PretrainConfig(), "modern-tiny").objective},
         Muon(learning_rate=2e-3, rest=AdamW(learning_rate=2e-4, beta2=0.98)),
         rows=16,
-        rates=(3e-4, 1e-3),
+        rates=(1e-3, 3e-3),
         random_rates=(1e-3, 3e-3),
     ),
 }
