@@ -7,8 +7,8 @@
 MINILM is the folder with config.json and model.safetensors that the package's model.zip holds. An encoder of one's own
 goes on with the preset that trained it, ``--of``, at a tenth of its learning rates. Judged beside the two
 continued encoders are the unchanged one, the same with random weights, and a bag of words: which package is a docstring
-from, with 30 and 80 labels a class. Of two learning rates each model takes the better on dev, with the first draw of 30
-labels. STS-B's dev split is judged at each depth, frozen, by the mean of the states: nothing is chosen on it.
+from, with 30 and 80 labels a class. Of two or three learning rates each model takes the best on dev, with the first
+draw of 30 labels. STS-B's dev split is judged at each depth, frozen, by the mean of the states: nothing is chosen on it.
 
 The same command goes on where it stopped; each figure is kept in OUT/figures.json.
 """
@@ -60,13 +60,13 @@ TOWERS = {"mlm": "mlm/final/generator", "recipe": "recipe/final/encoder", DETECT
 
 
 class Way(NamedTuple):
-    """How an encoder is trained on, and the learning rates that it is fine-tuned with: the better one on dev."""
+    """How an encoder is trained on, and the learning rates that it is fine-tuned with: the best one on dev."""
 
     objectives: dict[str, Objective]
     optimizer: OptimizerConfig
     rows: int
-    rates: tuple[float, float]
-    random_rates: tuple[float, float]
+    rates: tuple[float, ...]
+    random_rates: tuple[float, ...]
 
 
 MLM = Mlm(mask_rate=0.3, replace_rate=1.0)
@@ -82,8 +82,8 @@ WAYS = {  # by preset
         {"mlm": MLM, "recipe": recipes.apply_preset(PretrainConfig(), "modern-tiny").objective},
         Muon(learning_rate=2e-3, rest=AdamW(learning_rate=2e-4, beta2=0.98)),
         rows=16,
-        rates=(1e-3, 3e-3),
-        random_rates=(1e-3, 3e-3),
+        rates=(1e-3, 3e-3, 1e-2),
+        random_rates=(1e-3, 3e-3, 1e-2),
     ),
 }
 EPOCHS = {30: 6.0, 80: 4.0}  # training texts a class → passes over them
@@ -197,7 +197,7 @@ def judge_similarity(figures: Figures, name: str, tower: Tower, tokenizer: Token
 
 
 def judge_classes(figures: Figures, name: str, tower: Tower, tokenizer: Tokenizer, task: PackageTask, way: Way) -> None:
-    """Macro-F1 of the packages: rates on dev with the first draw, then the better one on test with every draw."""
+    """Macro-F1 of the packages: rates on dev with the first draw, then the best one on test with every draw."""
     rates = way.random_rates if name == RANDOM else way.rates
 
     def tune(per_class: int, draw: int, rate: float, texts: Sequence[str], gold: Sequence[int]) -> float:
