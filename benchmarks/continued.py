@@ -8,7 +8,8 @@ MINILM is the folder with config.json and model.safetensors that the package's m
 goes on with the preset that trained it, ``--of``, at a tenth of its learning rates. Judged beside the two
 continued encoders are the unchanged one, the same with random weights, and a bag of words: which package is a docstring
 from, with 30 and 80 labels a class. Of two or three learning rates each model takes the best on dev, with the first
-draw of 30 labels. STS-B's dev split is judged at each depth, frozen, by the mean of the states: nothing is chosen on it.
+draw of 30 labels. STS-B's dev split is judged at each depth, frozen, by the mean of the states, and nothing is chosen
+on it.
 
 The same command goes on where it stopped; each figure is kept in OUT/figures.json.
 """
