@@ -14,10 +14,10 @@ CLOSING_WORDS = (
     "operations; then a copy of it learned to detect. The published Small reads 16 billion tokens, this run\n"
     "{tokens:,}.\n"
     "\n"
-    "What a longer run buys was measured once each. 2.3e13 operations, 8.5 minutes of two slow cores: macro-F1 0.613\n"
-    "and 0.653, AUC 0.861. 2.4e14, an hour of one faster core: 0.660 and 0.698, AUC 0.882. Such a run is\n"
-    "`electra demo --minutes 60 --out runs/hour`; `--compare mlm` shows masked language modelling alone with equal\n"
-    "operations."
+    "What a longer run buys was measured once each, macro-F1 with 30 and 80 labels a class. 2.3e13 operations, 8.5\n"
+    "minutes of two slow cores: 0.613 and 0.653, AUC 0.861. 2.4e14, an hour of one faster core: 0.660 and 0.698, AUC\n"
+    "0.882. Such a run is `electra demo --minutes 60 --out runs/hour`; `--compare mlm` shows masked language\n"
+    "modelling alone with equal operations."
 )
 
 
