@@ -16,6 +16,7 @@ from torch import nn
 
 from electra.config import plain_tree
 from electra.corpus.prepare import PrepareConfig, prepare
+from electra.dataset.data import Data
 from electra.dataset.layout import Packed
 from electra.engine.optim import AdamW, GoogleAdam, LinearDecay, Muon, WarmupStableDecay
 from electra.engine.train import Engine, Evaluate, Loop
@@ -360,6 +361,10 @@ def test_what_is_given_to_others_has_no_path_of_the_machine(prepared: Path, tmp_
         assert len(there) > 8
         for file in there:
             assert not [path for path in machine if path in file.read_bytes()], file
+    size = Data.open(prepared).vocab_size
+    assert size != config(prepared, tmp_path / "run").encoder.vocab_size
+    for folder in (again / "final", hub):  # what the tower has, not what the config asked for
+        assert f'"vocab_size": {size}' in (folder / "discriminator" / "README.md").read_text()
     card = (hub / "discriminator" / "README.md").read_text()
     assert '"init": "final"' in card and '"out": "again"' in card and '"data": "data"' in card
 

@@ -122,9 +122,8 @@ def train_and_export(config: PretrainConfig, data: Data, parallel: Parallel, dea
     say(describe_run(stages, out, planned=not (config.from_ or config.hours)))
     watch = watch_continued(out / "metrics.jsonl") if config.init else judge_lines
     others: dict[str, Recorder] = {}
-    parallel.ask_first(
-        lambda: others.update(start_recorders(config.log, out, step, out.resolve().name, card_settings(config)))
-    )
+    settings = card_settings(config, pretrainers[-1].encoder.config.vocab_size)
+    parallel.ask_first(lambda: others.update(start_recorders(config.log, out, step, out.resolve().name, settings)))
     recorder = MetricsRecorder(out, SHOWN, step, watch=watch, others=others) if parallel.first else SilentRecorder()
     state = train_stages(
         stages, config.optimizer, schedule, config.engine, parallel,
@@ -274,7 +273,7 @@ def finish_run(config: PretrainConfig, data: Data, out: Path, pretrainer: Pretra
         print(f"stopped at step {state.step:,}; the same command goes on from there")
         return
     figures = [line for line in lines if line["split"] == "held-out"][-1]
-    settings = card_settings(config)
+    settings = card_settings(config, pretrainer.encoder.config.vocab_size)
     towers = [name for name in pretrainer.parts() if anew or not (out / FINAL / name).is_dir()]
     cards = {name: format_model_card(name, settings, figures) for name in towers}
     save_towers(out / FINAL, pretrainer, data.tokenizer_folder, config.objective.kind, cards)
@@ -283,6 +282,8 @@ def finish_run(config: PretrainConfig, data: Data, out: Path, pretrainer: Pretra
         save_kept_encoder(out, format_model_card("encoder", settings, figures))
 
 
-def card_settings(config: PretrainConfig) -> Mapping[str, object]:
-    """The config for a model card, which others read: of files and folders it has the last names alone."""
+def card_settings(config: PretrainConfig, vocab_size: int) -> Mapping[str, object]:
+    """The config for a model card, which others read: of files and folders it has the last names alone, and the
+    ``vocab_size`` is that of the towers, which is the data's."""
+    config = replace(config, encoder=replace(config.encoder, vocab_size=vocab_size))
     return plain_tree(config) | {name: Path(getattr(config, name)).name for name in PATHS}

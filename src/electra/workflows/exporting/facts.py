@@ -34,7 +34,7 @@ def describe_model(what: ModelView) -> str:
     if files.read_kind(above) == FINETUNING_RUN and (above / RESULT).is_file():
         return describe_finetuning(above)
     if above.name == FINAL and (above.parent / METRICS).is_file():
-        return describe_run(above.parent, what.folder.name)
+        return describe_run(above.parent, what.folder)
     card = what.folder / CARD_FILE
     return strip_card(card.read_text(encoding="utf-8")) if card.is_file() else ""
 
@@ -47,12 +47,12 @@ def strip_card(text: str) -> str:
     return "".join(f"\n## {part.strip()}\n" for part in kept)
 
 
-def describe_run(run: Path, tower: str) -> str:
-    """The sections of a tower of a pre-training run."""
-    config = load_run_config(run)
+def describe_run(run: Path, tower: Path) -> str:
+    """The sections of the tower of a pre-training run that is in the folder ``tower``."""
+    config, vocab_size = load_run_config(run), read_json(tower / "config.json", DAMAGED)["vocab_size"]
     environment = read_json(run / ENVIRONMENT, DAMAGED)
     lines = [line for line in read_metrics(run / METRICS) if line["split"] == "held-out"]
-    if tower == "encoder":  # what the first stage made
+    if tower.name == "encoder":  # what the first stage made
         lines = [line for line in lines if line["phase"] == 0]
     last = lines[-1] if lines else {}
     optimizer, schedule, phases = config.optimizer, config.schedule, config.phases
@@ -74,7 +74,7 @@ def describe_run(run: Path, tower: str) -> str:
         f"\n## Training\n\n{format_pairs(recipe)}\n"
         f"\n## Figures\n\n{measured}\n"
         f"\n## Hardware\n\n{describe_hardware(environment)}\n"
-        f"\n## Config\n\n```json\n{json.dumps(card_settings(config), indent=1)}\n```\n"
+        f"\n## Config\n\n```json\n{json.dumps(card_settings(config, vocab_size), indent=1)}\n```\n"
     )
 
 
