@@ -47,7 +47,8 @@ from electra.tasks.finetuning.classify import classify_texts
 from electra.tasks.finetuning.problem import FineTuning
 from electra.tasks.frozen.similarity import measure_similarity
 from electra.tasks.metrics import macro_f1
-from electra.tokenization import Tokenizer, load_tokenizer
+from electra.tokenization.loading import load_tokenizer
+from electra.tokenization.tokenizer import Tokenizer
 from electra.workflows.evaluate import EvaluateConfig, evaluate
 from electra.workflows.package_task import read_package_task, write_package_task
 from electra.workflows.pretrain import pretrain

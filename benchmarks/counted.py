@@ -25,7 +25,7 @@ from electra.model.encoder import Tower
 from electra.run_folder import write_json
 from electra.tasks.finetuning.classify import classify_texts
 from electra.tasks.metrics import macro_f1
-from electra.tokenization import load_tokenizer
+from electra.tokenization.loading import load_tokenizer
 from electra.workflows.package_task import LABELS, RANDOM_TUNING, TASK_FILE, TUNING, read_package_task
 from electra.workflows.pretraining.counted import set_rows
 

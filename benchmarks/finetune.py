@@ -37,7 +37,7 @@ from electra.tasks.finetuning.problem import FineTuned, FineTuning, apply_layer_
 from electra.tasks.finetuning.protocol import choose_tuning
 from electra.tasks.finetuning.run import TUNING_ENGINE
 from electra.tasks.finetuning.sequences import Sequences
-from electra.tokenization import load_tokenizer
+from electra.tokenization.loading import load_tokenizer
 
 LENGTH = 128
 DEFAULT = 8  # Trainer's rows a step

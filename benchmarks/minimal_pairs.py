@@ -24,7 +24,7 @@ from electra.model.encoder import Tower
 from electra.report.tables import format_table
 from electra.tasks.frozen.minimal_pairs import HEADER, evaluate_pairs, read_pairs, tabulate_pairs
 from electra.tasks.frozen.sentence_scores import Scorer, choose_scorer, load_scorer
-from electra.tokenization import load_tokenizer
+from electra.tokenization.loading import load_tokenizer
 
 GENERATOR_WIDTH = 0.25  # ELECTRA, table 6: Small
 

@@ -32,7 +32,7 @@ from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
 from electra.report.tables import format_table
 from electra.tasks.finetuning.problem import FineTuning
-from electra.tokenization import train_tokenizer
+from electra.tokenization.training import train_tokenizer
 from electra.workflows.export import ExportConfig, export
 from electra.workflows.finetune import FinetuneConfig, finetune
 

@@ -37,7 +37,8 @@ from electra.model.encoder import Tower
 from electra.tasks.datasets.labelled import Columns, load_labelled
 from electra.tasks.finetuning.examples import encode_texts
 from electra.tasks.metrics import compute_metrics
-from electra.tokenization import load_tokenizer, train_tokenizer
+from electra.tokenization.loading import load_tokenizer
+from electra.tokenization.training import train_tokenizer
 from electra.workflows.export import ExportConfig, export
 
 LENGTH, BATCHES = 128, (1, 32)

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 import transformers
 
-from electra.tokenization import load_tokenizer
+from electra.tokenization.loading import load_tokenizer
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 

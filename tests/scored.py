@@ -10,7 +10,7 @@ from electra.interchange import huggingface
 from electra.model.config import ClassicConfig, ModernConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
-from electra.tokenization import Tokenizer
+from electra.tokenization.tokenizer import Tokenizer
 
 SIZES = {"vocab_size": 160, "hidden_size": 32, "layers": 2, "heads": 2, "intermediate_size": 64, "max_positions": 40}
 CONFIGS = [

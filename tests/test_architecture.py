@@ -23,7 +23,6 @@ FLOORS = [
         "config_types",
         "strict_json",
         "yaml_loader",
-        "characters",
         "stopping",
     },
     {"config", "kernels", "flops", "reference", "tokenization", "folder_owner"},

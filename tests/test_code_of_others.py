@@ -8,7 +8,7 @@ import pytest
 import torch
 import transformers
 
-from electra import tokenization as word_pieces
+from electra.tokenization.training import train_tokenizer
 from processes import run_python
 
 CODE = "import pathlib\npathlib.Path({ran!r}).write_text('ran')\nfrom transformers import {base} as Mine\n"
@@ -23,7 +23,7 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     torch.manual_seed(0)
     transformers.BertModel(config).save_pretrained(folder)
-    word_pieces.train_tokenizer([f"one two three four {n % 7} and {n % 5} more" for n in range(50)], 60).save(folder)
+    train_tokenizer([f"one two three four {n % 7} and {n % 5} more" for n in range(50)], 60).save(folder)
     return folder
 
 

@@ -9,19 +9,21 @@ import pytest
 import tokenizers
 from transformers import AutoTokenizer, BertTokenizer
 
-from electra import tokenization as word_pieces
 from electra.errors import UserError
-from electra.tokenization import Normalization, Spelling, TokenizerKind
+from electra.tokenization.kinds import TOKENIZER_KINDS, Normalization, Spelling, TokenizerKind
+from electra.tokenization.loading import load_tokenizer
+from electra.tokenization.tokenizer import SPECIAL_TOKENS, Tokenizer, finish_tokenizer, parse_tokenizer
+from electra.tokenization.training import RARE_CHARACTER, train_tokenizer
 
 TEXTS = ["The chef ate the meal.", "the CHEF cooked Crème brûlée", "a meal, a chef; a chef, a meal", "the cook ate"] * 3
 
 
 @pytest.fixture(scope="module")
-def trained() -> word_pieces.Tokenizer:
-    return word_pieces.train_tokenizer(TEXTS, 80)
+def trained() -> Tokenizer:
+    return train_tokenizer(TEXTS, 80)
 
 
-def test_special_tokens_come_first(trained: word_pieces.Tokenizer) -> None:
+def test_special_tokens_come_first(trained: Tokenizer) -> None:
     assert trained.ids == {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
     assert 5 < trained.size <= 80
 
@@ -30,26 +32,24 @@ def test_special_tokens_come_first(trained: word_pieces.Tokenizer) -> None:
 def test_the_same_texts_give_the_same_vocabulary(kind: TokenizerKind) -> None:
     words = ["chef", "chefs", "meal", "meals", "ate", "eats", "cook", "cooks", "cooked", "각", "값", "café"]
     texts = [" ".join(random.Random(seed).choices(words, k=9)) for seed in range(30)]
-    found = [
-        word_pieces.train_tokenizer(given, 400, kind).backend.get_vocab() for given in (texts, iter(texts), texts[::-1])
-    ]
+    found = [train_tokenizer(given, 400, kind).backend.get_vocab() for given in (texts, iter(texts), texts[::-1])]
     assert found[0] == found[1] == found[2]
     assert kind == "byte-bpe" or ({"##e", "##ᆨ", "chef", "cooked"} < set(found[0]) and "##é" not in found[0])
 
 
 def test_only_what_a_word_goes_on_with_is_a_continuation() -> None:
-    found = word_pieces.train_tokenizer(["ab, 吃c. de\n吃 d-e \u200bx"] * 3, 100).backend.get_vocab()
+    found = train_tokenizer(["ab, 吃c. de\n吃 d-e \u200bx"] * 3, 100).backend.get_vocab()
     assert {token for token in found if token.startswith("##")} == {"##b", "##e"} and {"吃", "c", "x"} < set(found)
 
 
-@pytest.mark.parametrize("kind", word_pieces.TOKENIZER_KINDS)
+@pytest.mark.parametrize("kind", TOKENIZER_KINDS)
 @pytest.mark.parametrize("normalization", ["none", "nfc", "nfkc"])
 @pytest.mark.parametrize(("lower_case", "strip_accents"), [(True, True), (False, False), (True, False), (False, True)])
 def test_a_saved_tokenizer_is_loaded_by_transformers_and_by_us(
     tmp_path: Path, kind: TokenizerKind, lower_case: bool, strip_accents: bool, normalization: Normalization
 ) -> None:
     spelling = Spelling(lower_case, strip_accents, normalization)
-    ours = word_pieces.train_tokenizer(TEXTS, 300, kind, spelling)
+    ours = train_tokenizer(TEXTS, 300, kind, spelling)
     ours.save(tmp_path)
     theirs = AutoTokenizer.from_pretrained(tmp_path)
     texts = [
@@ -68,7 +68,7 @@ def test_a_saved_tokenizer_is_loaded_by_transformers_and_by_us(
         len(pair["input_ids"]) - pair["input_ids"].index(sep) - 1
     )
     assert (theirs.mask_token_id, theirs.pad_token_id) == (ours.ids["mask"], ours.ids["pad"])
-    again = word_pieces.load_tokenizer(tmp_path)
+    again = load_tokenizer(tmp_path)
     assert again.fingerprint == ours.fingerprint and again.size == ours.size
     assert again.encode(texts) == ours.encode(texts)
     assert (ours.encode(["the chef"]) == ours.encode(["the CHEF"])) is lower_case
@@ -79,35 +79,35 @@ def test_a_saved_tokenizer_is_loaded_by_transformers_and_by_us(
         assert (ours.encode(["ﬁ²"]) == ours.encode(["fi2"])) is (normalization == "nfkc")
 
 
-@pytest.mark.parametrize("kind", word_pieces.TOKENIZER_KINDS)
+@pytest.mark.parametrize("kind", TOKENIZER_KINDS)
 def test_a_tokenizer_saved_over_and_over_is_the_same(tmp_path: Path, kind: TokenizerKind) -> None:
     """What reads a unigram's scores rounds their last digit."""
     from pydoc_data.topics import topics
 
-    found = word_pieces.train_tokenizer(list(topics.values())[:40], 1000, kind)
+    found = train_tokenizer(list(topics.values())[:40], 1000, kind)
     fingerprint = found.fingerprint
     for number in range(3):
         found.save(tmp_path / str(number))
-        found = word_pieces.load_tokenizer(tmp_path / str(number))
+        found = load_tokenizer(tmp_path / str(number))
         assert found.fingerprint == fingerprint
-    assert word_pieces.parse_tokenizer(found.backend.to_str(), found.special).fingerprint == fingerprint
+    assert parse_tokenizer(found.backend.to_str(), found.special).fingerprint == fingerprint
 
 
-def test_fingerprints_differ_where_ids_do(tmp_path: Path, trained: word_pieces.Tokenizer) -> None:
+def test_fingerprints_differ_where_ids_do(tmp_path: Path, trained: Tokenizer) -> None:
     said = trained.backend.to_str()
     more = tokenizers.Tokenizer.from_str(said)
     more.add_tokens(["chef ate"])
-    plain = word_pieces.parse_tokenizer(said, trained.special)
-    other = word_pieces.parse_tokenizer(more.to_str(), trained.special)
+    plain = parse_tokenizer(said, trained.special)
+    other = parse_tokenizer(more.to_str(), trained.special)
     assert other.encode(["the chef ate"]) != plain.encode(["the chef ate"])
     assert other.fingerprint != plain.fingerprint == trained.fingerprint
     trained.save(tmp_path)
-    cased = word_pieces.load_tokenizer(tmp_path / "vocab.txt", Spelling(lower_case=False))
-    assert cased.fingerprint != trained.fingerprint == word_pieces.load_tokenizer(tmp_path / "vocab.txt").fingerprint
+    cased = load_tokenizer(tmp_path / "vocab.txt", Spelling(lower_case=False))
+    assert cased.fingerprint != trained.fingerprint == load_tokenizer(tmp_path / "vocab.txt").fingerprint
 
 
 def test_bytes_know_everything() -> None:
-    ours = word_pieces.train_tokenizer(TEXTS, 300, "byte-bpe", Spelling(False, False))
+    ours = train_tokenizer(TEXTS, 300, "byte-bpe", Spelling(False, False))
     everything = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
     for start in range(0, len(everything), 1 << 16):
         texts = ["".join(everything[n : n + 64]) for n in range(start, min(start + (1 << 16), len(everything)), 64)]
@@ -126,18 +126,18 @@ JAPANESE = ["料理人", "は", "ご飯", "を", "食べた", "東京", "の", "
 def test_a_unigram_cuts_text_without_spaces_into_pieces_of_several_characters(words: list[str]) -> None:
     draw = random.Random(0)
     texts = ["".join(draw.choices(words, k=draw.randint(4, 12))) for _ in range(400)]
-    ours = word_pieces.train_tokenizer(texts, 80, "unigram", Spelling(strip_accents=False))
+    ours = train_tokenizer(texts, 80, "unigram", Spelling(strip_accents=False))
     cut = [[ours.backend.id_to_token(index) for index in ids] for ids in ours.encode(texts)]
     assert ["".join(pieces).removeprefix("▁") for pieces in cut] == texts
     assert sum(map(len, cut)) < 0.5 * sum(map(len, texts))
     assert {max(words, key=len)} <= {ours.backend.id_to_token(index) for index in range(ours.size)}
 
 
-@pytest.mark.parametrize("kind", word_pieces.TOKENIZER_KINDS)
+@pytest.mark.parametrize("kind", TOKENIZER_KINDS)
 def test_texts_without_a_word_make_no_vocabulary(kind: TokenizerKind) -> None:
     for texts in ([], [""]):
         with pytest.raises(UserError, match="no word occurs twice"):
-            word_pieces.train_tokenizer(texts, 300, kind)
+            train_tokenizer(texts, 300, kind)
 
 
 def spell_hangul(seed: int = 0) -> list[str]:
@@ -154,10 +154,10 @@ def test_no_more_ids_than_asked_for_and_the_rarest_characters_are_left_out(
     counts = Counter("".join(texts).replace(" ", ""))
     for size in sizes:
         skipped: Counter[str] = Counter()
-        ours = word_pieces.train_tokenizer(iter(texts), size, kind, spelling, skipped)
+        ours = train_tokenizer(iter(texts), size, kind, spelling, skipped)
         kept = set(counts).intersection(ours.backend.get_vocab())
         assert ours.size <= size and kept
-        assert len(kept) + skipped[word_pieces.RARE_CHARACTER] == len(counts)
+        assert len(kept) + skipped[RARE_CHARACTER] == len(counts)
         assert min(counts[each] for each in kept) >= max((counts[each] for each in set(counts) - kept), default=0)
         [ids] = ours.encode(["".join(sorted(kept, key=lambda each: -counts[each]))[:1]])
         assert ours.ids["unk"] not in ids
@@ -166,7 +166,7 @@ def test_no_more_ids_than_asked_for_and_the_rarest_characters_are_left_out(
 def test_which_characters_are_left_out_does_not_depend_on_the_order_of_the_texts() -> None:
     texts = spell_hangul()
     found = [
-        word_pieces.train_tokenizer(given, 300, spelling=Spelling(False, False)).backend.get_vocab()
+        train_tokenizer(given, 300, spelling=Spelling(False, False)).backend.get_vocab()
         for given in (texts, texts[::-1])
     ]
     assert found[0] == found[1]
@@ -185,7 +185,7 @@ def test_which_characters_are_left_out_does_not_depend_on_the_order_of_the_texts
 def test_a_size_that_cannot_be_is_refused_before_a_text_is_read(kind: TokenizerKind, size: int, message: str) -> None:
     texts = iter(["a text", "a text"])
     with pytest.raises(UserError, match=message):
-        word_pieces.train_tokenizer(texts, size, kind)
+        train_tokenizer(texts, size, kind)
     assert len(list(texts)) == 2
 
 
@@ -194,60 +194,60 @@ def test_a_size_without_room_for_one_character_says_the_smallest_that_has(
     kind: TokenizerKind, size: int, smallest: int
 ) -> None:
     with pytest.raises(UserError, match=f"--vocab-size {size}: too small for these texts; at least {smallest}"):
-        word_pieces.train_tokenizer(TEXTS, size, kind)
-    assert word_pieces.train_tokenizer(TEXTS, smallest, kind).size <= smallest
+        train_tokenizer(TEXTS, size, kind)
+    assert train_tokenizer(TEXTS, smallest, kind).size <= smallest
 
 
 def test_ids_that_a_vocabulary_leaves_unused_are_counted() -> None:
-    vocabulary = {word: index for index, word in enumerate([*word_pieces.SPECIAL_TOKENS.values(), "a"])} | {"z": 50}
+    vocabulary = {word: index for index, word in enumerate([*SPECIAL_TOKENS.values(), "a"])} | {"z": 50}
     backend = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="[UNK]"))
-    ours = word_pieces.finish_tokenizer(backend, word_pieces.SPECIAL_TOKENS)
+    ours = finish_tokenizer(backend, SPECIAL_TOKENS)
     assert ours.encode(["z"]) == [[50]] and ours.size == 51
 
 
-def test_vocab_txt_gives_what_berts_tokenizer_gives(tmp_path: Path, trained: word_pieces.Tokenizer) -> None:
+def test_vocab_txt_gives_what_berts_tokenizer_gives(tmp_path: Path, trained: Tokenizer) -> None:
     trained.save(tmp_path)
-    ours = word_pieces.load_tokenizer(tmp_path / "vocab.txt")
+    ours = load_tokenizer(tmp_path / "vocab.txt")
     theirs = BertTokenizer(vocab=str(tmp_path / "vocab.txt"), do_lower_case=True)
     for text in [*TEXTS, "unseen: zebra's ﬁsh 吃饭 é ñ …"]:
         assert ours.encode([text])[0] == theirs(text, add_special_tokens=False)["input_ids"]
 
 
-def test_special_tokens_in_a_text_are_text(trained: word_pieces.Tokenizer) -> None:
+def test_special_tokens_in_a_text_are_text(trained: Tokenizer) -> None:
     assert not set(trained.ids.values()) - {trained.ids["unk"]} & set(trained.encode(["the [MASK] ate [SEP] [PAD]"])[0])
 
 
 def test_missing_special_tokens_are_named(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\nthe\n")
     with pytest.raises(UserError, match=r"vocab.txt: this vocabulary has no \[SEP\], \[MASK\]"):
-        word_pieces.load_tokenizer(tmp_path)
+        load_tokenizer(tmp_path)
     (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\nthe\n")
     with pytest.raises(UserError, match=r"'the' stands there twice"):
-        word_pieces.load_tokenizer(tmp_path)
+        load_tokenizer(tmp_path)
 
 
-def test_a_tokenizer_without_a_mask_is_refused(tmp_path: Path, trained: word_pieces.Tokenizer) -> None:
+def test_a_tokenizer_without_a_mask_is_refused(tmp_path: Path, trained: Tokenizer) -> None:
     trained.save(tmp_path)
     path = tmp_path / "tokenizer_config.json"
     said = json.loads(path.read_text())
     del said["mask_token"]
     path.write_text(json.dumps(said))
     with pytest.raises(UserError, match=r"no \[MASK\]"):
-        word_pieces.load_tokenizer(tmp_path)
+        load_tokenizer(tmp_path)
 
 
 def test_what_is_no_tokenizer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no tokenizer here"):
-        word_pieces.load_tokenizer(tmp_path)
+        load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(UserError, match="transformers cannot load this tokenizer"):
-        word_pieces.load_tokenizer(tmp_path)
+        load_tokenizer(tmp_path)
 
 
 def test_the_originals_word_pieces(shared: Path) -> None:
     """golden_tokenizer.json of the original implementation: the same pieces for the same texts."""
     folder = shared / "oracle" / "data_building"
-    ours = word_pieces.load_tokenizer(folder / "vocab.txt")
+    ours = load_tokenizer(folder / "vocab.txt")
     golden = json.loads((folder / "golden_tokenizer.json").read_text())
     assert len(golden) > 10
     for case in golden:

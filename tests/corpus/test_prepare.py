@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from electra import files
-from electra import tokenization as word_pieces
 from electra.corpus import folder
 from electra.corpus.prepare import PrepareConfig, prepare
 from electra.corpus.train_tokenizer import TokenizerConfig, tokenizer
 from electra.dataset import shards
 from electra.dataset.shards import Shard, Shards, ShardWriter
 from electra.errors import UserError
+from electra.tokenization.loading import load_tokenizer
 from formats import join_units
 
 
@@ -43,7 +43,7 @@ def config(text: Path, **changes: object) -> PrepareConfig:
 
 def test_what_is_written_is_what_the_tokenizer_gives(text: Path, capsys: pytest.CaptureFixture) -> None:
     manifest = prepare(config(text))
-    found = word_pieces.load_tokenizer(text / "tok")
+    found = load_tokenizer(text / "tok")
     documents = (text / "text" / "a.txt").read_text().split("\n\n")
     expected = sorted(token for document in found.encode(documents) for token in document)
     parts = [Shards.open(text / "data", split) for split in ("train", "held-out")]
@@ -274,7 +274,7 @@ def test_a_flipped_bit_is_found(text: Path) -> None:
 
 def test_an_existing_vocabulary_is_taken_over(text: Path) -> None:
     taken = tokenizer(TokenizerConfig(existing=str(text / "tok" / "vocab.txt"), out=str(text / "again")))
-    assert taken.fingerprint == word_pieces.load_tokenizer(text / "tok").fingerprint
+    assert taken.fingerprint == load_tokenizer(text / "tok").fingerprint
     with pytest.raises(UserError, match="again: is there already"):
         tokenizer(TokenizerConfig(existing=str(text / "tok"), out=str(text / "again")))
 

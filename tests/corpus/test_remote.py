@@ -18,7 +18,7 @@ from electra.corpus.documents import Skipped, Span, TextFormat
 from electra.corpus.prepare import PrepareConfig, prepare
 from electra.corpus.sources import TextSource
 from electra.errors import UserError
-from electra.tokenization import train_tokenizer
+from electra.tokenization.training import train_tokenizer
 from formats import lay, of_parts, of_spans
 
 

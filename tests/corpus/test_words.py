@@ -13,7 +13,9 @@ from tokenizers import models, normalizers, pre_tokenizers, trainers
 
 from electra.corpus import words
 from electra.corpus.words import LONG_LINE, LONGEST_WORD, CachingTokenizer, group_by_size
-from electra.tokenization import SPECIAL_TOKENS, TOKENIZER_KINDS, Spelling, Tokenizer, finish_tokenizer, train_tokenizer
+from electra.tokenization.kinds import TOKENIZER_KINDS, Spelling
+from electra.tokenization.tokenizer import SPECIAL_TOKENS, Tokenizer, finish_tokenizer
+from electra.tokenization.training import train_tokenizer
 
 TEXTS = [
     "The chef ate the meal. The CHEF cooked; a chef's meal isn't a cook's!",

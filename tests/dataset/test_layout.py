@@ -24,7 +24,8 @@ from electra.dataset.layout import (
     pack_best_fit,
 )
 from electra.dataset.rows import Piece
-from electra.tokenization import Spelling, load_tokenizer
+from electra.tokenization.kinds import Spelling
+from electra.tokenization.loading import load_tokenizer
 
 LAYOUTS = [Paper(), Paper(single_segment=1.0, short=1.0), Packed()]
 

@@ -16,7 +16,7 @@ from electra.engine.telemetry import read_metrics
 from electra.engine.train import Loop
 from electra.interchange.published import read_published
 from electra.objectives.build import WarmedElectra
-from electra.tokenization import train_tokenizer
+from electra.tokenization.training import train_tokenizer
 from electra.workflows.pretrain import pretrain
 from electra.workflows.pretraining.config import Phase
 from pretended import Seen, WrongDevice, device

@@ -12,8 +12,8 @@ from safetensors import safe_open
 
 import electra
 from electra import cli
-from electra import tokenization as word_pieces
 from electra.tasks.finetuning.problem import FineTuning
+from electra.tokenization.loading import load_tokenizer
 from electra.workflows.compare.compare import compare
 from electra.workflows.compare.plan import CompareConfig
 from electra.workflows.pretrain import pretrain
@@ -74,7 +74,7 @@ def models(run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pat
     for name, shape in shapes.items():
         torch.manual_seed(0)
         transformers.AutoModel.from_config(shape).save_pretrained(folder / name)
-        word_pieces.load_tokenizer(tokens).save(folder / name)
+        load_tokenizer(tokens).save(folder / name)
         found[name] = folder / name
     return found
 

@@ -31,7 +31,7 @@ from electra.interchange.published import describe_published
 from electra.interchange.transformers_models import load_with_transformers
 from electra.model.embeddings import OwnEmbeddings, SharedEmbeddings
 from electra.model.encoder import ClassicConfig, ModernConfig, Tower, generator_config
-from electra.tokenization import load_tokenizer
+from electra.tokenization.loading import load_tokenizer
 
 TINY = ClassicConfig(
     vocab_size=500, hidden_size=128, layers=2, heads=2, intermediate_size=512, embedding_size=64, max_positions=160

@@ -15,7 +15,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from electra import tokenization
 from electra.errors import UserError
 from electra.interchange import encoders, huggingface
 from electra.interchange.encoders import Inputs, TowerReader
@@ -28,6 +27,8 @@ from electra.model.encoder import Tower
 from electra.tasks.finetuning.examples import ExampleBatch
 from electra.tasks.finetuning.heads import build_text_logits
 from electra.tasks.finetuning.problem import FineTuning
+from electra.tokenization.loading import load_tokenizer
+from electra.tokenization.training import train_tokenizer
 from finetuning import CLASSIC, MODERN, sentences
 
 SHAPES: dict[str, EncoderConfig] = {
@@ -68,7 +69,7 @@ assert not any(name.startswith("electra") for name in sys.modules)
 @pytest.fixture(scope="module")
 def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tokenizer")
-    tokenization.train_tokenizer([text for text, _ in sentences(300, 0)], 120).save(folder)
+    train_tokenizer([text for text, _ in sentences(300, 0)], 120).save(folder)
     return folder
 
 
@@ -147,7 +148,7 @@ def test_transformers_computes_what_we_do(view: str, shape: str, layers: int, wr
     with np.load(folder / "said.npz") as said:
         theirs, ids, mask = (torch.from_numpy(said[name]) for name in ("output", "input_ids", "attention_mask"))
         segments = torch.from_numpy(said["token_type_ids"]) if "token_type_ids" in said else 0 * ids
-    tokenizer = tokenization.load_tokenizer(tokens)
+    tokenizer = load_tokenizer(tokens)
     if view != "mlm":  # whose masks are masks
         framed = [[2, *row, 3] for row in tokenizer.encode(TEXTS)]
         assert [row[: int(seen.sum())].tolist() for row, seen in zip(ids, mask, strict=True)] == framed

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from electra.interchange.new_vocabulary import NewVocabulary, match_vocabularies
-from electra.tokenization import SPECIAL_TOKENS, Tokenizer, load_tokenizer, train_tokenizer
+from electra.tokenization.loading import load_tokenizer
+from electra.tokenization.tokenizer import SPECIAL_TOKENS, Tokenizer
+from electra.tokenization.training import train_tokenizer
 
 LETTERS = [f"{mark}{letter}" for letter in "aeghinrst" for mark in ("", "##")]
 WORDS = {"old": ["the", "string", "##s", "re", "##turn"], "new": ["string", "the", "strings", "##ing", "returns", "Ω"]}

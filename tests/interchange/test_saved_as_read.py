@@ -12,7 +12,6 @@ import torch
 import transformers
 from transformers import AutoTokenizer
 
-from electra import tokenization
 from electra.errors import UserError
 from electra.interchange import encoders, finetuned, huggingface
 from electra.interchange.huggingface_export import fill_folder
@@ -24,7 +23,10 @@ from electra.tasks.finetuning.examples import ExampleSource, encode_texts
 from electra.tasks.finetuning.problem import FineTuned, FineTuning, Problem
 from electra.tasks.finetuning.sequences import Sequences
 from electra.tasks.finetuning.tagging import Tagging, encode_words
-from electra.tokenization import Spelling, TokenizerKind
+from electra.tokenization.kinds import Spelling, TokenizerKind
+from electra.tokenization.loading import load_tokenizer
+from electra.tokenization.tokenizer import SPECIAL_TOKENS, Tokenizer, finish_tokenizer
+from electra.tokenization.training import train_tokenizer
 from finetuning import CLASSIC, MODERN
 
 LENGTH = 24
@@ -49,16 +51,16 @@ TOKENIZERS: dict[str, tuple[TokenizerKind, Spelling]] = {
 }
 
 
-def save_tokenizer(name: str, folder: Path) -> tokenization.Tokenizer:
+def save_tokenizer(name: str, folder: Path) -> Tokenizer:
     """A tokenizer with a token that was added to it."""
     kind, spelling = TOKENIZERS[name]
-    trained = tokenization.train_tokenizer(CORPUS, 320, kind, spelling)
+    trained = train_tokenizer(CORPUS, 320, kind, spelling)
     trained.backend.add_tokens(["ADDED"])
     trained.save(folder)
-    return tokenization.load_tokenizer(folder)
+    return load_tokenizer(folder)
 
 
-def make_encoder(model: str, tokenizer: tokenization.Tokenizer, folder: Path) -> Path:
+def make_encoder(model: str, tokenizer: Tokenizer, folder: Path) -> Path:
     """A tiny encoder in a folder, beside the tokenizer ``folder / "tok"``: ours, or one of transformers'."""
     torch.manual_seed(0)
     size = -(-tokenizer.size // 8) * 8  # padded, as published models are
@@ -81,7 +83,7 @@ def make_encoder(model: str, tokenizer: tokenization.Tokenizer, folder: Path) ->
     return folder / "model"
 
 
-def save_net(problem: Problem, source: Path, folder: Path) -> tuple[FineTuned, tokenization.Tokenizer]:
+def save_net(problem: Problem, source: Path, folder: Path) -> tuple[FineTuned, Tokenizer]:
     """A net with fresh weights, as the end of fine-tuning saves it."""
     reader: Any
     reader, tokenizer = encoders.load_encoder(source, needs=())
@@ -94,7 +96,7 @@ def save_net(problem: Problem, source: Path, folder: Path) -> tuple[FineTuned, t
     return net, tokenizer
 
 
-def answer(net: FineTuned, problem: Problem, split: str, tokenizer: tokenization.Tokenizer) -> list[Any]:
+def answer(net: FineTuned, problem: Problem, split: str, tokenizer: Tokenizer) -> list[Any]:
     examples = problem.examples(split, tokenizer, LENGTH)
     source = ExampleSource(examples, problem.targets, tokenizer.filler, 8, 0)
     return problem.predictions(split, examples, net.answers(source, torch.device("cpu")))
@@ -134,7 +136,7 @@ def test_the_pipeline_of_what_is_saved_gives_our_predictions_for_any_text(
         assert read["input_ids"] == ids, text
         assert read.get("token_type_ids", segments) == segments
     assert saved.model_max_length == LENGTH
-    again = tokenization.load_tokenizer(tmp_path / "class", needs=())
+    again = load_tokenizer(tmp_path / "class", needs=())
     assert again.fingerprint == tokenizer.fingerprint
 
 
@@ -215,7 +217,7 @@ BERT = {"model_type": "bert"}
 @pytest.mark.parametrize("named", [False, True], ids=["folder", "file"])
 def test_what_lies_beside_a_vocabulary_says_how_it_is_read(tmp_path: Path, files: Any, named: bool) -> None:
     folder = lay_vocabulary(tmp_path / "tok", WORDS, **files)
-    ours = tokenization.load_tokenizer(folder / "vocab.txt" if named else folder)
+    ours = load_tokenizer(folder / "vocab.txt" if named else folder)
     theirs = AutoTokenizer.from_pretrained(folder)
     for text in ("A Ä é 吃饭 HELLO", "ab hello", ""):
         read = theirs(text)["input_ids"]
@@ -225,41 +227,39 @@ def test_what_lies_beside_a_vocabulary_says_how_it_is_read(tmp_path: Path, files
 
 def test_settings_without_a_class_are_berts(tmp_path: Path) -> None:
     folder = lay_vocabulary(tmp_path / "tok", WORDS, tokenizer_config={"do_lower_case": False})
-    ours = tokenization.load_tokenizer(folder)
+    ours = load_tokenizer(folder)
     assert ours.encode(["A Ä"]) == [[11, 9]]
     ours.save(tmp_path / "saved")
     assert AutoTokenizer.from_pretrained(tmp_path / "saved")("A Ä")["input_ids"] == [2, 11, 9, 3]
     (folder / "tokenizer_config.json").write_text('{"do_lower_case": "no"}')
     with pytest.raises(UserError, match=r"tokenizer_config.json: do_lower_case: 'no'; expected true or false"):
-        tokenization.load_tokenizer(folder)
+        load_tokenizer(folder)
     (folder / "tokenizer_config.json").write_text('{"mask_token": "[GAP]"}')
     with pytest.raises(UserError, match=r"no \[MASK\]; pre-training needs"):
-        tokenization.load_tokenizer(folder)
+        load_tokenizer(folder)
 
 
 @pytest.mark.parametrize("added", [["remdesivir"], ["<one>", "<two>"]])
 def test_ids_without_an_embedding_are_refused_by_every_reader(tmp_path: Path, added: list[str]) -> None:
-    ours = tokenization.train_tokenizer(CORPUS, 60)
+    ours = train_tokenizer(CORPUS, 60)
     ours.backend.add_tokens(added)
     ours.save(tmp_path)
     for rows in (ours.size, ours.size + 8):
         (tmp_path / "config.json").write_text(json.dumps(BERT | {"vocab_size": rows}))
-        assert tokenization.load_tokenizer(tmp_path).size == ours.size
+        assert load_tokenizer(tmp_path).size == ours.size
     (tmp_path / "config.json").write_text(json.dumps(BERT | {"vocab_size": ours.size - 1}))
     message = rf"the last is '{added[-1]}'\), but its model has {ours.size - 1} embeddings"
     for where in (tmp_path, tmp_path / "vocab.txt"):
-        (tmp_path / "vocab.txt").write_text(
-            "\n".join([*tokenization.SPECIAL_TOKENS.values(), *map(str, range(60)), added[-1]])
-        )
+        (tmp_path / "vocab.txt").write_text("\n".join([*SPECIAL_TOKENS.values(), *map(str, range(60)), added[-1]]))
         with pytest.raises(UserError, match=message if where is tmp_path else "embeddings"):
-            tokenization.load_tokenizer(where)
+            load_tokenizer(where)
 
 
 @pytest.mark.parametrize("missing", ["mask", "pad", "unk"])
 def test_a_special_token_that_fine_tuning_does_not_need_may_be_missing(missing: str, tmp_path: Path) -> None:
     ours = save_tokenizer("bytes", tmp_path / "tok")
     rest = {name: token for name, token in ours.special.items() if name != missing}
-    tokenization.Tokenizer(ours.backend, rest).save(tmp_path / "tok")
+    Tokenizer(ours.backend, rest).save(tmp_path / "tok")
     source = make_encoder("bert", ours, tmp_path)
     problem = build_task("class", [("the chef", None), ("a meal", "ate")])
     net, tokenizer = save_net(problem, source, tmp_path / "out")
@@ -269,13 +269,13 @@ def test_a_special_token_that_fine_tuning_does_not_need_may_be_missing(missing: 
         answer(net, problem, "dev", tokenizer)
     )
     with pytest.raises(UserError, match=rf"no \[{missing.upper()}\]; pre-training needs"):
-        tokenization.load_tokenizer(source)
+        load_tokenizer(source)
 
 
 def test_without_a_first_token_there_is_nothing_to_read_a_text_from(tmp_path: Path) -> None:
     ours = save_tokenizer("bytes", tmp_path / "tok")
     ours.backend.post_processor = None
-    bare = tokenization.finish_tokenizer(ours.backend, {"pad": "[PAD]"})
+    bare = finish_tokenizer(ours.backend, {"pad": "[PAD]"})
     with pytest.raises(UserError, match=r"puts no \[CLS\] before a text"):
         encode_texts([("the chef", None)], bare, LENGTH)
 

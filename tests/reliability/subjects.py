@@ -28,7 +28,7 @@ from electra.interchange.tensorflow.bundle import find_checkpoint, open_checkpoi
 from electra.tasks.catalogue import TaskChoice, load_problems
 from electra.tasks.datasets import glue
 from electra.tasks.frozen import minimal_pairs
-from electra.tokenization import load_tokenizer
+from electra.tokenization.loading import load_tokenizer
 from electra.workflows.pretrain import pretrain
 from electra.workflows.pretraining.config import PretrainConfig
 from electra.workflows.pretraining.resuming import request_run

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from electra import tokenization as word_pieces
 from electra.errors import UserError
 from electra.interchange import huggingface
 from electra.model.config import ClassicConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
 from electra.report.page import render_page
+from electra.tokenization.training import train_tokenizer
 from electra.workflows import inspect as workflow
 from electra.workflows.inspect import InspectConfig, inspect
 
@@ -81,7 +81,7 @@ def test_nothing_is_fetched_and_both_modes_are_known() -> None:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a fresh discriminator."""
     folder = tmp_path_factory.mktemp("run")
-    tokenizer = word_pieces.train_tokenizer([TEXT, "<script> alert </script>"] * 2, 100)
+    tokenizer = train_tokenizer([TEXT, "<script> alert </script>"] * 2, 100)
     config = ClassicConfig(
         vocab_size=tokenizer.size, hidden_size=32, layers=1, heads=2, intermediate_size=64, embedding_size=16
     )

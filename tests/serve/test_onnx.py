@@ -14,7 +14,6 @@ import pytest
 import torch
 import transformers
 
-from electra import tokenization
 from electra.errors import UserError
 from electra.interchange import huggingface, huggingface_export
 from electra.interchange import onnx as graphs
@@ -23,6 +22,8 @@ from electra.interchange.onnx import GRAPH_FILE, INT8_FILE, OnnxConfig
 from electra.interchange.views import ModelView
 from electra.tasks.finetuning.examples import encode_texts
 from electra.tasks.finetuning.heads import mean_pool
+from electra.tokenization.loading import load_tokenizer
+from electra.tokenization.training import train_tokenizer
 from electra.workflows.export import ExportConfig, export
 from electra.workflows.finetune import finetune
 from finetuning import CLASSIC, MODERN, TUNING, config, exported, sentences, write_csv
@@ -43,7 +44,7 @@ SHAPES = ((1, 1), (1, 2), (1, 48), (2, 8), (3, 19), (40, 33))
 @pytest.fixture(scope="module")
 def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tokenizer")
-    tokenization.train_tokenizer([text for text, _ in sentences(300, 0)], 120).save(folder)
+    train_tokenizer([text for text, _ in sentences(300, 0)], 120).save(folder)
     return folder
 
 
@@ -216,7 +217,7 @@ def test_what_cannot_be_written_leaves_nothing(
         (source / "config.json").write_text(json.dumps(settings | {"intermediate_size": 40}))
         message = r"model.safetensors: model.layers.0.mlp.Wi.weight: found .*\[96, 32\], expected float32 \[80, 32\]"
     elif wrong == "ids":
-        tokenizer = tokenization.load_tokenizer(source)
+        tokenizer = load_tokenizer(source)
         tokenizer.backend.add_tokens([f"<{number}>" for number in range(121 - tokenizer.size)])
         tokenizer.save(source)
         message = r"its tokenizer has 121 ids \(the last is .*\), but its model has 120 embeddings"

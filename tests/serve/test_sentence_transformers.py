@@ -13,7 +13,6 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from electra import tokenization as word_pieces
 from electra.errors import UserError
 from electra.interchange.encoders import Inputs, load_encoder
 from electra.interchange.huggingface import save_tower
@@ -21,6 +20,8 @@ from electra.model.config import EncoderConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
 from electra.tasks.finetuning.examples import encode_texts
+from electra.tokenization.loading import load_tokenizer
+from electra.tokenization.training import train_tokenizer
 from electra.workflows.export import ExportConfig, export
 from electra.workflows.exporting.sentences import SentenceTransformersConfig
 from finetuning import CLASSIC, MODERN, exported, sentences
@@ -58,7 +59,7 @@ print(json.dumps([vectors, similar, SentenceTransformer(tuning[2]).encode(texts)
 @pytest.fixture(scope="module")
 def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tokens")
-    word_pieces.train_tokenizer([text for text, _ in sentences(300, 0)], 120).save(folder)
+    train_tokenizer([text for text, _ in sentences(300, 0)], 120).save(folder)
     return folder
 
 
@@ -79,7 +80,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, tokens: Path) -> dict[str, Pa
             )
             torch.manual_seed(0)
             transformers.DistilBertModel(config).save_pretrained(folder / name)
-            word_pieces.load_tokenizer(tokens).save(folder / name)
+            load_tokenizer(tokens).save(folder / name)
         elif keep_layers:  # a generator, whose own tokenizer takes [MASK] in a text for a mask
             torch.manual_seed(0)
             save_tower(folder / name / "generator", Tower.token(shape, build_embeddings(shape)), tokens, None)

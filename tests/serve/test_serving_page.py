@@ -20,10 +20,10 @@ import numpy as np
 import pytest
 import torch
 
-from electra import tokenization as word_pieces
 from electra.cli import main
 from electra.interchange.encoders import Inputs, load_encoder
 from electra.tasks.finetuning.examples import encode_texts
+from electra.tokenization.training import train_tokenizer
 from electra.workflows.finetune import finetune
 from finetuning import MODERN, TUNING, config, exported, sentences, write_csv
 
@@ -57,7 +57,7 @@ def run(script: str, given: Any, folder: Path) -> str:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the page is read: runs/s1, ft/ and examples/, and what its export commands write."""
     folder = tmp_path_factory.mktemp("page")
-    word_pieces.train_tokenizer([text for text, _ in sentences(300, 0)], 120).save(folder / "tokens")
+    train_tokenizer([text for text, _ in sentences(300, 0)], 120).save(folder / "tokens")
     start = exported(folder / "runs" / "s1" / "discriminator", replace(MODERN, init_std=0.2), folder / "tokens")
     rows = [{"body": text, "topic": "yes" if there else "no"} for text, there in sentences(40, 1)]
     files = {name: write_csv(folder / f"{name}.csv", rows) for name in ("train", "dev")}

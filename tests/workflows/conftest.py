@@ -6,14 +6,15 @@ import pytest
 import torch
 import transformers
 
-from electra import tokenization as word_pieces
+from electra.tokenization.loading import load_tokenizer
+from electra.tokenization.training import train_tokenizer
 from finetuning import CLASSIC, MODERN, exported, sentences, write_csv
 
 
 @pytest.fixture(scope="session")
 def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tokenizer")
-    word_pieces.train_tokenizer([text for text, _ in sentences(300, 0)], 120).save(folder)
+    train_tokenizer([text for text, _ in sentences(300, 0)], 120).save(folder)
     return folder
 
 
@@ -37,7 +38,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory, tokens: Path) -> Path:
     )  # fmt: skip
     torch.manual_seed(0)
     transformers.BertModel(config).save_pretrained(folder)
-    word_pieces.load_tokenizer(tokens).save(folder)
+    load_tokenizer(tokens).save(folder)
     return folder
 
 

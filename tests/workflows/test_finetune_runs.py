@@ -12,7 +12,6 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from electra import tokenization as word_pieces
 from electra.engine.optim import AdamW
 from electra.engine.parallel import Parallel
 from electra.engine.telemetry import read_metrics
@@ -22,6 +21,7 @@ from electra.run_folder import hold_folder
 from electra.tasks.catalogue import load_problems
 from electra.tasks.datasets.labelled import Columns
 from electra.tasks.finetuning.run import FineTuningRun, RunSettings
+from electra.tokenization.loading import load_tokenizer
 from electra.workflows.finetune import FinetuneConfig, finetune
 from electra.workflows.status import StatusConfig, status
 from finetuning import CLASSIC, TUNING, config, exported, result, write_csv
@@ -160,7 +160,7 @@ def test_two_processes_tune_encoders_of_transformers(tokens: Path, bert: Path, t
         max_position_embeddings=50,
     )  # fmt: skip
     transformers.RobertaModel(shape).save_pretrained(tmp_path / "model")
-    word_pieces.load_tokenizer(tokens).save(tmp_path / "model")
+    load_tokenizer(tokens).save(tmp_path / "model")
     models = {"bert": bert, "roberta": tmp_path / "model"}
     settings = Engine(compile="never", precision="float32", log_every=1, evaluate_every=2, save_every=0)
     asked = config(bert, tmp_path, files, engine=settings, tuning=replace(TUNING, head="paper", epochs=0.2), patience=1)

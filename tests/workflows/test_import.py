@@ -14,7 +14,7 @@ from electra.errors import UserError
 from electra.interchange.huggingface import load_tower
 from electra.interchange.initialise import initialise_towers, read_starts
 from electra.objectives.build import CorpusFacts, Electra
-from electra.tokenization import load_tokenizer
+from electra.tokenization.loading import load_tokenizer
 from electra.workflows.export import ExportConfig, export
 from electra.workflows.import_ import ImportConfig, import_checkpoint
 from oracle import MASK

@@ -15,7 +15,8 @@ from electra import cli
 from electra.errors import UserError
 from electra.interchange import huggingface
 from electra.tasks.frozen.score_names import load_named_scorer
-from electra.tokenization import TokenizerKind, train_tokenizer
+from electra.tokenization.kinds import TokenizerKind
+from electra.tokenization.training import train_tokenizer
 from electra.workflows.detect import DetectConfig, detect, list_words
 from electra.workflows.inspect import InspectConfig, inspect
 from electra.workflows.score import ScoreConfig, score

@@ -12,7 +12,6 @@ from transformers import AutoModelForMaskedLM, AutoModelForPreTraining, AutoToke
 
 from cards import read_card, run_card
 from electra import cli
-from electra import tokenization as word_pieces
 from electra.corpus.prepare import PrepareConfig, prepare
 from electra.corpus.train_tokenizer import TokenizerConfig, tokenizer
 from electra.engine.optim import AdamW, LinearDecay
@@ -23,6 +22,7 @@ from electra.model.config import ClassicConfig
 from electra.objectives.build import Electra, Mlm
 from electra.tasks.catalogue import TaskChoice
 from electra.tasks.datasets.labelled import Columns
+from electra.tokenization.loading import load_tokenizer
 from electra.workflows.evaluate import EvaluateConfig, evaluate
 from electra.workflows.export import ExportConfig, export
 from electra.workflows.inspect import MARK_FROM, InspectConfig, inspect
@@ -206,10 +206,7 @@ def test_export_writes_folders_that_transformers_loads(run: Path, tmp_path: Path
         _, report = kind.from_pretrained(out / name, output_loading_info=True)
         assert not any(report.values())
         assert run_card(out / name, out)
-        assert (
-            word_pieces.load_tokenizer(out / name).fingerprint
-            == word_pieces.load_tokenizer(run / "final" / name).fingerprint
-        )
+        assert load_tokenizer(out / name).fingerprint == load_tokenizer(run / "final" / name).fingerprint
     front, card = read_card(out / "discriminator")
     environment = json.loads((run / "environment.json").read_text())
     last = [line for line in read_metrics(run / "metrics.jsonl") if line["split"] == "held-out"][-1]

@@ -24,7 +24,7 @@ from electra.dataset.shards import MANIFEST, Manifest
 from electra.errors import UserError
 from electra.fingerprints import hash_values
 from electra.run_folder import hold_lock, list_differences, read_json, write_json
-from electra.tokenization import Tokenizer
+from electra.tokenization.tokenizer import Tokenizer
 
 TOKENIZER_FOLDER = "tokenizer"  # its name in prepared data, and what it says that it holds
 REMEDY = "remove it, and the same command goes on"  # for a damaged file of ``parts/``

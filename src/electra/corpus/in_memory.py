@@ -14,7 +14,7 @@ from electra.corpus.parts import write_shards
 from electra.corpus.sources import UNNAMED, Part
 from electra.corpus.words import CachingTokenizer
 from electra.dataset.shards import MANIFEST, Manifest
-from electra.tokenization import Tokenizer
+from electra.tokenization.tokenizer import Tokenizer
 
 
 def prepare_documents(

@@ -8,7 +8,7 @@ from electra.corpus.documents import Skipped
 from electra.corpus.parts import COUNTS, PartEntry
 from electra.dataset.shards import DATA_FORMAT, Manifest, Split
 from electra.errors import UserError
-from electra.tokenization import Tokenizer
+from electra.tokenization.tokenizer import Tokenizer
 
 
 def build_manifest(

@@ -22,7 +22,7 @@ from electra.dataset.shards import ShardWriter, Split
 from electra.errors import UserError
 from electra.files import write_whole
 from electra.run_folder import read_json, write_json
-from electra.tokenization import parse_tokenizer
+from electra.tokenization.tokenizer import parse_tokenizer
 
 READ = "read"  # ending of a note of what was read for a part
 COUNTS = ("documents", "tokens", "words", "bytes", "unknown")

@@ -23,7 +23,8 @@ from electra.corpus.workers import Engine, run_parts
 from electra.dataset.shards import Manifest
 from electra.errors import UserError
 from electra.ranges import Count, CountOrZero, Fraction, Range
-from electra.tokenization import Tokenizer, load_tokenizer
+from electra.tokenization.loading import load_tokenizer
+from electra.tokenization.tokenizer import Tokenizer
 
 ALL_PARTS = Share()
 

@@ -15,7 +15,7 @@ from electra.dataset.layout import Layout, Packed, Paper
 from electra.dataset.rows import Rows
 from electra.dataset.shards import Shards
 from electra.errors import UserError, escape_controls
-from electra.tokenization import Tokenizer
+from electra.tokenization.tokenizer import Tokenizer
 
 ROW_LENGTH = 128
 CHARACTERS_PER_ROW = 4096  # read for each row that is to be printed

@@ -14,16 +14,10 @@ from electra.corpus.readers import read_documents
 from electra.corpus.sources import Part, cut_parts, find_sources
 from electra.progress import Progress
 from electra.ranges import Positive, Range
-from electra.tokenization import (
-    LARGEST_SIZE,
-    Normalization,
-    Spelling,
-    Tokenizer,
-    TokenizerKind,
-    check_vocabulary_size,
-    load_tokenizer,
-    train_tokenizer,
-)
+from electra.tokenization.kinds import Normalization, Spelling, TokenizerKind
+from electra.tokenization.loading import load_tokenizer
+from electra.tokenization.tokenizer import Tokenizer
+from electra.tokenization.training import LARGEST_SIZE, check_vocabulary_size, train_tokenizer
 
 
 @dataclass(frozen=True)

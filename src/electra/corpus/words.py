@@ -13,7 +13,7 @@ import numpy as np
 import tokenizers
 
 from electra.dataset.shards import Units
-from electra.tokenization import Tokenizer
+from electra.tokenization.tokenizer import Tokenizer
 
 LONG_LINE = 10_000  # characters after which a line is cut at the next space, so that one line costs little memory
 LONGEST_WORD = 1 << 20  # … and without a space anywhere: a million characters in one piece cost 0.4 GB

@@ -7,7 +7,8 @@ from pathlib import Path
 from electra.dataset.shards import MANIFEST, Shards, Split
 from electra.errors import UserError, convert_errors
 from electra.fingerprints import hash_folder, hash_values
-from electra.tokenization import Tokenizer, load_tokenizer
+from electra.tokenization.loading import load_tokenizer
+from electra.tokenization.tokenizer import Tokenizer
 
 VERIFIED_BYTES = 1 << 31  # a split up to this size is verified at every start of a run: a few seconds
 

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from electra.dataset.shards import Shards
-from electra.tokenization import Tokenizer
+from electra.tokenization.tokenizer import Tokenizer
 
 SPACE_MARKS = {"ByteLevel": "Ġ", "Metaspace": "▁"}  # the first character of a token whose word has a space before it
 TOKENS_AT_ONCE = 1 << 24  # that are counted together

@@ -16,7 +16,8 @@ from electra.interchange.folders import find_encoder
 from electra.interchange.transformers_models import has_other_head, load_with_transformers, read_model_type
 from electra.model.encoder import Tower
 from electra.model.heads import linear_float32
-from electra.tokenization import Tokenizer, load_tokenizer
+from electra.tokenization.loading import load_tokenizer
+from electra.tokenization.tokenizer import Tokenizer
 
 States = Float[Tensor, "rows length _"]
 Family = Literal["classic", "modern", "theirs", "whole"]

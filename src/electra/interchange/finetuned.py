@@ -17,7 +17,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from electra import files
-from electra import tokenization as vocabularies
 from electra.errors import convert_errors
 from electra.interchange.encoders import TowerReader, TransformersReader, WholeModelReader
 from electra.interchange.huggingface import MODEL_KIND, encoder_tensors
@@ -26,6 +25,7 @@ from electra.interchange.tokenizer_files import write_tokenizer
 from electra.interchange.transformers_models import load_with_transformers, quiet_transformers, shorten_config
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
+from electra.tokenization.settings import refuse_code
 
 HeadKind = Literal["sequence-classification", "token-classification", "question-answering"]
 AUTO_CLASSES: dict[HeadKind, str] = {
@@ -132,7 +132,7 @@ def save_tower_reader(folder: Path, source: Path, reader: TowerReader, head: nn.
     """Write our encoder with the head, in transformers' class for both, or else without. Return whether it is in."""
     import transformers
 
-    vocabularies.refuse_code(source)
+    refuse_code(source)
     shape = shorten_config(source, reader.config.layers)
     config = transformers.AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False, **shape)
     prefix, encoder = encoder_tensors(as_tower(reader))

@@ -29,7 +29,7 @@ from electra.model.config import EncoderConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
 from electra.model.heads import TokenHead
-from electra.tokenization import read_settings
+from electra.tokenization.settings import read_settings
 
 MODEL_KIND = "model"  # what such a folder says that it holds
 CARD_FILE = "README.md"

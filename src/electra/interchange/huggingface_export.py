@@ -20,7 +20,7 @@ from electra.interchange.transformers_models import load_with_transformers, quie
 from electra.interchange.views import ModelView, View
 from electra.model.config import ClassicConfig
 from electra.model.encoder import Tower
-from electra.tokenization import read_settings
+from electra.tokenization.settings import read_settings
 
 POOLER = "pooler."  # how the names of tensors begin that BertModel has and no encoder needs
 

@@ -15,7 +15,7 @@ from electra.interchange.spellings import refuse_two_thetas
 from electra.model.config import ClassicConfig, EncoderConfig, ModernConfig
 from electra.model.encoder import Tower
 from electra.model.heads import TokenHead
-from electra.tokenization import refuse_endless
+from electra.tokenization.settings import refuse_endless
 
 Config = TypeVar("Config", ClassicConfig, ModernConfig)
 TensorNames = dict[str, list[str]]

@@ -15,7 +15,8 @@ from electra.interchange.published import HeadKind, Role, read_published
 from electra.model.embeddings import DeltaEmbedding
 from electra.model.encoder import Tower
 from electra.model.heads import TokenHead
-from electra.tokenization import Tokenizer, load_tokenizer
+from electra.tokenization.loading import load_tokenizer
+from electra.tokenization.tokenizer import Tokenizer
 
 # What the kept encoder may begin with, the best first: where it detects, where it recovers tokens beside a generator,
 # and where it does so alone.

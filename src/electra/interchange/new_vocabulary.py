@@ -10,7 +10,7 @@ from tokenizers import decoders
 from torch import Tensor
 from torch.nn import functional as F
 
-from electra.tokenization import Tokenizer
+from electra.tokenization.tokenizer import Tokenizer
 
 UNREADABLE = "\N{REPLACEMENT CHARACTER}"  # what bytes that are no whole character are decoded to
 

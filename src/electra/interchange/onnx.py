@@ -26,7 +26,7 @@ from electra.interchange.finetuned import HEAD_FILE
 from electra.interchange.folders import WEIGHTS_FILE
 from electra.interchange.transformers_models import load_with_transformers
 from electra.interchange.views import ModelView
-from electra.tokenization import read_settings
+from electra.tokenization.settings import read_settings
 
 GRAPH_FILE, INT8_FILE = "model.onnx", "model_int8.onnx"
 NEEDED = ("onnx", "onnxscript", "onnxruntime")

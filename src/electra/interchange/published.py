@@ -37,7 +37,7 @@ from electra.model.config import ClassicConfig, EncoderConfig
 from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
 from electra.model.heads import TokenHead
-from electra.tokenization import read_settings, refuse_code
+from electra.tokenization.settings import read_settings, refuse_code
 
 Role = Literal["encoder", "discriminator", "generator"]
 HeadKind = Literal["token", "detection", ""]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from electra.errors import UserError
-from electra.tokenization import read_settings
+from electra.tokenization.settings import read_settings
 
 THETAS = {"global_rope_theta": "full_attention", "local_rope_theta": "sliding_attention"}
 FRAME = {"bos_token_id": "cls_token_id", "eos_token_id": "sep_token_id"}  # what begins and ends a text here

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from electra.errors import UserError
-from electra.tokenization import load_tokenizer
+from electra.tokenization.loading import load_tokenizer
 
 
 def write_tokenizer(

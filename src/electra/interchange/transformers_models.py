@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from electra import tokenization as vocabularies
 from electra.errors import UserError, convert_errors
 from electra.interchange.spellings import refuse_two_thetas
+from electra.tokenization.settings import read_settings, refuse_code
 
 TOWER_CLASSES = {
     "ElectraForPreTraining", "ElectraForMaskedLM", "ModernBertForMaskedLM", "ModernBertForTokenClassification",
@@ -18,12 +18,12 @@ TOWER_CLASSES = {
 
 def read_model_type(folder: Path) -> str:
     """The ``model_type`` of a folder's config.json, or "None". Raises ``UserError`` if the file cannot be read."""
-    return str(vocabularies.read_settings(folder / "config.json").get("model_type"))
+    return str(read_settings(folder / "config.json").get("model_type"))
 
 
 def has_other_head(folder: Path) -> bool:
     """Whether an ELECTRA or ModernBERT has a head that none of our towers has, or no head."""
-    config = vocabularies.read_settings(folder / "config.json")
+    config = read_settings(folder / "config.json")
     return TOWER_CLASSES.isdisjoint(config.get("architectures") or ())
 
 
@@ -53,8 +53,8 @@ def load_with_transformers(folder: Path, auto: str, keep_layers: int = 0, **sett
     """
     import transformers
 
-    vocabularies.refuse_code(folder)
-    refuse_two_thetas(vocabularies.read_settings(folder / "config.json"), str(folder / "config.json"))
+    refuse_code(folder)
+    refuse_two_thetas(read_settings(folder / "config.json"), str(folder / "config.json"))
     if keep_layers:
         settings |= shorten_config(folder, keep_layers)
     with quiet_transformers(), convert_errors(f"{folder}: transformers cannot load this", Exception):
@@ -72,7 +72,7 @@ def load_config(folder: Path) -> Any:
     """
     import transformers
 
-    vocabularies.refuse_code(folder)
+    refuse_code(folder)
     with convert_errors(f"{folder}: transformers cannot load this", Exception):
         return transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 

@@ -20,7 +20,7 @@ from electra.errors import UserError, escape_controls, require_plain_name
 from electra.progress import Progress
 from electra.ranges import CountOrZero
 from electra.report import lengths
-from electra.tokenization import Tokenizer
+from electra.tokenization.tokenizer import Tokenizer
 
 LAYOUTS: dict[str, Layout] = {"paper": Paper(), "packed": Packed()}
 LENGTH_EDGES = 2.0 ** np.arange(0, 31, 0.25)  # tokens: where the bins of documents' lengths begin and end

@@ -20,7 +20,7 @@ from electra.tasks.catalogue import ALL_OF_GLUE, TaskChoice, load_problems, prin
 from electra.tasks.finetuning.problem import FineTuning, Problem
 from electra.tasks.finetuning.run import TUNING_ENGINE, Figures, FineTuningRun, RunSettings, hash_contents
 from electra.tasks.finetuning.squad import Squad
-from electra.tokenization import refuse_code
+from electra.tokenization.settings import refuse_code
 from electra.workflows.finetune_summary import (
     TaskSummary,
     format_paper_row,

@@ -14,7 +14,9 @@ from electra.interchange.tensorflow.bundle import find_checkpoint, open_checkpoi
 from electra.interchange.tensorflow.names import GENERATOR
 from electra.interchange.tensorflow.towers import Towers, read_towers
 from electra.ranges import CountOrZero
-from electra.tokenization import SETTINGS_FILES, Spelling, Tokenizer, load_tokenizer
+from electra.tokenization.kinds import Spelling
+from electra.tokenization.loading import load_tokenizer
+from electra.tokenization.tokenizer import SETTINGS_FILES, Tokenizer
 
 Casing = Literal["guess", "uncased", "cased"]
 

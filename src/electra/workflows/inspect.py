@@ -18,7 +18,7 @@ from electra.report.plain_json import format_json
 from electra.tasks.datasets.values import require_encodable
 from electra.tasks.frozen.detector import Detector, load_detector
 from electra.tasks.frozen.sentence_windows import encode_pieces
-from electra.tokenization import Tokenizer
+from electra.tokenization.tokenizer import Tokenizer
 
 COLOUR_FROM = 0.1  # probability from which a word piece is coloured
 MARK_FROM = 0.25  # probability from which it is put in brackets, where there are no colours

@@ -13,7 +13,7 @@ from electra.objectives.build import Electra, Mlm
 from electra.objectives.corrupt import Generate
 from electra.objectives.generators import MaskedGenerator
 from electra.objectives.pretrainer import Pretrainer
-from electra.tokenization import load_tokenizer
+from electra.tokenization.loading import load_tokenizer
 from electra.workflows.pretrain import apply_compat
 from electra.workflows.pretraining.config import PretrainConfig
 from electra.workflows.pretraining.final import load_rest

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from electra import tokenization as word_pieces
 from electra.engine.optim import AdamW
 from electra.engine.train import Loop
 from electra.model.config import ClassicConfig, ModernConfig
@@ -16,6 +15,8 @@ from electra.model.encoder import EncoderConfig, Tower
 from electra.stopping import Stopped
 from electra.tasks.finetuning.classify import classify_texts
 from electra.tasks.finetuning.problem import FineTuning
+from electra.tokenization.tokenizer import Tokenizer
+from electra.tokenization.training import train_tokenizer
 
 CLASSIC = ClassicConfig(
     vocab_size=200, hidden_size=32, layers=2, heads=2, intermediate_size=64, embedding_size=16, max_positions=32
@@ -38,8 +39,8 @@ def texts(count: int, seed: int) -> tuple[list[str], list[int]]:
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> word_pieces.Tokenizer:
-    return word_pieces.train_tokenizer(texts(400, 0)[0], 200)
+def tokenizer() -> Tokenizer:
+    return train_tokenizer(texts(400, 0)[0], 200)
 
 
 def tower(config: EncoderConfig) -> Tower:
@@ -49,7 +50,7 @@ def tower(config: EncoderConfig) -> Tower:
 
 @pytest.mark.parametrize("config", [CLASSIC, MODERN], ids=["classic", "modern"])
 @pytest.mark.parametrize("pooling", ["mean", "first"])
-def test_order_is_learned(tokenizer: word_pieces.Tokenizer, config: EncoderConfig, pooling: str) -> None:
+def test_order_is_learned(tokenizer: Tokenizer, config: EncoderConfig, pooling: str) -> None:
     train, labels = texts(400, 1)
     test, truth = texts(100, 2)
     tuning = FineTuning(
@@ -63,7 +64,7 @@ def test_order_is_learned(tokenizer: word_pieces.Tokenizer, config: EncoderConfi
     assert all(torch.equal(value, before[name]) for name, value in start.state_dict().items())
 
 
-def test_the_same_seed_gives_the_same_answers(tokenizer: word_pieces.Tokenizer) -> None:
+def test_the_same_seed_gives_the_same_answers(tokenizer: Tokenizer) -> None:
     train, labels = texts(60, 1)
     test, _ = texts(50, 2)
     short = FineTuning(epochs=2, length=32)
@@ -73,7 +74,7 @@ def test_the_same_seed_gives_the_same_answers(tokenizer: word_pieces.Tokenizer) 
 
 
 @pytest.mark.compiled
-def test_kernels_say_what_their_twins_say(tokenizer: word_pieces.Tokenizer) -> None:
+def test_kernels_say_what_their_twins_say(tokenizer: Tokenizer) -> None:
     train, labels = texts(60, 1)
     test, _ = texts(50, 2)
     short = FineTuning(epochs=2, length=32)
@@ -82,7 +83,7 @@ def test_kernels_say_what_their_twins_say(tokenizer: word_pieces.Tokenizer) -> N
     assert twins == kernels and len(set(twins)) == 2
 
 
-def test_a_signal_ends_it_without_an_answer(tokenizer: word_pieces.Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_ends_it_without_an_answer(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A copy that was tuned for a part of its steps would have answers too, and nobody could tell."""
     step = Loop.step
 

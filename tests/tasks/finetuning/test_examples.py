@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from electra import tokenization as word_pieces
 from electra.tasks.finetuning.examples import MULTIPLE, Example, ExamplePlace, ExampleSource, encode_texts
+from electra.tokenization.tokenizer import Tokenizer
+from electra.tokenization.training import train_tokenizer
 
 
 def targets(examples, length):
@@ -72,11 +73,11 @@ def test_by_length_has_every_example_once() -> None:
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> word_pieces.Tokenizer:
-    return word_pieces.train_tokenizer(["one two three four five six"] * 3, 60)
+def tokenizer() -> Tokenizer:
+    return train_tokenizer(["one two three four five six"] * 3, 60)
 
 
-def test_the_longer_of_two_texts_loses_more(tokenizer: word_pieces.Tokenizer) -> None:
+def test_the_longer_of_two_texts_loses_more(tokenizer: Tokenizer) -> None:
     (ids, segments), (alone, _) = encode_texts(
         [("one two", "three four five six"), ("one [SEP] two", None)], tokenizer, 8
     )

@@ -12,7 +12,6 @@ import pytest
 import torch
 from pyarrow import parquet
 
-from electra import tokenization as word_pieces
 from electra.errors import UserError
 from electra.interchange.encoders import TowerReader
 from electra.model.config import ClassicConfig
@@ -23,6 +22,9 @@ from electra.tasks.finetuning import squad
 from electra.tasks.finetuning.examples import ExampleSource
 from electra.tasks.finetuning.problem import FineTuned, FineTuning, Problem
 from electra.tasks.finetuning.spans import FoundSpans
+from electra.tokenization.loading import load_tokenizer
+from electra.tokenization.tokenizer import Tokenizer
+from electra.tokenization.training import train_tokenizer
 
 CPU = torch.device("cpu")
 CONTEXT = "The café—opened in 1889, by “Ana” Bo\u0308ll—sold  tea. In 1889 rain fell."
@@ -50,8 +52,8 @@ GOOD = (CONTEXT, [question("g", "1889", CONTEXT.index("1889"))])
 
 
 @pytest.fixture(scope="module")
-def bert(shared: Path) -> word_pieces.Tokenizer:
-    return word_pieces.load_tokenizer(shared / "data" / "vocab" / "bert-base-uncased-vocab.txt")
+def bert(shared: Path) -> Tokenizer:
+    return load_tokenizer(shared / "data" / "vocab" / "bert-base-uncased-vocab.txt")
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +66,7 @@ def published(shared: Path) -> squad.Squad:
 
 
 @pytest.mark.parametrize("length", [96, 384])
-def test_every_answer_is_found_again_in_tokens(
-    published: squad.Squad, bert: word_pieces.Tokenizer, length: int
-) -> None:
+def test_every_answer_is_found_again_in_tokens(published: squad.Squad, bert: Tokenizer, length: int) -> None:
     assert isinstance(published, Problem)
     examples = published.examples("train", bert, length)
     pieces = squad.tokenize_contexts([each.context for each in published.questions["train"]], bert)
@@ -87,7 +87,7 @@ def test_every_answer_is_found_again_in_tokens(
     assert len(seen) == 300 and sum(seen.values()) > 290, "few answers begin or end within a word piece"
 
 
-def test_every_token_of_a_context_is_read_and_owned_once(published: squad.Squad, bert: word_pieces.Tokenizer) -> None:
+def test_every_token_of_a_context_is_read_and_owned_once(published: squad.Squad, bert: Tokenizer) -> None:
     examples = published.examples("dev", bert, 128)
     assert len(examples) > 300
     counts = [
@@ -104,9 +104,7 @@ def test_every_token_of_a_context_is_read_and_owned_once(published: squad.Squad,
         assert there == [at for at, segment in enumerate(example.segments) if segment][:-1]
 
 
-def test_answers_are_read_back_and_the_windows_of_a_question_are_one(
-    published: squad.Squad, bert: word_pieces.Tokenizer
-) -> None:
+def test_answers_are_read_back_and_the_windows_of_a_question_are_one(published: squad.Squad, bert: Tokenizer) -> None:
     """The gold spans, given as what a head found, are right all over; a worse one elsewhere changes nothing."""
     examples = published.examples("dev", bert, 128)
     found_spans = []
@@ -230,7 +228,7 @@ def small(folder: Path, unanswerable: bool) -> squad.Squad:
 def test_eight_questions_are_learned(tmp_path: Path, head: Any, unanswerable: bool) -> None:
     problem = small(tmp_path, unanswerable)
     assert problem.unanswerable == unanswerable
-    tokenizer = word_pieces.train_tokenizer([" ".join([*WORDS, "after", "x"])] * 3, 60)
+    tokenizer = train_tokenizer([" ".join([*WORDS, "after", "x"])] * 3, 60)
     config = ClassicConfig(
         vocab_size=tokenizer.size, hidden_size=32, layers=2, heads=2, intermediate_size=64, embedding_size=16,
         max_positions=40, dropout=0.0, attention_dropout=0.0,
@@ -263,7 +261,7 @@ def test_eight_questions_are_learned(tmp_path: Path, head: Any, unanswerable: bo
 
 def test_a_length_without_room_is_refused(tmp_path: Path) -> None:
     problem = small(tmp_path, False)
-    tokenizer = word_pieces.train_tokenizer([" ".join([*WORDS, "after", "x"])] * 3, 60)
+    tokenizer = train_tokenizer([" ".join([*WORDS, "after", "x"])] * 3, 60)
     with pytest.raises(UserError, match="length 4: .* need 5 tokens"):
         problem.examples("train", tokenizer, 4)
     with pytest.raises(UserError, match="length 5: no window holds a whole answer of train"):
@@ -274,7 +272,7 @@ def test_a_length_without_room_is_refused(tmp_path: Path) -> None:
 def test_a_context_without_tokens_has_an_answer_of_nothing(tmp_path: Path) -> None:
     file = write(tmp_path / "x.json", GOOD, (" ", [question("a", None)]), version="v2.0")
     problem, _ = squad.load_squad({"train": file, "dev": file})
-    tokenizer = word_pieces.train_tokenizer([CONTEXT] * 3, 200)
+    tokenizer = train_tokenizer([CONTEXT] * 3, 200)
     examples = problem.examples("dev", tokenizer, 32)
     reader = TowerReader(Tower.detection(config := ClassicConfig(vocab_size=tokenizer.size), build_embeddings(config)))
     net = FineTuned(reader, problem.head(reader, FineTuning(head="transformers")), seed=0)

@@ -8,7 +8,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 
-from electra import tokenization as vocabularies
 from electra.errors import UserError
 from electra.interchange.encoders import TowerReader
 from electra.model.config import ClassicConfig
@@ -18,7 +17,9 @@ from electra.tasks.datasets.samples import Sentence
 from electra.tasks.finetuning.examples import Example, ExampleSource
 from electra.tasks.finetuning.problem import FineTuned, FineTuning
 from electra.tasks.finetuning.tagging import NO_LABEL, Tagging, WordTargets, encode_words, load_tagging
-from electra.tokenization import Tokenizer
+from electra.tokenization.loading import load_tokenizer
+from electra.tokenization.tokenizer import Tokenizer
+from electra.tokenization.training import train_tokenizer
 
 CPU = torch.device("cpu")
 TEXTS = ["the quick brown fox jumps over the lazy dog", "in New York and in Los Angeles a dog sees the fox"] * 4
@@ -31,8 +32,8 @@ WORDS = ["fox", "dog's", "👩\u200d👩\u200d👧", "e\u0301\u0301", "中文", 
 def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
     if request.param == "bert":
         folder = request.getfixturevalue("shared") / "data" / "vocab"
-        return vocabularies.load_tokenizer(folder / "bert-base-uncased-vocab.txt")
-    return vocabularies.train_tokenizer(TEXTS, 400, kind=request.param)
+        return load_tokenizer(folder / "bert-base-uncased-vocab.txt")
+    return train_tokenizer(TEXTS, 400, kind=request.param)
 
 
 def problem(*sentences: Sentence, **more: list[Sentence]) -> Tagging:
@@ -48,14 +49,14 @@ def test_every_word_has_the_pieces_that_it_has_alone(tokenizer: Tokenizer) -> No
 
 
 def test_a_word_of_which_nothing_is_left_is_unknown() -> None:
-    tokenizer = vocabularies.train_tokenizer(TEXTS, 400)
+    tokenizer = train_tokenizer(TEXTS, 400)
     assert encode_words([Sentence(("\x07", "fox", "\u00a0"))], tokenizer)[0][::2] == [[tokenizer.ids["unk"]]] * 2
 
 
 @pytest.mark.parametrize("prefix", [True, False])  # False: RoBERTa and ModernBERT
 def test_a_byte_level_vocabulary_sees_words_as_in_their_text(prefix: bool) -> None:
     """The first word has a space before it only where the tokenizer puts one there, as ``pipeline`` reads the text."""
-    tokenizer = vocabularies.train_tokenizer(TEXTS, 400, kind="byte-bpe")
+    tokenizer = train_tokenizer(TEXTS, 400, kind="byte-bpe")
     tokenizer.backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
     pieces = encode_words([Sentence(("the", "fox", "dog"))], tokenizer)[0]
     assert [piece for word in pieces for piece in word] == tokenizer.encode(["the fox dog"])[0]
@@ -95,7 +96,7 @@ def test_windows_have_every_word_once_at_its_first_piece(tokenizer: Tokenizer, l
 
 def test_a_tag_that_train_lacks_is_no_target_and_wrong() -> None:
     task = problem(Sentence(("a", "b"), ("B-X", "O")), dev=[Sentence(("a", "b"), ("B-Y", "O"))])
-    (example,) = task.examples("dev", vocabularies.train_tokenizer(TEXTS, 400), 8)
+    (example,) = task.examples("dev", train_tokenizer(TEXTS, 400), 8)
     assert example.target == WordTargets((1, 2), (-1, 1), (0, 1))
     targets, count = task.targets([example], 4)
     assert targets["labels"].tolist() == [[NO_LABEL, NO_LABEL, 1, NO_LABEL]] and count == 1
@@ -108,7 +109,7 @@ def test_words_without_a_prediction_and_lengths_without_room_are_refused() -> No
     with pytest.raises(AssertionError, match="a word that no window predicts"):
         task.predictions("train", [Example([1, 2], [0, 0], WordTargets((1,), (0,), (0,)))], [[0, 0]])
     with pytest.raises(UserError, match=r"length 2: \[CLS\], a word and \[SEP\] need 3 tokens"):
-        task.examples("train", vocabularies.train_tokenizer(TEXTS, 400), 2)
+        task.examples("train", train_tokenizer(TEXTS, 400), 2)
 
 
 def tiny(tokenizer: Tokenizer) -> TowerReader:
@@ -141,11 +142,11 @@ def test_a_small_model_learns_sentences_by_heart_also_in_windows(length: int) ->
     words, tags = zip(*(pair.split("/") for pair in pairs.split(" ")), strict=True)
     turned = [Sentence(words[at:] + words[:at], tags[at:] + tags[:at]) for at in (0, 3, 4, 5, 6, 9, 10, 11)]
     task = problem(*turned)
-    assert fitted(task, vocabularies.train_tokenizer(TEXTS, 400), length, 60)["f1"] == 1.0
+    assert fitted(task, train_tokenizer(TEXTS, 400), length, 60)["f1"] == 1.0
 
 
 def test_the_loss_is_that_of_first_pieces_alone() -> None:
-    tokenizer = vocabularies.train_tokenizer(TEXTS, 400)
+    tokenizer = train_tokenizer(TEXTS, 400)
     task = problem(Sentence(("foxdog", "sees", "catfox"), ("X", "Y", "X")))
     source = ExampleSource(task.examples("train", tokenizer, 128), task.targets, tokenizer.ids["pad"], 1, 0)
     batch = source.batch(source.refer_to([(0, 0)]))
@@ -164,6 +165,6 @@ def test_no_word_of_conll_2000_is_lost(shared: Path, length: int) -> None:
     file = shared / "data" / "conll2000" / "test.txt"
     task, _ = load_tagging("chunks", {"train": file, "dev": file}, "", "")
     vocabulary = shared / "data" / "vocab" / "bert-base-uncased-vocab.txt"
-    examples = task.examples("dev", vocabularies.load_tokenizer(vocabulary), length)
+    examples = task.examples("dev", load_tokenizer(vocabulary), length)
     assert sum(len(example.target.words) for example in examples) == 47377
     assert (len(examples) == 2012) == (length == 128)

@@ -8,10 +8,10 @@ import torch
 import transformers
 from scipy import stats
 
-from electra import tokenization as word_pieces
 from electra.errors import UserError
 from electra.tasks.datasets.labelled import Columns
 from electra.tasks.frozen.depth import measure_depths, read_scored_pairs
+from electra.tokenization.training import train_tokenizer
 from finetuning import CLASSIC, MODERN, exported, sentences
 
 COLUMNS = Columns("sentence1", "sentence2", "score")
@@ -20,7 +20,7 @@ COLUMNS = Columns("sentence1", "sentence2", "score")
 @pytest.fixture(scope="module")
 def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tokens")
-    word_pieces.train_tokenizer([text for text, _ in sentences(200, 3)], 120).save(folder)
+    train_tokenizer([text for text, _ in sentences(200, 3)], 120).save(folder)
     return folder
 
 

@@ -15,7 +15,6 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
-from electra import tokenization as word_pieces
 from electra.errors import UserError
 from electra.interchange.encoders import Inputs, TowerReader
 from electra.model.config import ClassicConfig, ModernConfig
@@ -26,6 +25,8 @@ from electra.tasks.frozen import linear
 from electra.tasks.frozen.linear import CRITERIA, STRENGTHS, Fit, PrincipalAxes, fit_coordinates, fit_with_best_strength
 from electra.tasks.frozen.probes import Probe, choose_held_out, extract_features, probe_layers
 from electra.tasks.frozen.texts import batch_texts
+from electra.tokenization.tokenizer import Tokenizer
+from electra.tokenization.training import train_tokenizer
 
 CLASSIC = ClassicConfig(
     vocab_size=200, hidden_size=32, layers=2, heads=2, intermediate_size=64, embedding_size=16, max_positions=32
@@ -41,8 +42,8 @@ def texts(count: int, seed: int) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> word_pieces.Tokenizer:
-    return word_pieces.train_tokenizer(texts(400, 0), 200)
+def tokenizer() -> Tokenizer:
+    return train_tokenizer(texts(400, 0), 200)
 
 
 def reader(config: EncoderConfig) -> TowerReader:
@@ -50,12 +51,12 @@ def reader(config: EncoderConfig) -> TowerReader:
     return TowerReader(Tower.detection(config, build_embeddings(config)))
 
 
-def odd(tokenizer: word_pieces.Tokenizer, text: str) -> int:
+def odd(tokenizer: Tokenizer, text: str) -> int:
     """1 where the sum of a text's ids is odd, which no sum of one vector for each token tells."""
     return sum(tokenizer.encode([text])[0]) % 2
 
 
-def of_parity(tokenizer: word_pieces.Tokenizer, **counts: int) -> Task:
+def of_parity(tokenizer: Tokenizer, **counts: int) -> Task:
     splits = {
         split: [Sample(text, label=odd(tokenizer, text)) for text in texts(count, seed)]
         for seed, (split, count) in enumerate(counts.items(), 1)
@@ -83,19 +84,19 @@ class Planted(nn.Module):
         return False
 
 
-def planted(tokenizer: word_pieces.Tokenizer) -> Planted:
+def planted(tokenizer: Tokenizer) -> Planted:
     torch.manual_seed(0)
     return Planted(tuple(tokenizer.ids.values()))
 
 
-def test_the_layer_that_knows_is_found(tokenizer: word_pieces.Tokenizer) -> None:
+def test_the_layer_that_knows_is_found(tokenizer: Tokenizer) -> None:
     scores = probe_layers(planted(tokenizer), tokenizer, of_parity(tokenizer, train=300, dev=200), LENGTH, CPU)
     assert scores["best_layer"] == 2 and scores["best"] == scores["layer 2"] == 1.0
     assert all(scores[f"layer {layer}"] < 0.65 for layer in (0, 1, 3)) and scores["all layers"] > 0.95
     assert 0.4 < scores["majority"] < 0.65
 
 
-def test_figures_are_those_of_the_probe_and_repeat_themselves(tokenizer: word_pieces.Tokenizer) -> None:
+def test_figures_are_those_of_the_probe_and_repeat_themselves(tokenizer: Tokenizer) -> None:
     task, tower = of_parity(tokenizer, train=120, dev=80), reader(CLASSIC)
     scores, probe = probe_layers(tower, tokenizer, task, LENGTH, CPU), Probe(task, tokenizer, LENGTH)
     assert probe.figures(tower, CPU) == probe.figures(tower, CPU) == {
@@ -109,9 +110,7 @@ def test_figures_are_those_of_the_probe_and_repeat_themselves(tokenizer: word_pi
 
 
 @pytest.mark.parametrize("config", [CLASSIC, MODERN], ids=["classic", "modern"])
-def test_features_are_the_means_of_each_text_read_alone(
-    tokenizer: word_pieces.Tokenizer, config: EncoderConfig
-) -> None:
+def test_features_are_the_means_of_each_text_read_alone(tokenizer: Tokenizer, config: EncoderConfig) -> None:
     tower = reader(config)
     pairs: list[tuple[str, str | None]] = [(text, None) for text in texts(90, 1)] + [("w1 w2", "w3")]
     features = extract_features(tower, batch_texts(pairs, tokenizer, LENGTH), CPU)
@@ -228,7 +227,7 @@ def test_the_whole_fit_does_as_well_as_scikit_learn(noise: float) -> None:
     assert ours >= theirs.score(scaler.transform(x[train:]), gold[train:]) - 0.02
 
 
-def test_dev_judges_and_does_nothing_else(tokenizer: word_pieces.Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dev_judges_and_does_nothing_else(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     task = of_parity(tokenizer, train=120, dev=80)
     other = [replace(sample, label=1 - sample.label) for sample in task.splits["dev"]]
     fits: list[tuple[float, bytes]] = []
@@ -262,7 +261,7 @@ def test_equal_texts_are_on_one_side(drawn: list[str]) -> None:
     assert (choose_held_out([Sample(text) for text in drawn[::-1]], "tag") == out[::-1]).all()
 
 
-def test_without_dev_a_fifth_of_train_judges(tokenizer: word_pieces.Tokenizer) -> None:
+def test_without_dev_a_fifth_of_train_judges(tokenizer: Tokenizer) -> None:
     task = of_parity(tokenizer, train=500)
     assert len(set(task.splits["train"])) == 500
     probe = Probe(task, tokenizer, LENGTH)
@@ -272,7 +271,7 @@ def test_without_dev_a_fifth_of_train_judges(tokenizer: word_pieces.Tokenizer) -
     assert len(Probe(unlabelled, tokenizer, LENGTH).gold) == 100
 
 
-def test_most_bounds_both_splits(tokenizer: word_pieces.Tokenizer) -> None:
+def test_most_bounds_both_splits(tokenizer: Tokenizer) -> None:
     task = of_parity(tokenizer, train=200, dev=100)
     small, other = (Probe(task, tokenizer, LENGTH, most=50, seed=seed) for seed in (0, 1))
     assert len(small.targets) == len(small.gold) == 50
@@ -280,15 +279,13 @@ def test_most_bounds_both_splits(tokenizer: word_pieces.Tokenizer) -> None:
     assert not torch.equal(small.train[0].ids, other.train[0].ids)
 
 
-def test_too_few_texts_are_told(tokenizer: word_pieces.Tokenizer) -> None:
+def test_too_few_texts_are_told(tokenizer: Tokenizer) -> None:
     task = of_parity(tokenizer, train=5, dev=5)
     with pytest.raises(UserError, match="parity: 5 different texts to fit a probe to; at least 10 are needed"):
         Probe(replace(task, splits=task.splits | {"train": list(task.splits["train"]) * 9}), tokenizer, LENGTH)
 
 
-def test_training_goes_on_as_if_nobody_had_looked(
-    tokenizer: word_pieces.Tokenizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_training_goes_on_as_if_nobody_had_looked(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever mode a probe is called in, and, where classes are told apart, without scikit-learn and scipy."""
     for absent in ("sklearn", "sklearn.metrics", "scipy", "scipy.stats"):
         monkeypatch.setitem(sys.modules, absent, None)
@@ -305,7 +302,7 @@ def test_training_goes_on_as_if_nobody_had_looked(
     assert all(value.grad is not None for value in tower.parameters())
 
 
-def test_a_diverged_encoder_tells_nothing(tokenizer: word_pieces.Tokenizer) -> None:
+def test_a_diverged_encoder_tells_nothing(tokenizer: Tokenizer) -> None:
     dead = reader(CLASSIC)
     nn.init.constant_(dead.encoder.layers[0].up.weight, float("nan"))
     scores = probe_layers(dead, tokenizer, of_parity(tokenizer, train=120, dev=80), LENGTH, CPU)
@@ -313,7 +310,7 @@ def test_a_diverged_encoder_tells_nothing(tokenizer: word_pieces.Tokenizer) -> N
 
 
 @pytest.mark.parametrize("kind", ["score", "labels"])
-def test_scores_and_labels_are_read(tokenizer: word_pieces.Tokenizer, kind: Kind) -> None:
+def test_scores_and_labels_are_read(tokenizer: Tokenizer, kind: Kind) -> None:
     """A text's score is the mean of its words' numbers; its labels are whether two of the words are there."""
 
     def samples(count: int, seed: int) -> list[Sample]:

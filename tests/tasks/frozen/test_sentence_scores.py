@@ -15,7 +15,8 @@ from electra.model.encoder import Tower
 from electra.tasks.frozen.sentence_groups import UnreadableSentence, encode_sentences, group_windows, mask_each_token
 from electra.tasks.frozen.sentence_scores import PseudoLogLikelihood, ReplacedTokens, choose_scorer, load_scorer
 from electra.tasks.frozen.texts import pad_texts
-from electra.tokenization import Tokenizer, train_tokenizer
+from electra.tokenization.tokenizer import Tokenizer
+from electra.tokenization.training import train_tokenizer
 from scored import CONFIGS, SENTENCES, SIZES, TEXTS, tower
 
 CPU = torch.device("cpu")

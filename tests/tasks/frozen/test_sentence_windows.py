@@ -13,7 +13,8 @@ from electra.tasks.frozen.sentence_scores import Energies, PseudoLogLikelihood, 
 from electra.tasks.frozen.sentence_windows import Pieces, cut_windows, encode_pieces, split_by_cost
 from electra.tasks.frozen.texts import pad_texts
 from electra.tasks.frozen.window_scorer import WindowScorer
-from electra.tokenization import Tokenizer, train_tokenizer
+from electra.tokenization.tokenizer import Tokenizer
+from electra.tokenization.training import train_tokenizer
 from scored import CONFIGS, LINES, LONG, SENTENCES, SIZES, TEXTS, tower
 
 MOST = SIZES["max_positions"] - 2

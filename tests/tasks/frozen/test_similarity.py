@@ -7,7 +7,6 @@ import pytest
 import torch
 from scipy import stats
 
-from electra import tokenization as word_pieces
 from electra.errors import UserError
 from electra.interchange.encoders import Inputs, TowerReader
 from electra.model.config import ClassicConfig
@@ -16,6 +15,8 @@ from electra.model.encoder import Tower
 from electra.tasks.datasets.samples import Sample, Task
 from electra.tasks.finetuning.examples import encode_texts
 from electra.tasks.frozen.similarity import cosine_similarity, measure_similarity
+from electra.tokenization.tokenizer import Tokenizer
+from electra.tokenization.training import train_tokenizer
 
 CPU = torch.device("cpu")
 CONFIG = ClassicConfig(
@@ -29,8 +30,8 @@ def sentences(count: int, seed: int) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> word_pieces.Tokenizer:
-    return word_pieces.train_tokenizer(sentences(300, 0), 200)
+def tokenizer() -> Tokenizer:
+    return train_tokenizer(sentences(300, 0), 200)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def of_pairs(count: int) -> Task:
     return Task("pairs", "score", (), ("spearman",), {"dev": samples})
 
 
-def test_it_is_what_a_loop_computes(tokenizer: word_pieces.Tokenizer, reader: TowerReader) -> None:
+def test_it_is_what_a_loop_computes(tokenizer: Tokenizer, reader: TowerReader) -> None:
     task = of_pairs(40)
     cosines: list[list[float]] = [[] for _ in reader.sizes]
     for sample in task.splits["dev"]:
@@ -80,7 +81,7 @@ def test_nothing_is_like_nothing() -> None:
     assert cosine_similarity(one, two).tolist() == [1.0, 0.0, 0.0]
 
 
-def test_what_cannot_be_asked_is_told(tokenizer: word_pieces.Tokenizer, reader: TowerReader) -> None:
+def test_what_cannot_be_asked_is_told(tokenizer: Tokenizer, reader: TowerReader) -> None:
     task = of_pairs(5)
     with pytest.raises(UserError, match="layer 3: this encoder has 0"):
         measure_similarity(reader, tokenizer, task, 16, CPU, layers=(1, 3))

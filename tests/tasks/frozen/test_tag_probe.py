@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from electra import tokenization as word_pieces
 from electra.errors import UserError
 from electra.interchange.encoders import TowerReader
 from electra.model.config import ClassicConfig, ModernConfig
@@ -15,6 +14,8 @@ from electra.model.encoder import EncoderConfig, Tower
 from electra.tasks.datasets.samples import Sentence
 from electra.tasks.finetuning.tagging import Tagging
 from electra.tasks.frozen.tag_probe import probe_problem, probe_tags
+from electra.tokenization.tokenizer import Tokenizer
+from electra.tokenization.training import train_tokenizer
 
 CLASSIC = ClassicConfig(
     vocab_size=200, hidden_size=32, layers=2, heads=2, intermediate_size=64, embedding_size=32, max_positions=32
@@ -32,8 +33,8 @@ def sentences(count: int, seed: int) -> list[Sentence]:
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> word_pieces.Tokenizer:
-    return word_pieces.train_tokenizer([" ".join(each.words) for each in sentences(200, 0)], 200)
+def tokenizer() -> Tokenizer:
+    return train_tokenizer([" ".join(each.words) for each in sentences(200, 0)], 200)
 
 
 def reader(config: EncoderConfig) -> TowerReader:
@@ -42,7 +43,7 @@ def reader(config: EncoderConfig) -> TowerReader:
 
 
 @pytest.mark.parametrize("config", [CLASSIC, MODERN], ids=["classic", "modern"])
-def test_tags_of_words_are_told_from_their_embeddings(config: EncoderConfig, tokenizer: word_pieces.Tokenizer) -> None:
+def test_tags_of_words_are_told_from_their_embeddings(config: EncoderConfig, tokenizer: Tokenizer) -> None:
     problem = Tagging("spans", {"train": sentences(50, 1), "dev": sentences(30, 2)})
     figures = probe_tags(reader(config), tokenizer, problem, 24, CPU)  # some sentences are read in windows
     assert figures["layer 0"] == figures["best"] == 1.0 and figures["best_layer"] == 0
@@ -51,7 +52,7 @@ def test_tags_of_words_are_told_from_their_embeddings(config: EncoderConfig, tok
     assert probe_problem(reader(config), tokenizer, problem, 24, CPU) == figures
 
 
-def test_tags_at_random_are_not_told(tokenizer: word_pieces.Tokenizer) -> None:
+def test_tags_at_random_are_not_told(tokenizer: Tokenizer) -> None:
     draw = random.Random(0)
     noise = {
         split: [replace(each, tags=tuple(draw.choices("AB", k=len(each.words)))) for each in sentences(count, seed)]
@@ -61,7 +62,7 @@ def test_tags_at_random_are_not_told(tokenizer: word_pieces.Tokenizer) -> None:
     assert 0.4 < figures["all layers"] < 0.6 and 0.4 < figures["majority"] < 0.6
 
 
-def test_what_is_fitted_does_not_know_dev(tokenizer: word_pieces.Tokenizer) -> None:
+def test_what_is_fitted_does_not_know_dev(tokenizer: Tokenizer) -> None:
     train, dev = sentences(50, 1), sentences(30, 2)
     other = [replace(each, tags=tuple({"B-X": "I-X", "I-X": "B-X"}[tag] for tag in each.tags or ())) for each in dev]
     as_words = [Tagging("tags", {"train": named(train), "dev": named(part)}) for part in (dev, other)]
@@ -74,7 +75,7 @@ def named(part: list[Sentence]) -> list[Sentence]:
     return [replace(each, tags=tuple(tag[0] for tag in each.tags or ())) for each in part]
 
 
-def test_only_so_many_sentences_are_read_and_too_few_are_refused(tokenizer: word_pieces.Tokenizer) -> None:
+def test_only_so_many_sentences_are_read_and_too_few_are_refused(tokenizer: Tokenizer) -> None:
     problem = Tagging("spans", {"train": sentences(50, 1), "dev": sentences(30, 2)})
     assert probe_tags(reader(MODERN), tokenizer, problem, 24, CPU, most=20)["layer 0"] == 1.0
     with pytest.raises(UserError, match="spans: 9 sentences to fit a probe to; 10 are needed"):

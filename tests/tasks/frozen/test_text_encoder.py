@@ -11,8 +11,8 @@ import torch
 import transformers
 
 import electra
-from electra import tokenization as word_pieces
 from electra.tasks.frozen import text_encoder
+from electra.tokenization.training import train_tokenizer
 from finetuning import CLASSIC, MODERN, exported, sentences
 
 TEXTS = ["w1 alpha " * 40, "w3", "", *(text for text, _ in sentences(30, 5)), "omega [MASK] é", "w3"]
@@ -23,7 +23,7 @@ FOLDERS = ("classic", "modern", "bert", "roberta")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Encoders by name: two of ours, one as a run's folder, and two that transformers has saved."""
     folder = tmp_path_factory.mktemp("encoders")
-    tokens = word_pieces.train_tokenizer([text for text, _ in sentences(300, 0)], 120)
+    tokens = train_tokenizer([text for text, _ in sentences(300, 0)], 120)
     tokens.save(folder / "tokens", model_max_length=48, split_special_tokens=True)
     made = {
         "classic": exported(folder / "run" / "final" / "discriminator", CLASSIC, folder / "tokens").parents[1],

@@ -19,7 +19,7 @@ from electra.report.compare import EncoderResult
 from electra.report.html.content import ReportContent, TableCell
 from electra.report.seeds import summarize_seeds
 from electra.run_folder import FINETUNING_RUN, write_json
-from electra.tokenization import train_tokenizer
+from electra.tokenization.training import train_tokenizer
 from electra.workflows.compare.plan import COMPARISON
 from electra.workflows.evaluate import EvaluateConfig, evaluate, keep_scores
 from electra.workflows.finetune import FINETUNINGS

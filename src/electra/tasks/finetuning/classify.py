@@ -18,7 +18,7 @@ from electra.tasks.finetuning.examples import ExampleSource
 from electra.tasks.finetuning.problem import FineTuned, FineTuning, apply_layer_decay
 from electra.tasks.finetuning.protocol import choose_epochs, choose_length, choose_tuning
 from electra.tasks.finetuning.sequences import Sequences
-from electra.tokenization import Tokenizer
+from electra.tokenization.tokenizer import Tokenizer
 
 
 def classify_texts(

@@ -13,7 +13,7 @@ from torch import Tensor
 from electra.dataset.batches import move_tensor
 from electra.errors import UserError
 from electra.interchange.encoders import Inputs
-from electra.tokenization import Tokenizer
+from electra.tokenization.tokenizer import Tokenizer
 
 WINDOW = 50  # batches that are drawn together and sorted by length
 MULTIPLE = 8  # tokens to which a batch's length is rounded up

@@ -16,7 +16,7 @@ from electra.interchange.finetuned import HeadKind, ProblemType
 from electra.kernels.random import fold, make_key
 from electra.ranges import Count, Fraction, FractionBelowOne, NotNegative, Positive
 from electra.tasks.finetuning.examples import Example, ExampleBatch, ExampleSource
-from electra.tokenization import Tokenizer
+from electra.tokenization.tokenizer import Tokenizer
 
 Answer = Any  # what a head says of one example, without tensors: each problem has a type of its own
 SamplePrediction = Any  # what is predicted of one sample, as JSON takes it

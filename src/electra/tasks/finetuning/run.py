@@ -40,7 +40,7 @@ from electra.strict_json import require_shape
 from electra.tasks.finetuning.examples import ExampleSource
 from electra.tasks.finetuning.problem import FineTuned, FineTuning, Problem, apply_layer_decay
 from electra.tasks.finetuning.protocol import choose_epochs, choose_length, choose_tuning, describe_tuning
-from electra.tokenization import Tokenizer
+from electra.tokenization.tokenizer import Tokenizer
 
 ASKED, PREDICTIONS = "config.json", "predictions.json"
 BEST, MODEL = "best.safetensors", "model"

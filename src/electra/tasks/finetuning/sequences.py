@@ -17,7 +17,7 @@ from electra.tasks.finetuning import heads
 from electra.tasks.finetuning.examples import Example, ExampleBatch, encode_texts
 from electra.tasks.finetuning.problem import FineTuning, SamplePrediction
 from electra.tasks.metrics import compute_metrics
-from electra.tokenization import Tokenizer
+from electra.tokenization.tokenizer import Tokenizer
 
 PROBLEM_TYPES: dict[Kind, ProblemType] = {
     "class": "single_label_classification",

@@ -29,7 +29,7 @@ from electra.tasks.finetuning import heads, spans
 from electra.tasks.finetuning.examples import Example, require_first_token
 from electra.tasks.finetuning.problem import FineTuning
 from electra.tasks.finetuning.windows import cut_context
-from electra.tokenization import Tokenizer
+from electra.tokenization.tokenizer import Tokenizer
 
 QUERY = 64  # tokens of a question: original code
 AT_ONCE = 1000  # contexts that are cut into tokens at once

@@ -29,7 +29,7 @@ from electra.tasks.finetuning import heads
 from electra.tasks.finetuning.examples import Example, ExampleBatch
 from electra.tasks.finetuning.problem import FineTuning
 from electra.tasks.finetuning.windows import cut_sentence
-from electra.tokenization import Tokenizer
+from electra.tokenization.tokenizer import Tokenizer
 
 NO_LABEL = -100  # in ``labels``: no target here
 

@@ -17,7 +17,8 @@ from electra.model.heads import DetectionHead
 from electra.tasks.frozen.sentence_windows import Pieces, ReportShare, SentenceWindow, cut_windows, report_nothing
 from electra.tasks.frozen.texts import pad_texts
 from electra.tasks.frozen.unpadded import sentence_limit
-from electra.tokenization import Tokenizer, load_tokenizer
+from electra.tokenization.loading import load_tokenizer
+from electra.tokenization.tokenizer import Tokenizer
 
 BATCH = 2048  # tokens that a discriminator reads at once, padding included
 

@@ -15,7 +15,7 @@ from electra.tasks.finetuning.examples import ExampleBatch
 from electra.tasks.finetuning.heads import mean_pool
 from electra.tasks.frozen.linear import CRITERIA, Outputs, fit_with_best_strength
 from electra.tasks.frozen.texts import batch_texts, read_batches
-from electra.tokenization import Tokenizer
+from electra.tokenization.tokenizer import Tokenizer
 
 FEWEST = 10  # different texts to fit to
 

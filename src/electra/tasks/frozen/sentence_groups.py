@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from electra.errors import UserError
 from electra.tasks.frozen.sentence_windows import SentenceWindow, cut_windows, encode_pieces
-from electra.tokenization import Tokenizer
+from electra.tokenization.tokenizer import Tokenizer
 
 HELD = 1 << 22  # ids of masked rows that are held at once: 32 MB
 

@@ -16,7 +16,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from electra import tokenization as vocabularies
 from electra.errors import UserError
 from electra.interchange import huggingface
 from electra.interchange.encoders import WholeModelReader
@@ -28,7 +27,8 @@ from electra.tasks.frozen.sentence_groups import group_windows, mask_each_token,
 from electra.tasks.frozen.sentence_windows import SentenceWindow
 from electra.tasks.frozen.unpadded import last_states, predict_at
 from electra.tasks.frozen.window_scorer import SentenceScores, WindowScorer, add_group
-from electra.tokenization import Tokenizer
+from electra.tokenization.loading import load_tokenizer
+from electra.tokenization.tokenizer import Tokenizer
 
 BATCH = 2048  # tokens that a model reads at once; 1,024 to 4,096 are equally fast on a core
 WHOLE_BATCH = 1024  # the same where logits come for every token: 1 GB with XLM-R's vocabulary
@@ -183,7 +183,7 @@ def load_scorer(folder: Path, device: torch.device, within_word: bool = False) -
         UserError: no model there, no tokenizer, or a model without a head for tokens.
     """
     where = find_encoder(folder)
-    tokenizer = vocabularies.load_tokenizer(where)
+    tokenizer = load_tokenizer(where)
     if read_model_type(where) in ("electra", "modernbert"):
         tower = huggingface.load_tower(where).to(device)
         electric = huggingface.read_objective(where) == "electric" and isinstance(tower.head, DetectionHead)

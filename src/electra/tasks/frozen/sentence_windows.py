@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, cast
 
 from electra.tasks.finetuning.windows import cut_sentence
-from electra.tokenization import Tokenizer
+from electra.tokenization.tokenizer import Tokenizer
 
 AT_ONCE = 8  # batches between two reports: windows of like length share them, so more of them are filled
 

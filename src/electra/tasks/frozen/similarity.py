@@ -13,7 +13,7 @@ from electra.tasks.finetuning.heads import mean_pool
 from electra.tasks.frozen.probes import Pool, extract_features
 from electra.tasks.frozen.texts import batch_texts
 from electra.tasks.metrics import spearman
-from electra.tokenization import Tokenizer
+from electra.tokenization.tokenizer import Tokenizer
 
 
 def measure_similarity(

@@ -17,7 +17,7 @@ from electra.tasks.finetuning.tagging import Tagging
 from electra.tasks.frozen.linear import CRITERIA, fit_with_best_strength
 from electra.tasks.frozen.probes import FEWEST, probe_layers, summarize_layers
 from electra.tasks.frozen.texts import AT_ONCE
-from electra.tokenization import Tokenizer
+from electra.tokenization.tokenizer import Tokenizer
 
 ProbedProblem = Sequences | Tagging
 

@@ -17,7 +17,7 @@ from electra.tasks.finetuning.examples import encode_texts
 from electra.tasks.finetuning.heads import mean_pool, take_first
 from electra.tasks.frozen.probes import Pool
 from electra.tasks.frozen.texts import AT_ONCE, batch_texts, read_batches
-from electra.tokenization import Tokenizer
+from electra.tokenization.tokenizer import Tokenizer
 
 BLOCK = 8192  # texts that are cut into tokens and sorted by length together: more would only take memory
 

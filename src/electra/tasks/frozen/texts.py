@@ -8,7 +8,7 @@ from torch import Tensor
 
 from electra.interchange.encoders import Inputs, Reader
 from electra.tasks.finetuning.examples import Example, ExampleBatch, ExampleSource, encode_texts
-from electra.tokenization import Tokenizer
+from electra.tokenization.tokenizer import Tokenizer
 
 AT_ONCE = 64  # texts
 

@@ -22,7 +22,7 @@ from electra.tasks.frozen.sentence_windows import (
     split_by_cost,
 )
 from electra.tasks.frozen.unpadded import sentence_limit
-from electra.tokenization import Tokenizer
+from electra.tokenization.tokenizer import Tokenizer
 
 
 class SentenceScores(NamedTuple):

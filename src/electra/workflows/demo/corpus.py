@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from electra import fingerprints
-from electra import tokenization as word_pieces
 from electra.corpus import builtin
 from electra.corpus.documents import Skipped
 from electra.corpus.in_memory import prepare_documents
@@ -11,6 +10,7 @@ from electra.dataset.data import Data
 from electra.errors import UserError
 from electra.run_folder import read_json, write_json
 from electra.tasks.datasets.packages import PackageTask, build_package_task
+from electra.tokenization.training import train_tokenizer
 from electra.workflows.package_task import TASK_FILE, read_package_task, write_package_task
 
 RECORD = "corpus.json"
@@ -33,7 +33,7 @@ def prepare_corpus(out: Path, vocab_size: int) -> PackageTask:
     task = build_package_task(documents)
     texts = (document.text for document in documents if not builtin.is_in_held_out_file(document))
     write_package_task(out / TASK_FILE, task)
-    tokenizer = word_pieces.train_tokenizer(texts, vocab_size)
+    tokenizer = train_tokenizer(texts, vocab_size)
     prepare_documents(documents, tokenizer, str(out / "data"), builtin.is_in_held_out_file, skipped)
     write_json(out / RECORD, record_corpus(out, vocab_size))
     return task

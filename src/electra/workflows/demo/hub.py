@@ -9,7 +9,7 @@ from electra import files
 from electra.engine.parallel import Parallel
 from electra.interchange import huggingface
 from electra.interchange.folders import TOWERS, fingerprint_encoder
-from electra.tokenization import load_tokenizer
+from electra.tokenization.loading import load_tokenizer
 from electra.workflows.export import ExportConfig, export
 from electra.workflows.inspect import score_word_pieces
 

@@ -16,7 +16,7 @@ from electra.tasks.bootstrap import Interval, bootstrap_difference
 from electra.tasks.datasets.packages import PackageTask, classify_by_words
 from electra.tasks.finetuning.classify import classify_texts
 from electra.tasks.metrics import macro_f1
-from electra.tokenization import load_tokenizer
+from electra.tokenization.loading import load_tokenizer
 from electra.workflows.package_task import LABELS, RANDOM_TUNING, TUNING
 
 ENCODER, RANDOM, WORDS = "encoder", "random weights", "bag of words"

@@ -9,7 +9,7 @@ from pathlib import Path
 from electra.errors import UserError
 from electra.interchange.huggingface import CARD_FILE
 from electra.interchange.views import ModelView
-from electra.tokenization import read_settings
+from electra.tokenization.settings import read_settings
 from electra.workflows.exporting.facts import describe_model
 from electra.workflows.exporting.loading import Loading, describe_loading
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from electra.interchange.finetuned import HEAD_FILE, HEAD_SETTINGS_FILE
 from electra.interchange.onnx import GRAPH_FILE
 from electra.interchange.views import ModelView
-from electra.tokenization import read_settings
+from electra.tokenization.settings import read_settings
 
 TEXT = "The chef ate the meal."
 

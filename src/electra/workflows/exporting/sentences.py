@@ -13,7 +13,7 @@ from electra.interchange.transformers_models import load_config
 from electra.interchange.views import ModelView
 from electra.tasks.datasets.labelled import Columns
 from electra.tasks.frozen.depth import measure_depths, read_scored_pairs
-from electra.tokenization import read_settings
+from electra.tokenization.settings import read_settings
 
 
 @dataclass(frozen=True)

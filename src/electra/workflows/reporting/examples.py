@@ -8,7 +8,7 @@ from tokenizers import decoders
 from electra.engine.parallel import Parallel, flush_denormals
 from electra.report.html.content import JudgedTexts, JudgedToken
 from electra.tasks.frozen.retrieval import JudgedBatch, judge_batches
-from electra.tokenization import Tokenizer
+from electra.tokenization.tokenizer import Tokenizer
 from electra.workflows.trained import Trained
 
 CONTINUES, SPACE_MARK = (
