@@ -101,6 +101,41 @@ def test_another_kind_starts_from_its_own_defaults(tmp_path):
     assert parse(Run(optimizer=Muon(momentum=0.1)), "--optimizer.kind", "muon").optimizer == Muon(momentum=0.1)
 
 
+@dataclass(frozen=True)
+class Mlm:
+    kind: Literal["mlm"] = "mlm"
+    mask_rate: Positive = 0.15
+    weight: Positive = 1.0
+    share: Positive = 0.5
+    spans: bool = False
+
+
+@dataclass(frozen=True)
+class Electra:
+    kind: Literal["electra"] = "electra"
+    mask_rate: Positive = 0.15
+    weight: Positive = 50.0  # of another default
+    share: Count = 1  # of another type
+    sampled: bool = True
+
+
+@dataclass(frozen=True)
+class Trial:
+    objective: Annotated[Mlm | Electra, ByKind()] = field(default_factory=Mlm)
+
+
+def test_another_kind_keeps_what_both_have_with_the_same_default(tmp_path):
+    preset = Trial(Electra(mask_rate=0.3, weight=10.0, share=7, sampled=False))
+    for tree, right in [
+        ({"kind": "mlm"}, Mlm(mask_rate=0.3)),
+        ({"kind": "mlm", "spans": True}, Mlm(mask_rate=0.3, spans=True)),
+        ({"kind": "mlm", "mask_rate": 0.4, "weight": 2.0}, Mlm(mask_rate=0.4, weight=2.0)),
+    ]:
+        assert config.overlay_config(preset, {"objective": tree}, "here").objective == right
+    typed = flags.parse_flags(preset, ("--objective.kind", "mlm"), "electra run", "Train something.", ())
+    assert typed.objective == Mlm(mask_rate=0.3)
+
+
 def test_a_kind_that_chooses_no_class_is_a_setting(tmp_path):
     base = Run(data=Data(file="my.conll"))
     assert from_file(tmp_path, "data: {kind: tags}", base).data == Data("tags", "my.conll")

@@ -315,7 +315,7 @@ def overview_text() -> str:
         f"commands:\n{verbs}\n\nas typed:\n{examples}\n\n"
         "electra COMMAND --help shows every setting with its default. Settings come in layers: a preset (of\n"
         "pretrain), then --config FILE, then flags; --print-config shows the result. --optimizer.kind muon and\n"
-        "the like exchange a part for another kind.\n\n"
+        "the like exchange a part for another kind, which keeps what both have with the same default.\n\n"
         "Exit codes: 0 finished; 2 a mistake, told in one line; 75 stopped before the end, the same command goes on\n"
         "(pretrain, finetune, compare, demo after SIGTERM, SIGUSR1, one Ctrl-C or --stop-after); 130 Ctrl-C otherwise."
     )

@@ -3,7 +3,9 @@
 A layer is a tree of plain values: mappings, lists, text, numbers. Trees are laid over one another, and pydantic makes
 the config of the outcome, by the types of its fields. A field of type ``Annotated[A | B, ByKind()]`` holds one of
 several dataclasses, each with a field ``kind: Literal["…"] = "…"``. A layer without ``kind`` changes the one that is
-there; a layer with another ``kind`` starts from the defaults of that kind.
+there. A layer with another ``kind`` keeps of it the fields that both kinds have with the same default, and starts from
+the new kind's defaults for the others: a preset's mask rate stays with another objective, its learning rate does not
+with another optimizer, whose default is another.
 """
 
 import difflib
@@ -148,10 +150,19 @@ def merge_trees(lower: Json, upper: Json, hint: object) -> Json:
     config_class = choose_class(hint, {**beneath, **upper}) if isinstance(upper, Mapping) else None
     if not isinstance(upper, Mapping) or config_class is None:
         return upper
-    if choose_class(hint, lower) is not config_class:
-        beneath = plain_tree(config_class())
+    if (before := choose_class(hint, lower)) is not config_class:
+        beneath = plain_tree(config_class()) | (keep_common_fields(beneath, before, config_class) if before else {})
     types = field_types(config_class)
     return {**beneath, **{key: merge_trees(beneath.get(key), each, types.get(key)) for key, each in upper.items()}}
+
+
+def keep_common_fields(tree: Mapping[str, Json], before: type, after: type) -> dict[str, Json]:
+    """The values in ``tree``, a config of the kind ``before``, of the fields that ``after`` has with the same type and
+    the same default: what does not depend on the kind."""
+    old, new = (plain_tree(kind()) for kind in (before, after))
+    old_types, new_types = field_types(before), field_types(after)
+    common = [name for name in tree.keys() & old.keys() & new.keys() if old[name] == new[name]]
+    return {name: tree[name] for name in common if old_types[name] == new_types[name]}
 
 
 def validate_tree(config_class: type, tree: Json, where: str) -> Any:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from electra import cli
+from electra import cli, recipes
 from electra.errors import UserError
 from electra.interchange.huggingface import save_tower
 from electra.interchange.published import published_config
@@ -21,6 +21,7 @@ from electra.model.embeddings import SharedEmbeddings
 from electra.model.encoder import Tower
 from electra.objectives.build import Electra, Mlm, WarmedElectra
 from electra.run_folder import write_json
+from electra.workflows.compare.objectives import parse_objective
 from electra.workflows.pretrain import pretrain
 from electra.workflows.pretraining.config import PretrainConfig
 from electra.workflows.pretraining.continued import judge_rise, watch_continued
@@ -64,6 +65,15 @@ def test_the_encoder_is_that_of_the_folder_whatever_the_preset(bert: Path, tmp_p
     assert resolve("--config", tmp_path / "mine.yaml").encoder == replace(shape, dropout=0.0)
     with pytest.raises(UserError, match="config.json: no such file"):
         resolve("--init", tmp_path)
+
+
+def test_masked_language_modelling_by_a_flag_is_that_of_the_preset() -> None:
+    """As ``electra compare`` trains it: with the preset's mask, not with the default one."""
+    preset = recipes.apply_preset(PretrainConfig(), "modern-tiny")
+    found = resolve("--preset", "modern-tiny", "--objective.kind", "mlm", "--data", "data", "--out", "out")
+    assert found.objective == Mlm(mask_rate=preset.objective.mask_rate, replace_rate=preset.objective.replace_rate)
+    assert found.objective == parse_objective(preset, "mlm").config.objective != Mlm()
+    assert replace(found, objective=preset.objective, data="", out="") == preset
 
 
 def test_the_generators_size_comes_from_the_folder_too(pair: Path) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +12,6 @@ from electra import config as configs
 from electra import recipes
 from electra.dataset.data import Data
 from electra.errors import UserError, convert_errors, require_plain_name
-from electra.objectives.build import Objective
 from electra.report.compare import format_number
 from electra.workflows.compare.runs import PretrainedEncoder
 from electra.workflows.pretrain import create_pretrainers
@@ -102,8 +101,8 @@ def parse_objectives(base: PretrainConfig, objectives: Sequence[str]) -> list[Co
 def parse_objective(base: PretrainConfig, text: str) -> Contender:
     """``[name: ]kind [field=value …]`` laid over a config.
 
-    A field that the kind has in common with the config's objective keeps the config's value, if its default is the same
-    in both: so the objectives differ only in what they are about.
+    A field that the kind has in common with the config's objective keeps the config's value (``electra.config``): so
+    the objectives differ only in what they are about.
 
     Raises:
         UserError: no such kind, field or value.
@@ -112,22 +111,13 @@ def parse_objective(base: PretrainConfig, text: str) -> Contender:
     kind, *arguments = (rest if colon else text).split() or [""]
     where = f"--objectives {text!r}"
     fresh = configs.overlay_config(base, {"objective": {"kind": kind}}, where)
+    if wrong := [argument for argument in arguments if "=" not in argument]:
+        raise UserError(f"{where}: {wrong[0]!r}: a setting is written field=value, without spaces")
+    pairs = [argument.partition("=") for argument in arguments]
     with convert_errors(where, ValueError):
-        fresh = replace(fresh, objective=carry_shared_fields(base.objective, fresh.objective))
-        if wrong := [argument for argument in arguments if "=" not in argument]:
-            raise UserError(f"{where}: {wrong[0]!r}: a setting is written field=value, without spaces")
-        pairs = [argument.partition("=") for argument in arguments]
         settings = {field: configs.parse_yaml(value) for field, _, value in pairs}
     config = configs.overlay_config(fresh, {"objective": settings}, where)
     return Contender(name if colon else " ".join(text.split()), config)
-
-
-def carry_shared_fields(old: Objective, new: Objective) -> Objective:
-    """``new`` with the values of ``old`` in fields whose default is the same in both kinds."""
-    old_defaults, new_defaults = type(old)(), type(new)()
-    names = {field.name for field in fields(old)} & {field.name for field in fields(new)}
-    shared = [name for name in sorted(names) if getattr(old_defaults, name) == getattr(new_defaults, name)]
-    return replace(new, **{name: getattr(old, name) for name in shared})
 
 
 def slug(name: str) -> str:
