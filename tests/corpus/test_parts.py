@@ -9,15 +9,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from electra.corpus import builtin, sources
+from electra.corpus.documents import ignore_progress
 from electra.corpus.prepare import PrepareConfig, prepare
 from electra.corpus.train_tokenizer import TokenizerConfig, tokenizer
+from electra.corpus.workers import submit, tell_killed_workers
 from electra.dataset.shards import Shards
 from electra.errors import UserError
 
@@ -310,6 +314,22 @@ if __name__ == "__main__":
 def test_a_worker_that_dies_before_it_has_read_a_large_job_is_told() -> None:
     process = subprocess.run([sys.executable, "-c", STILLBORN], capture_output=True, text=True, timeout=60)
     assert "UserError: a worker was killed" in process.stderr
+
+
+def test_a_worker_that_dies_while_another_is_started_is_told() -> None:
+    """Python has closed the queue by then, and fails to hand it to the new worker."""
+
+    class Breaking(ProcessPoolExecutor):
+        broken = False
+
+        def submit(self, *_: Any) -> Any:
+            if self.broken:
+                raise BrokenProcessPool("a process was terminated abruptly")
+            self.broken = True
+            raise OSError("handle is closed")
+
+    with pytest.raises(UserError, match="a worker was killed"), tell_killed_workers():
+        submit(Breaking(), ignore_progress, 0)
 
 
 def is_stopped(pid: int) -> bool:

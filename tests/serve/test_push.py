@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from electra import cli, tokenization
+from electra import cli
+from electra.tokenization.training import train_tokenizer
 from finetuning import CLASSIC, exported, sentences
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -28,7 +29,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    tokenization.train_tokenizer([text for text, _ in sentences(300, 0)], 120).save(folder / "tok")
+    train_tokenizer([text for text, _ in sentences(300, 0)], 120).save(folder / "tok")
     exported(folder / "discriminator", CLASSIC, folder / "tok")
     return folder
 

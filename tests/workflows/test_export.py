@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cards import read_card, run_card
-from electra import cli, files, tokenization
+from electra import cli, files
 from electra.errors import UserError
 from electra.interchange import huggingface
 from electra.interchange.encoders import load_encoder
@@ -22,6 +22,7 @@ from electra.model.embeddings import build_embeddings
 from electra.model.encoder import Tower
 from electra.tasks.finetuning.heads import build_text_logits, build_token_logits
 from electra.tasks.finetuning.problem import FineTuning
+from electra.tokenization.training import train_tokenizer
 from electra.workflows.export import ExportConfig, export
 from electra.workflows.exporting.sources import find_views
 from electra.workflows.finetune import FINETUNINGS
@@ -109,7 +110,7 @@ def drop(folder: Path) -> None:
 
 def fill_tokenizer(folder: Path) -> None:
     texts = [f"{text} {chr(97 + n % 26)}{n}" for n, (text, _) in enumerate(sentences(300, 0))] * 2
-    tokenization.train_tokenizer(texts, 400).save(folder)
+    train_tokenizer(texts, 400).save(folder)
 
 
 @pytest.mark.parametrize("view", ["encoder", "pretraining"])

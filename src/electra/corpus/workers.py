@@ -6,8 +6,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,15 +75,25 @@ def run_on_processes(function: PartFunction, job: Job, parts: Sequence[Part], wo
         # process writes for ever: so the job, which may be of megabytes, lies in a file.
         job_file.write(ForkingPickler.dumps(job))
         job_file.flush()
-        pending = {pool.submit(run_part_in_worker, function, part, index) for index, part in enumerate(parts)}
+        pending = {submit(pool, run_part_in_worker, function, part, index) for index, part in enumerate(parts)}
         # In Python 3.11 ``submit`` first wakes the thread that watches the workers and then starts one, which is not
         # watched until the next call: this one is for the last worker, whose death would be noticed late.
-        pool.submit(ignore_progress, 0)
+        submit(pool, ignore_progress, 0)
         while pending:
             ready, pending = wait(pending, 0.5, FIRST_EXCEPTION)
             for future in ready:
                 future.result()
             progress.update(sum(done) / 1e6)
+
+
+def submit(pool: ProcessPoolExecutor, function: Callable[..., None], *arguments: object) -> Future[None]:
+    """``pool.submit``, which raises ``BrokenProcessPool`` also where another worker dies while it starts one: Python
+    then finds the new worker's queue closed, and raises ``OSError``."""
+    try:
+        return pool.submit(function, *arguments)
+    except OSError:
+        pool.submit(ignore_progress, 0)  # which says whether the pool is broken
+        raise
 
 
 @contextmanager
