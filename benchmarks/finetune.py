@@ -23,6 +23,7 @@ import transformers
 
 from electra.engine.optim import LinearDecay
 from electra.engine.parallel import Parallel
+from electra.engine.scaling import StagePlan
 from electra.engine.stages import Stage
 from electra.engine.train import train_stages
 from electra.interchange import huggingface
@@ -106,7 +107,7 @@ def time_our_epoch(model: Path, problem: Sequences) -> float:
     stage = Stage(net, apply_layer_decay(net, tuning), source, steps, tuning.rows, tokens, 0)
     parallel = replace(Parallel.alone(), device=torch.device("cpu"))  # as Trainer below
     began = time.monotonic()
-    train_stages([stage], tuning.optimizer, LinearDecay(warmup=steps // 10), TUNING_ENGINE, parallel)
+    train_stages(StagePlan.of([stage], LinearDecay(warmup=steps // 10)), tuning.optimizer, TUNING_ENGINE, parallel)
     return steps * tuning.rows / (time.monotonic() - began)
 
 

@@ -23,6 +23,7 @@ from electra.engine.compiling import prepare_parts
 from electra.engine.optim import AdamW, LinearDecay, Muon, collect_parameters
 from electra.engine.parallel import Parallel, flush_denormals
 from electra.engine.process import make_deterministic
+from electra.engine.scaling import StagePlan
 from electra.engine.stages import RowSource, Stage, State
 from electra.engine.telemetry import SilentRecorder, describe_environment
 from electra.engine.train import Engine, Loop, train_stages
@@ -287,7 +288,9 @@ def build_tiny_loop(
     """A loop over made-up rows, uncompiled unless ``how``, settings of the engine, says so."""
     (stage,) = build_stages(recipe, source, rows, place, 1000)
     engine = replace(recipe.engine, **({"compile": "never", "precision": "float32"} | how))
-    loop = Loop([stage], recipe.optimizer, recipe.schedule, engine, Parallel(0, 1, place), None, SilentRecorder())
+    loop = Loop(
+        StagePlan.of([stage], recipe.schedule), recipe.optimizer, engine, Parallel(0, 1, place), None, SilentRecorder()
+    )
     prepare_parts(loop.module, kernels, engine.activation_checkpointing)
     return loop
 
@@ -349,9 +352,8 @@ def check_resume(preset: str, optimizer: Any) -> dict[str, Any]:
 
 def train_until(stop: int, stages: list[Stage], recipe: PretrainConfig, engine: Engine, folder: Path) -> None:
     """Train in a fresh loop, from the last checkpoint if there is one, and save at step ``stop``."""
-    loop = Loop(
-        stages, recipe.optimizer, LinearDecay(warmup=5), engine, Parallel(0, 1, get_device()), folder, SilentRecorder()
-    )
+    plan = StagePlan.of(stages, LinearDecay(warmup=5))
+    loop = Loop(plan, recipe.optimizer, engine, Parallel(0, 1, get_device()), folder, SilentRecorder())
     make_deterministic(engine.deterministic, get_device())
     with flush_denormals():
         while loop.state.step < stop:
@@ -402,9 +404,8 @@ def check_graph_of_finetuning() -> dict[str, Any]:
             0,
         )
         engine = Engine(compile="never", precision="float32", cuda_graphs=graphs)
-        loop = Loop(
-            [stage], AdamW(), LinearDecay(warmup=2), engine, Parallel(0, 1, get_device()), None, SilentRecorder()
-        )
+        plan = StagePlan.of([stage], LinearDecay(warmup=2))
+        loop = Loop(plan, AdamW(), engine, Parallel(0, 1, get_device()), None, SilentRecorder())
         for _ in range(32):
             loop.step()
         found.append({name: value.cpu() for name, value in loop.sums.items()})
@@ -419,9 +420,8 @@ def check_fitted_run() -> dict[str, Any]:
     stages = build_stages(recipe, RandomRows(recipe.encoder.vocab_size, 128), 64, get_device(), 1000)
     engine = Engine(compile="never", log_every=0, evaluate_every=0, save_every=0)
     began = time.monotonic()
-    state: State = train_stages(
-        stages, AdamW(), LinearDecay(warmup=50), engine, Parallel(0, 1, get_device()), seconds=20
-    )
+    plan = StagePlan.of(stages, LinearDecay(warmup=50))
+    state: State = train_stages(plan, AdamW(), engine, Parallel(0, 1, get_device()), seconds=20)
     seconds = time.monotonic() - began
     require(abs(seconds - 20) < 4, seconds)
     return {"asked": 20.0, "seconds": seconds, "steps": state.steps}
@@ -475,7 +475,8 @@ def sum_losses(recipe: PretrainConfig, parallel: Parallel) -> dict[str, Tensor]:
     """The summed statistics of ten steps over all processes."""
     (stage,) = build_stages(recipe, OwnRows(recipe.encoder.vocab_size, 128), 16, parallel.device, 100)
     engine = replace(recipe.engine, compile="never", precision="float32")
-    loop = Loop([stage], recipe.optimizer, LinearDecay(warmup=5), engine, parallel, None, SilentRecorder())
+    plan = StagePlan.of([stage], LinearDecay(warmup=5))
+    loop = Loop(plan, recipe.optimizer, engine, parallel, None, SilentRecorder())
     for _ in range(10):
         loop.step()
     return {name: value.cpu() for name, value in parallel.sum(loop.sums).items()}

@@ -28,6 +28,7 @@ from electra.dataset.rows import Rows
 from electra.dataset.shards import Shards
 from electra.engine.optim import AdamW, LinearDecay, collect_parameters
 from electra.engine.parallel import Parallel
+from electra.engine.scaling import StagePlan
 from electra.engine.stages import Stage
 from electra.engine.telemetry import SilentRecorder, read_metrics
 from electra.engine.train import Engine, Loop
@@ -69,7 +70,8 @@ def losses(kind: str, encoder: str) -> dict[str, list[float]]:
     stage = Stage(module, parameters, source, STEPS, ROWS, ROWS * LENGTH, 1)
     engine = Engine(compile="never", precision="float32")
     parallel = Parallel(0, 1, torch.device("cpu"))
-    loop = Loop([stage], AdamW(learning_rate=1e-3), LinearDecay(warmup=5), engine, parallel, None, SilentRecorder())
+    plan = StagePlan.of([stage], LinearDecay(warmup=5))
+    loop = Loop(plan, AdamW(learning_rate=1e-3), engine, parallel, None, SilentRecorder())
     found: dict[str, list[float]] = {}
     for _ in range(STEPS):
         loop.sums = {}

@@ -14,14 +14,16 @@ from compositions import VOCABULARY, build, objective
 from electra.dataset.rows import Rows
 from electra.engine.optim import AdamW, LinearDecay, WarmupStableDecay, collect_parameters
 from electra.engine.parallel import Parallel
+from electra.engine.scaling import StagePlan
 from electra.engine.stages import Stage
 from electra.engine.telemetry import Recorder, SilentRecorder, read_metrics
 from electra.engine.train import Engine, Evaluate, train_stages
 from electra.model.config import ClassicConfig, ModernConfig
 from electra.tasks.frozen.held_out import evaluate_held_out
 from electra.workflows.bench.steps import RandomRows
-from electra.workflows.pretrain import apply_compat, create_pretrainers, open_data, plan_stages, print_nothing
+from electra.workflows.pretrain import apply_compat, create_pretrainers, open_data, print_nothing
 from electra.workflows.pretraining.config import Phase, PretrainConfig
+from electra.workflows.pretraining.stages import plan_stages
 
 SIZES = {"hidden_size": 32, "layers": 2, "heads": 2, "intermediate_size": 32, "max_positions": 32}
 ENCODERS = {"classic": ClassicConfig(**SIZES, embedding_size=16), "modern": ModernConfig(**SIZES, local_window=16)}
@@ -60,9 +62,8 @@ def trained(asked: PretrainConfig, checkpoints: Path | None = None) -> list[floa
     data = open_data(asked)
     pretrainers = create_pretrainers(asked, data, print_nothing)
     held_rows = Rows(data.held_out, asked.layout, asked.phases[-1].length, asked.seed)
-    stages, schedule = plan_stages(asked, pretrainers, data, parallel)
     train_stages(
-        stages, asked.optimizer, schedule, asked.engine, parallel, checkpoints, kept,
+        plan_stages(asked, pretrainers, data, parallel), asked.optimizer, asked.engine, parallel, checkpoints, kept,
         lambda pretrainer: evaluate_held_out(pretrainer, held_rows, asked.held_out_rows, 8, parallel),
     )  # fmt: skip
     found = [value for line in kept.lines for name, value in line.items() if "/loss" in name]
@@ -107,7 +108,7 @@ def train_tiny(
         return evaluate(module)
 
     train_stages(
-        [stage], AdamW(learning_rate=rate), WarmupStableDecay(warmup=0, decay=0.0), Engine(**settings),
+        StagePlan.of([stage], WarmupStableDecay(warmup=0, decay=0.0)), AdamW(learning_rate=rate), Engine(**settings),
         Parallel.alone(), folder, recorder, evaluate and evaluate_and_count,
         asked={"config": asked}, enough=(lambda: len(evaluations) >= enough_after) if enough_after else None,
     )  # fmt: skip

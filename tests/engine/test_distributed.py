@@ -228,8 +228,8 @@ def train(config, folder, *stops):
     '''The losses of each step up to the last of ``stops``, saved at each; and the rows that each step read.'''
     data = open_data(config)
     (pretrainer,) = create_pretrainers(config, data, print_nothing)
-    stages, schedule = plan_stages(config, [pretrainer], data, parallel)
-    loop = Loop(stages, config.optimizer, schedule, config.engine, parallel, folder, SilentRecorder())
+    plan = plan_stages(config, [pretrainer], data, parallel)
+    loop = Loop(plan, config.optimizer, config.engine, parallel, folder, SilentRecorder())
     losses, began = [], loop.state.step
     while loop.state.step < stops[-1]:
         loop.sums = {}

@@ -13,6 +13,7 @@ from electra.engine.optim import AdamW, LinearDecay, collect_parameters
 from electra.engine.parallel import Parallel
 from electra.engine.passes import Passes, RecordedPasses, check_can_record
 from electra.engine.process import make_deterministic
+from electra.engine.scaling import StagePlan
 from electra.engine.stages import Stage
 from electra.engine.train import Engine, check_engine, train_stages
 from electra.errors import UserError
@@ -109,7 +110,7 @@ def test_steps_are_recorded_while_a_thread_uploads_rows(recomputes: bool) -> Non
         source = RandomRows(VOCABULARY, 32)
         stage = Stage(pretrainer, collect_parameters(pretrainer, pretrainer.towers()), source, 8, 8, 256, 1)
         engine = Engine(cuda_graphs=graphs, activation_checkpointing=recomputes, micro_rows=4, precision="float32")
-        train_stages([stage], AdamW(learning_rate=1e-3), LinearDecay(warmup=1), engine, Parallel.alone())
+        train_stages(StagePlan.of([stage], LinearDecay(warmup=1)), AdamW(learning_rate=1e-3), engine, Parallel.alone())
         weights.append({name: value.detach().cpu() for name, value in pretrainer.named_parameters()})
     torch.testing.assert_close(*weights, rtol=1e-3, atol=1e-4)
 

@@ -22,6 +22,7 @@ from electra.dataset.batches import Batch
 from electra.dataset.rows import Place
 from electra.engine.optim import LinearDecay, Optimizer, Parameter, collect_parameters
 from electra.engine.parallel import Parallel
+from electra.engine.scaling import StagePlan
 from electra.engine.stages import Stage
 from electra.engine.telemetry import SilentRecorder
 from electra.engine.train import Loop
@@ -200,9 +201,9 @@ def test_three_steps_of_the_loop(original: Original) -> None:
     """Its Adam hardly depends on the gradient's scale: that gradients were clipped before is seen in the moments."""
     npz, run = original.npz, original.run
     rows, length = npz["in/input_ids"].shape
+    stage = Stage(original.pretrainer, parameters(original), original, 100, rows, rows * length, 1)
     loop = Loop(
-        [Stage(original.pretrainer, parameters(original), original, 100, rows, rows * length, 1)],
-        run.optimizer, run.schedule, replace(run.engine, precision="float32", compile="never"),
+        StagePlan.of([stage], run.schedule), run.optimizer, replace(run.engine, precision="float32", compile="never"),
         Parallel(0, 1, torch.device("cpu")), None, SilentRecorder(),
     )  # fmt: skip
     for step in range(3):

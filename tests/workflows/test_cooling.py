@@ -17,17 +17,11 @@ from electra.engine.parallel import Parallel
 from electra.engine.telemetry import read_metrics
 from electra.errors import UserError
 from electra.run_folder import read_json
-from electra.workflows.pretrain import (
-    create_pretrainers,
-    open_data,
-    plan_stages,
-    pretrain,
-    print_nothing,
-    run_pretraining,
-)
+from electra.workflows.pretrain import create_pretrainers, open_data, pretrain, print_nothing, run_pretraining
 from electra.workflows.pretraining import cooling
 from electra.workflows.pretraining.branching import take_run_settings
 from electra.workflows.pretraining.config import Phase, PretrainConfig
+from electra.workflows.pretraining.stages import plan_stages
 from processes import run_two
 from runs import ENGINE, config, same_runs
 
@@ -167,7 +161,8 @@ def test_a_phase_that_goes_on_reads_on(prepared: Path, tmp_path: Path) -> None:
     phases = (Phase(4, 16, 8), Phase(2, 16, 16, True), Phase(1, 32, 8, True))
     asked = long_run(prepared, tmp_path / "run", phases=phases)
     parallel, data = Parallel.start(), open_data(asked)
-    stages, _ = plan_stages(asked, create_pretrainers(asked, data, print_nothing), data, parallel)
+    plan = plan_stages(asked, create_pretrainers(asked, data, print_nothing), data, parallel)
+    stages, _ = plan.scaled(1.0)
     assert [stage.reads_on for stage in stages] == [False, True, False]
     pretrain(replace(asked, phases=phases[:2]))
     place = stages[0].source.start

@@ -1,8 +1,8 @@
 """How many steps each stage of a run has: phases cut where the module changes, and scaled to a budget or a time."""
 
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from electra.engine.optim import Schedule
@@ -73,6 +73,37 @@ def scale_stages(stages: Sequence[Stage], schedule: Schedule, scale: float) -> t
 
     longer = [replace(s, steps=scaled(s.steps), offset=scaled(s.offset), span=scaled(s.span)) for s in stages]
     return longer, replace(schedule, warmup=scaled(schedule.warmup))
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """The stages of a run of any length.
+
+    ``cut``: given a scale, the stages of a run that is so many times as long, their steps not yet multiplied by it.
+    ``schedule``: at a scale of 1.
+    """
+
+    cut: Callable[[float], Sequence[Stage]]
+    schedule: Schedule
+
+    @classmethod
+    def of(cls, stages: Sequence[Stage], schedule: Schedule) -> "StagePlan":
+        """A plan of stages that keep their shares at any length."""
+        return cls(lambda scale: stages, schedule)
+
+    def scaled(self, scale: float) -> tuple[list[Stage], Schedule]:
+        """Stages and schedule of a run that is ``scale`` times as long."""
+        return scale_stages(self.cut(scale), self.schedule, scale)
+
+    def find_scale(self, measure: Callable[[Sequence[Stage]], float]) -> float:
+        """The scale of a run whose length is given: ``measure`` says by how much stages are to be multiplied for it.
+        How a run is cut may depend on its scale in turn, so both are found by repetition."""
+        scale = measure(self.cut(1.0))
+        for _ in range(20):
+            before, scale = scale, measure(self.cut(scale))
+            if abs(scale - before) <= 1e-3 * before:
+                break
+        return scale
 
 
 def cool_stages(stages: Sequence[Stage], stage: int, begin: int, steps: int) -> list[Stage]:

@@ -15,13 +15,13 @@ from electra.engine import checkpoint
 from electra.engine.agreement import Agreement
 from electra.engine.best import choose_best, refuse_missing_figure, refuse_undirected_figure
 from electra.engine.compiling import Compile, announce_compiling, check_can_recompute, choose_kernels, prepare_module
-from electra.engine.optim import Muon, Optimizer, OptimizerConfig, Parameter, Schedule
+from electra.engine.optim import Muon, Optimizer, OptimizerConfig, Parameter
 from electra.engine.parallel import Parallel, Precision, flush_denormals, resolve_precision
 from electra.engine.passes import Passes, RecordedPasses, check_can_record
 from electra.engine.prefetch import Prefetcher
 from electra.engine.process import catch_stop_signals, make_deterministic
 from electra.engine.saving import CheckpointWriter
-from electra.engine.scaling import cool_stages, scale_stages, scale_to_seconds
+from electra.engine.scaling import StagePlan, cool_stages, scale_to_seconds
 from electra.engine.stages import MicroBatch, Stage, State
 from electra.engine.telemetry import Recorder, SilentRecorder
 from electra.errors import UserError
@@ -72,9 +72,8 @@ Evaluate = Callable[[nn.Module], dict[str, float]]
 
 
 def train_stages(
-    stages: Sequence[Stage],
+    plan: StagePlan,
     optimizer: OptimizerConfig,
-    schedule: Schedule,
     engine: Engine,
     parallel: Parallel,
     folder: Path | None = None,
@@ -86,7 +85,7 @@ def train_stages(
     evaluate_first: bool = False,
     deadline: float = math.inf,
 ) -> State:
-    """Train the modules of ``stages`` in place, one after another, and return the state at the end of the run.
+    """Train the modules of the plan's stages in place, one after another, and return the state at the end of the run.
 
     With a ``folder`` the run goes on from the last checkpoint there, and saves one as often as ``engine`` says, at the
     end, and when it is stopped: by SIGTERM, SIGUSR1 or Ctrl-C, or since ``time.monotonic()`` of the first process is
@@ -104,10 +103,10 @@ def train_stages(
     """
     if engine.keep_best and not evaluate:
         raise UserError("engine.keep_best: nothing is evaluated, so there are no figures; give engine.evaluate_every")
-    for stage in stages:
+    for stage in plan.cut(1.0):
         check_coverage(stage.module, stage.parameters)
     make_deterministic(engine.deterministic, parallel.device)
-    loop = Loop(stages, optimizer, schedule, engine, parallel, folder, recorder or SilentRecorder(), asked)
+    loop = Loop(plan, optimizer, engine, parallel, folder, recorder or SilentRecorder(), asked)
     if enough is None:
         loop.plan_steps()
     if seconds and not loop.state.step:
@@ -136,31 +135,27 @@ class Loop:
 
     def __init__(
         self,
-        stages: Sequence[Stage],
+        plan: StagePlan,
         optimizer: OptimizerConfig,
-        schedule: Schedule,
         engine: Engine,
         parallel: Parallel,
         folder: Path | None,
         recorder: Recorder,
         asked: Mapping[str, object] | None = None,
     ):
-        self.stages, self.config, self.schedule = stages, optimizer, schedule
+        self.plan, self.config = plan, optimizer
+        self.stages, self.schedule = plan.scaled(1.0)
         self.engine, self.parallel, self.folder, self.recorder = engine, parallel, folder, recorder
         self.state, self.stopping = State(asked=dict(asked or {})), False
         self.wrapped: dict[int, nn.Module] = {}  # modules as they are called, by the id of what they wrap
-        for stage in stages:
+        for stage in self.stages:
             check_engine(engine, stage.module, parallel)
         # The first process says where the run goes on: the others may see another folder.
         latest = parallel.ask_first(lambda: str((folder and checkpoint.latest_checkpoint(folder)) or ""))
         if latest:
             self.restore(Path(latest))  # with the number of steps: a run that was enough stays at its end
         else:
-            self.enter(stages[0])
-        self.stages, self.schedule = scale_stages(stages, schedule, self.state.scale)
-        if self.state.cool_down:
-            self.stages = cool_stages(self.stages, **self.state.cool_down)
-        if not latest:
+            self.enter(self.stages[0])
             self.state.steps = sum(stage.steps for stage in self.stages)
         self.prefetcher, self.writer = Prefetcher(self.batches), CheckpointWriter()
         self.sums: dict[str, Tensor] = {}
@@ -265,16 +260,24 @@ class Loop:
     def fit(self, seconds: float, evaluate: Evaluate | None) -> None:
         """Scale the run so that it ends about ``seconds`` from now, by the median of a few steps of each kind, and by
         an evaluation if it makes any on its way. The steps are undone; what they compile is kept."""
-        began, stages, every = time.monotonic(), self.stages, self.engine.evaluate_every
-        kinds = [(id(stage.module), stage.rows, stage.tokens) for stage in stages]
-        laps = {kind: self.measure_step(stage) for kind, stage in dict(zip(kinds, stages, strict=True)).items()}
-        then = time.monotonic()
-        if evaluate and every:
-            evaluate(self.module)
-        now = time.monotonic()
-        lengths = [laps[kind] + ((now - then) / every if every else 0.0) for kind in kinds]
-        scale = self.parallel.ask_first(lambda: scale_to_seconds(stages, lengths, seconds - (now - began)))
-        self.stages, self.schedule = scale_stages(stages, self.schedule, scale)
+        end, every = time.monotonic() + seconds, self.engine.evaluate_every
+        laps: dict[tuple[int, int, int], float] = {}
+        evaluation: list[float] = []
+
+        def measure(stages: Sequence[Stage]) -> float:
+            kinds = [(id(stage.module), stage.rows, stage.tokens) for stage in stages]
+            for kind, stage in zip(kinds, stages, strict=True):
+                if kind not in laps:
+                    laps[kind] = self.measure_step(stage)
+            if evaluate and every and not evaluation:
+                then = time.monotonic()
+                evaluate(self.module)
+                evaluation.append((time.monotonic() - then) / every)
+            lengths = [laps[kind] + sum(evaluation) for kind in kinds]
+            return self.parallel.ask_first(lambda: scale_to_seconds(stages, lengths, end - time.monotonic()))
+
+        scale = self.plan.find_scale(measure)
+        self.stages, self.schedule = self.plan.scaled(scale)
         self.state = State(steps=sum(stage.steps for stage in self.stages), scale=scale, asked=self.state.asked)
         self.enter(self.stages[0])
         self.sums = {}
@@ -375,6 +378,9 @@ class Loop:
         state = State(**self.parallel.ask_first(read_checkpoint))
         if changed := join_differences(list_differences(state.asked, self.state.asked)):
             raise checkpoint.damage_error(folder, f"of another run: {changed}")
+        self.stages, self.schedule = self.plan.scaled(state.scale)
+        if state.cool_down:
+            self.stages = cool_stages(self.stages, **state.cool_down)
         self.enter(self.stages[min(state.phase, len(self.stages) - 1)])
         parameters = dict(self.module.named_parameters())
         tensors = self.parallel.broadcast_tensors(tensors)

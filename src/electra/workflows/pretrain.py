@@ -2,19 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from electra.config import check_ranges, plain_tree
 from electra.dataset.data import Data
-from electra.dataset.rows import Rows
-from electra.dataset.tokens import choose_token_store
-from electra.engine.optim import GoogleAdam, LinearDecay, Muon, Schedule, collect_parameters
+from electra.engine.optim import GoogleAdam, LinearDecay, Muon
 from electra.engine.parallel import Parallel
 from electra.engine.process import hold_folder_for_all
 from electra.engine.recorders import check_recorders, start_recorders
-from electra.engine.scaling import chain_stages, cut_phases, scale_stages, scale_to_budget
 from electra.engine.stages import Stage, State
 from electra.engine.telemetry import MetricsRecorder, Recorder, SilentRecorder, read_metrics
 from electra.engine.train import check_engine, train_stages
@@ -29,21 +25,14 @@ from electra.workflows.pretraining.branching import refuse_half
 from electra.workflows.pretraining.config import PATHS, PretrainConfig, refuse_unfit_rows
 from electra.workflows.pretraining.continued import watch_continued
 from electra.workflows.pretraining.cooling import begin_cool_down, describe_cool_down
-from electra.workflows.pretraining.counted import begin_from_counts
 from electra.workflows.pretraining.evaluation import build_evaluation, load_probe, refuse_unknown_figure
 from electra.workflows.pretraining.extension import choose_length, describe_extension, read_lengths
-from electra.workflows.pretraining.final import (
-    format_model_card,
-    keep_encoder,
-    save_kept_encoder,
-    save_towers,
-)
+from electra.workflows.pretraining.final import format_model_card, save_kept_encoder, save_towers
 from electra.workflows.pretraining.pretrainers import (
     build_pretrainers,
     choose_vocabulary_size,
     load_initial_weights,
     refuse_lowest_layers,
-    take_lowest_layers,
 )
 from electra.workflows.pretraining.resuming import (
     begin_run,
@@ -52,6 +41,7 @@ from electra.workflows.pretraining.resuming import (
     find_table_rows,
     request_run,
 )
+from electra.workflows.pretraining.stages import begin_fresh_parts, plan_stages
 
 SHOWN = {
     "generator/loss": "mlm",
@@ -109,12 +99,13 @@ def train_and_export(config: PretrainConfig, data: Data, parallel: Parallel, dea
         check_engine(config.engine, pretrainer, parallel)
     if config.engine.keep_best:
         refuse_unknown_figure(config, pretrainers[-1], data, parallel)
-    stages, schedule = plan_stages(config, pretrainers, data, parallel)
+    plan = plan_stages(config, pretrainers, data, parallel)
+    stages, schedule = plan.scaled(1.0)
     if extended:
         say(describe_extension(config, before, stages[0], schedule, step))
     request = request_run(asked, data, resumed=step > 0, extended=extended)
     if config.from_ and not step:
-        step = parallel.ask_first(lambda: begin_cool_down(asked, data, request, stages, schedule))
+        step = parallel.ask_first(lambda: begin_cool_down(asked, data, request, plan))
         say(describe_cool_down(config, step))
     else:
         by_time = config.hours or config.from_
@@ -126,7 +117,7 @@ def train_and_export(config: PretrainConfig, data: Data, parallel: Parallel, dea
     parallel.ask_first(lambda: others.update(start_recorders(config.log, out, step, out.resolve().name, settings)))
     recorder = MetricsRecorder(out, SHOWN, step, watch=watch, others=others) if parallel.first else SilentRecorder()
     state = train_stages(
-        stages, config.optimizer, schedule, config.engine, parallel,
+        plan, config.optimizer, config.engine, parallel,
         out / "checkpoints", recorder, build_evaluation(config, data, probe, parallel), config.hours * 3600,
         asked=describe_asked(asked, data), evaluate_first=bool(config.init), deadline=deadline,
     )  # fmt: skip
@@ -192,62 +183,6 @@ def create_pretrainers(
     elif pretrainers[0].untrained:
         raise UserError("objective: its generator learns nothing and nobody trained it: bring one with --init FOLDER")
     return pretrainers
-
-
-def plan_stages(
-    config: PretrainConfig, pretrainers: Sequence[Pretrainer], data: Data, parallel: Parallel
-) -> tuple[list[Stage], Schedule]:
-    """The stages and the schedule that the engine runs, scaled to ``config.tokens`` or ``config.flops`` if given."""
-    if sum(map(bool, (config.tokens, config.flops, config.hours))) > 1:
-        raise UserError("tokens, flops and hours each say how long to train: give one of them")
-    tokens = choose_token_store(data.train, parallel.device)
-    rows = {p.length: Rows(data.train, config.layout, p.length, config.seed, tokens) for p in config.phases}
-    phases = [(phase.steps, phase.goes_on) for phase in config.phases]
-    # Shares of the operations as shares of the steps.
-    length = config.phases[-1].length
-    shares = [
-        share / pretrainer.flops(length)
-        for (share, _), pretrainer in zip(config.objective.stages, pretrainers, strict=True)
-    ]
-    stages: list[Stage] = []
-    for stretch in cut_phases(phases, [share / sum(shares) for share in shares]):
-        phase, pretrainer = config.phases[stretch.phase], pretrainers[stretch.module]
-        stage = Stage(
-            pretrainer,
-            collect_parameters(pretrainer, pretrainer.towers(), pretrainer.rates, pretrainer.apart),
-            rows[phase.length],
-            stretch.steps,
-            phase.rows,
-            tokens=phase.rows * phase.length,
-            flops=phase.rows * pretrainer.flops(phase.length),
-            fresh=not stretch.goes_on,
-            reads_on=stretch.goes_on and config.phases[stretch.phase - 1].length == phase.length,
-        )
-        if stretch.module:
-            stage = replace(stage, begin=partial(begin_stage, config, data, pretrainers, stretch.module, parallel))
-        stages.append(stage)
-    return scale_stages(chain_stages(stages), config.schedule, scale_to_budget(stages, config.tokens, config.flops))
-
-
-def begin_fresh_parts(config: PretrainConfig, data: Data, pretrainer: Pretrainer, parallel: Parallel) -> None:
-    """Count what a pre-trainer with fresh weights begins with, if ``config.init_embeddings`` says so."""
-    if config.init_embeddings == "counted":
-        begin_from_counts(pretrainer, data.train, config.seed, parallel)
-
-
-def begin_stage(
-    config: PretrainConfig, data: Data, pretrainers: Sequence[Pretrainer], number: int, parallel: Parallel
-) -> None:
-    """Let a pre-trainer begin with the weights of the one before, whose encoder is kept if the objective says so."""
-    before = pretrainers[number - 1]
-    if config.objective.keeps_first_encoder and parallel.first:
-        _, trained_by = config.objective.stages[number - 1]
-        keep_encoder(Path(config.out), before, data.tokenizer_folder, trained_by.kind)
-    if not config.init:
-        begin_fresh_parts(config, data, pretrainers[number], parallel)
-    pretrainers[number].begin_from(before)
-    if config.init_generator == "lowest":
-        take_lowest_layers(pretrainers[number], before)
 
 
 def describe_run(stages: Sequence[Stage], out: Path, planned: bool = True) -> str:

@@ -8,6 +8,7 @@ import torch
 from electra.engine.compiling import Compile
 from electra.engine.optim import LinearDecay
 from electra.engine.parallel import Parallel
+from electra.engine.scaling import StagePlan
 from electra.engine.stages import Stage
 from electra.engine.train import Engine, train_stages
 from electra.interchange.encoders import TowerReader
@@ -58,7 +59,7 @@ def classify_texts(
     stage = Stage(model, apply_layer_decay(model, tuning), train_source, steps, tuning.rows, 0, 0)
     parallel = Parallel.alone()
     state = train_stages(
-        [stage], tuning.optimizer, LinearDecay(warmup=round(tuning.warmup * steps)),
+        StagePlan.of([stage], LinearDecay(warmup=round(tuning.warmup * steps))), tuning.optimizer,
         Engine(compile=compile, log_every=0, save_every=0), parallel,
     )  # fmt: skip
     if not state.finished:  # a signal ended it early, and a half-tuned copy says nothing

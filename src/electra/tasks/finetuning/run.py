@@ -18,6 +18,7 @@ from electra.engine.optim import LinearDecay
 from electra.engine.parallel import Parallel
 from electra.engine.process import hold_folder_for_all
 from electra.engine.recorders import LogTarget, start_recorders
+from electra.engine.scaling import StagePlan
 from electra.engine.stages import Stage
 from electra.engine.telemetry import MetricsRecorder, Recorder, SilentRecorder, describe_start, read_metrics
 from electra.engine.train import Engine, check_engine, train_stages
@@ -212,7 +213,7 @@ class FineTuningRun:
             recorder = MetricsRecorder(self.folder, shown, step, label, others=others)
         evaluate = dev.evaluate if engine.evaluate_every else None
         state = train_stages(
-            [stage], tuning.optimizer, LinearDecay(warmup=round(tuning.warmup * steps)),
+            StagePlan.of([stage], LinearDecay(warmup=round(tuning.warmup * steps))), tuning.optimizer,
             engine, parallel, checkpoints, recorder, evaluate, enough=dev.is_enough,
             asked={"seed": self.seed, "config": hash_values([leave_out(self.asked, (*FREE, EVALUATE_EVERY))])},
             deadline=deadline,

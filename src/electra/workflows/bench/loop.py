@@ -9,6 +9,7 @@ from electra.dataset.data import Data
 from electra.dataset.rows import Rows
 from electra.engine.optim import collect_parameters
 from electra.engine.parallel import Parallel
+from electra.engine.scaling import StagePlan
 from electra.engine.stages import RowSource, Stage
 from electra.engine.telemetry import SilentRecorder
 from electra.engine.train import Loop
@@ -35,4 +36,4 @@ def build_bench_loop(recipe: PretrainConfig, rows: int, length: int, parallel: P
     parameters = collect_parameters(pretrainer, pretrainer.towers())
     stage = Stage(pretrainer, parameters, source, STEPS, rows, rows * length, rows * pretrainer.flops(length))
     engine = replace(recipe.engine, micro_rows=0)
-    return Loop([stage], recipe.optimizer, recipe.schedule, engine, parallel, None, SilentRecorder())
+    return Loop(StagePlan.of([stage], recipe.schedule), recipe.optimizer, engine, parallel, None, SilentRecorder())

@@ -1,7 +1,6 @@
 """A run that branches off a checkpoint of another one and lets its learning rate fall to 0: --from with --cool-down."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -11,9 +10,8 @@ from torch import Tensor
 from electra.config import load_config, plain_tree
 from electra.dataset.data import Data
 from electra.engine import checkpoint
-from electra.engine.optim import Schedule
-from electra.engine.scaling import scale_stages
-from electra.engine.stages import Stage, State
+from electra.engine.scaling import StagePlan
+from electra.engine.stages import State
 from electra.engine.telemetry import MetricsLine, describe_start, read_metrics
 from electra.errors import UserError, convert_errors
 from electra.files import write_whole
@@ -37,12 +35,10 @@ class Branching(NamedTuple):
     lines: list[MetricsLine]  # the run's figures up to there
 
 
-def begin_cool_down(
-    config: PretrainConfig, data: Data, request: Request, stages: Sequence[Stage], schedule: Schedule
-) -> int:
+def begin_cool_down(config: PretrainConfig, data: Data, request: Request, plan: StagePlan) -> int:
     """Begin the run folder ``config.out`` with a copy of the checkpoint ``config.from_``; return its step.
 
-    ``request``: what the folder is to hold. ``stages``, ``schedule``: as they are without a cool-down.
+    ``request``: what the folder is to hold. ``plan``: of the run without a cool-down.
 
     Raises:
         UserError: no such checkpoint, a damaged one, one of another run than these settings describe or on other data,
@@ -56,7 +52,7 @@ def begin_cool_down(
     if changed := list_differences(state.asked, describe_asked(alone, data)):
         others = "data" if "data" in {difference.key for difference in changed} else "settings"
         raise UserError(f"--from {config.from_}: this checkpoint was trained with other {others} than are given now")
-    place = place_cool_down(config, stages, schedule, state)
+    place = place_cool_down(config, plan, state)
     request.refuse_another(out)
     with convert_errors(str(out), OSError):
         request.begin(out, describe_start() | {"step": state.step})
@@ -97,16 +93,14 @@ def refuse_other_settings(config: PretrainConfig, run: Path) -> None:
         )
 
 
-def place_cool_down(
-    config: PretrainConfig, stages: Sequence[Stage], schedule: Schedule, state: State
-) -> dict[str, int]:
+def place_cool_down(config: PretrainConfig, plan: StagePlan, state: State) -> dict[str, int]:
     """Where the cool-down begins, as ``scaling.cool_stages`` takes it.
 
     Raises:
         UserError: the checkpoint was saved before the last stage, at a change of phase, before the run was lengthened,
             or where the learning rate is 0.
     """
-    stages, schedule = scale_stages(stages, schedule, state.scale)
+    stages, schedule = plan.scaled(state.scale)
     if state.steps != sum(each.steps for each in stages):
         raise UserError(f"--from {config.from_}: saved before its run was lengthened; take a later checkpoint")
     number, begin = state.phase, state.phase_step
