@@ -5,9 +5,11 @@ from torch import nn
 
 from electra.engine.optim import LinearDecay, WarmupStableDecay
 from electra.engine.scaling import (
+    StagePlan,
     chain_stages,
     cool_stages,
     cut_phases,
+    limit_first,
     scale_stages,
     scale_to_budget,
     scale_to_seconds,
@@ -65,6 +67,28 @@ def test_a_budget_scales_steps_and_warmup() -> None:
     longer, schedule = scale_stages(stages, LinearDecay(warmup=10), 0.5)
     assert [(each.steps, each.offset, each.span) for each in longer] == [(20, 0, 50), (30, 20, 50)]
     assert schedule == LinearDecay(warmup=5)
+
+
+def test_a_limited_first_share_leaves_the_rest_to_the_others() -> None:
+    assert limit_first([0.5, 0.5], 0.5) == [0.5, 0.5] and limit_first([0.25, 0.75], float("inf")) == [0.25, 0.75]
+    assert limit_first([0.5, 0.3, 0.2], 0.1) == pytest.approx([0.1, 0.54, 0.36])
+
+
+@pytest.mark.parametrize("flops", [50, 110, 400, 10_000])
+def test_a_plan_finds_the_length_at_which_a_limited_run_takes_its_operations(flops: int) -> None:
+    """Steps of the second module take three times as many; 0.4 of the steps are the first's, but 40 at most."""
+
+    def cut(scale: float) -> list[Stage]:
+        stretches = cut_phases([(1000, False)], limit_first([0.4, 0.6], 40 / (1000 * scale)))
+        return chain_stages([stage(each.steps, flops=2 * each.module + 1) for each in stretches])
+
+    plan = StagePlan(cut, LinearDecay(warmup=100))
+    scale = plan.find_scale(lambda stages: scale_to_budget(stages, 0, flops))
+    for found in (plan.scaled(scale), plan.stretched(scale).scaled(1.0), plan.stretched(scale / 2).scaled(2.0)):
+        stages, schedule = found
+        assert sum(each.steps * each.flops for each in stages) == pytest.approx(flops, abs=4)
+        assert stages[0].steps == pytest.approx(min(40, 0.4 * flops / 2.2), abs=1)
+        assert schedule.warmup == pytest.approx(100 * scale, abs=1)
 
 
 def test_a_cool_down_falls_from_where_the_schedule_is_to_0() -> None:

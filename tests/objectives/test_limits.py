@@ -28,7 +28,7 @@ DIFFER = {
     ("adversarial", "electra"): {"generator_weight", "reward_weight"},
     ("two-stage", "electra"): {"generator_width", "generator_frozen", "embeddings", "first"},
     ("fast-electra", "two-stage"): {"generator_width", "temperature", "temperature_end", "first"},
-    ("warmed-electra", "electra"): {"first"},
+    ("warmed-electra", "electra"): {"first", "first_flops"},
     ("deberta-v3", "electra"): {"generator_width", "generator_depth", "embeddings"},
     ("decoupled", "electra"): {"embeddings", "clip"},
     ("electric", "electra"): {"generator", "detection_on"},

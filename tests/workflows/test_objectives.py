@@ -13,6 +13,8 @@ from transformers import AutoModel
 
 from compositions import EVERY, NAMES, objective
 from electra.engine.optim import AdamW, LinearDecay
+from electra.engine.parallel import Parallel
+from electra.engine.scaling import StagePlan
 from electra.engine.telemetry import read_metrics
 from electra.engine.train import Engine
 from electra.errors import UserError
@@ -22,8 +24,9 @@ from electra.interchange.published import read_published
 from electra.model.config import ClassicConfig, ModernConfig
 from electra.objectives.build import Electra
 from electra.workflows.evaluate import EvaluateConfig, evaluate
-from electra.workflows.pretrain import pretrain
+from electra.workflows.pretrain import create_pretrainers, open_data, pretrain, print_nothing
 from electra.workflows.pretraining.config import Phase, PretrainConfig
+from electra.workflows.pretraining.stages import plan_stages
 from electra.workflows.status import StatusConfig, status
 from processes import run_two
 from published import publish_bert
@@ -46,6 +49,12 @@ def config(data: Path, out: Path, kind: str, encoder: str = "classic", **setting
         engine=Engine(compile="never", precision="float32", log_every=1, evaluate_every=0, save_every=1, keep=STEPS),
         held_out_rows=HELD_OUT,
     )
+
+
+def plan_of(asked: PretrainConfig) -> StagePlan:
+    """How its stages follow from its length."""
+    data = open_data(asked)
+    return plan_stages(asked, create_pretrainers(asked, data, print_nothing), data, Parallel.start())
 
 
 def lines(run: Path) -> list[dict]:
@@ -102,7 +111,7 @@ def test_a_run_goes_on_is_exported_and_evaluated(prepared: Path, tmp_path: Path,
             torch.testing.assert_close(ours, theirs.eval()(ids).last_hidden_state, rtol=1e-4, atol=1e-4)
     towers = {path.name for path in (run / "final").iterdir() if path.is_dir()}
     assert {"generator", "discriminator", "encoder"} & towers
-    assert kind != "warmed-electra" or towers == {"generator", "discriminator", "encoder"}
+    assert kind != "warmed-electra" or (towers == {"generator", "discriminator"} and (run / "first-stage").is_dir())
 
 
 def test_the_encoder_of_the_first_stage_is_kept_as_it_was(prepared: Path, tmp_path: Path) -> None:
@@ -123,6 +132,29 @@ def test_the_encoder_of_the_first_stage_is_kept_as_it_was(prepared: Path, tmp_pa
     assert "alone" not in (final / "encoder" / "README.md").read_text()
     (told,) = status(StatusConfig((asked.out,)))
     assert (told.state, told.stage, told.stages, told.steps) == ("finished", 2, 2, STEPS)
+
+
+def test_a_limited_first_stage_leaves_the_run_to_the_detector(
+    prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However the run's length is given. The encoder is the detector's then, unless the first stage is half the run."""
+    asked = config(prepared, tmp_path / "run", "warmed-electra", first=0.5)
+    longer = replace(asked, phases=(replace(asked.phases[0], steps=10 * STEPS),))
+    stages, _ = plan_of(longer).scaled(1.0)
+    step, whole = stages[0].flops, float(sum(stage.steps * stage.flops for stage in stages))
+    limits = replace(asked.objective, first_flops=20.0 * step)
+    for unit, length in (("flops", whole), ("flops", 3 * whole), ("tokens", 240.0 * 8 * 32)):
+        stages, _ = plan_of(replace(longer, **{unit: length}, objective=limits)).scaled(1.0)
+        assert stages[0].steps == pytest.approx(20, abs=1)
+        assert sum(stage.steps * getattr(stage, unit) for stage in stages) == pytest.approx(length, rel=0.02)
+    limited = replace(asked, objective=replace(asked.objective, first_flops=2.0 * step))
+    run = pretrain(limited)
+    assert [line["phase"] for line in lines(run) if line["split"] == "train"] == [0, 1, 1, 1, 1, 1, 1, 2]
+    assert find_encoder(run) == run / "final" / "discriminator" and not (run / "final" / "encoder").exists()
+    assert "final/discriminator: the encoder, trained further as a detector" in capsys.readouterr().out
+    goes_on(limited, [3, 2, 1], tmp_path / "whole")
+    above = replace(asked, objective=replace(asked.objective, first_flops=4.0 * step), out=str(tmp_path / "above"))
+    assert find_encoder(pretrain(above)) == tmp_path / "above" / "final" / "encoder"
 
 
 @pytest.mark.parametrize("kind", STAGED)

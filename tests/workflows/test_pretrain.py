@@ -35,6 +35,7 @@ from electra.workflows.status import StatusConfig, status
 from processes import Running, run_python, run_two
 
 CLASSIC = ClassicConfig(hidden_size=64, layers=2, heads=2, intermediate_size=128, embedding_size=32, max_positions=64)
+LIMIT = 3.7e9  # operations: thirty steps of masked language modelling of CLASSIC
 MODERN = ModernConfig(
     hidden_size=64, layers=3, heads=2, intermediate_size=96, max_positions=64, local_window=16, dropout=0.1
 )
@@ -443,11 +444,15 @@ def test_hours_end_in_about_that_time(prepared: Path, tmp_path: Path, monkeypatc
     [
         ({"objective": WarmedElectra(first=0.5)}, lambda loop: 4.0 if "discriminator" in loop.module.parts() else 1.0),
         (
+            {"objective": WarmedElectra(first=0.5, first_flops=LIMIT)},
+            lambda loop: 4.0 if "discriminator" in loop.module.parts() else 1.0,
+        ),
+        (
             {"phases": (Phase(steps=50, length=32, rows=2), Phase(steps=50, length=32, rows=8, goes_on=True))},
             lambda loop: loop.stages[min(loop.state.phase, len(loop.stages) - 1)].rows / 2,
         ),
     ],
-    ids=["another module", "other rows"],
+    ids=["another module", "another module, the first limited", "other rows"],
 )
 def test_hours_know_that_a_later_stage_has_other_steps(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict, seconds_of_step: Callable
@@ -480,3 +485,6 @@ def test_hours_know_that_a_later_stage_has_other_steps(
     phases = [line["phase"] for line in lines(tmp_path / "run")]
     assert phases.count(0) > 10 and phases.count(1) > 10
     assert passed[0] == pytest.approx(300, rel=0.05)
+    if changes.get("objective") == WarmedElectra(first=0.5, first_flops=LIMIT):
+        before = [line["flops"] for line in lines(tmp_path / "run") if line["phase"] == 0]
+        assert before[-1] == pytest.approx(LIMIT, rel=0.05)

@@ -45,6 +45,15 @@ def cut_phases(phases: Sequence[tuple[int, bool]], shares: Sequence[float]) -> I
             begin, left, goes_on = begin + steps, left - steps, True
 
 
+def limit_first(shares: Sequence[float], most: float) -> list[float]:
+    """The shares of all steps that modules train for, the first cut to ``most``; the others have what it loses, in
+    proportion."""
+    first, *others = shares
+    if first <= most:
+        return list(shares)
+    return [most, *(share * (1 - most) / (1 - first) for share in others)]
+
+
 def chain_stages(stages: Sequence[Stage]) -> list[Stage]:
     """Give each stage its ``offset`` in a schedule, and that schedule's ``span`` in steps.
 
@@ -94,6 +103,11 @@ class StagePlan:
     def scaled(self, scale: float) -> tuple[list[Stage], Schedule]:
         """Stages and schedule of a run that is ``scale`` times as long."""
         return scale_stages(self.cut(scale), self.schedule, scale)
+
+    def stretched(self, scale: float) -> "StagePlan":
+        """The plan of a run that is ``scale`` times as long."""
+        _, schedule = scale_stages([], self.schedule, scale)
+        return StagePlan(lambda further: scale_stages(self.cut(scale * further), self.schedule, scale)[0], schedule)
 
     def find_scale(self, measure: Callable[[Sequence[Stage]], float]) -> float:
         """The scale of a run whose length is given: ``measure`` says by how much stages are to be multiplied for it.

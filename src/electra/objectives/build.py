@@ -4,6 +4,7 @@ An objective differs from the one that it inherits from in what its class says: 
 term. Most train one composition from the first step to the last; the others override ``stages``.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, ClassVar, Literal, TypeVar
@@ -69,6 +70,11 @@ class Masked:
     def stages(self) -> "Stages":
         """(share of the operations, objective), one after another; each begins with the weights of the one before."""
         return ((1.0, self),)  # type: ignore[return-value]
+
+    @property
+    def most_first_flops(self) -> float:
+        """The most operations that the first stage takes, however long the run is."""
+        return math.inf
 
     def mask(self, corpus: CorpusFacts) -> Mask:
         """The module that chooses the positions."""
@@ -274,12 +280,18 @@ class WarmedElectra(Electra):
 
     kind: str = "warmed-electra"
     first: FractionBelowOne = 0.25  # share of the operations with masked language modelling
+    first_flops: NotNegative = 0.0  # at most so many operations of it, however long the run is; 0: no limit
     keeps_first_encoder: ClassVar[bool] = True
 
     @property
     def stages(self) -> "Stages":
         """Masked language modelling of the encoder, then this objective."""
         return begin_with_mlm(self.first, self, 1.0, 1.0)
+
+    @property
+    def most_first_flops(self) -> float:
+        """``first_flops``, if it is set and there is a first stage."""
+        return self.first_flops if self.first_flops and self.first else math.inf
 
 
 @dataclass(frozen=True)

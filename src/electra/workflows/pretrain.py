@@ -27,7 +27,7 @@ from electra.workflows.pretraining.continued import watch_continued
 from electra.workflows.pretraining.cooling import begin_cool_down, describe_cool_down
 from electra.workflows.pretraining.evaluation import build_evaluation, load_probe, refuse_unknown_figure
 from electra.workflows.pretraining.extension import choose_length, describe_extension, read_lengths
-from electra.workflows.pretraining.final import format_model_card, save_kept_encoder, save_towers
+from electra.workflows.pretraining.final import KEPT, format_model_card, save_kept_encoder, save_towers
 from electra.workflows.pretraining.pretrainers import (
     build_pretrainers,
     choose_vocabulary_size,
@@ -41,7 +41,7 @@ from electra.workflows.pretraining.resuming import (
     find_table_rows,
     request_run,
 )
-from electra.workflows.pretraining.stages import begin_fresh_parts, plan_stages
+from electra.workflows.pretraining.stages import begin_fresh_parts, count_kept_stages, plan_stages
 
 SHOWN = {
     "generator/loss": "mlm",
@@ -122,7 +122,8 @@ def train_and_export(config: PretrainConfig, data: Data, parallel: Parallel, dea
         asked=describe_asked(asked, data), evaluate_first=bool(config.init), deadline=deadline,
     )  # fmt: skip
     if parallel.first:
-        finish_run(config, data, out, pretrainers[-1], state, anew=state.step > step)
+        stages, _ = plan.scaled(state.scale)
+        finish_run(config, data, out, pretrainers[-1], stages, state, anew=state.step > step)
     parallel.wait()
     return state.finished
 
@@ -194,10 +195,20 @@ def describe_run(stages: Sequence[Stage], out: Path, planned: bool = True) -> st
         return f"{out}: {towers}"
     steps, tokens = sum(stage.steps for stage in stages), sum(stage.steps * stage.tokens for stage in stages)
     flops = sum(stage.steps * stage.flops for stage in stages)
-    return f"{out}: {towers}; {steps:,} steps, {tokens:.3g} tokens, {flops:.3g} floating-point operations"
+    first = sum(stage.steps * stage.flops for stage in stages if stage.module is stages[0].module)
+    staged = f", {first:.3g} of them in the first stage" if first < flops else ""
+    return f"{out}: {towers}; {steps:,} steps, {tokens:.3g} tokens, {flops:.3g} floating-point operations{staged}"
 
 
-def finish_run(config: PretrainConfig, data: Data, out: Path, pretrainer: Pretrainer, state: State, anew: bool) -> None:
+def finish_run(
+    config: PretrainConfig,
+    data: Data,
+    out: Path,
+    pretrainer: Pretrainer,
+    stages: Sequence[Stage],
+    state: State,
+    anew: bool,
+) -> None:
     """Draw the curves and, when every step is done, write ``final/``.
 
     ``anew``: steps were made since the folders that may be there were written.
@@ -212,9 +223,14 @@ def finish_run(config: PretrainConfig, data: Data, out: Path, pretrainer: Pretra
     towers = [name for name in pretrainer.parts() if anew or not (out / FINAL / name).is_dir()]
     cards = {name: format_model_card(name, settings, figures) for name in towers}
     save_towers(out / FINAL, pretrainer, data.tokenizer_folder, config.objective.kind, cards)
-    if config.objective.keeps_first_encoder and len(config.objective.stages) > 1:
-        figures = next((line for line in reversed(lines) if line["phase"] == 0), {})
+    if not config.objective.keeps_first_encoder or len(config.objective.stages) == 1:
+        return
+    if kept := count_kept_stages(stages, state.flops):
+        figures = next((line for line in reversed(lines) if line["phase"] < kept), {})
         save_kept_encoder(out, format_model_card("encoder", settings, figures))
+        print(f"{out / FINAL}/encoder: the encoder, as it was when the detector in {FINAL}/discriminator began")
+    else:
+        print(f"{out / FINAL}/discriminator: the encoder, trained further as a detector; {KEPT}/ has the one before")
 
 
 def card_settings(config: PretrainConfig, vocab_size: int) -> Mapping[str, object]:

@@ -10,7 +10,7 @@ from electra.dataset.rows import Rows
 from electra.dataset.tokens import choose_token_store
 from electra.engine.optim import collect_parameters
 from electra.engine.parallel import Parallel
-from electra.engine.scaling import StagePlan, chain_stages, cut_phases, scale_stages, scale_to_budget
+from electra.engine.scaling import StagePlan, chain_stages, cut_phases, limit_first, scale_to_budget
 from electra.engine.stages import Stage
 from electra.errors import UserError
 from electra.objectives.pretrainer import Pretrainer
@@ -31,31 +31,48 @@ def plan_stages(config: PretrainConfig, pretrainers: Sequence[Pretrainer], data:
     tokens = choose_token_store(data.train, parallel.device)
     rows = {p.length: Rows(data.train, config.layout, p.length, config.seed, tokens) for p in config.phases}
     phases = [(phase.steps, phase.goes_on) for phase in config.phases]
-    # Shares of the operations as shares of the steps.
-    length = config.phases[-1].length
-    shares = [
-        share / pretrainer.flops(length)
-        for (share, _), pretrainer in zip(config.objective.stages, pretrainers, strict=True)
-    ]
-    stages: list[Stage] = []
-    for stretch in cut_phases(phases, [share / sum(shares) for share in shares]):
-        phase, pretrainer = config.phases[stretch.phase], pretrainers[stretch.module]
-        stage = Stage(
-            pretrainer,
-            collect_parameters(pretrainer, pretrainer.towers(), pretrainer.rates, pretrainer.apart),
-            rows[phase.length],
-            stretch.steps,
-            phase.rows,
-            tokens=phase.rows * phase.length,
-            flops=phase.rows * pretrainer.flops(phase.length),
-            fresh=not stretch.goes_on,
-            reads_on=stretch.goes_on and config.phases[stretch.phase - 1].length == phase.length,
-        )
-        if stretch.module:
-            stage = replace(stage, begin=partial(begin_stage, config, data, pretrainers, stretch.module, parallel))
-        stages.append(stage)
-    scale = scale_to_budget(stages, config.tokens, config.flops)
-    return StagePlan.of(*scale_stages(chain_stages(stages), config.schedule, scale))
+    shares, most = share_steps(config, pretrainers)
+
+    def cut(scale: float) -> list[Stage]:
+        stages: list[Stage] = []
+        for stretch in cut_phases(phases, limit_first(shares, most / scale)):
+            phase, pretrainer = config.phases[stretch.phase], pretrainers[stretch.module]
+            stage = Stage(
+                pretrainer,
+                collect_parameters(pretrainer, pretrainer.towers(), pretrainer.rates, pretrainer.apart),
+                rows[phase.length],
+                stretch.steps,
+                phase.rows,
+                tokens=phase.rows * phase.length,
+                flops=phase.rows * pretrainer.flops(phase.length),
+                fresh=not stretch.goes_on,
+                reads_on=stretch.goes_on and config.phases[stretch.phase - 1].length == phase.length,
+            )
+            if stretch.module:
+                stage = replace(stage, begin=partial(begin_stage, config, data, pretrainers, stretch.module, parallel))
+            stages.append(stage)
+        return chain_stages(stages)
+
+    plan = StagePlan(cut, config.schedule)
+    return plan.stretched(plan.find_scale(lambda stages: scale_to_budget(stages, config.tokens, config.flops)))
+
+
+def share_steps(config: PretrainConfig, pretrainers: Sequence[Pretrainer]) -> tuple[list[float], float]:
+    """By pre-trainer, its share of all steps, from its share of the operations; and the most that the first may have,
+    as a share of the steps that the phases say."""
+    objective, last = config.objective, config.phases[-1]
+    costs = [pretrainer.flops(last.length) for pretrainer in pretrainers]
+    steps = [share / cost for (share, _), cost in zip(objective.stages, costs, strict=True)]
+    most = objective.most_first_flops / (last.rows * costs[0] * sum(phase.steps for phase in config.phases))
+    return [share / sum(steps) for share in steps], most
+
+
+def count_kept_stages(stages: Sequence[Stage], flops: int) -> int:
+    """How many stages made the first pre-trainer's encoder, if that is what a run of ``flops`` operations is for: half
+    of them or more, within a step, went into it. Else 0."""
+    first = [stage for stage in stages if stage.module is stages[0].module]
+    spent = sum(stage.steps * stage.flops for stage in first) + first[-1].flops
+    return len(first) if 2 * spent >= flops else 0
 
 
 def begin_fresh_parts(config: PretrainConfig, data: Data, pretrainer: Pretrainer, parallel: Parallel) -> None:
