@@ -8,9 +8,10 @@ import torch
 
 from electra import cli
 from electra.errors import UserError
+from electra.objectives.build import CorpusFacts
 from electra.workflows import plan as module
 from electra.workflows.bench.machine import peak_memory, reset_peak_memory
-from electra.workflows.plan import PlanConfig, largest_divisor, plan
+from electra.workflows.plan import PlanConfig, divide_recipe, largest_divisor, load_plan_recipe, plan
 
 TINY = PlanConfig(preset="tiny", tokens=1e6, steps=1, micro_rows=2, compile="never", precision="float32")
 
@@ -27,6 +28,20 @@ def test_a_plan_is_what_was_measured_times_the_tokens(capsys):
     assert 32 % phase["most_rows"] == 0
     assert 0 < phase["memory"] < figures["memory"]
     assert "tokens take" in capsys.readouterr().out
+
+
+def test_a_stage_has_steps_and_a_cost_of_its_own() -> None:
+    """modern-tiny: masked language modelling, then a detector, and 85 % of the operations are the first one's."""
+    recipe = load_plan_recipe(replace(TINY, preset="modern-tiny", tokens=0.0))
+    parts = divide_recipe(recipe)
+    assert [(part.objective.kind, part.phases[0].rows) for part in parts] == [("mlm", 16), ("warmed-electra", 16)]
+    assert sum(part.phases[0].steps for part in parts) == recipe.phases[0].steps
+    flops = [part.phases[0].steps * part.objective.build(part.encoder, CorpusFacts(4), 1).flops(128) for part in parts]
+    assert flops[0] / sum(flops) == pytest.approx(0.85, abs=0.01)
+    figures = plan(replace(TINY, preset="modern-tiny"))
+    assert [phase["objective"] for phase in figures["phases"]] == ["mlm", "warmed-electra"]
+    seconds = sum(phase["steps"] * phase["step_seconds"] for phase in figures["phases"])
+    assert figures["hours"] == pytest.approx(seconds / 3600)
 
 
 def test_what_fits_follows_from_two_sizes(monkeypatch):

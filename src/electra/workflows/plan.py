@@ -9,8 +9,10 @@ from electra import recipes
 from electra.config import check_ranges
 from electra.engine.compiling import Compile
 from electra.engine.parallel import Parallel, Precision, resolve_precision
+from electra.engine.scaling import cut_phases, limit_first
 from electra.engine.train import Loop
 from electra.errors import UserError
+from electra.objectives.build import CorpusFacts
 from electra.progress import print_progress
 from electra.ranges import Count, CountOrZero, NotNegative
 from electra.report.plain_json import format_json
@@ -18,7 +20,9 @@ from electra.report.tables import format_table
 from electra.workflows.bench.loop import WARM_UP_STEPS, build_bench_loop
 from electra.workflows.bench.machine import device_memory, median_seconds, peak_memory, reset_peak_memory
 from electra.workflows.bench.parts import time_optimizer
-from electra.workflows.pretraining.config import Phase, PretrainConfig
+from electra.workflows.bench.steps import MASK
+from electra.workflows.pretraining.config import PretrainConfig
+from electra.workflows.pretraining.stages import share_steps
 
 MICRO_TOKENS, MICRO_TOKENS_ON_GPU = 1024, 32_768  # tokens of the smaller of two measured micro-batches, about
 MEMORY_SHARE = 0.9  # share of the machine's memory that a run may take
@@ -27,7 +31,7 @@ MEMORY_SHARE = 0.9  # share of the machine's memory that a run may take
 @dataclass(frozen=True)
 class PlanConfig:
     """How long a preset takes on this machine, how much memory, how large its micro-batches may be: a few steps of each
-    of its phases are measured, with two sizes of micro-batch, and the rest is arithmetic."""
+    of its phases and stages are measured, with two sizes of micro-batch, and the rest is arithmetic."""
 
     preset: str = "small"
     """Whose model, objective, optimizer and phases."""
@@ -51,12 +55,13 @@ class PlanConfig:
 
 @dataclass(frozen=True)
 class PhasePlan:
-    """A phase of ``steps`` steps of ``rows`` rows of ``length`` tokens, and what a step costs.
+    """``steps`` steps of a phase, ``rows`` rows of ``length`` tokens, that train one objective, and what a step costs.
 
-    ``micro_rows``: rows of the larger measured micro-batch. ``memory``: bytes that a step with it takes.
-    ``row_memory``: bytes for each row more. ``most_rows``: rows of the largest micro-batch that fits.
+    ``objective``: its kind. ``micro_rows``: rows of the larger measured micro-batch. ``memory``: bytes that a step with
+    it takes. ``row_memory``: bytes for each row more. ``most_rows``: rows of the largest micro-batch that fits.
     """
 
+    objective: str
     steps: int
     rows: int
     length: int
@@ -99,7 +104,7 @@ def plan(config: PlanConfig) -> PlanFigures:
     check_ranges(config)
     recipe = load_plan_recipe(config)
     device = Parallel.alone().device
-    plans = [plan_phase(recipe, phase, config.micro_rows, config.steps, device) for phase in recipe.phases]
+    plans = [plan_phase(part, config.micro_rows, config.steps, device) for part in divide_recipe(recipe)]
     hours = sum(phase.hours for phase in plans)
     figures: PlanFigures = {
         "preset": config.preset, "precision": resolve_precision(config.precision, device), "hours": hours,
@@ -128,8 +133,26 @@ def load_plan_recipe(config: PlanConfig) -> PretrainConfig:
     return replace(recipe, engine=engine)
 
 
-def plan_phase(recipe: PretrainConfig, phase: Phase, micro_rows: int, steps: int, device: torch.device) -> PhasePlan:
-    """Measure steps of two sizes of micro-batch, both of which divide the phase's rows, and derive the plan.
+def divide_recipe(recipe: PretrainConfig) -> list[PretrainConfig]:
+    """The recipe in parts, each of which trains one stage of its objective in one phase."""
+    objectives = [objective for _, objective in recipe.objective.stages]
+    length, corpus = recipe.phases[-1].length, CorpusFacts(MASK)
+    costs = [objective.build(recipe.encoder, corpus, recipe.seed).flops(length) for objective in objectives]
+    shares = limit_first(*share_steps(recipe, costs))
+    stretches = cut_phases([(phase.steps, phase.goes_on) for phase in recipe.phases], shares)
+    return [
+        replace(
+            recipe,
+            objective=objectives[stretch.module],
+            phases=(replace(recipe.phases[stretch.phase], steps=stretch.steps),),
+        )
+        for stretch in stretches
+    ]
+
+
+def plan_phase(recipe: PretrainConfig, micro_rows: int, steps: int, device: torch.device) -> PhasePlan:
+    """Measure steps of two sizes of micro-batch, both of which divide the rows of the recipe's only phase, and derive
+    the plan.
 
     A step of several micro-batches takes as long as they do one after another, and moves the parameters once.
     ``micro_rows``: rows of the smaller micro-batch at most; 0: as many as have about ``MICRO_TOKENS``.
@@ -137,12 +160,13 @@ def plan_phase(recipe: PretrainConfig, phase: Phase, micro_rows: int, steps: int
     Raises:
         UserError: a micro-batch does not fit into memory.
     """
+    (phase,), objective = recipe.phases, recipe.objective.kind
     default = (MICRO_TOKENS_ON_GPU if device.type == "cuda" else MICRO_TOKENS) // phase.length
     small = largest_divisor(phase.rows, micro_rows or max(1, default))
     large = largest_divisor(phase.rows, 2 * small)
     seconds, memories, optimizer_seconds = [], [], 0.0
     for rows in dict.fromkeys((small, large)):
-        print_progress(f"{phase.rows} × {phase.length}: {steps} steps of {rows} rows")
+        print_progress(f"{objective}, {phase.rows} × {phase.length}: {steps} steps of {rows} rows")
         try:
             loop = build_bench_loop(recipe, rows, phase.length)
             step_seconds, peak = measure_step(loop, steps)
@@ -160,8 +184,8 @@ def plan_phase(recipe: PretrainConfig, phase: Phase, micro_rows: int, steps: int
         room = MEMORY_SHARE * device_memory(device) - (memories[0] - small * row_memory)
         most_rows = largest_divisor(phase.rows, max(small, int(room / row_memory)))
     return PhasePlan(
-        phase.steps, phase.rows, phase.length, large, whole_step, phase.rows * phase.length / whole_step, memories[-1],
-        row_memory, most_rows,
+        objective, phase.steps, phase.rows, phase.length, large, whole_step, phase.rows * phase.length / whole_step,
+        memories[-1], row_memory, most_rows,
     )  # fmt: skip
 
 
@@ -182,12 +206,23 @@ def format_plan(figures: PlanFigures, phases: list[PhasePlan]) -> str:
     """A table of the phases, and a line of what they come to."""
     rows = [
         [
-            f"{phase.rows} × {phase.length}", phase.steps, phase.tokens, round(phase.tokens_per_second), phase.hours,
-            phase.micro_rows, f"{phase.memory / 1e9:.2f} GB", phase.most_rows,
+            phase.objective, f"{phase.rows} × {phase.length}", phase.steps, phase.tokens,
+            round(phase.tokens_per_second), phase.hours, phase.micro_rows, f"{phase.memory / 1e9:.2f} GB",
+            phase.most_rows,
         ]
         for phase in phases
     ]  # fmt: skip
-    header = ("a step", "steps", "tokens", "tokens/s", "hours", "micro-batch", "its memory", "largest that fits")
+    header = (
+        "objective",
+        "a step",
+        "steps",
+        "tokens",
+        "tokens/s",
+        "hours",
+        "micro-batch",
+        "its memory",
+        "largest that fits",
+    )
     cost = "" if figures["cost"] is None else f", at a cost of {figures['cost']:,.2f}"
     return (
         f"{format_table(header, rows)}\n\n{figures['preset']} in {figures['precision']}: {figures['tokens']:.3g} "

@@ -31,7 +31,7 @@ def plan_stages(config: PretrainConfig, pretrainers: Sequence[Pretrainer], data:
     tokens = choose_token_store(data.train, parallel.device)
     rows = {p.length: Rows(data.train, config.layout, p.length, config.seed, tokens) for p in config.phases}
     phases = [(phase.steps, phase.goes_on) for phase in config.phases]
-    shares, most = share_steps(config, pretrainers)
+    shares, most = share_steps(config, [pretrainer.flops(config.phases[-1].length) for pretrainer in pretrainers])
 
     def cut(scale: float) -> list[Stage]:
         stages: list[Stage] = []
@@ -57,11 +57,10 @@ def plan_stages(config: PretrainConfig, pretrainers: Sequence[Pretrainer], data:
     return plan.stretched(plan.find_scale(lambda stages: scale_to_budget(stages, config.tokens, config.flops)))
 
 
-def share_steps(config: PretrainConfig, pretrainers: Sequence[Pretrainer]) -> tuple[list[float], float]:
-    """By pre-trainer, its share of all steps, from its share of the operations; and the most that the first may have,
-    as a share of the steps that the phases say."""
+def share_steps(config: PretrainConfig, costs: Sequence[int]) -> tuple[list[float], float]:
+    """By stage of the objective, its share of all steps, from its share of the operations; and the most that the first
+    may have, as a share of the steps that the phases say. ``costs``: a row's operations in the last phase, by stage."""
     objective, last = config.objective, config.phases[-1]
-    costs = [pretrainer.flops(last.length) for pretrainer in pretrainers]
     steps = [share / cost for (share, _), cost in zip(objective.stages, costs, strict=True)]
     most = objective.most_first_flops / (last.rows * costs[0] * sum(phase.steps for phase in config.phases))
     return [share / sum(steps) for share in steps], most
