@@ -3,8 +3,9 @@
 #
 #     bash examples/own_corpus.sh "corpus/*.txt" work/ --preset modern-small --hours 8
 #
-# What stands after the two is for `electra pretrain`. Killed, the same command goes on where it stopped. The vocabulary
-# is in lower case and without accents: for a language that needs its marks, add `--strip-accents no` below.
+# What stands after the two is for `electra pretrain`; on a CPU take modern-tiny, whose steps are smaller. Killed, the
+# same command goes on where it stopped. The vocabulary is in lower case and without accents: for a language that needs
+# its marks, add `--strip-accents no` below.
 set -euo pipefail
 text=$1 work=$2
 shift 2
