@@ -1,7 +1,7 @@
 """Some scores of a comparison against training operations, as one picture: a panel each, bands over seeds.
 
-    python benchmarks/score_figure.py results/crossover --out crossover.png \
-        --scores "packages-30: fine-tuned, macro-f1" "packages: probe, all layers"
+    python benchmarks/score_figure.py results/budgets --out objectives.png \
+        --scores "packages-30: fine-tuned, macro-f1" "chunks: fine-tuned, f1"
 
 `electra compare` draws all its scores in one picture; a page shows those that it speaks of.
 """
