@@ -319,6 +319,15 @@ def test_two_files_are_train_and_dev_and_one_is_cut(asked: CompareConfig, folder
     assert not set(cut.splits["train"]) & set(cut.splits["dev"]) and tuning == TUNING
     ((both, none),), _ = compare_tasks.read_tasks((), (f"{one}:{one}",), asked.columns, TUNING, folder)
     assert len(both.task.splits["dev"]) == 192 and none is None, "probed alone"
+    for named in (f"topics={one}", f"topics={one}:{one}"):
+        ((problem, _),), _ = compare_tasks.read_tasks((named,), (), asked.columns, TUNING, folder)
+        assert problem.name == "topics"
+    with pytest.raises(UserError, match="--name 'a/b': becomes a folder's name"):
+        compare_tasks.read_tasks((f"a/b={one}",), (), asked.columns, TUNING, folder)
+    with pytest.raises(UserError, match="nowhere.csv: no such file"):
+        compare_tasks.read_tasks(("topics=nowhere.csv",), (), asked.columns, TUNING, folder)
+    with pytest.raises(UserError, match=r"--task clo, did you mean cola\?|--task clo.*cola"):
+        compare_tasks.read_tasks((f"clo={folder}",), (), asked.columns, TUNING, folder)
     with pytest.raises(UserError, match="another task called mine"):
         compare_tasks.read_tasks((one,), (f"{one}:{one}",), asked.columns, TUNING, folder)
 

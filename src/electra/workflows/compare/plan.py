@@ -56,10 +56,11 @@ class CompareConfig:
     """Runs of each objective and budget: seeds 1, 2 …"""
     tasks: tuple[str, ...] = (BUILT_IN,)
     """What the encoders are probed on and fine-tuned for: cola=FOLDER (any of GLUE's), TRAIN.csv:DEV.csv, FILE.csv, of
-    which a fifth is dev, or packages: which package a docstring is from, with few, many and (probed) all labels."""
+    which a fifth is dev, or packages: which package a docstring is from, with few, many and (probed) all labels. Your
+    own files are called after the first, or NAME in NAME=TRAIN.csv:DEV.csv."""
     probes: tuple[str, ...] = ()
     """More of them, to be probed alone: a fine-tuning often takes longer than the encoder did. Also tags of words, as
-    conll2000/train.txt:conll2000/test.txt."""
+    chunks=conll2000/train.txt:conll2000/test.txt."""
     cloze: bool = False
     """Also train a fresh head, and a fresh vector for [MASK], to recover tokens from the frozen encoders' states. It
     favours masked language modelling, so let it decide nothing alone."""

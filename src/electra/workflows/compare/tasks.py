@@ -54,13 +54,15 @@ def read_tasks(
 def read_named_tasks(
     text: str, flag: str, columns: Columns, tuning: FineTuning
 ) -> tuple[list[TunedProblem], list[str]]:
-    """The tasks that ``cola=FOLDER``, ``TRAIN:DEV`` or ``FILE`` names, and warnings; of one file a fifth is dev."""
-    name, equals, folder = text.partition("=")
-    if equals:
-        problems, warnings = load_problems(TaskChoice(task=name, data=folder))
+    """The tasks that ``cola=FOLDER``, ``[NAME=]TRAIN:DEV`` or ``[NAME=]FILE`` names, and warnings; of one file a fifth
+    is dev, and files without a name are called after the first."""
+    name, equals, paths = text.partition("=") if "=" in text else ("", "", text)
+    if equals and (Path(paths).is_dir() or not Path(paths).suffix):  # every file that is read has an ending
+        problems, warnings = load_problems(TaskChoice(task=name, data=paths))
         return [(problem, tuning) for problem in problems if isinstance(problem, Sequences)], warnings
-    train, colon, dev = text.partition(":")
-    (problem, *_), warnings = load_problems(TaskChoice(train=train, dev=dev if colon else train, columns=columns))
+    train, colon, dev = paths.partition(":")
+    own = TaskChoice(train=train, dev=dev if colon else train, name=name, columns=columns)
+    (problem, *_), warnings = load_problems(own)
     if isinstance(problem, Tagging) and colon:
         return [(problem, tuning)], warnings
     if not isinstance(problem, Sequences):
