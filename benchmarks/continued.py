@@ -58,7 +58,7 @@ from electra.workflows.pretraining.starting import take_settings
 ROOT = Path(__file__).parents[1]
 ENCODER, DETECTOR, RANDOM, WORDS = "unchanged", "detector", "random weights", "bag of words"
 LENGTH, WARM_UP = 128, 50  # of pre-training
-TOWERS = {"mlm": "mlm/final/generator", "recipe": "recipe/final/encoder", DETECTOR: "recipe/final/discriminator"}
+TOWERS = {"mlm": "mlm/final/generator", "recipe": "recipe/first-stage", DETECTOR: "recipe/final/discriminator"}
 
 
 class Way(NamedTuple):

@@ -213,16 +213,8 @@ def format_plan(figures: PlanFigures, phases: list[PhasePlan]) -> str:
         for phase in phases
     ]  # fmt: skip
     header = (
-        "objective",
-        "a step",
-        "steps",
-        "tokens",
-        "tokens/s",
-        "hours",
-        "micro-batch",
-        "its memory",
-        "largest that fits",
-    )
+        "objective", "a step", "steps", "tokens", "tokens/s", "hours", "micro-batch", "its memory", "largest that fits",
+    )  # fmt: skip
     cost = "" if figures["cost"] is None else f", at a cost of {figures['cost']:,.2f}"
     return (
         f"{format_table(header, rows)}\n\n{figures['preset']} in {figures['precision']}: {figures['tokens']:.3g} "
