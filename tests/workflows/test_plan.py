@@ -2,16 +2,20 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from electra import cli
+from electra import cli, recipes
+from electra.engine.parallel import Parallel
 from electra.errors import UserError
-from electra.objectives.build import CorpusFacts
 from electra.workflows import plan as module
 from electra.workflows.bench.machine import peak_memory, reset_peak_memory
-from electra.workflows.plan import PlanConfig, divide_recipe, largest_divisor, load_plan_recipe, plan
+from electra.workflows.plan import PlanConfig, largest_divisor, plan
+from electra.workflows.pretrain import create_pretrainers, open_data, print_nothing
+from electra.workflows.pretraining.config import PretrainConfig
+from electra.workflows.pretraining.stages import plan_stages
 
 TINY = PlanConfig(preset="tiny", tokens=1e6, steps=1, micro_rows=2, compile="never", precision="float32")
 
@@ -27,21 +31,38 @@ def test_a_plan_is_what_was_measured_times_the_tokens(capsys):
     assert phase["micro_rows"] == 4
     assert 32 % phase["most_rows"] == 0
     assert 0 < phase["memory"] < figures["memory"]
-    assert "tokens take" in capsys.readouterr().out
+    assert " operations, take " in capsys.readouterr().out
 
 
-def test_a_stage_has_steps_and_a_cost_of_its_own() -> None:
+def test_a_stage_has_steps_and_a_cost_of_its_own(prepared: Path) -> None:
     """modern-tiny: masked language modelling, then a detector, and 85 % of the operations are the first one's."""
-    recipe = load_plan_recipe(replace(TINY, preset="modern-tiny", tokens=0.0))
-    parts = divide_recipe(recipe)
-    assert [(part.objective.kind, part.phases[0].rows) for part in parts] == [("mlm", 16), ("warmed-electra", 16)]
-    assert sum(part.phases[0].steps for part in parts) == recipe.phases[0].steps
-    flops = [part.phases[0].steps * part.objective.build(part.encoder, CorpusFacts(4), 1).flops(128) for part in parts]
-    assert flops[0] / sum(flops) == pytest.approx(0.85, abs=0.01)
-    figures = plan(replace(TINY, preset="modern-tiny"))
-    assert [phase["objective"] for phase in figures["phases"]] == ["mlm", "warmed-electra"]
-    seconds = sum(phase["steps"] * phase["step_seconds"] for phase in figures["phases"])
+    figures = plan(replace(TINY, preset="modern-tiny", data=str(prepared)))
+    phases = figures["phases"]
+    assert [(phase["objective"], phase["rows"]) for phase in phases] == [("mlm", 16), ("warmed-electra", 16)]
+    flops = [phase["steps"] * phase["flops"] for phase in phases]
+    assert sum(flops) == figures["flops"]
+    assert flops[0] / figures["flops"] == pytest.approx(0.85, abs=0.01)
+    seconds = sum(phase["steps"] * phase["step_seconds"] for phase in phases)
     assert figures["hours"] == pytest.approx(seconds / 3600)
+
+
+def test_a_plan_for_operations_is_the_run_that_pretrain_makes(prepared: Path, monkeypatch) -> None:
+    """modern-small, which limits its first stage by operations, on data with a vocabulary of its own."""
+    monkeypatch.setattr(module, "measure_step", lambda loop, count: (1.0, 1))
+    monkeypatch.setattr(module, "time_optimizer", lambda loop, count: 0.5)
+    figures = plan(replace(TINY, preset="modern-small", data=str(prepared), tokens=0.0, flops=3e17))
+    asked = recipes.apply_preset(PretrainConfig(data=str(prepared), flops=3e17), "modern-small")
+    opened = open_data(asked)
+    run = plan_stages(asked, create_pretrainers(asked, opened, print_nothing), opened, Parallel.start())
+    stages, _ = run.scaled(1.0)
+    assert [(phase["steps"], phase["flops"]) for phase in figures["phases"]] == [(s.steps, s.flops) for s in stages]
+    assert figures["phases"][0]["steps"] * figures["phases"][0]["flops"] == pytest.approx(5e16, rel=0.01)
+
+
+def test_hours_are_turned_into_what_they_are_enough_for(capsys, prepared: Path) -> None:
+    figures = plan(replace(TINY, preset="modern-tiny", data=str(prepared), tokens=0.0, hours=0.5))
+    assert figures["hours"] == pytest.approx(0.5, rel=0.01)
+    assert f"{60 * figures['hours']:.1f} minutes on this machine" in capsys.readouterr().out
 
 
 def test_what_fits_follows_from_two_sizes(monkeypatch):
@@ -67,6 +88,8 @@ def test_the_command_prints_one_json_object(capsys):
     ("change", "message"),
     [
         ({"preset": "smal"}, "--preset smal: there is none"),
+        ({"flops": 1e12}, "tokens, flops and hours each say how long to train: give one of them"),
+        ({"data": "nowhere"}, "nowhere"),
         ({"tokens": -1.0}, "tokens: expected a number of at least 0, found -1.0"),
         ({"micro_rows": -2}, "micro_rows: expected a whole number of at least 0, found -2"),
         ({"steps": 0}, "steps: expected a whole number of at least 1, found 0"),

@@ -110,14 +110,19 @@ class StagePlan:
         return StagePlan(lambda further: scale_stages(self.cut(scale * further), self.schedule, scale)[0], schedule)
 
     def find_scale(self, measure: Callable[[Sequence[Stage]], float]) -> float:
-        """The scale of a run whose length is given: ``measure`` says by how much stages are to be multiplied for it.
-        How a run is cut may depend on its scale in turn, so both are found by repetition."""
-        scale = measure(self.cut(1.0))
-        for _ in range(20):
-            before, scale = scale, measure(self.cut(scale))
-            if abs(scale - before) <= 1e-3 * before:
-                break
-        return scale
+        """The scale of a run whose length is given: ``measure`` says by how much stages are to be multiplied for it."""
+        return find_scale(lambda scale: measure(self.cut(scale)))
+
+
+def find_scale(measure: Callable[[float], float]) -> float:
+    """The scale of a run whose length is given: ``measure`` says by how much a run that is cut for some scale is to be
+    multiplied. How it is cut may depend on its scale in turn, so both are found by repetition."""
+    scale = measure(1.0)
+    for _ in range(20):
+        before, scale = scale, measure(scale)
+        if abs(scale - before) <= 1e-3 * before:
+            break
+    return scale
 
 
 def cool_stages(stages: Sequence[Stage], stage: int, begin: int, steps: int) -> list[Stage]:

@@ -1,6 +1,8 @@
 """``electra plan``: from a few steps, how long a preset takes on this machine, in how much memory, at what cost."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import Any, TypedDict
 
 import torch
@@ -9,7 +11,7 @@ from electra import recipes
 from electra.config import check_ranges
 from electra.engine.compiling import Compile
 from electra.engine.parallel import Parallel, Precision, resolve_precision
-from electra.engine.scaling import cut_phases, limit_first
+from electra.engine.scaling import Stretch, cut_phases, find_scale, limit_first
 from electra.engine.train import Loop
 from electra.errors import UserError
 from electra.objectives.build import CorpusFacts
@@ -17,7 +19,7 @@ from electra.progress import print_progress
 from electra.ranges import Count, CountOrZero, NotNegative
 from electra.report.plain_json import format_json
 from electra.report.tables import format_table
-from electra.workflows.bench.loop import WARM_UP_STEPS, build_bench_loop
+from electra.workflows.bench.loop import WARM_UP_STEPS, build_bench_loop, read_data_of
 from electra.workflows.bench.machine import device_memory, median_seconds, peak_memory, reset_peak_memory
 from electra.workflows.bench.parts import time_optimizer
 from electra.workflows.bench.steps import MASK
@@ -35,8 +37,14 @@ class PlanConfig:
 
     preset: str = "small"
     """Whose model, objective, optimizer and phases."""
+    data: str = ""
+    """Prepared data, whose vocabulary the model has and whose rows it reads. Or the preset's, and rows are made up."""
     tokens: NotNegative = 0.0
     """Tokens to train on, padding included; 0: as many as the preset says."""
+    flops: NotNegative = 0.0
+    """Floating-point operations (`electra.flops`) to train for instead."""
+    hours: NotNegative = 0.0
+    """Hours of this machine to train for instead: what they are enough for."""
     price: NotNegative = 0.0
     """Of an hour of this machine, in any currency; 0: nobody asked."""
     micro_rows: CountOrZero = 0
@@ -54,23 +62,31 @@ class PlanConfig:
 
 
 @dataclass(frozen=True)
-class PhasePlan:
-    """``steps`` steps of a phase, ``rows`` rows of ``length`` tokens, that train one objective, and what a step costs.
+class StepCost:
+    """What a step of a phase, ``rows`` rows of ``length`` tokens that train one objective, costs.
 
-    ``objective``: its kind. ``micro_rows``: rows of the larger measured micro-batch. ``memory``: bytes that a step with
-    it takes. ``row_memory``: bytes for each row more. ``most_rows``: rows of the largest micro-batch that fits.
+    ``objective``: its kind. ``flops``: of a step. ``micro_rows``: rows of the larger measured micro-batch. ``memory``:
+    bytes that a step with it takes. ``row_memory``: bytes for each row more. ``most_rows``: rows of the largest
+    micro-batch that fits.
     """
 
     objective: str
-    steps: int
     rows: int
     length: int
+    flops: int
     micro_rows: int
     step_seconds: float
     tokens_per_second: float
     memory: int
     row_memory: float
     most_rows: int
+
+
+@dataclass(frozen=True)
+class PhasePlan(StepCost):
+    """``steps`` steps of a phase that train one objective, and what each costs."""
+
+    steps: int
 
     @property
     def tokens(self) -> int:
@@ -90,6 +106,7 @@ class PlanFigures(TypedDict):
     precision: str
     hours: float
     tokens: int
+    flops: int
     cost: float | None
     memory: int
     phases: list[dict[str, Any]]
@@ -99,16 +116,40 @@ def plan(config: PlanConfig) -> PlanFigures:
     """Measure, print and return the figures.
 
     Raises:
-        UserError: no such preset, numbers that make no plan, or a micro-batch that does not fit into memory.
+        UserError: no such preset or data, numbers that make no plan, or a micro-batch that does not fit into memory.
     """
     check_ranges(config)
-    recipe = load_plan_recipe(config)
-    device = Parallel.alone().device
-    plans = [plan_phase(part, config.micro_rows, config.steps, device) for part in divide_recipe(recipe)]
+    if sum(map(bool, (config.tokens, config.flops, config.hours))) > 1:
+        raise UserError("tokens, flops and hours each say how long to train: give one of them")
+    recipe, device = load_plan_recipe(config), Parallel.alone().device
+    cut = divide_recipe(recipe)
+
+    @cache
+    def find_cost(phase: int, module: int) -> StepCost:
+        return measure_phase(take_part(recipe, phase, module), config.micro_rows, config.steps, device)
+
+    def plan_phases(scale: float) -> list[PhasePlan]:
+        """A run that is ``scale`` times as long."""
+        return [
+            PhasePlan(**asdict(find_cost(stretch.phase, stretch.module)), steps=max(1, round(stretch.steps * scale)))
+            for stretch in cut(scale)
+        ]
+
+    def rescale(scale: float) -> float:
+        """By what the steps of a run that is cut for this scale are to be multiplied, for the length that is asked."""
+        steps = [(find_cost(stretch.phase, stretch.module), stretch.steps) for stretch in cut(scale)]
+        if config.tokens:
+            return config.tokens / sum(cost.rows * cost.length * count for cost, count in steps)
+        if config.flops:
+            return config.flops / sum(cost.flops * count for cost, count in steps)
+        return 3600 * config.hours / sum(cost.step_seconds * count for cost, count in steps) if config.hours else 1.0
+
+    plans = plan_phases(find_scale(rescale))
     hours = sum(phase.hours for phase in plans)
     figures: PlanFigures = {
         "preset": config.preset, "precision": resolve_precision(config.precision, device), "hours": hours,
-        "tokens": sum(phase.tokens for phase in plans), "cost": hours * config.price if config.price else None,
+        "tokens": sum(phase.tokens for phase in plans), "flops": sum(phase.steps * phase.flops for phase in plans),
+        "cost": hours * config.price if config.price else None,
         "memory": device_memory(device), "phases": [asdict(phase) for phase in plans],
     }  # fmt: skip
     print(format_json(figures) if config.json else format_plan(figures, plans), flush=True)
@@ -116,16 +157,12 @@ def plan(config: PlanConfig) -> PlanFigures:
 
 
 def load_plan_recipe(config: PlanConfig) -> PretrainConfig:
-    """The preset with the engine's settings of ``config`` and with phases rescaled to its tokens.
+    """The preset with the data and the engine's settings of ``config``.
 
     Raises:
-        UserError: no such preset.
+        UserError: no such preset or data.
     """
-    recipe = recipes.apply_preset(PretrainConfig(), config.preset)
-    if config.tokens:
-        share = config.tokens / sum(phase.steps * phase.rows * phase.length for phase in recipe.phases)
-        phases = tuple(replace(phase, steps=max(1, round(phase.steps * share))) for phase in recipe.phases)
-        recipe = replace(recipe, phases=phases)
+    recipe = read_data_of(recipes.apply_preset(PretrainConfig(), config.preset), config.data)
     engine = replace(
         recipe.engine, activation_checkpointing=config.activation_checkpointing, precision=config.precision,
         compile=config.compile,
@@ -133,26 +170,27 @@ def load_plan_recipe(config: PlanConfig) -> PretrainConfig:
     return replace(recipe, engine=engine)
 
 
-def divide_recipe(recipe: PretrainConfig) -> list[PretrainConfig]:
-    """The recipe in parts, each of which trains one stage of its objective in one phase."""
-    objectives = [objective for _, objective in recipe.objective.stages]
+def divide_recipe(recipe: PretrainConfig) -> Callable[[float], list[Stretch]]:
+    """Given a scale, the stretches of a run that is so many times as long, each of one stage of the objective in one
+    phase; their steps are not yet multiplied by it."""
     length, corpus = recipe.phases[-1].length, CorpusFacts(MASK)
-    costs = [objective.build(recipe.encoder, corpus, recipe.seed).flops(length) for objective in objectives]
-    shares = limit_first(*share_steps(recipe, costs))
-    stretches = cut_phases([(phase.steps, phase.goes_on) for phase in recipe.phases], shares)
-    return [
-        replace(
-            recipe,
-            objective=objectives[stretch.module],
-            phases=(replace(recipe.phases[stretch.phase], steps=stretch.steps),),
-        )
-        for stretch in stretches
+    costs = [
+        objective.build(recipe.encoder, corpus, recipe.seed).flops(length) for _, objective in recipe.objective.stages
     ]
+    shares, most = share_steps(recipe, costs)
+    phases = [(phase.steps, phase.goes_on) for phase in recipe.phases]
+    return lambda scale: list(cut_phases(phases, limit_first(shares, most / scale)))
 
 
-def plan_phase(recipe: PretrainConfig, micro_rows: int, steps: int, device: torch.device) -> PhasePlan:
+def take_part(recipe: PretrainConfig, phase: int, module: int) -> PretrainConfig:
+    """The recipe of one stage of the objective, by its number, in one phase."""
+    _, objective = recipe.objective.stages[module]
+    return replace(recipe, objective=objective, phases=(recipe.phases[phase],))
+
+
+def measure_phase(recipe: PretrainConfig, micro_rows: int, steps: int, device: torch.device) -> StepCost:
     """Measure steps of two sizes of micro-batch, both of which divide the rows of the recipe's only phase, and derive
-    the plan.
+    what a whole step costs.
 
     A step of several micro-batches takes as long as they do one after another, and moves the parameters once.
     ``micro_rows``: rows of the smaller micro-batch at most; 0: as many as have about ``MICRO_TOKENS``.
@@ -164,7 +202,7 @@ def plan_phase(recipe: PretrainConfig, micro_rows: int, steps: int, device: torc
     default = (MICRO_TOKENS_ON_GPU if device.type == "cuda" else MICRO_TOKENS) // phase.length
     small = largest_divisor(phase.rows, micro_rows or max(1, default))
     large = largest_divisor(phase.rows, 2 * small)
-    seconds, memories, optimizer_seconds = [], [], 0.0
+    seconds, memories, optimizer_seconds, flops = [], [], 0.0, 0
     for rows in dict.fromkeys((small, large)):
         print_progress(f"{objective}, {phase.rows} × {phase.length}: {steps} steps of {rows} rows")
         try:
@@ -174,7 +212,7 @@ def plan_phase(recipe: PretrainConfig, micro_rows: int, steps: int, device: torc
             raise UserError(f"--micro-rows {rows}: of {phase.length} tokens do not fit into memory") from error
         seconds.append(step_seconds)
         memories.append(peak)
-        optimizer_seconds = time_optimizer(loop, steps)
+        optimizer_seconds, flops = time_optimizer(loop, steps), loop.stages[0].flops // rows * phase.rows
         del loop
     micro_batches = phase.rows // large
     whole_step = micro_batches * max(seconds[-1] - optimizer_seconds, 0.0) + optimizer_seconds
@@ -183,8 +221,8 @@ def plan_phase(recipe: PretrainConfig, micro_rows: int, steps: int, device: torc
     if row_memory:
         room = MEMORY_SHARE * device_memory(device) - (memories[0] - small * row_memory)
         most_rows = largest_divisor(phase.rows, max(small, int(room / row_memory)))
-    return PhasePlan(
-        objective, phase.steps, phase.rows, phase.length, large, whole_step, phase.rows * phase.length / whole_step,
+    return StepCost(
+        objective, phase.rows, phase.length, flops, large, whole_step, phase.rows * phase.length / whole_step,
         memories[-1], row_memory, most_rows,
     )  # fmt: skip
 
@@ -200,6 +238,11 @@ def measure_step(loop: Loop, count: int) -> tuple[float, int]:
 def largest_divisor(rows: int, most: int) -> int:
     """The largest divisor of ``rows`` that is not above ``most``."""
     return next(divisor for divisor in range(min(rows, most), 0, -1) if rows % divisor == 0)
+
+
+def format_hours(hours: float) -> str:
+    """Hours, or minutes where they are less than one."""
+    return f"{hours:,.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
 
 
 def format_plan(figures: PlanFigures, phases: list[PhasePlan]) -> str:
@@ -218,5 +261,6 @@ def format_plan(figures: PlanFigures, phases: list[PhasePlan]) -> str:
     cost = "" if figures["cost"] is None else f", at a cost of {figures['cost']:,.2f}"
     return (
         f"{format_table(header, rows)}\n\n{figures['preset']} in {figures['precision']}: {figures['tokens']:.3g} "
-        f"tokens take {figures['hours']:,.1f} hours on this machine{cost}; it has {figures['memory'] / 1e9:.0f} GB"
+        f"tokens, {figures['flops']:.3g} operations, take {format_hours(figures['hours'])} on this machine{cost}; "
+        f"it has {figures['memory'] / 1e9:.0f} GB"
     )

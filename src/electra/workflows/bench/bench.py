@@ -5,14 +5,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
 import torch
 
 from electra import recipes
 from electra.config import check_ranges
-from electra.dataset.data import Data
 from electra.dataset.layout import RowLength
 from electra.engine.compiling import Compile, will_compile
 from electra.engine.parallel import Parallel, Precision, resolve_precision
@@ -24,7 +22,7 @@ from electra.progress import print_progress
 from electra.ranges import Count, CountOrZero
 from electra.report.plain_json import format_json
 from electra.workflows.bench.figures import OURS, BenchFigures, StepSpeed, format_bench
-from electra.workflows.bench.loop import WARM_UP_STEPS, build_bench_loop
+from electra.workflows.bench.loop import WARM_UP_STEPS, build_bench_loop, read_data_of
 from electra.workflows.bench.machine import measure_copy_bandwidth, measure_matmul_peak, peak_memory, time_call
 from electra.workflows.bench.parts import time_parts
 from electra.workflows.bench.separate_process import SeparateProcess
@@ -90,9 +88,7 @@ def load_bench_recipe(config: BenchConfig) -> PretrainConfig:
         raise UserError(f"--length {config.length}: {config.preset} has {recipe.encoder.max_positions} positions")
     if config.against == "transformers" and not isinstance(recipe.encoder, ClassicConfig):
         raise UserError(f"--against transformers: its ELECTRA classes have no encoder like that of {config.preset}")
-    if config.data:
-        vocabulary = Data.open(Path(config.data)).vocab_size
-        recipe = replace(recipe, data=config.data, encoder=replace(recipe.encoder, vocab_size=vocabulary))
+    recipe = read_data_of(recipe, config.data)
     return replace(recipe, engine=replace(recipe.engine, precision=config.precision, compile=config.compile))
 
 

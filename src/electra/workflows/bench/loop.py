@@ -22,6 +22,15 @@ WARM_UP_STEPS = 2  # steps that are not measured, before those that are
 STEPS = 1_000_000  # of the stage, more than anybody measures
 
 
+def read_data_of(recipe: PretrainConfig, folder: str) -> PretrainConfig:
+    """The recipe with prepared data, if there is a folder of it: then the encoder has its vocabulary. Raises
+    ``UserError`` as ``Data.open``."""
+    if not folder:
+        return recipe
+    vocabulary = Data.open(Path(folder)).vocab_size
+    return replace(recipe, data=folder, encoder=replace(recipe.encoder, vocab_size=vocabulary))
+
+
 def build_bench_loop(recipe: PretrainConfig, rows: int, length: int, parallel: Parallel | None = None) -> Loop:
     """A loop whose step reads ``rows`` rows of ``length`` tokens in one micro-batch: of the recipe's prepared data, or
     random ones if it has none."""
