@@ -239,6 +239,11 @@ ERRORS = {
     "settings": ({"settings": "absent.yaml"}, "absent.yaml: No such file"),
     "task": ({"tasks": ("absent.csv",)}, "absent.csv: no such file"),
     "glue": ({"tasks": ("kola=glue",)}, "--task kola; did you mean cola?"),
+    "pooling": (
+        {"tuning": replace(TUNING, head="transformers", pooling="mean")},
+        "--tuning.pooling mean: transformers' head for such an encoder cannot",
+    ),
+    "length": ({"tuning": replace(TUNING, length=65)}, "--tuning.length 65: the encoder reads 64 tokens at most"),
     "probe": ({"probes": ("absent.csv",)}, "absent.csv: no such file"),
     "no task": ({"tasks": (), "pairs": ""}, "nothing to judge the encoders by"),
     "pairs": ({"pairs": "absent"}, "absent: no .jsonl"),
@@ -340,6 +345,9 @@ def test_tags_and_blanks_are_probed_beside_texts(
         sentences = ["\n".join(f"{word} {'B-X' if word == 'a' else 'O'}" for word in words) for words in texts]
         (tmp_path / f"{split}.txt").write_text("\n\n".join(sentences * 6) + "\n")
     chunks = f"{tmp_path / 'train.txt'}:{tmp_path / 'dev.txt'}"
+    pooled = replace(TUNING, pooling="mean")
+    ((_, tuning),), _ = compare_tasks.read_tasks((chunks,), (), Columns(), pooled, tmp_path)
+    assert tuning == replace(pooled, pooling="auto"), "that of texts, which may stand beside tags"
     few = replace(
         asked, objectives=("mlm",), budgets=BUDGETS[:1], seeds=1, tasks=(), probes=(chunks,), cloze=True, pairs="",
         generator_sizes=(), out=str(tmp_path / "out"),

@@ -46,6 +46,14 @@ def choose_tuning(tuning: FineTuning, problem: Problem, family: Family, width: i
     return replace(tuning, head=head, pooling=pooling)
 
 
+def refuse_unfit_tuning(tuning: FineTuning, problem: Problem, family: Family, width: int, longest: int) -> None:
+    """Raise ``UserError`` for settings that an encoder of this ``family`` and ``width``, which reads ``longest`` tokens
+    at most, does not allow for the problem."""
+    choose_tuning(tuning, problem, family, width)
+    if tuning.length > longest:
+        raise UserError(f"--tuning.length {tuning.length}: the encoder reads {longest} tokens at most")
+
+
 def interpolate_rate(rates: Mapping[int, float], width: int) -> float:
     """The learning rate for a width, by a line between those that are known, both axes logarithmic; beyond the ends it
     is the last one's. Two digits."""

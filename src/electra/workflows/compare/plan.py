@@ -8,6 +8,7 @@ from electra import files
 from electra.dataset.data import Data
 from electra.engine.telemetry import describe_start
 from electra.errors import UserError, convert_errors
+from electra.model.config import EncoderConfig
 from electra.progress import print_warnings
 from electra.ranges import Count, CountOrZero, Positive
 from electra.report.compare import Unit
@@ -15,6 +16,7 @@ from electra.run_folder import Content, Request
 from electra.tasks.catalogue import print_problems
 from electra.tasks.datasets.labelled import Columns
 from electra.tasks.finetuning.problem import FineTuning
+from electra.tasks.finetuning.protocol import refuse_unfit_tuning
 from electra.workflows.compare import tasks as compare_tasks
 from electra.workflows.compare.objectives import Contender, Equal, load_base_config, parse_objectives, size_generators
 from electra.workflows.compare.runs import COUNTED, RANDOM, JudgedEncoder, UntrainedEncoder
@@ -67,7 +69,7 @@ class CompareConfig:
     columns: Columns = field(default_factory=Columns)
     """Where texts and labels stand in files of your own."""
     tuning: FineTuning = field(default_factory=FineTuning)
-    """Of the tasks from files; the built-in one is tuned as `electra demo` does."""
+    """Of the tasks from files; the built-in one is tuned as `electra demo` does. The pooling is of texts alone."""
     tuning_seeds: Count = 1
     """Fine-tunings of each encoder and task, whose mean is its score."""
     probe_texts: CountOrZero = 5000
@@ -131,7 +133,7 @@ def plan_comparison(config: CompareConfig) -> Plan:
     encoders: list[JudgedEncoder] = [*untrained, *runs]
     request.adopt(out)
     with files.claim_or_restore(out, COMPARISON):
-        judges = read_judges(config, data)
+        judges = read_judges(config, data, base.encoder)
         scores = [read_scores(judge, encoder.folder) for encoder in encoders for judge in judges]
         with convert_errors(str(out), OSError):
             request.begin(out, describe_start(), finished=None not in scores)
@@ -152,14 +154,20 @@ def validate_comparison(config: CompareConfig) -> None:
         raise UserError("--tasks: nothing to judge the encoders by; give tasks, --probes, --cloze or --pairs")
 
 
-def read_judges(config: CompareConfig, data: Data) -> list[Judge]:
-    """Read the tasks and the minimal pairs, print what was understood of them, and make a judge for each."""
+def read_judges(config: CompareConfig, data: Data, encoder: EncoderConfig) -> list[Judge]:
+    """Read the tasks and the minimal pairs, print what was understood of them, and make a judge for each.
+
+    Raises:
+        UserError: a task or pairs that cannot be read, or a fine-tuning that the ``encoder`` does not allow.
+    """
     tasks, warnings = compare_tasks.read_tasks(
         config.tasks, config.probes, config.columns, config.tuning, Path(config.out)
     )
     print_problems([problem for problem, _ in tasks], preview=False)
     judges: list[Judge] = []
     for problem, tuning in tasks:
+        if tuning:
+            refuse_unfit_tuning(tuning, problem, encoder.kind, encoder.hidden_size, encoder.max_positions)
         judges += [ProbeJudge(problem, config.probe_texts)]
         judges += [TuningJudge(problem, tuning, config.tuning_seeds)] if tuning else []
     if config.cloze:

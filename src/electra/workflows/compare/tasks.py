@@ -64,6 +64,7 @@ def read_named_tasks(
     own = TaskChoice(train=train, dev=dev if colon else train, name=name, columns=columns)
     (problem, *_), warnings = load_problems(own)
     if isinstance(problem, Tagging) and colon:
+        tuning = replace(tuning, pooling="auto")  # what is asked is for texts: a tag has the state of its word
         return [(problem, tuning)], warnings
     if not isinstance(problem, Sequences):
         raise UserError(f"{flag}: expected texts with classes, scores or labels, or two files TRAIN:DEV of tags")
