@@ -133,6 +133,12 @@ def cool_stages(stages: Sequence[Stage], stage: int, begin: int, steps: int) -> 
     return [*stages[:stage], cooled]
 
 
+def refuse_two_lengths(tokens: float, flops: float, hours: float) -> None:
+    """Raise ``UserError`` if more than one of them is given."""
+    if sum(map(bool, (tokens, flops, hours))) > 1:
+        raise UserError("tokens, flops and hours each say how long to train: give one of them")
+
+
 def scale_to_budget(stages: Sequence[Stage], tokens: float, flops: float) -> float:
     """The scale at which the stages read so many ``tokens``, or else take so many ``flops``; 1 if both are 0."""
     if tokens:

@@ -11,7 +11,7 @@ from electra import recipes
 from electra.config import check_ranges
 from electra.engine.compiling import Compile
 from electra.engine.parallel import Parallel, Precision, resolve_precision
-from electra.engine.scaling import Stretch, cut_phases, find_scale, limit_first
+from electra.engine.scaling import Stretch, cut_phases, find_scale, limit_first, refuse_two_lengths
 from electra.engine.train import Loop
 from electra.errors import UserError
 from electra.objectives.build import CorpusFacts
@@ -119,8 +119,7 @@ def plan(config: PlanConfig) -> PlanFigures:
         UserError: no such preset or data, numbers that make no plan, or a micro-batch that does not fit into memory.
     """
     check_ranges(config)
-    if sum(map(bool, (config.tokens, config.flops, config.hours))) > 1:
-        raise UserError("tokens, flops and hours each say how long to train: give one of them")
+    refuse_two_lengths(config.tokens, config.flops, config.hours)
     recipe, device = load_plan_recipe(config), Parallel.alone().device
     cut = divide_recipe(recipe)
 

@@ -10,9 +10,15 @@ from electra.dataset.rows import Rows
 from electra.dataset.tokens import choose_token_store
 from electra.engine.optim import collect_parameters
 from electra.engine.parallel import Parallel
-from electra.engine.scaling import StagePlan, chain_stages, cut_phases, limit_first, scale_to_budget
+from electra.engine.scaling import (
+    StagePlan,
+    chain_stages,
+    cut_phases,
+    limit_first,
+    refuse_two_lengths,
+    scale_to_budget,
+)
 from electra.engine.stages import Stage
-from electra.errors import UserError
 from electra.objectives.pretrainer import Pretrainer
 from electra.workflows.pretraining.config import PretrainConfig
 from electra.workflows.pretraining.counted import begin_from_counts
@@ -26,8 +32,7 @@ def plan_stages(config: PretrainConfig, pretrainers: Sequence[Pretrainer], data:
     Raises:
         UserError: more than one length, or fewer steps than stages.
     """
-    if sum(map(bool, (config.tokens, config.flops, config.hours))) > 1:
-        raise UserError("tokens, flops and hours each say how long to train: give one of them")
+    refuse_two_lengths(config.tokens, config.flops, config.hours)
     tokens = choose_token_store(data.train, parallel.device)
     rows = {p.length: Rows(data.train, config.layout, p.length, config.seed, tokens) for p in config.phases}
     phases = [(phase.steps, phase.goes_on) for phase in config.phases]
