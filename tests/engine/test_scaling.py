@@ -13,6 +13,7 @@ from electra.engine.scaling import (
     scale_stages,
     scale_to_budget,
     scale_to_seconds,
+    suggest_rows,
 )
 from electra.engine.stages import Stage
 from electra.errors import UserError
@@ -89,6 +90,14 @@ def test_a_plan_finds_the_length_at_which_a_limited_run_takes_its_operations(flo
         assert sum(each.steps * each.flops for each in stages) == pytest.approx(flops, abs=4)
         assert stages[0].steps == pytest.approx(min(40, 0.4 * flops / 2.2), abs=1)
         assert schedule.warmup == pytest.approx(100 * scale, abs=1)
+
+
+def test_few_steps_could_be_smaller_ones() -> None:
+    assert suggest_rows(33, 512, 256) == 16  # modern-small in 3e14 operations: 1,056 steps of 4,096 tokens
+    assert suggest_rows(499, 32, 128) == 15
+    assert suggest_rows(500, 512, 256) == 0, "enough"
+    assert suggest_rows(300, 16, 128) == 0, "as small as that already"
+    assert suggest_rows(1, 512, 256) == 0, "a step of one row is no better"
 
 
 def test_a_cool_down_falls_from_where_the_schedule_is_to_0() -> None:

@@ -59,6 +59,16 @@ def test_a_plan_for_operations_is_the_run_that_pretrain_makes(prepared: Path, mo
     assert figures["phases"][0]["steps"] * figures["phases"][0]["flops"] == pytest.approx(5e16, rel=0.01)
 
 
+def test_steps_that_are_too_few_are_told(prepared: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(module, "measure_step", lambda loop, count: (1.0, 1))
+    monkeypatch.setattr(module, "time_optimizer", lambda loop, count: 0.5)
+    plan(replace(TINY, preset="modern-tiny", data=str(prepared), tokens=16 * 128 * 600))
+    assert "warning" not in capsys.readouterr().err
+    plan(replace(TINY, preset="tiny", data=str(prepared), tokens=32 * 128 * 400, json=True))
+    said = "warning: 400 steps of 4,096 tokens each are few to learn from; --phases.0.rows 12 makes 1,066 of them"
+    assert said in capsys.readouterr().err
+
+
 def test_hours_are_turned_into_what_they_are_enough_for(capsys, prepared: Path) -> None:
     figures = plan(replace(TINY, preset="modern-tiny", data=str(prepared), tokens=0.0, hours=0.5))
     assert figures["hours"] == pytest.approx(0.5, rel=0.01)

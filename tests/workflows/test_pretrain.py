@@ -416,10 +416,16 @@ def test_a_probe_tells_of_ones_own_task(prepared: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
-def test_tokens_rescale_steps_and_warmup(prepared: Path, tmp_path: Path) -> None:
+def test_tokens_rescale_steps_and_warmup(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("electra.engine.scaling.ENOUGH_STEPS", 40)
+    monkeypatch.setattr("electra.engine.scaling.FEWEST_TOKENS", 64)
     pretrain(config(prepared, tmp_path / "run", steps=1000, tokens=10 * 8 * 32, schedule=LinearDecay(warmup=400)))
     rates = [line["learning_rate/generator/rest"] for line in lines(tmp_path / "run")]
     assert len(rates) == 10
+    said = "warning: 10 steps of 256 tokens each are few to learn from; --phases.0.rows 2 makes 40 of them"
+    assert said in capsys.readouterr().out
     assert rates == pytest.approx([2e-3 * (1 - s / 10) * min(1, s / 4) for s in range(10)], rel=1e-5)
 
 

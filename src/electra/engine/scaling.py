@@ -9,6 +9,8 @@ from electra.engine.optim import Schedule
 from electra.engine.stages import Stage
 from electra.errors import UserError
 
+ENOUGH_STEPS, FEWEST_TOKENS = 1000, 1024  # in a run; in a step
+
 
 class Stretch(NamedTuple):
     """Steps of one phase that train one module. ``phase``, ``module``: their numbers, from 0."""
@@ -131,6 +133,13 @@ def cool_stages(stages: Sequence[Stage], stage: int, begin: int, steps: int) -> 
     last = stages[stage]
     cooled = replace(last, steps=begin + steps, span=last.span or last.steps, cools_from=begin)
     return [*stages[:stage], cooled]
+
+
+def suggest_rows(steps: int, rows: int, length: int) -> int:
+    """How many rows of ``length`` tokens make ``ENOUGH_STEPS`` of a run that has less than half as many, of ``rows``
+    rows; 0: there are enough, or steps would be too small."""
+    fewer = max(1, rows * steps // ENOUGH_STEPS)
+    return fewer if steps < ENOUGH_STEPS / 2 and fewer * length >= FEWEST_TOKENS else 0
 
 
 def refuse_two_lengths(tokens: float, flops: float, hours: float) -> None:

@@ -15,7 +15,7 @@ from electra.engine.scaling import Stretch, cut_phases, find_scale, limit_first,
 from electra.engine.train import Loop
 from electra.errors import UserError
 from electra.objectives.build import CorpusFacts
-from electra.progress import print_progress
+from electra.progress import print_progress, print_warnings
 from electra.ranges import Count, CountOrZero, NotNegative
 from electra.report.plain_json import format_json
 from electra.report.tables import format_table
@@ -24,7 +24,7 @@ from electra.workflows.bench.machine import device_memory, median_seconds, peak_
 from electra.workflows.bench.parts import time_optimizer
 from electra.workflows.bench.steps import MASK
 from electra.workflows.pretraining.config import PretrainConfig
-from electra.workflows.pretraining.stages import share_steps
+from electra.workflows.pretraining.stages import advise_smaller_steps, share_steps
 
 MICRO_TOKENS, MICRO_TOKENS_ON_GPU = 1024, 32_768  # tokens of the smaller of two measured micro-batches, about
 MEMORY_SHARE = 0.9  # share of the machine's memory that a run may take
@@ -152,6 +152,7 @@ def plan(config: PlanConfig) -> PlanFigures:
         "memory": device_memory(device), "phases": [asdict(phase) for phase in plans],
     }  # fmt: skip
     print(format_json(figures) if config.json else format_plan(figures, plans), flush=True)
+    print_warnings(advise_smaller_steps(recipe.phases, sum(phase.steps for phase in plans)), aside=True)
     return figures
 
 

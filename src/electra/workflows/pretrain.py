@@ -41,7 +41,12 @@ from electra.workflows.pretraining.resuming import (
     find_table_rows,
     request_run,
 )
-from electra.workflows.pretraining.stages import begin_fresh_parts, count_kept_stages, plan_stages
+from electra.workflows.pretraining.stages import (
+    advise_smaller_steps,
+    begin_fresh_parts,
+    count_kept_stages,
+    plan_stages,
+)
 
 SHOWN = {
     "generator/loss": "mlm",
@@ -111,6 +116,9 @@ def train_and_export(config: PretrainConfig, data: Data, parallel: Parallel, dea
         by_time = config.hours or config.from_
         begin_run(request, out, step, parallel, steps=0 if by_time else sum(stage.steps for stage in stages))
     say(describe_run(stages, out, planned=not (config.from_ or config.hours)))
+    if config.tokens or config.flops:
+        for warning in advise_smaller_steps(config.phases, sum(stage.steps for stage in stages)):
+            say(f"warning: {warning}")
     watch = watch_continued(out / "metrics.jsonl") if config.init else judge_lines
     others: dict[str, Recorder] = {}
     settings = card_settings(config, pretrainers[-1].encoder.config.vocab_size)

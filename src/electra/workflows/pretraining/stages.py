@@ -17,10 +17,11 @@ from electra.engine.scaling import (
     limit_first,
     refuse_two_lengths,
     scale_to_budget,
+    suggest_rows,
 )
 from electra.engine.stages import Stage
 from electra.objectives.pretrainer import Pretrainer
-from electra.workflows.pretraining.config import PretrainConfig
+from electra.workflows.pretraining.config import Phase, PretrainConfig
 from electra.workflows.pretraining.counted import begin_from_counts
 from electra.workflows.pretraining.final import keep_encoder
 from electra.workflows.pretraining.pretrainers import take_lowest_layers
@@ -69,6 +70,18 @@ def share_steps(config: PretrainConfig, costs: Sequence[int]) -> tuple[list[floa
     steps = [share / cost for (share, _), cost in zip(objective.stages, costs, strict=True)]
     most = objective.most_first_flops / (last.rows * costs[0] * sum(phase.steps for phase in config.phases))
     return [share / sum(steps) for share in steps], most
+
+
+def advise_smaller_steps(phases: Sequence[Phase], steps: int) -> list[str]:
+    """A warning if a run of ``steps`` steps has too few of them for their size."""
+    last, flag = phases[-1], f"--phases.{len(phases) - 1}.rows"
+    rows = suggest_rows(steps, last.rows, last.length)
+    if not rows:
+        return []
+    return [
+        f"{steps:,} steps of {last.rows * last.length:,} tokens each are few to learn from; {flag} {rows} makes "
+        f"{steps * last.rows // rows:,} of them, and a smaller preset may make more"
+    ]
 
 
 def count_kept_stages(stages: Sequence[Stage], flops: int) -> int:
