@@ -50,8 +50,7 @@ def refuse_unfit_tuning(tuning: FineTuning, problem: Problem, family: Family, wi
     """Raise ``UserError`` for settings that an encoder of this ``family`` and ``width``, which reads ``longest`` tokens
     at most, does not allow for the problem."""
     choose_tuning(tuning, problem, family, width)
-    if tuning.length > longest:
-        raise UserError(f"--tuning.length {tuning.length}: the encoder reads {longest} tokens at most")
+    choose_length(tuning, problem, longest)
 
 
 def interpolate_rate(rates: Mapping[int, float], width: int) -> float:
@@ -70,7 +69,10 @@ def choose_epochs(tuning: FineTuning, problem: Problem, examples: int) -> float:
 
 
 def choose_length(tuning: FineTuning, problem: Problem, longest: int) -> int:
-    """The tokens that are read at once; of an encoder that reads ``longest`` at most no more, unless more are asked."""
+    """The tokens that are read at once; of an encoder that reads ``longest`` at most no more. Raises ``UserError`` if
+    more are asked."""
+    if tuning.length > longest:
+        raise UserError(f"--tuning.length {tuning.length}: the encoder reads {longest} tokens at most")
     return tuning.length or min(LENGTHS.get(problem.model, DEFAULT_LENGTH), longest)
 
 

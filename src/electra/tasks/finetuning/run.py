@@ -172,8 +172,6 @@ class FineTuningRun:
         """The examples of each split. Raises ``UserError`` for a length that the encoder does not read."""
         tuning, problem = self.settings.tuning, self.problem
         length = choose_length(tuning, problem, reader.longest)
-        if length > reader.longest:
-            raise UserError(f"--tuning.length {length}: {self.model} reads {reader.longest} tokens at most")
         return {
             split: ExampleSource(
                 problem.examples(split, tokenizer, length), problem.targets, tokenizer.filler, tuning.rows, self.seed
