@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -356,3 +357,21 @@ def test_tags_and_blanks_are_probed_beside_texts(
     probes = {f"train: probe, {layers}" for layers in ("all layers", "best layer", "last layer")}
     assert set(scores) == probes | {"cloze probe, learned vector", "cloze probe, random token"}
     assert scores["train: probe, all layers"] == 1.0
+
+
+def test_scored_pairs_are_judged_by_their_cosines_too(asked: CompareConfig, tmp_path: Path) -> None:
+    """Of the dev file half the pairs are one text twice: their cosines are 1, and every other one is smaller."""
+    for split, low, high in (("train", 0.5, 4.5), ("dev", 1.5, 5.0)):
+        rows = [f"the {a},the {b},{low}\nthe {a},the {a},{high}" for a, b in permutations(WORDS, 2)]
+        (tmp_path / f"{split}.csv").write_text("\n".join(["one,two,score", *rows]))
+    few = replace(
+        asked, objectives=("mlm",), budgets=BUDGETS[:1], seeds=1, tasks=(), pairs="", generator_sizes=(),
+        probes=(f"pairs={tmp_path / 'train.csv'}:{tmp_path / 'dev.csv'}",),
+        columns=Columns("one", pair="two", label="score"), out=str(tmp_path / "out"),
+    )  # fmt: skip
+    judged = results(compare(few))
+    assert len(judged) == 3
+    for each in judged:
+        scores = each["scores"]
+        assert {f"pairs: similarity, {layer}" for layer in ("best layer", "last layer")} < set(scores)
+        assert scores["pairs: similarity, best layer"] >= scores["pairs: similarity, last layer"] > 0.8

@@ -16,6 +16,12 @@ from electra.tasks.metrics import spearman
 from electra.tokenization.tokenizer import Tokenizer
 
 
+def scores_pairs(task: Task) -> bool:
+    """Whether a task's dev split says how similar two texts are, as STS-B's does."""
+    samples = task.splits["dev"] if "dev" in task.evaluated else ()
+    return task.kind == "score" and bool(samples) and all(sample.pair is not None for sample in samples)
+
+
 def measure_similarity(
     reader: Reader,
     tokenizer: Tokenizer,
@@ -33,9 +39,9 @@ def measure_similarity(
     Raises:
         UserError: a task that does not score pairs, one without a dev split, or a layer that is not there.
     """
-    samples = task.splits["dev"] if "dev" in task.evaluated else ()
-    if task.kind != "score" or not samples or any(sample.pair is None for sample in samples):
+    if not scores_pairs(task):
         raise UserError(f"{task.name}: similarity needs a dev split of pairs of texts with scores, as STS-B has")
+    samples = task.splits["dev"]
     last = len(reader.sizes) - 1
     for layer in layers:
         if not 0 <= layer <= last:

@@ -17,10 +17,20 @@ from electra.tasks.catalogue import print_problems
 from electra.tasks.datasets.labelled import Columns
 from electra.tasks.finetuning.problem import FineTuning
 from electra.tasks.finetuning.protocol import refuse_unfit_tuning
+from electra.tasks.finetuning.sequences import Sequences
+from electra.tasks.frozen.similarity import scores_pairs
 from electra.workflows.compare import tasks as compare_tasks
 from electra.workflows.compare.objectives import Contender, Equal, load_base_config, parse_objectives, size_generators
 from electra.workflows.compare.runs import COUNTED, RANDOM, JudgedEncoder, UntrainedEncoder
-from electra.workflows.compare.scores import ClozeJudge, Judge, PairsJudge, ProbeJudge, TuningJudge, read_scores
+from electra.workflows.compare.scores import (
+    ClozeJudge,
+    Judge,
+    PairsJudge,
+    ProbeJudge,
+    SimilarityJudge,
+    TuningJudge,
+    read_scores,
+)
 from electra.workflows.compare.tasks import BUILT_IN
 
 COMPARISON = "comparison"  # what the folder says that it holds
@@ -169,6 +179,8 @@ def read_judges(config: CompareConfig, data: Data, encoder: EncoderConfig) -> li
         if tuning:
             refuse_unfit_tuning(tuning, problem, encoder.kind, encoder.hidden_size, encoder.max_positions)
         judges += [ProbeJudge(problem, config.probe_texts)]
+        if isinstance(problem, Sequences) and scores_pairs(problem.task):
+            judges += [SimilarityJudge(problem.task)]
         judges += [TuningJudge(problem, tuning, config.tuning_seeds)] if tuning else []
     if config.cloze:
         judges += [ClozeJudge(data)]

@@ -13,12 +13,14 @@ from electra.interchange import encoders
 from electra.interchange.folders import fingerprint_encoder
 from electra.interchange.huggingface import MODEL_KIND as KIND
 from electra.run_folder import join_differences, list_differences, read_json, write_json
+from electra.tasks.datasets.samples import Task
 from electra.tasks.finetuning.problem import FineTuning
 from electra.tasks.finetuning.run import MODEL, FineTuningRun, RunSettings, hash_contents
 from electra.tasks.finetuning.sequences import Sequences
 from electra.tasks.finetuning.tagging import Tagging
 from electra.tasks.frozen import minimal_pairs, sentence_scores
 from electra.tasks.frozen.cloze import probe_cloze
+from electra.tasks.frozen.similarity import measure_similarity
 from electra.tasks.frozen.tag_probe import ProbedProblem, probe_problem
 
 PROBED_LENGTH = 128  # tokens that a probe reads of a text
@@ -52,6 +54,23 @@ class ProbeJudge:
         last = max(int(name.split()[1]) for name in figures if name.startswith("layer "))
         scores = {"all layers": "all layers", "best layer": "best", "last layer": f"layer {last}"}
         return {f"{self.problem.name}: probe, {name}": figures[figure] for name, figure in scores.items()}
+
+
+class SimilarityJudge:
+    """Scores by the cosines of the frozen layers' mean states, which are to rank pairs of texts as people did."""
+
+    def __init__(self, task: Task):
+        """``task``: one that ``scores_pairs``."""
+        self.name, self.task = f"similarity-{task.name}", replace(task, splits={"dev": task.splits["dev"]})
+        self.inputs = {"task": Sequences(self.task).contents()}
+
+    def score(self, encoder: Path, seed: int) -> dict[str, float]:
+        """Spearman's correlation of the best layer's cosines, and of the last one's, with dev's scores."""
+        reader, tokenizer = encoders.load_encoder(encoder)
+        with flush_denormals():
+            layers = measure_similarity(reader, tokenizer, self.task, PROBED_LENGTH, Parallel.local_device())
+        scores = {"best layer": max(layers.values()), "last layer": layers[max(layers)]}
+        return {f"{self.task.name}: similarity, {name}": value for name, value in scores.items()}
 
 
 class TuningJudge:
