@@ -6,7 +6,8 @@
 It needs the extra ``serve`` and sentence-transformers[train]. The figures are Spearman's correlations on STS-B's dev
 split, on which nothing is chosen: GLUE publishes no labels of its test split. A part of the train split is held out to
 choose learning rates by. The encoder is tuned by examples/embeddings.py on pairs of the rest with a score of 4 or more,
-or on sentences of the rest, each with itself. Sentences that stand in dev or are held out are left out.
+on sentences of the rest, each with itself, or on all pairs of the rest with their scores (``--ways``). Sentences that
+stand in dev or are held out are left out.
 """
 
 import argparse
@@ -36,10 +37,10 @@ from electra.tasks.metrics import spearman
 
 ROOT = Path(__file__).parents[1]
 ALIKE = 4.0  # of STS-B's scores from 0 to 5: mostly the same meaning
-LEARNING_RATES = (1e-4, 5e-4)
-BATCH, DROPOUT = 64, 0.1
+BATCH = 64
 
 Pairs = list[tuple[str, str]]
+Scored = list[tuple[str, str, float]]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -51,16 +52,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", required=True, help="the file to write")
     parser.add_argument("--reference", nargs="*", default=[], help="other folders, which are judged only")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--most", type=int, default=512, help="pairs, and sentences, to tune on")
+    parser.add_argument("--most", type=int, default=512, help="pairs, and sentences, to tune on; 0: all")
     parser.add_argument("--choose-by", type=int, default=400, help="pairs to choose learning rate and layer by")
     parser.add_argument("--epochs", type=float, default=1.0)
+    parser.add_argument("--ways", nargs="+", default=["pairs", "sentences"], choices=["pairs", "sentences", "scored"])
+    parser.add_argument("--learning-rates", type=float, nargs="+", default=[1e-4, 5e-4], help="to choose from")
+    parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--name", default="", help="what the encoder is, for the record")
     options = parser.parse_args(arguments)
     task, _ = load_glue("sts-b", Path(options.glue) / "STS-B")
     dev, train = list(task.splits["dev"]), sorted(task.splits["train"], key=lambda pair: hash_text(sample_key(pair)))
     choosing, rest = train[: options.choose_by], train[options.choose_by :]
     judging = set(list_texts((*choosing, *dev)))
-    data = {"pairs": pick_pairs(rest, judging, options.most), "sentences": pick_sentences(rest, judging, options.most)}
+    pickers = {"pairs": pick_pairs, "sentences": pick_sentences, "scored": pick_scored}
+    data = {way: pickers[way](rest, judging)[: options.most or None] for way in options.ways}
     report = describe_run(options)
     after: dict[str, dict[str, Any]] = {}
     for figures in judge_before(options, choosing, dev):
@@ -89,8 +94,8 @@ def describe_run(options: argparse.Namespace) -> dict[str, Any]:
         "settings": {
             "epochs": options.epochs,
             "batch": BATCH,
-            "dropout": DROPOUT,
-            "learning_rates": LEARNING_RATES,
+            "dropout": options.dropout,
+            "learning_rates": options.learning_rates,
             "seeds": options.seeds,
             "choosing": f"{options.choose_by} pairs of train, which are not trained on",
         },
@@ -113,7 +118,7 @@ def judge_before(
 
 
 def tune_and_judge(
-    options: argparse.Namespace, out: str, pairs: Pairs, choosing: Sequence[Sample], dev: Sequence[Sample]
+    options: argparse.Namespace, out: str, pairs: Pairs | Scored, choosing: Sequence[Sample], dev: Sequence[Sample]
 ) -> Iterator[dict[str, Any]]:
     """The figures of one way of tuning, after each run: of every learning rate with the first seed, judged by
     ``choosing``; then of the best one with every seed, judged by ``dev``."""
@@ -122,32 +127,38 @@ def tune_and_judge(
 
     def run(rate: float, seed: int) -> SentenceTransformer:
         begun = time.perf_counter()
-        model = tune(options.folder, pairs, out, options.epochs, BATCH, rate, DROPOUT, seed)
+        model = tune(options.folder, pairs, out, options.epochs, BATCH, rate, options.dropout, seed)
         figures["seconds"].append(round(time.perf_counter() - begun, 1))
         return model
 
     tuned = {}
-    for rate in LEARNING_RATES:
+    for rate in options.learning_rates:
         tuned[rate] = run(rate, options.seeds[0])
         figures["choosing"][rate] = judge(tuned[rate], choosing)
         yield figures
-    figures["learning_rate"] = rate = max(LEARNING_RATES, key=figures["choosing"].__getitem__)
+    figures["learning_rate"] = rate = max(options.learning_rates, key=figures["choosing"].__getitem__)
     for seed in options.seeds:
         figures["dev"].append(judge(tuned[rate] if seed == options.seeds[0] else run(rate, seed), dev))
         figures["mean"], figures["deviation"] = float(np.mean(figures["dev"])), float(np.std(figures["dev"]))
         yield figures
 
 
-def pick_pairs(rest: Sequence[Sample], judging: set[str], most: int) -> Pairs:
+def pick_pairs(rest: Sequence[Sample], judging: set[str]) -> Pairs:
     """Pairs of one meaning without sentences of ``judging``."""
     alike = [sample for sample, score in zip(rest, scores_of(rest), strict=True) if score >= ALIKE]
     pairs = dict.fromkeys((sample.text, sample.pair or "") for sample in alike)
-    return [(one, other) for one, other in pairs if one != other and not {one, other} & judging][:most]
+    return [(one, other) for one, other in pairs if one != other and not {one, other} & judging]
 
 
-def pick_sentences(rest: Sequence[Sample], judging: set[str], most: int) -> Pairs:
+def pick_sentences(rest: Sequence[Sample], judging: set[str]) -> Pairs:
     """Sentences, each with itself, without those of ``judging``."""
-    return [(text, text) for text in dict.fromkeys(list_texts(rest)) if text not in judging][:most]
+    return [(text, text) for text in dict.fromkeys(list_texts(rest)) if text not in judging]
+
+
+def pick_scored(rest: Sequence[Sample], judging: set[str]) -> Scored:
+    """Pairs with their scores, without sentences of ``judging``."""
+    scored = [(sample.text, sample.pair or "", float(sample.label)) for sample in rest]
+    return [pair for pair in scored if not set(pair[:2]) & judging]
 
 
 def list_texts(samples: Iterable[Sample]) -> Iterator[str]:

@@ -6,11 +6,17 @@
 
 A line of pairs.tsv has two sentences of one meaning with a tab between them. The other sentences of a batch are the
 wrong answers. Or a line has one sentence alone, which is paired with itself: then only dropout makes the two vectors
-differ (SimCSE, Gao et al., 2021). --judge: a .tsv file with the columns sentence1, sentence2 and score, as STS-B has.
+differ (SimCSE, Gao et al., 2021). Or every line has two sentences and, after another tab, a score, the higher the more
+alike they are: then the cosines are to come in the order of the scores (CoSENT). --judge: a .tsv file with the columns
+sentence1, sentence2 and score, as STS-B has.
+
+    tail -n +2 sts-b/train.tsv | cut -f 8-10 > scored.tsv
+    python examples/embeddings.py hub/ scored.tsv tuned/ --epochs 4 --learning-rate 1e-3 --dropout 0
 """
 
 import argparse
 import csv
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +24,7 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.sampler import BatchSamplers
 from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
-from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+from sentence_transformers.sentence_transformer.losses import CoSENTLoss, MultipleNegativesRankingLoss
 
 # What ELECTRA, BERT and ModernBERT call their dropout; a config takes the names that it knows.
 DROPOUT = (
@@ -30,19 +36,35 @@ DROPOUT = (
 )
 
 
-def read_pairs(file: str) -> list[tuple[str, str]]:
-    """The two sentences of each line; a sentence alone, twice."""
-    lines = [line.split("\t") for line in Path(file).read_text(encoding="utf-8").splitlines() if line.strip()]
-    wrong = next((number for number, line in enumerate(lines, 1) if len(line) > 2), None)
-    if wrong is not None:
-        raise SystemExit(
-            f"{file}, line {wrong} of those with text: {len(lines[wrong - 1])} fields, one or two expected"
-        )
-    return [(line[0], line[-1]) for line in lines]
+Pairs = Sequence[tuple[str, str]] | Sequence[tuple[str, str, float]]  # of one meaning; or with a score each
+
+
+def read_pairs(file: str) -> Pairs:
+    """The two sentences of each line, a sentence alone twice; or two sentences and a score, if the first has."""
+    text = Path(file).read_text(encoding="utf-8")
+    lines = {number: line.split("\t") for number, line in enumerate(text.split("\n"), 1) if line.strip()}
+    scored = len(next(iter(lines.values()), [])) == 3
+    for number, fields in lines.items():
+        if len(fields) not in ((3,) if scored else (1, 2)):
+            expected = "three, as in the first line" if scored else "one or two"
+            raise SystemExit(f"{file}, line {number}: {len(fields)} fields, expected {expected}")
+        if scored and not is_number(fields[2]):
+            raise SystemExit(f"{file}, line {number}: {fields[2]!r} is no score; expected a number such as 3.8")
+    if scored:
+        return [(one, other, float(score)) for one, other, score in lines.values()]
+    return [(fields[0], fields[-1]) for fields in lines.values()]
+
+
+def is_number(text: str) -> bool:
+    """Whether the text is a finite number."""
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def tune(
-    folder: str, pairs: Sequence[tuple[str, str]], out: str, epochs: float = 1, batch: int = 64,
+    folder: str, pairs: Pairs, out: str, epochs: float = 1, batch: int = 64,
     learning_rate: float = 1e-4, dropout: float = 0.1, seed: int = 1, steps: int = -1,
 ) -> SentenceTransformer:  # fmt: skip
     """Tune the model in ``folder``, save it in ``out`` and return it. ``steps``: if positive, in place of epochs.
@@ -51,7 +73,8 @@ def tune(
     """
     rates = dict.fromkeys(DROPOUT, dropout)
     model = SentenceTransformer(folder, config_kwargs=rates, local_files_only=True)
-    anchors, positives = zip(*pairs, strict=True)
+    columns = zip(*pairs, strict=True)
+    scored = len(pairs[0]) == 3
     trainer = SentenceTransformerTrainer(
         model=model,
         args=SentenceTransformerTrainingArguments(
@@ -61,13 +84,14 @@ def tune(
             per_device_train_batch_size=batch,
             learning_rate=learning_rate,
             warmup_steps=0.1,  # of all steps
-            batch_sampler=BatchSamplers.NO_DUPLICATES,  # a copy of an answer would count as a wrong one
+            # a copy of an answer would count as a wrong one
+            batch_sampler=BatchSamplers.BATCH_SAMPLER if scored else BatchSamplers.NO_DUPLICATES,
             save_strategy="no",
             report_to="none",
             seed=seed,
         ),
-        train_dataset=Dataset.from_dict({"anchor": anchors, "positive": positives}),
-        loss=MultipleNegativesRankingLoss(model),
+        train_dataset=Dataset.from_dict(dict(zip(("anchor", "positive", "score"), columns, strict=False))),
+        loss=CoSENTLoss(model) if scored else MultipleNegativesRankingLoss(model),
     )
     trainer.train()
     model.save(out)
@@ -89,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Tune, and judge before and after if there is a file to judge by."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", help="what `electra export --format sentence-transformers` wrote")
-    parser.add_argument("pairs", help="a pair of sentences a line, or a sentence a line")
+    parser.add_argument("pairs", help="a pair of sentences a line, a sentence a line, or a pair and a score")
     parser.add_argument("out", help="folder for the tuned model")
     parser.add_argument("--judge", default="", help="pairs with scores, as STS-B has them")
     parser.add_argument("--epochs", type=float, default=1)

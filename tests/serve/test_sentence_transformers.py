@@ -1,17 +1,20 @@
 """``--format sentence-transformers``: what ``SentenceTransformer(folder)`` computes in a process of its own."""
 
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 import transformers
 from safetensors.torch import load_file
+from sentence_transformers import SentenceTransformer
 
 from electra.errors import UserError
 from electra.interchange.encoders import Inputs, load_encoder
@@ -165,6 +168,42 @@ def test_the_example_tunes_with_dropout(served) -> None:
     assert settings["mlp_dropout"] == settings["attention_dropout"] == settings["embedding_dropout"] == 0.1
     moved = np.abs(np.array(tuned) - np.array(vectors["modern"])).max()
     assert 1e-5 < moved < 1
+
+
+def test_the_example_tunes_to_scores(served, pairs: Path, tmp_path: Path) -> None:
+    """Of scores that follow from the words, four epochs show a good part."""
+    example = load_example()
+    rows = [line.split("\t")[1:] for line in pairs.read_text().splitlines()[1:]]
+    (tmp_path / "scored.tsv").write_text("\n".join("\t".join(row) for row in rows) + "\n")
+    scored = example.read_pairs(tmp_path / "scored.tsv")
+    assert scored == [(one, other, float(score)) for one, other, score in rows]
+    before = example.judge(SentenceTransformer(str(served[0]["modern"])), pairs)
+    tuned = example.tune(
+        str(served[0]["modern"]), scored, str(tmp_path / "out"), 4, batch=8, learning_rate=1e-3, dropout=0.0
+    )
+    assert example.judge(tuned, pairs) > before + 0.1
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("a b\tc\t3.5\n\nd\te\n", "line 3: 2 fields, expected three, as in the first line"),
+        ("a b\tc\nd\te\t1\n", "line 2: 3 fields, expected one or two"),
+        ("a b\tc\t3.5\nd\te\tnan\n", "line 2: 'nan' is no score; expected a number such as 3.8"),
+    ],
+)
+def test_the_example_refuses_other_lines(lines: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "pairs.tsv").write_text(lines)
+    with pytest.raises(SystemExit, match=message):
+        load_example().read_pairs(tmp_path / "pairs.tsv")
+
+
+def load_example() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("embeddings", ROOT / "examples" / "embeddings.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_the_depth_is_the_one_that_suits_the_pairs(
