@@ -16,7 +16,7 @@ import json
 import platform
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     dev, train = list(task.splits["dev"]), sorted(task.splits["train"], key=lambda pair: hash_text(sample_key(pair)))
     choosing, rest = train[: options.choose_by], train[options.choose_by :]
     judging = set(list_texts((*choosing, *dev)))
-    pickers = {"pairs": pick_pairs, "sentences": pick_sentences, "scored": pick_scored}
+    pickers: dict[str, Callable[[Sequence[Sample], set[str]], Pairs | Scored]] = {
+        "pairs": pick_pairs,
+        "sentences": pick_sentences,
+        "scored": pick_scored,
+    }
     data = {way: pickers[way](rest, judging)[: options.most or None] for way in options.ways}
     report = describe_run(options)
     after: dict[str, dict[str, Any]] = {}
@@ -157,7 +161,9 @@ def pick_sentences(rest: Sequence[Sample], judging: set[str]) -> Pairs:
 
 def pick_scored(rest: Sequence[Sample], judging: set[str]) -> Scored:
     """Pairs with their scores, without sentences of ``judging``."""
-    scored = [(sample.text, sample.pair or "", float(sample.label)) for sample in rest]
+    scored = [
+        (sample.text, sample.pair or "", score) for sample, score in zip(rest, scores_of(rest).tolist(), strict=True)
+    ]
     return [pair for pair in scored if not set(pair[:2]) & judging]
 
 
