@@ -43,7 +43,9 @@ def read_pairs(file: str) -> Pairs:
     """The two sentences of each line, a sentence alone twice; or two sentences and a score, if the first has."""
     text = Path(file).read_text(encoding="utf-8")
     lines = {number: line.split("\t") for number, line in enumerate(text.split("\n"), 1) if line.strip()}
-    scored = len(next(iter(lines.values()), [])) == 3
+    if not lines:
+        raise SystemExit(f"{file}: nothing in it; expected a pair of sentences a line, with a tab between them")
+    scored = len(next(iter(lines.values()))) == 3
     for number, fields in lines.items():
         if len(fields) not in ((3,) if scored else (1, 2)):
             expected = "three, as in the first line" if scored else "one or two"
@@ -73,8 +75,8 @@ def tune(
     """
     rates = dict.fromkeys(DROPOUT, dropout)
     model = SentenceTransformer(folder, config_kwargs=rates, local_files_only=True)
-    columns = zip(*pairs, strict=True)
     scored = len(pairs[0]) == 3
+    names = ("sentence1", "sentence2", "score") if scored else ("anchor", "positive")
     trainer = SentenceTransformerTrainer(
         model=model,
         args=SentenceTransformerTrainingArguments(
@@ -84,13 +86,13 @@ def tune(
             per_device_train_batch_size=batch,
             learning_rate=learning_rate,
             warmup_steps=0.1,  # of all steps
-            # a copy of an answer would count as a wrong one
+            # Without scores the other pairs of a batch are wrong answers: a copy of the right one would be among them.
             batch_sampler=BatchSamplers.BATCH_SAMPLER if scored else BatchSamplers.NO_DUPLICATES,
             save_strategy="no",
             report_to="none",
             seed=seed,
         ),
-        train_dataset=Dataset.from_dict(dict(zip(("anchor", "positive", "score"), columns, strict=False))),
+        train_dataset=Dataset.from_dict(dict(zip(names, zip(*pairs, strict=True), strict=True))),
         loss=CoSENTLoss(model) if scored else MultipleNegativesRankingLoss(model),
     )
     trainer.train()

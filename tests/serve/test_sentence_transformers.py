@@ -1,6 +1,6 @@
 """``--format sentence-transformers``: what ``SentenceTransformer(folder)`` computes in a process of its own."""
 
-import importlib.util
+import importlib
 import json
 import os
 import subprocess
@@ -170,9 +170,16 @@ def test_the_example_tunes_with_dropout(served) -> None:
     assert 1e-5 < moved < 1
 
 
-def test_the_example_tunes_to_scores(served, pairs: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def example() -> ModuleType:
+    """examples/embeddings.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "examples"))
+        return importlib.import_module("embeddings")
+
+
+def test_the_example_tunes_to_scores(served, pairs: Path, example: ModuleType, tmp_path: Path) -> None:
     """Of scores that follow from the words, four epochs show a good part."""
-    example = load_example()
     rows = [line.split("\t")[1:] for line in pairs.read_text().splitlines()[1:]]
     (tmp_path / "scored.tsv").write_text("\n".join("\t".join(row) for row in rows) + "\n")
     scored = example.read_pairs(tmp_path / "scored.tsv")
@@ -189,21 +196,14 @@ def test_the_example_tunes_to_scores(served, pairs: Path, tmp_path: Path) -> Non
     [
         ("a b\tc\t3.5\n\nd\te\n", "line 3: 2 fields, expected three, as in the first line"),
         ("a b\tc\nd\te\t1\n", "line 2: 3 fields, expected one or two"),
+        ("\n", "nothing in it; expected a pair of sentences a line"),
         ("a b\tc\t3.5\nd\te\tnan\n", "line 2: 'nan' is no score; expected a number such as 3.8"),
     ],
 )
-def test_the_example_refuses_other_lines(lines: str, message: str, tmp_path: Path) -> None:
+def test_the_example_refuses_other_lines(lines: str, message: str, example: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "pairs.tsv").write_text(lines)
     with pytest.raises(SystemExit, match=message):
-        load_example().read_pairs(tmp_path / "pairs.tsv")
-
-
-def load_example() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("embeddings", ROOT / "examples" / "embeddings.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+        example.read_pairs(tmp_path / "pairs.tsv")
 
 
 def test_the_depth_is_the_one_that_suits_the_pairs(
