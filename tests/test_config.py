@@ -279,6 +279,8 @@ def test_flags_of_every_sort():
     assert parse(Run(loud=True), "--no-loud").loud is False
     assert parse(Run(), "--loud", "runs/a") == Run("runs/a", loud=True)
     assert parse(Run(), "runs/a", "--rates", "1e-1", ".5", "--loud").rates == (0.1, 0.5)
+    assert parse(Run(), "runs/a", "--rates", "1e-1", "--loud", "--rates=.5").rates == (0.1, 0.5), "nothing is dropped"
+    assert parse(Run(), "runs/a", "--limit", "1", "--limit", "2").limit == 2, "of one value the last"
     assert parse(Run(), "runs/a", "--texts=-x", "-", "-.txt", "--loud").texts == ("-x", "-", "-.txt")
 
 

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, BertTokenizer
 from electra.errors import UserError
 from electra.tokenization.kinds import TOKENIZER_KINDS, Normalization, Spelling, TokenizerKind
 from electra.tokenization.loading import load_tokenizer
-from electra.tokenization.tokenizer import SPECIAL_TOKENS, Tokenizer, finish_tokenizer, parse_tokenizer
+from electra.tokenization.tokenizer import SPECIAL_TOKENS, Tokenizer, finish_tokenizer, name_os_errors, parse_tokenizer
 from electra.tokenization.training import RARE_CHARACTER, train_tokenizer
 
 TEXTS = ["The chef ate the meal.", "the CHEF cooked Crème brûlée", "a meal, a chef; a chef, a meal", "the cook ate"] * 3
@@ -242,6 +242,24 @@ def test_what_is_no_tokenizer_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(UserError, match="transformers cannot load this tokenizer"):
         load_tokenizer(tmp_path)
+
+
+def test_a_byte_order_mark_belongs_to_no_word_piece(tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text("\ufeff[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\n", encoding="utf-8")
+    assert load_tokenizer(tmp_path / "vocab.txt").ids["pad"] == 0
+
+
+def test_a_name_that_is_too_long_is_an_error_of_one_line() -> None:
+    with pytest.raises(UserError, match=r"^a{300}: File name too long$"):
+        load_tokenizer(Path("a" * 300))
+
+
+def test_a_disk_that_is_full_is_an_error_of_the_system(trained: Tokenizer) -> None:
+    """tokenizers raises a plain Exception then; /dev/full takes no byte."""
+    with pytest.raises(OSError, match="No space left on device"), name_os_errors():
+        trained.backend.save("/dev/full")
+    with pytest.raises(ZeroDivisionError), name_os_errors():
+        print(1 // 0)
 
 
 def test_the_originals_word_pieces(shared: Path) -> None:

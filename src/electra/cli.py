@@ -162,7 +162,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     same command goes on; 130 after Ctrl-C otherwise; 141 if nobody reads on."""
     try:
         finished = run_command(list(sys.argv[1:] if arguments is None else arguments))
-        sys.stdout.flush()
+        if sys.stdout:  # None where it was closed
+            sys.stdout.flush()
     except UserError as error:
         print(f"electra: error: {error}", file=sys.stderr)
         return MISTAKE

@@ -71,7 +71,8 @@ def apply_kinds(base: C, groups: Sequence[FlagWords]) -> tuple[C, list[FlagWords
 def read_values(
     groups: Sequence[FlagWords], types: Mapping[str, object], positional: Sequence[str], taken: Sequence[str]
 ) -> dict[str, object]:
-    """The value of each key that is given by a flag or by its place. Raises ``UserError`` as ``parse_flags``."""
+    """The value of each key that is given by a flag or by its place; of a flag that is given twice the last one, and
+    of a list all of them together. Raises ``UserError`` as ``parse_flags``."""
     known = list_flags(types)
     values: dict[str, object] = {}
     loose: list[str] = []  # words that belong to no flag
@@ -80,7 +81,9 @@ def read_values(
             raise UserError(f"unknown flag {flag}{suggest_closest(flag, ['--help', *known, *taken])}")
         key = known.get(flag, "")
         if key and types[key] is not bool:
-            values[key], words = take_value(words, types[key], key)
+            value, words = take_value(words, types[key], key)
+            before = values.get(key)
+            values[key] = [*before, *value] if isinstance(before, list) and isinstance(value, list) else value
         elif key:
             values[key] = flag == flag_name(key)
         loose += words

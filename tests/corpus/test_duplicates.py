@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from electra.corpus import duplicates
+from electra.corpus import duplicates, hashing
 from electra.corpus.documents import Document, Skipped
 from electra.corpus.duplicates import (
     BANDS,
@@ -58,9 +58,24 @@ def kept(folder: Path, wanted: CopyDetector, files: Sequence[Sequence[str]]) -> 
 def test_a_document_that_stands_before_is_left_out_in_its_file_and_in_those_behind(tmp_path: Path) -> None:
     files = [["one", "two", "one", "One", "one "], [], ["three", "two"], ["three", "four"]]
     found, skipped = kept(tmp_path, CopyDetector(("documents",)), files)
-    assert found == [["one", "two", "One", "one "], [], ["three"], ["four"]]
-    assert skipped == {"copy of a document": 3}
+    assert found == [["one", "two", "One"], [], ["three"], ["four"]]
+    assert skipped == {"copy of a document": 4}
     assert skipped.first == {"copy of a document": "0.txt, at 200"}
+
+
+def test_a_copy_has_the_same_words_however_its_file_ends_lines(tmp_path: Path) -> None:
+    files = [["the chef\nate a meal"], ["the chef\r\nate a meal\n"], ["the chef ate a meal"], ["the chefate a meal"]]
+    found, skipped = kept(tmp_path, CopyDetector(("documents",)), files)
+    assert found == [files[0], [], [], files[3]] and skipped == {"copy of a document": 2}
+
+
+def test_the_words_of_a_long_text_are_hashed_as_those_of_a_short_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = " the chef\t\u2003ate  a\r\n meal" * 50
+    whole = hashing.hash_words(text)
+    assert whole == hashing.hash_words(" ".join(text.split())) != hashing.hash_words(text.replace(" ", ""))
+    for length in range(1, 60):
+        monkeypatch.setattr(hashing, "LONG_TEXT", length)
+        assert hashing.hash_words(text) == whole
 
 
 def test_long_lines_that_stand_before_are_taken_out(tmp_path: Path) -> None:

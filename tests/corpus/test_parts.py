@@ -22,8 +22,11 @@ from electra.corpus.documents import ignore_progress
 from electra.corpus.prepare import PrepareConfig, prepare
 from electra.corpus.train_tokenizer import TokenizerConfig, tokenizer
 from electra.corpus.workers import submit, tell_killed_workers
+from electra.dataset.layout import Paper
+from electra.dataset.rows import Rows
 from electra.dataset.shards import Shards
 from electra.errors import UserError
+from formats import as_jsonl, lay
 
 WORDS = ["the", "chef", "ate", "a", "meal", "and", "then", "cook", "made", "another", "one", "for", "Zoë", "naïve"]
 SCRIPT = """
@@ -353,6 +356,7 @@ def is_pending(pid: int, number: signal.Signals) -> bool:
         ({"weights": ("wiki=2",)}, "--weights: books has none"),
         ({"weights": ("wiki=2", "book=1")}, "--weights book=1: NAME=NUMBER for each source; the sources: wiki, books"),
         ({"weights": ("wiki=2", "books=1"), "temperature": 2.0}, "one of the two"),
+        ({"weights": ("wiki=2", "books=1", "wiki=3")}, "--weights wiki=3: wiki has a weight already, 2"),
         ({"temperature": 0.5}, "temperature: expected a number of at least 1, found 0.5"),
         ({"likeness": 0.6}, "--likeness 0.6: one of 0.9, 0.8"),
         ({"out": "s3://bucket/data"}, "written to a folder of this machine"),
@@ -395,6 +399,49 @@ def test_weights_and_temperature_are_shares_of_the_tokens(corpus: Path, tmp_path
     ratio = (tokens["wiki"] / tokens["books"]) ** 0.5
     assert flat["weights"]["wiki"] / flat["weights"]["books"] == pytest.approx(ratio)
     assert sum(flat["weights"].values()) == pytest.approx(1)
+
+
+def test_a_source_without_a_token_has_no_share_and_an_epoch_is_whole(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "empty.txt").write_text("")
+    data = (f"wiki={corpus / 'wiki'}", f"none={tmp_path / 'empty.txt'}")
+    for number, changes in enumerate(({"weights": ("wiki=1", "none=3")}, {"temperature": 2.0})):
+        out = tmp_path / str(number)
+        given = prepare(config(corpus, out, data=data, **changes))
+        assert given["weights"] == {"wiki": 1.0, "none": 0.0}
+        assert "none: 0 documents" in (said := capsys.readouterr().out) and "; 0.0% of what training reads" in said
+        rows = Rows(Shards.open(out, "train"), Paper(), 128, 1)
+        assert len(rows.block_order(0)) == rows.shards.blocks > 0
+
+
+def test_sources_without_a_token_are_told_with_a_temperature_too(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").write_text("")
+    with pytest.raises(UserError, match="no document"):
+        prepare(config(corpus, tmp_path / "data", data=(str(tmp_path / "empty.txt"),), temperature=2.0))
+    assert not (tmp_path / "data").exists()
+
+
+def test_equal_words_fall_on_one_side_of_the_split_in_every_format(corpus: Path, tmp_path: Path) -> None:
+    documents = [f"the chef ate\n{number} meals" for number in range(300)]
+    (tmp_path / "a.txt").write_text("\n\n".join(documents))
+    (tmp_path / "b.txt").write_bytes("\n\n".join(documents).replace("\n", "\r\n").encode())
+    (tmp_path / "c.jsonl").write_bytes(as_jsonl(documents))
+    counts = []
+    for name in ("a.txt", "b.txt", "c.jsonl"):
+        given = prepare(config(corpus, tmp_path / name[0], data=(str(tmp_path / name),), held_out=0.3, drop_copies=()))
+        counts.append({split: given["splits"][split]["documents"] for split in ("train", "held-out")})
+    assert counts[0] == counts[1] == counts[2] and 50 < counts[0]["held-out"] < 130
+    data = tuple(f"{name[0]}={tmp_path / name}" for name in ("a.txt", "b.txt", "c.jsonl"))
+    given = prepare(config(corpus, tmp_path / "all", data=data, held_out=0.3, drop_copies=("documents",)))
+    assert [given["sources"][name]["train"]["documents"] for name in "abc"] == [counts[0]["train"], 0, 0]
+
+
+def test_a_preview_goes_past_files_without_text(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    lay(tmp_path, "x/1.txt")
+    (tmp_path / "x" / "0.txt").write_text("")
+    prepare(config(corpus, tmp_path / "data", data=(str(tmp_path / "x"),), preview=1))
+    assert "text of x/1.txt" in capsys.readouterr().out
 
 
 def test_a_preview_shows_rows_and_writes_nothing(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -155,6 +155,32 @@ def test_data_that_was_made_otherwise_is_left_alone(text: Path) -> None:
     assert before == read_files(text / "data")
 
 
+def test_data_that_another_process_ends_meanwhile_is_left_alone(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between looking for a manifest and holding the lock the other one may come to its end, and remove its work."""
+    claim, before = files.claim_folder, {}
+
+    def end_elsewhere(path: Path, kind: str) -> None:
+        monkeypatch.setattr(files, "claim_folder", claim)
+        prepare(config(text))
+        before.update(read_files(text / "data"))
+        claim(path, kind)
+
+    (text / "bad.csv").write_text("n\n1\n")
+    for data in (str(text / "text"), str(text / "bad.csv")):
+        monkeypatch.setattr(files, "claim_folder", end_elsewhere)
+        with pytest.raises(UserError, match="data: is there already; choose another --out, or remove it"):
+            prepare(config(text, data=(data,), held_out=0.2))
+        assert before and before == read_files(text / "data")
+        shutil.rmtree(text / "data")
+
+
+def test_the_same_command_finds_its_data_complete_below_the_source(text: Path, capsys: pytest.CaptureFixture) -> None:
+    asked = config(text, out=str(text / "text" / "data"))
+    first = prepare(asked)
+    assert first["splits"]["train"]["documents"] and prepare(asked) == first
+    assert "is complete" in capsys.readouterr().out
+
+
 def test_what_a_kill_left_of_the_manifest_is_removed(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     left = text / "data" / f".manifest.json.{'0' * 32}.partial"
     write = folder.write_json
@@ -273,6 +299,8 @@ def test_a_flipped_bit_is_found(text: Path) -> None:
 
 
 def test_an_existing_vocabulary_is_taken_over(text: Path) -> None:
+    with pytest.raises(UserError, match="--vocab-size beside --existing: a tokenizer that is there is taken as it is"):
+        tokenizer(TokenizerConfig(existing=str(text / "tok"), out=str(text / "again"), vocab_size=50))
     taken = tokenizer(TokenizerConfig(existing=str(text / "tok" / "vocab.txt"), out=str(text / "again")))
     assert taken.fingerprint == load_tokenizer(text / "tok").fingerprint
     with pytest.raises(UserError, match="again: is there already"):

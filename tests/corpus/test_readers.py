@@ -387,6 +387,16 @@ def test_a_file_that_shrank_since_it_was_planned_is_an_error(tmp_path: Path) -> 
         list(readers.read_documents(source.spans[0], TextFormat(), Skipped()))
 
 
+@pytest.mark.parametrize("ending", COMPRESSED)
+def test_a_compressed_file_of_no_bytes_is_an_error_and_an_empty_text_is_none(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a.txt{ending}"
+    path.write_bytes(COMPRESS[ending](b""))
+    assert read(path) == []
+    path.write_bytes(b"")
+    with pytest.raises(UserError, match=f"^{path}: "):
+        read(path)
+
+
 @pytest.mark.parametrize("ending", readers.ENDINGS)
 def test_a_file_that_was_removed_since_it_was_planned_is_an_error(tmp_path: Path, ending: str) -> None:
     with pytest.raises(UserError, match=f"^{tmp_path}/a{ending}: No such file or directory$"):

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from electra import files
 from electra.corpus import lines as text_lines
 from electra.corpus import readers, sources
 from electra.corpus.documents import Boundary, Skipped, Span, TextFormat
@@ -61,6 +62,19 @@ def test_what_a_folder_holds_besides_text_is_counted_and_named(tmp_path: Path) -
     }
 
 
+def test_what_this_program_wrote_below_a_source_is_no_text(tmp_path: Path) -> None:
+    lay(tmp_path, "x/a.txt", "x/tok/vocab.txt", "x/run/metrics.jsonl", "x/run/final/vocab.txt", "x/others/vocab.txt")
+    for name in ("tok", "run"):
+        files.mark_folder(tmp_path / "x" / name, "tokenizer")
+    for pattern, count in (("x", 2), ("x/**/[!m]*.txt", 1)):
+        skipped = Skipped()
+        (source,) = sources.find_sources([str(tmp_path / pattern)], skipped)
+        names = [Path(span.path).relative_to(tmp_path / "x").as_posix() for span in source.spans]
+        assert [name for name in names if name != "run/final/vocab.txt"] == ["a.txt", "others/vocab.txt"], pattern
+        assert skipped == {sources.OWN_FOLDER: count}
+    assert paths(tmp_path / "x" / "tok" / "vocab.txt"), "what is named is read"
+
+
 def test_what_a_glob_or_a_server_finds_besides_text_is_counted(tmp_path: Path) -> None:
     lay(tmp_path, "x/a.txt", "x/cache-ff1829c94136d4d9.arrow", "x/y/b.txt", "z/a.txt", "z/b.md", "z/.c.txt")
     skipped = Skipped()
@@ -91,6 +105,12 @@ def test_what_symbolic_links_lead_to_is_read_once_and_loops_end(tmp_path: Path) 
     assert paths(tmp_path / "x", tmp_path / "elsewhere", tmp_path / "other" / "a.txt") == once
 
 
+def test_a_file_with_two_names_is_read_once(tmp_path: Path) -> None:
+    lay(tmp_path, "x/a.txt")
+    os.link(tmp_path / "x" / "a.txt", tmp_path / "x" / "b.txt")
+    assert paths(tmp_path / "x", f"file://{tmp_path}/x/a.txt") == [tmp_path / "x" / "a.txt"]
+
+
 def test_sources_have_names(tmp_path: Path) -> None:
     lay(tmp_path, "wiki/a.txt", "wiki/b.txt", "books/c.jsonl", "books/d.jsonl", "other.txt")
     found = sources.find_sources(
@@ -117,6 +137,8 @@ def test_a_path_with_an_equals_sign_that_exists_is_a_path(tmp_path: Path, monkey
     assert sources.find_sources(["lang=en/b.txt"])[0] == TextSource("lang", (Span("en/b.txt", 0, 16),))
     assert sources.find_sources(["lang=lang=en"])[0] == TextSource("lang", (Span("lang=en/a.txt", 0, 21),))
     assert sources.find_sources([f"{tmp_path}/lang=*/a.txt"])[0].name == "text"
+    assert sources.find_sources(["lang=en/*.txt"]) == [TextSource("text", (Span("lang=en/a.txt", 0, 21),))]
+    assert sources.find_sources(["mine=en/*.txt"]) == [TextSource("mine", (Span("en/b.txt", 0, 16),))]
 
 
 @pytest.mark.parametrize(
@@ -159,7 +181,7 @@ def test_a_folder_that_is_closed_to_this_user_is_an_error(tmp_path: Path) -> Non
     lay(tmp_path, "x/a.txt", "x/closed/b.txt")
     (tmp_path / "x" / "closed").chmod(0)
     try:
-        for pattern in ("x", "x/closed/b.txt"):
+        for pattern in ("x", "x/closed/b.txt", "x/**/*.txt", "x/*/*.txt", "x/*/b.txt", "x/closed/*.txt"):
             with pytest.raises(UserError, match=r"x/closed.*: Permission denied"):
                 sources.find_sources([str(tmp_path / pattern)])
     finally:

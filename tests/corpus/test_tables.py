@@ -135,6 +135,22 @@ def test_short_rows_are_counted_and_blank_lines_are_none(tmp_path: Path) -> None
     assert skipped.lines() == [f"skipped 2: row without a field 'text' (first at {tmp_path / 'a.csv'}, line 3)"]
 
 
+@pytest.mark.parametrize("row", ['2,"the chef said', '2,"the chef" said', '2,"a ""b""'])
+def test_a_quote_that_nothing_closes_is_an_error_and_takes_in_no_rows(tmp_path: Path, row: str) -> None:
+    (tmp_path / "a.csv").write_text(f"n,text\n1,a\n{row}\n" + "3,more\n" * 50)
+    with pytest.raises(UserError, match=r"a.csv, line 3: .*; a quote within a quoted field is doubled"):
+        texts(tmp_path / "a.csv")
+
+
+def test_two_columns_of_the_name_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,n,text\na,1,b\n")
+    twice = pyarrow.table([["a"], ["b"]], names=["text", "text"])
+    parquet.write_table(twice, tmp_path / "a.parquet")
+    for name in ("a.csv", "a.parquet"):
+        with pytest.raises(UserError, match=f"{name}: two columns are called 'text'; their names must differ"):
+            texts(tmp_path / name)
+
+
 def test_a_field_above_the_limit_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b'n,text\n1,a\n2,"' + b"word\n" * (1 << 24) + b'"\n')
     with pytest.raises(UserError, match=r"a.csv, line [\d,]+: field larger than field limit \(67108864\)"):

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from electra.dataset import data as data_module
@@ -13,7 +14,7 @@ from electra.dataset.layout import Packed
 from electra.dataset.rows import Place, Rows
 from electra.dataset.shards import Shards
 from electra.errors import UserError
-from electra.workflows.data import LENGTH_EDGES, DataConfig, count_document_lengths, data
+from electra.workflows.data import LENGTH_EDGES, DataConfig, count_document_lengths, data, print_length_shares
 
 
 @pytest.fixture
@@ -51,9 +52,25 @@ def test_a_flipped_bit_is_found_and_named(copy: Path) -> None:
     content = bytearray(path.read_bytes())
     content[5000] ^= 1
     path.write_bytes(content)
-    data(DataConfig(data=str(copy), samples=0, rows=0, histogram=""))
+    with pytest.raises(UserError, match=f"{path}: damaged"):
+        data(DataConfig(data=str(copy), samples=0, rows=0, histogram=""))
     with pytest.raises(UserError, match=f"damaged: {path}; prepare the data anew"):
         data(DataConfig(data=str(copy), verify=True, samples=0, rows=0, histogram=""))
+
+
+def test_a_document_as_long_as_a_row_is_within_it(capsys: pytest.CaptureFixture) -> None:
+    counts = np.histogram([128] * 3 + [129, 512, 513, 1], LENGTH_EDGES)[0]
+    assert counts.sum() == 7
+    print_length_shares(counts)
+    assert "57% within 128, 86% within 512 tokens; the longest has at most" in capsys.readouterr().out
+
+
+def test_a_manifest_without_a_count_is_damaged(copy: Path) -> None:
+    manifest = json.loads((copy / "manifest.json").read_text())
+    del manifest["splits"]["train"]["words"]
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match=r"manifest.json: damaged; prepare the data anew: no count: 'words'"):
+        data(DataConfig(data=str(copy), samples=0, rows=0, histogram=""))
 
 
 def test_data_that_is_not_there_is_said(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Bool, UInt
 
 from electra.corpus.documents import Document, Skipped
-from electra.corpus.hashing import hash_runs, hash_text, pad_to_run, split_words
+from electra.corpus.hashing import hash_runs, hash_text, hash_words, pad_to_run, split_words
 from electra.errors import UserError
 from electra.files import write_whole
 
@@ -60,7 +60,7 @@ class CopyDetector:
         if kind == "near":
             return self.compute_near_keys(text)
         parts = [text] if kind == "documents" else select_keyed_lines(text)
-        return np.fromiter(map(hash_text, parts), np.uint64)
+        return np.fromiter(map(hash_words, parts), np.uint64)
 
     def compute_near_keys(self, text: str) -> Keys:
         """A key for each band of the text's MinHash signature (Broder, 1997; bands: Leskovec et al., chapter 3)."""

@@ -26,7 +26,7 @@ def print_data_overview(folder: str, manifest: Manifest) -> None:
     for name, splits in manifest["sources"].items():
         if len(manifest["sources"]) > 1:
             share = manifest["weights"].get(name)
-            read = f"; {share:.1%} of what training reads" if share else ""
+            read = f"; {share:.1%} of what training reads" if share is not None else ""
             print(f"  {escape_controls(name)}: {describe_counts(splits['train'])}{read}")
         print_warnings(list_vocabulary_warnings(name, splits["train"]))
     skipped = Skipped()

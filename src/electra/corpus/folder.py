@@ -83,6 +83,9 @@ class Preparation:
                 hold_lock(self.work / f"lock-{share.index + 1}-of-{share.of}", True, taken),
             ):
                 self.alone = share.of == 1
+                if (self.out / MANIFEST).exists():  # another process has come to its end since it was looked for
+                    self.remove_work_files()
+                    raise self.taken_error()
                 self.begin_plan()
                 self.verify_share(share)
                 try:
@@ -123,7 +126,11 @@ class Preparation:
         """Raises ``UserError`` unless the folder is empty, missing or in preparation."""
         begun = is_being_prepared(self.out) or (files.is_vacant(self.work) and holds_only(self.out, self.work.name))
         if (self.out / MANIFEST).exists() or not (begun or files.is_vacant(self.out)):
-            raise UserError(f"{self.out}: is there already; choose another --out, or remove it")
+            raise self.taken_error()
+
+    def taken_error(self) -> UserError:
+        """The error for a folder that holds something else, or data that is complete."""
+        return UserError(f"{self.out}: is there already; choose another --out, or remove it")
 
     def begin_plan(self) -> None:
         """Write the tokenizer and the plan, unless the same plan is there. Where nobody else works by the one that is

@@ -27,7 +27,7 @@ def open_span(span: Span) -> BufferedReader:
         OSError: the file cannot be opened.
     """
     if is_piped(span.path):
-        if sys.stdin.closed:
+        if sys.stdin is None or sys.stdin.closed:
             raise UserError(f"{span.path}: standard input can be read once only; save it to a file")
         if parent_process():
             raise UserError(f"{span.path}: standard input is not there for several processes; --workers 1")
@@ -58,15 +58,28 @@ def find_compression(path: str) -> tuple[str, Callable[[BufferedReader], Buffere
     return name, lambda raw: raw
 
 
+def decompress_gzip(raw: BufferedReader) -> BufferedReader:
+    """Several members as one stream; one that is cut off raises when it is read."""
+    refuse_no_bytes(raw)
+    return BufferedReader(gzip.GzipFile(fileobj=raw), BUFFER_BYTES)
+
+
 def decompress_zstandard(raw: BufferedReader) -> BufferedReader:
     """Several frames as one stream; a frame that is cut off raises (some libraries end silently in both cases)."""
     import pyarrow
 
+    refuse_no_bytes(raw)
     return BufferedReader(pyarrow.CompressedInputStream(pyarrow.PythonFile(raw, mode="r"), "zstd"), BUFFER_BYTES)
 
 
+def refuse_no_bytes(raw: BufferedReader) -> None:
+    """Raise ``EOFError`` for a compressed file of 0 bytes, which libraries take for an empty text."""
+    if not raw.peek(1):
+        raise EOFError("0 bytes, where even an empty text has some when it is compressed; was it fetched whole?")
+
+
 COMPRESSIONS: dict[str, Callable[[BufferedReader], BufferedReader]] = {
-    ".gz": lambda raw: BufferedReader(gzip.GzipFile(fileobj=raw), BUFFER_BYTES),
+    ".gz": decompress_gzip,
     ".bz2": lambda raw: BufferedReader(bz2.BZ2File(raw), BUFFER_BYTES),
     ".xz": lambda raw: BufferedReader(lzma.LZMAFile(raw), BUFFER_BYTES),  # noqa: SIM115
     ".zst": decompress_zstandard,

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from electra import files
-from electra.errors import UserError
+from electra.errors import UserError, convert_errors
 
 
 @contextmanager
@@ -24,8 +24,10 @@ def create_output_folder(out: str, kind: str) -> Iterator[Path]:
 
 
 def refuse_existing_output(out: str) -> None:
-    """Raise ``UserError`` if ``out`` is empty, or the name of something that is there."""
+    """Raise ``UserError`` if ``out`` is empty, or the name of something that is there or cannot be looked at."""
     if not out:
         raise UserError("--out is missing: the folder to write")
-    if not files.is_vacant(Path(out)):
+    with convert_errors(out, OSError):  # of names too long, and of folders that are closed to this user
+        vacant = files.is_vacant(Path(out))
+    if not vacant:
         raise UserError(f"{out}: is there already; choose another --out, or remove it")

@@ -13,7 +13,7 @@ from electra.corpus.builtin import is_in_held_out_file
 from electra.corpus.documents import Document, ReportProgress, Skipped, TextFormat
 from electra.corpus.duplicates import CopyDetector, CopyRemover
 from electra.corpus.filters import Filters
-from electra.corpus.hashing import count_words, hash_text
+from electra.corpus.hashing import count_words, hash_words
 from electra.corpus.origins import fingerprint_part
 from electra.corpus.readers import BUILTIN, read_documents
 from electra.corpus.sources import Part
@@ -58,13 +58,13 @@ class Job:
         report_progress(done)
 
     def is_held_out(self, document: Document, part: Part) -> bool:
-        """Whether a document is kept out of training: by a hash of its text, so that equal texts fall on one side.
+        """Whether a document is kept out of training: by a hash of its words, so that equal texts fall on one side.
 
         The built-in corpus is split by file, for the labelled task in it.
         """
         if part.spans[0].path == BUILTIN:
             return is_in_held_out_file(document)
-        return hash_text(document.text) < self.held_out * 2**64
+        return hash_words(document.text) < self.held_out * 2**64
 
 
 def report_progress_from(report_progress: ReportProgress, before: int, read: int) -> None:

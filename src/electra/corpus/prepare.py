@@ -20,8 +20,8 @@ from electra.corpus.parts import Job, write_copy_keys, write_part
 from electra.corpus.sources import Part, TextSource, cut_parts, find_sources
 from electra.corpus.weights import check_temperature, compute_source_shares, parse_weights
 from electra.corpus.workers import Engine, run_parts
-from electra.dataset.shards import Manifest
-from electra.errors import UserError
+from electra.dataset.shards import MANIFEST, Manifest
+from electra.errors import UserError, convert_errors
 from electra.ranges import Count, CountOrZero, Fraction, Range
 from electra.tokenization.loading import load_tokenizer
 from electra.tokenization.tokenizer import Tokenizer
@@ -98,7 +98,8 @@ def prepare(config: PrepareConfig) -> Manifest:
     skipped = Skipped()
     sources = find_sources(config.data, skipped)
     if config.out:
-        sources = exclude_own_output(sources, Path(config.out))
+        with convert_errors(config.out, OSError):  # of a name too long, or a folder that is closed to this user
+            sources = exclude_own_output(sources, Path(config.out))
     for line in skipped.lines():
         print(line)
     parts = cut_parts(sources, job.text_format)
@@ -130,14 +131,15 @@ def prepare(config: PrepareConfig) -> Manifest:
 
 
 def exclude_own_output(sources: Sequence[TextSource], out: Path) -> list[TextSource]:
-    """The sources without the vocabulary that an earlier try has written into ``out``, which may lie below a source.
+    """The sources without the vocabulary that this command has written into ``out``, which may lie below a source.
 
     Raises:
         UserError: another file of theirs lies in ``out``, through whatever links.
     """
     real_out = Path(os.path.realpath(out))
     own_tokenizer = real_out / TOKENIZER_FOLDER
-    wrote_tokenizer = is_being_prepared(real_out) and files.read_kind(own_tokenizer) == TOKENIZER_FOLDER
+    is_ours = is_being_prepared(real_out) or (real_out / MANIFEST).is_file()
+    wrote_tokenizer = is_ours and files.read_kind(own_tokenizer) == TOKENIZER_FOLDER
     kept = []
     for source in sources:
         spans = []
@@ -188,7 +190,7 @@ def collect_plan_settings(config: PrepareConfig, tokenizer: Tokenizer, job: Job)
     others = ("out", "data", "tokenizer", "preview", "weights", "temperature", "workers", "engine", "part", "merge")
     settings = {name: value for name, value in asdict(config).items() if name not in others}
     overlap = fingerprints.hash_bytes(job.filters.overlap.tobytes())
-    return settings | {"tokenizer": tokenizer.fingerprint, "exclude_overlap": overlap}
+    return settings | {"tokenizer": tokenizer.fingerprint, "exclude_overlap": overlap, "split by": "words"}
 
 
 def write_parts(preparation: Preparation, config: PrepareConfig, share: Share, workers: int) -> bool:

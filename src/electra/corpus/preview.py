@@ -27,20 +27,22 @@ def print_preview(job: Job, parts: Sequence[Part], tokenizer: Tokenizer, count: 
     Raises:
         UserError: no text.
     """
-    first_parts: dict[str, Part] = {}
+    parts_by_source: dict[str, list[Part]] = {}
     for part in parts:
-        first_parts.setdefault(part.source, part)
+        parts_by_source.setdefault(part.source, []).append(part)
     skipped, encoder = Skipped(), CachingTokenizer(tokenizer)
     entries = []
     with tempfile.TemporaryDirectory() as folder:
-        for part in first_parts.values():
-            characters = CHARACTERS_PER_ROW * count // len(first_parts) + 1
-            documents = list(read_first_documents(job, part, skipped, characters))
-            print_first_documents(part.source, documents)
-            entries.append(write_shards(Path(folder), part, documents, encoder, lambda document: False, skipped))
+        for source, of_source in parts_by_source.items():
+            characters = CHARACTERS_PER_ROW * count // len(parts_by_source) + 1
+            documents = list(read_first_documents(job, of_source, skipped, characters))
+            print_first_documents(source, documents)
+            entries.append(
+                write_shards(Path(folder), of_source[0], documents, encoder, lambda document: False, skipped)
+            )
         shards = Shards(Path(folder), "train", build_manifest(tokenizer, entries, {}, skipped))
         if not shards.tokens:
-            raise UserError(f"no text to show; {', '.join(skipped.lines())}")
+            raise UserError("; ".join(["no text to show", *skipped.lines()]))
         for layout in (Paper(), Packed()):
             print(f"\nrows of {ROW_LENGTH}, {layout.kind}:")
             print_first_rows(shards, layout, ROW_LENGTH, count, tokenizer)
@@ -48,9 +50,9 @@ def print_preview(job: Job, parts: Sequence[Part], tokenizer: Tokenizer, count: 
         print(line)
 
 
-def read_first_documents(job: Job, part: Part, skipped: Skipped, characters: int) -> Iterator[Document]:
-    """The first documents of a part, until they have more than ``characters`` characters."""
-    for document in job.documents(part, skipped, ignore_progress):
+def read_first_documents(job: Job, parts: Sequence[Part], skipped: Skipped, characters: int) -> Iterator[Document]:
+    """The first documents of some parts, until they have more than ``characters`` characters."""
+    for document in itertools.chain.from_iterable(job.documents(part, skipped, ignore_progress) for part in parts):
         yield document
         characters -= len(document.text)
         if characters < 0:

@@ -17,8 +17,16 @@ from electra.corpus.lines import find_next_document
 from electra.corpus.opening import STANDARD_INPUT, is_piped, open_span
 from electra.corpus.readers import BUILTIN, ENDINGS, SPLITTABLE
 from electra.corpus.tables import HUB_PREFIX, open_hub_dataset
-from electra.corpus.text_folder import CACHE, DATASETS_CACHE, NO_FILE, find_objection, walk_text_files
+from electra.corpus.text_folder import (
+    CACHE,
+    DATASETS_CACHE,
+    NO_FILE,
+    OWN_FOLDER,
+    find_objection,
+    walk_text_files,
+)
 from electra.errors import UserError, convert_errors
+from electra.files import read_marker
 
 PART_BYTES = 1 << 23  # on the disk, from which spans are a part of their own
 MOST_PARTS = 256  # … unless there would be more than this
@@ -61,9 +69,9 @@ def find_sources(patterns: Sequence[str], skipped: Skipped | None = None) -> lis
     if not patterns or not all(patterns):
         raise UserError("--data is missing: files, folders or globs of text, - for standard input, or builtin")
     sources: dict[str, dict[str, Span]] = {}
-    seen: set[str] = set()
+    seen: set[str | tuple[int, int]] = set()
     for pattern in patterns:
-        named = None if os.path.exists(pattern) else NAMED_PATTERN.fullmatch(pattern)
+        named = None if stands_for_files(pattern) else NAMED_PATTERN.fullmatch(pattern)
         name, pattern = named.groups() if named else (UNNAMED, pattern)
         spans = sources.setdefault(name, {})
         try:
@@ -71,11 +79,25 @@ def find_sources(patterns: Sequence[str], skipped: Skipped | None = None) -> lis
         except OSError as error:  # of names too long, and of folders that are closed to this user
             raise UserError(f"{error.filename or pattern}: {error.strerror or error}") from error
         for span in expansion:
-            real_path = os.path.realpath(span.path) if span.size else span.path
-            if real_path not in seen:
-                seen.add(real_path)
+            file = identify_file(span.path)
+            if file not in seen:
+                seen.add(file)
                 spans[span.path] = span
     return [TextSource(name, tuple(spans.values())) for name, spans in sources.items() if spans]
+
+
+def stands_for_files(pattern: str) -> bool:
+    """Whether a pattern as a whole, an equals sign in it included, is there or finds something here."""
+    return os.path.exists(pattern) or (glob.has_magic(pattern) and any(glob.iglob(pattern, recursive=True)))
+
+
+def identify_file(path: str) -> str | tuple[int, int]:
+    """What is one file under all its names and links: device and number of a local one; else the name itself."""
+    try:
+        status = os.stat(path.removeprefix("file://"))
+    except OSError:  # remote, piped, or of the Hub
+        return path
+    return status.st_dev, status.st_ino
 
 
 def expand_pattern(pattern: str, skipped: Skipped) -> list[Span]:
@@ -121,6 +143,7 @@ def find_local_files(pattern: str, skipped: Skipped) -> list[Path]:
         files = [path]
     else:
         files = sorted(map(Path, glob.glob(pattern, recursive=True)))
+        require_open_folders(pattern)
         files = [file for file in files if not note_glob_objection(file, skipped, "**" in pattern)]
     if not files:
         raise UserError(f"{pattern}: no such file")
@@ -128,6 +151,17 @@ def find_local_files(pattern: str, skipped: Skipped) -> list[Path]:
         if not file.name.endswith(ENDINGS):
             raise UserError(f"{file}: not one of {', '.join(ENDINGS)}")
     return files
+
+
+def require_open_folders(pattern: str) -> None:
+    """Raise ``OSError`` for a folder that a glob should look into and cannot: the glob passes over it silently."""
+    path = Path(pattern)
+    for inner, outer in zip((path, *path.parents), path.parents, strict=False):
+        for folder in glob.iglob(os.path.join(outer, ""), recursive=True):
+            if glob.has_magic(inner.name):
+                os.scandir(folder).close()  # its list of names
+            else:
+                os.stat(os.path.join(folder, os.curdir))  # what is in it, by name
 
 
 def note_glob_objection(path: Path, skipped: Skipped, is_recursive: bool) -> bool:
@@ -139,6 +173,8 @@ def note_glob_objection(path: Path, skipped: Skipped, is_recursive: bool) -> boo
         skipped.note("folder that a glob has found; name it to have it read", str(path))
     elif not path.is_file():
         skipped.note(NO_FILE, str(path))
+    elif read_marker(path.parent):
+        skipped.note(OWN_FOLDER, str(path.parent))
     elif DATASETS_CACHE.fullmatch(path.name):
         skipped.note(CACHE, str(path))
     else:

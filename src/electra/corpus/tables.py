@@ -42,12 +42,19 @@ def read_delimited_documents(
 ) -> Iterator[Document]:
     """The documents of a column of a table of lines. ``quotes``: whether ``"`` may enclose a field."""
     text = open_as_text(file)
-    rows = csv.reader(text, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE)
+    rows = csv.reader(
+        text,
+        delimiter=delimiter,
+        quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
+        strict=True,  # or a quote that nothing closes takes in all that follows
+    )
     csv.field_size_limit(min(sys.maxsize, LONGEST_FIELD))
+    first = 1  # line of the row that is read
     try:
         column = locate_column(next(rows, []), text_format.field, span.path)
+        first = rows.line_num + 1
         for index, row in enumerate(rows):
-            where = f"{span.shown}, line {rows.line_num:,}"
+            where, first = f"{span.shown}, line {first:,}", rows.line_num + 1
             if column >= len(row):
                 if row:
                     skipped.note(f"row without a field {text_format.field!r}", where)
@@ -56,11 +63,15 @@ def read_delimited_documents(
             elif row[column].strip():
                 yield Document(row[column], span.shown, index)
     except csv.Error as error:
-        raise UserError(f"{span.shown}, line {rows.line_num:,}: {error}") from error
+        rule = "; a quote within a quoted field is doubled" if quotes else ""
+        raise UserError(f"{span.shown}, line {first:,}: {error}{rule}") from error
 
 
 def locate_column(names: list[str], field: str, path: str) -> int:
-    """The index of the column ``field``. Raises ``UserError`` naming the columns if it is not among them."""
+    """The index of the column ``field``. Raises ``UserError`` naming the columns if it is not among them, or is
+    twice."""
+    if names.count(field) > 1:
+        raise UserError(f"{path}: two columns are called {field!r}; their names must differ")
     if field not in names:
         columns = ", ".join(map(repr, names)) or "nothing"
         raise UserError(f"{path}: no column {field!r}; its columns: {columns}. --field names the right one")

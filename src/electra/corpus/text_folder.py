@@ -10,18 +10,20 @@ from typing import Any, NoReturn
 from electra.corpus.documents import Skipped
 from electra.corpus.readers import ENDINGS
 from electra.errors import UserError
+from electra.files import read_marker
 
 STATE, SPLITS = "state.json", "dataset_dict.json"  # with which `datasets` says what belongs to a data set that it saved
 DATASETS_CACHE = re.compile(r"cache-[0-9a-f]{8,}(_\d+_of_\d+)?\.arrow")  # a result of ``map``, beside what it came from
 CACHE, NO_FILE = "cache of datasets", "no file, or a link to none"
+OWN_FOLDER = "folder that electra wrote: a tokenizer, a run"  # its vocab.txt and metrics.jsonl are no text
 USUAL_ENDING = re.compile(r"\.[A-Za-z]\w{0,9}")
 
 
 def walk_text_files(folder: Path, skipped: Skipped) -> Iterator[Path]:
     """The text files in a folder and below it. Links are followed, but no folder is visited twice.
 
-    Of a data set that ``datasets`` saved, what its own files name. The files that are left out, and hidden folders, are
-    counted in ``skipped``.
+    Of a data set that ``datasets`` saved, what its own files name. The files that are left out, hidden folders and
+    those that this program wrote are counted in ``skipped``.
 
     Raises:
         UserError: a file of ``datasets`` that is damaged, or names what is not there.
@@ -41,6 +43,9 @@ def walk_text_files(folder: Path, skipped: Skipped) -> Iterator[Path]:
         kept_folders = list_named_splits(Path(path), subfolders)
         for name in sorted(set(subfolders) - set(kept_folders)):
             skipped.note("folder that is hidden or not in its data set", str(Path(path, name)))
+        for name in [name for name in kept_folders if read_marker(Path(path, name))]:
+            skipped.note(OWN_FOLDER, str(Path(path, name)))
+            kept_folders.remove(name)
         subfolders[:] = sorted(kept_folders)
         data_files = list_data_files(Path(path), names)
         for name in sorted(names):

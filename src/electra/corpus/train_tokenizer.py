@@ -12,6 +12,7 @@ from electra.corpus.folder import TOKENIZER_FOLDER
 from electra.corpus.output import create_output_folder, refuse_existing_output
 from electra.corpus.readers import read_documents
 from electra.corpus.sources import Part, cut_parts, find_sources
+from electra.errors import UserError
 from electra.progress import Progress
 from electra.ranges import Positive, Range
 from electra.tokenization.kinds import Normalization, Spelling, TokenizerKind
@@ -54,6 +55,8 @@ def tokenizer(config: TokenizerConfig) -> Tokenizer:
         UserError: ``out`` is missing or in use; no text, or none with a word; special tokens that are missing.
     """
     check_ranges(config)
+    if config.existing:
+        refuse_training_settings(config)
     refuse_existing_output(config.out)
     bert = config.lower_case and config.kind == "word-piece"
     strip_accents = bert if config.strip_accents == "auto" else config.strip_accents == "yes"
@@ -63,6 +66,15 @@ def tokenizer(config: TokenizerConfig) -> Tokenizer:
         result.save(folder)
     print(f"{config.out}: {result.size:,} ids" + ("" if config.existing else describe_spelling(spelling)))
     return result
+
+
+def refuse_training_settings(config: TokenizerConfig) -> None:
+    """Raise ``UserError`` for a setting of training beside a tokenizer that is there, which nothing would read."""
+    defaults = TokenizerConfig()
+    for name in ("data", "kind", "vocab_size", "documents", "field", "megabytes"):
+        if getattr(config, name) != getattr(defaults, name):
+            flag = "--" + name.replace("_", "-")
+            raise UserError(f"{flag} beside --existing: a tokenizer that is there is taken as it is; one of the two")
 
 
 def describe_spelling(spelling: Spelling) -> str:

@@ -39,7 +39,7 @@ class Data:
             UserError: the tokenizer's files cannot be read.
         """
         with convert_errors(str(self.tokenizer_folder), OSError):
-            tokenizer = hash_folder(self.tokenizer_folder, ["*"])
+            tokenizer = hash_folder(self.tokenizer_folder, ["[!.]*"])  # without hidden files, which others put there
         splits = [self.train.fingerprint, self.held_out.fingerprint]
         return hash_values([splits, self.train.special, self.vocab_size, tokenizer])
 

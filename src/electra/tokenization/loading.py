@@ -7,7 +7,7 @@ from typing import Any
 
 from tokenizers import models, normalizers
 
-from electra.errors import UserError
+from electra.errors import UserError, convert_errors
 from electra.tokenization.kinds import Spelling, build_word_pieces
 from electra.tokenization.settings import read_settings, refuse_code
 from electra.tokenization.tokenizer import SETTINGS_FILES, SPECIAL_TOKENS, Tokenizer, finish_tokenizer
@@ -26,18 +26,19 @@ def load_tokenizer(path: Path, spelling: Spelling = Spelling(), needs: Iterable[
         UserError: nothing there that can be read; special tokens missing, which are named; or more ids than the model
             in the same folder has embeddings.
     """
-    folder = path if path.is_dir() else path.parent
-    if path.is_file():
-        tokenizer = load_vocabulary(path, spelling, needs)
-    elif not (path / "tokenizer.json").is_file() and (path / "vocab.txt").is_file() and names_word_pieces(path):
-        tokenizer = load_vocabulary(path / "vocab.txt", spelling, needs)
-    elif any(any(path.glob(name)) for name in ("tokenizer.json", *VOCABULARY_FILES)):
-        tokenizer = load_tokenizer_folder(path, needs)
-    else:
-        raise UserError(
-            f"{path}: no tokenizer here; expected a vocab.txt, or a folder with tokenizer.json or vocab.txt"
-        )
-    refuse_unknown_ids(folder, tokenizer)
+    with convert_errors(str(path), OSError):  # of names too long, and of files that are closed to this user
+        folder = path if path.is_dir() else path.parent
+        if path.is_file():
+            tokenizer = load_vocabulary(path, spelling, needs)
+        elif not (path / "tokenizer.json").is_file() and (path / "vocab.txt").is_file() and names_word_pieces(path):
+            tokenizer = load_vocabulary(path / "vocab.txt", spelling, needs)
+        elif any(any(path.glob(name)) for name in ("tokenizer.json", *VOCABULARY_FILES)):
+            tokenizer = load_tokenizer_folder(path, needs)
+        else:
+            raise UserError(
+                f"{path}: no tokenizer here; expected a vocab.txt, or a folder with tokenizer.json or vocab.txt"
+            )
+        refuse_unknown_ids(folder, tokenizer)
     return tokenizer
 
 
@@ -58,7 +59,7 @@ def load_vocabulary(file: Path, spelling: Spelling, needs: Iterable[str] = SPECI
         UserError: as ``load_tokenizer``; a word that occurs twice; a setting of another type.
     """
     try:
-        words = [word.rstrip("\r") for word in file.read_text(encoding="utf-8").removesuffix("\n").split("\n")]
+        words = [word.rstrip("\r") for word in file.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")]
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not UTF-8 at byte {error.start}; a vocabulary has one word piece a line") from error
     settings: dict[str, Any] = {}

@@ -2,7 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -89,19 +92,34 @@ class Tokenizer:
         """Write tokenizer.json, tokenizer_config.json and, if the model has one, vocab.txt into ``folder``.
 
         ``settings``: more keys of tokenizer_config.json, as transformers' tokenizers take them.
+
+        Raises:
+            OSError: the disk does not take it.
         """
         from transformers import PreTrainedTokenizerFast
 
         folder.mkdir(parents=True, exist_ok=True)
-        PreTrainedTokenizerFast(
-            tokenizer_object=self.backend,
-            **{"model_input_names": ["input_ids", "token_type_ids", "attention_mask"]} | settings,
-            **{f"{name}_token": token for name, token in self.special.items()},
-        ).save_pretrained(folder)
-        self.backend.model.save(str(folder))
+        with name_os_errors():
+            PreTrainedTokenizerFast(
+                tokenizer_object=self.backend,
+                **{"model_input_names": ["input_ids", "token_type_ids", "attention_mask"]} | settings,
+                **{f"{name}_token": token for name, token in self.special.items()},
+            ).save_pretrained(folder)
+            self.backend.model.save(str(folder))
         path = folder / SETTINGS_FILES[0]
         written = read_settings(path) | {"tokenizer_class": TOKENIZER_CLASS}
         path.write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def name_os_errors() -> Iterator[None]:
+    """Raise as ``OSError`` what tokenizers says in a plain ``Exception``: "File too large (os error 27)"."""
+    try:
+        yield
+    except Exception as error:
+        if number := re.search(r"\(os error (\d+)\)", str(error)):
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+        raise
 
 
 def parse_tokenizer(content: str, special: Mapping[str, str]) -> Tokenizer:

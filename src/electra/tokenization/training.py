@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, gettempdir
 
 from tokenizers import models, normalizers
 
-from electra.errors import UserError
+from electra.errors import UserError, convert_errors
 from electra.tokenization.characters import (
     blank_characters,
     copy_texts,
@@ -37,13 +37,17 @@ def train_tokenizer(
     because there are more than ids: the rarest ones.
 
     Raises:
-        UserError: a size that this kind cannot have, before any text is read; no word occurs twice in the texts.
+        UserError: a size that this kind cannot have, before any text is read; no word occurs twice in the texts; the
+            disk does not take a copy of them.
     """
     check_vocabulary_size(size, kind)
     build_model, build_trainer, build_backend = TOKENIZER_KINDS[kind]
     backend = build_backend(build_model(), spelling)
     normalizer, first_tokens = backend.normalizer, list(SPECIAL_TOKENS.values())
-    with TemporaryFile("w+", encoding="utf-8", newline="\n") as copy:
+    with (
+        convert_errors(f"{gettempdir()}: the texts are copied there, and TMPDIR names another place", OSError),
+        TemporaryFile("w+", encoding="utf-8", newline="\n") as copy,
+    ):
         if kind != "byte-bpe":  # whose characters are the 256 bytes
             reserved = len(SPECIAL_TOKENS) + (kind == "unigram")  # whose trainer wants one id more than it uses
             tokens = find_character_tokens(copy_texts(texts, copy), backend, kind == "word-piece")

@@ -15,15 +15,15 @@ from electra.corpus.figures import print_data_overview
 from electra.corpus.preview import print_first_rows
 from electra.dataset.data import Data
 from electra.dataset.layout import Layout, Packed, Paper, RowLength
-from electra.dataset.shards import Shards, Split
-from electra.errors import UserError, escape_controls, require_plain_name
+from electra.dataset.shards import MANIFEST, REMEDY, Shards, Split
+from electra.errors import UserError, convert_errors, escape_controls, require_plain_name
 from electra.progress import Progress
 from electra.ranges import CountOrZero
 from electra.report import lengths
 from electra.tokenization.tokenizer import Tokenizer
 
 LAYOUTS: dict[str, Layout] = {"paper": Paper(), "packed": Packed()}
-LENGTH_EDGES = 2.0 ** np.arange(0, 31, 0.25)  # tokens: where the bins of documents' lengths begin and end
+LENGTH_EDGES = 2.0 ** np.arange(-1, 31, 0.25) + 0.5  # between two lengths in tokens: of 128 and of 129, for one
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class DataConfig:
     data: str = ""
     """Folder that `electra prepare` wrote."""
     verify: bool = False
-    """Read all of it and compare the checksums."""
+    """Read all of it and compare the checksums; without it up to 2 GB of each split."""
     samples: CountOrZero = 2
     """Documents to print, decoded back to text."""
     rows: CountOrZero = 2
@@ -61,7 +61,8 @@ def data(config: DataConfig) -> dict[str, Any]:
     if config.histogram:
         require_plain_name(config.histogram, "--histogram")
         files.refuse_foreign_file(folder / config.histogram, lengths.SIGN)
-    print_data_overview(config.data, train.manifest)
+    with convert_errors(f"{folder / MANIFEST}: damaged; {REMEDY}: no count", KeyError):
+        print_data_overview(config.data, train.manifest)
     for shards in splits.values():
         size = sum(shard.header.size for shard in shards.files)
         print(f"{shards.split}: {len(shards.files)} shards, {size / 1e6:,.1f} MB, fingerprint {shards.fingerprint}")
@@ -70,6 +71,8 @@ def data(config: DataConfig) -> dict[str, Any]:
         print(f"{opened.tokenizer_folder}: the tokenizer that the data was prepared with")
         for shards in splits.values():
             verify_checksums(shards)
+    else:
+        opened.verify_at_start()
     counts = {split: count_document_lengths(shards) for split, shards in splits.items()}
     print_length_shares(counts["train"])
     if config.histogram:
@@ -107,13 +110,13 @@ def count_document_lengths(shards: Shards) -> Int[np.ndarray, " bins"]:
 
 
 def print_length_shares(counts: Int[np.ndarray, " bins"]) -> None:
-    """Print which share of the documents fits into rows of some lengths, and how long the longest is at most."""
+    """Print which share of the documents has no more tokens than rows of some lengths, and the longest at most."""
     shares = [
-        f"{counts[: np.searchsorted(LENGTH_EDGES, length)].sum() / max(counts.sum(), 1):.0%} within {length}"
+        f"{counts[: np.searchsorted(LENGTH_EDGES, length + 0.5)].sum() / max(counts.sum(), 1):.0%} within {length}"
         for length in lengths.ROWS
     ]
-    longest = LENGTH_EDGES[np.flatnonzero(counts)[-1] + 1] if counts.any() else 0
-    print(f"documents: {', '.join(shares)} tokens; the longest has fewer than {longest:,.0f}")
+    longest = int(LENGTH_EDGES[np.flatnonzero(counts)[-1] + 1]) if counts.any() else 0
+    print(f"documents: {', '.join(shares)} tokens; the longest has at most {longest:,}")
 
 
 def decode_documents(shards: Shards, tokenizer: Tokenizer) -> Iterator[str]:
