@@ -17,6 +17,7 @@ sentence1, sentence2 and score, as STS-B has.
 import argparse
 import csv
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -125,6 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
+    if os.path.lexists(options.out) and not (os.path.isdir(options.out) and not os.listdir(options.out)):
+        raise SystemExit(f"{options.out}: is there already; choose another folder")
     if options.judge:
         print(f"before: {judge(SentenceTransformer(options.folder, local_files_only=True), options.judge):.4f}")
     model = tune(

@@ -34,7 +34,7 @@ def main() -> None:
     electra.export(electra.ExportConfig(run=tuned, out=served))
 
     classify = pipeline("text-classification", model=served)
-    for line in options.new.read_text(encoding="utf-8").splitlines():
+    for line in options.new.read_text(encoding="utf-8").removesuffix("\n").split("\n"):
         (found,) = classify([line], truncation=True)
         print(f"{found['label']}\t{found['score']:.3f}\t{line}")
 

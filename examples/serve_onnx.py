@@ -2,8 +2,9 @@
 
     echo "The chef cooked the meal." | python examples/serve_onnx.py FOLDER [model_int8.onnx]
 
-Sentences in, one a line; JSON out, one line for each: the label and its probability of a model that was fine-tuned for
-classes, the number of one that was fine-tuned for a score, else the mean of the states of an encoder.
+Sentences in, one a line; JSON out, one line for each. Of a model that was fine-tuned: the label and its probability for
+classes, the labels that are likelier than not with theirs for several, the number for a score. Of an encoder: the mean
+of its states.
 """
 
 import json
@@ -22,7 +23,10 @@ tokenizer.enable_truncation(settings["model_max_length"])
 tokenizer.enable_padding(pad_id=config["pad_token_id"] or 0)
 session = onnxruntime.InferenceSession(folder / graph)
 names = [each.name for each in session.get_inputs()]
-sentences = sys.stdin.read().splitlines()
+several, kind = config.get("problem_type") == "multi_label_classification", config["architectures"][0]
+if session.get_outputs()[0].name != "last_hidden_state" and not kind.endswith("ForSequenceClassification"):
+    sys.exit(f"{folder}: {kind} is not served here: it says something of tokens, not of sentences")
+sentences = [line.rstrip("\r\n") for line in sys.stdin]
 for start in range(0, len(sentences), 32):
     texts = tokenizer.encode_batch(sentences[start : start + 32])
     columns = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
@@ -31,6 +35,10 @@ for start in range(0, len(sentences), 32):
     if output.ndim == 3:  # states: [texts, tokens, width]
         mask = inputs["attention_mask"][:, :, None]
         print(*map(json.dumps, ((output * mask).sum(1) / mask.sum(1)).tolist()), sep="\n")
+    elif several:
+        for row in 1 / (1 + np.exp(-output)):
+            chosen = [{"label": config["id2label"][str(k)], "score": float(row[k])} for k in np.flatnonzero(row > 0.5)]
+            print(json.dumps(chosen))
     elif output.shape[1] == 1:  # scores
         print(*output[:, 0].tolist(), sep="\n")
     else:  # logits: [texts, classes]

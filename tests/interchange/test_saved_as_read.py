@@ -156,6 +156,23 @@ def test_words_are_read_as_the_text_that_they_make(name: str, tmp_path: Path) ->
         assert [found[index]["entity"] for index in first] == tags
 
 
+@pytest.mark.parametrize("model", ["bert", "roberta"])
+def test_an_exported_tokenizer_cuts_where_the_model_ends(model: str, tmp_path: Path) -> None:
+    """RoBERTa's positions are counted on from that of padding, so it reads fewer tokens than its table has rows."""
+    source = make_encoder(model, save_tokenizer("uncased", tmp_path / "tok"), tmp_path)
+    settings = json.loads((source / "tokenizer_config.json").read_text())
+    settings.pop("model_max_length", None)
+    (source / "tokenizer_config.json").write_text(json.dumps(settings))
+    (tmp_path / "out").mkdir()
+    fill_folder(ModelView(source, "encoder"), tmp_path / "out")
+    saved, theirs = (each.from_pretrained(tmp_path / "out") for each in (AutoTokenizer, transformers.AutoModel))
+    inputs = saved("the chef ate " * 100, truncation=True, return_tensors="pt")
+    assert (
+        inputs["input_ids"].shape[1] == encoders.TransformersReader(theirs).longest == (64 if model == "bert" else 63)
+    )
+    assert theirs(**inputs).last_hidden_state.isfinite().all()
+
+
 @pytest.mark.parametrize("head", ["generator", "discriminator"])
 @pytest.mark.parametrize("config", [CLASSIC, MODERN])
 def test_towers_say_their_length_and_a_generator_knows_its_mask(config: Any, head: str, tmp_path: Path) -> None:

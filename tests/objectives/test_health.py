@@ -11,6 +11,7 @@ RESULTS = Path(__file__).parents[2] / "results"
 HEALTHY = {
     "generator/accuracy": 0.2,
     "generator/sampled_accuracy": 0.1,
+    "discriminator/loss": 0.4,
     "discriminator/skill": 0.2,
     "discriminator/auc": 0.7,
     "learning_rate/discriminator/matrices": 0.01,
@@ -48,6 +49,25 @@ def test_nothing_is_said_of_a_healthy_run_at_any_time(path: Path) -> None:
 @pytest.mark.parametrize("every", [1, 20, 500])
 def test_a_healthy_run_however_often_it_logs(every: int) -> None:
     assert kinds(run(600, every)) == []
+
+
+def leave_out(lines: list[dict], names: tuple[str, ...], every: int) -> list[dict]:
+    """The lines, without some figures in every so manieth: they are not defined where no token was replaced."""
+    return [
+        {name: value for name, value in line.items() if n % every or name not in names} for n, line in enumerate(lines)
+    ]
+
+
+UNDEFINED = ("discriminator/skill", "discriminator/auc")
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 7])
+def test_lines_in_which_no_token_was_replaced_are_judged_by_what_they_have(every: int) -> None:
+    assert kinds(leave_out(run(), UNDEFINED, every)) == []
+    assert kinds(leave_out(run(**COLLAPSED), UNDEFINED, every)) == []
+    strong = {"generator_sampled_accuracy": 1.0, "generator_accuracy": 1.0}
+    assert kinds(leave_out(run(**strong), UNDEFINED, every)) == ["generator too strong"]
+    assert kinds(leave_out(run(**strong), ("generator/accuracy",), every)) == []
 
 
 @pytest.mark.parametrize("kind", FAULTS)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from compositions import FIRST, batch, build, gradients, loss, objective
+from electra.errors import UserError
 from electra.objectives.build import (
     OBJECTIVE_KINDS,
     AllTokensMlm,
@@ -202,3 +203,9 @@ def test_with_all_layers_shared_the_towers_are_one() -> None:
     args = rows.ids, rows.positions, rows.segments, rows.documents, None
     assert torch.equal(generator.hidden(*args), encoder.hidden(*args))
     assert (rows.ids >= FIRST).any()
+
+
+def test_the_adversary_needs_positions_that_are_drawn_once() -> None:
+    asked = objective("adversarial", "classic", choose="with-replacement")
+    with pytest.raises(UserError, match="adversarial rewards each sample, so every position is drawn once"):
+        build(asked)

@@ -18,10 +18,12 @@ from electra.errors import UserError
 from electra.interchange import huggingface, huggingface_export
 from electra.interchange import onnx as graphs
 from electra.interchange.encoders import Inputs, load_encoder
+from electra.interchange.finetuned import HeadSpec, save_finetuned
 from electra.interchange.onnx import GRAPH_FILE, INT8_FILE, OnnxConfig
 from electra.interchange.views import ModelView
 from electra.tasks.finetuning.examples import encode_texts
-from electra.tasks.finetuning.heads import mean_pool
+from electra.tasks.finetuning.heads import build_text_logits, mean_pool
+from electra.tasks.finetuning.problem import FineTuning
 from electra.tokenization.loading import load_tokenizer
 from electra.tokenization.training import train_tokenizer
 from electra.workflows.export import ExportConfig, export
@@ -161,6 +163,36 @@ def test_what_was_fine_tuned_is_served_without_torch_in_float32_and_in_8_bits(cl
     pipe = transformers.pipeline("text-classification", str(seed / "model"), device="cpu", truncation=True)
     for theirs, mine in zip(pipe(ODD), serve(out, text="\n".join(ODD)), strict=True):
         assert theirs["label"] == mine["label"] and abs(theirs["score"] - mine["score"]) < 1e-5
+
+
+@pytest.fixture
+def stray() -> str:
+    """Texts one of which has a line separator of Unicode's, which ends no line."""
+    return "the chef\u2028ate\na meal\n"
+
+
+def test_several_labels_are_served_as_the_pipeline_gives_them(tokens: Path, tmp_path: Path, stray: str) -> None:
+    source = exported(tmp_path / "start", CLASSIC, tokens)
+    reader, _ = load_encoder(source)
+    logits = build_text_logits(reader, FineTuning(head="transformers"), 3)
+    head = HeadSpec("sequence-classification", ("x", "y", "z"), "multi_label_classification")
+    save_finetuned(tmp_path / "model", source, reader, logits, head, 24)
+    out = export(ExportConfig(run=str(tmp_path / "model"), out=str(tmp_path / "out"), format="onnx"))
+    pipe = transformers.pipeline("text-classification", str(tmp_path / "model"), device="cpu", top_k=None)
+    served = serve(out, text=stray)
+    assert len(served) == 2
+    for theirs, mine in zip(pipe(stray.strip().split("\n")), served, strict=True):
+        likely = {each["label"]: each["score"] for each in theirs if each["score"] > 0.5}
+        assert {each["label"]: each["score"] for each in mine} == pytest.approx(likely, abs=1e-5)
+
+
+def test_what_says_something_of_tokens_is_not_served_as_of_sentences(tokens: Path, tmp_path: Path, stray: str) -> None:
+    source = exported(tmp_path / "discriminator", replace(CLASSIC, layers=1), tokens)
+    out = export(ExportConfig(run=str(source), out=str(tmp_path / "out"), format="onnx", as_="pretraining"))
+    command = [sys.executable, "-c", WITHOUT, str(SCRIPT), str(out)]
+    ended = subprocess.run(command, input=stray, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1 and ended.stdout == ""
+    assert "is not served here: it says something of tokens, not of sentences" in ended.stderr
 
 
 def test_a_fine_tuned_head_is_what_transformers_computes_at_any_size(classifier: tuple[Path, Path]) -> None:

@@ -206,6 +206,15 @@ def test_the_example_refuses_other_lines(lines: str, message: str, example: Modu
         example.read_pairs(tmp_path / "pairs.tsv")
 
 
+def test_the_example_writes_over_nothing(pairs: Path, example: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "README.md").write_text("mine")
+    for out in (tmp_path / "mine", tmp_path / "mine" / "README.md"):
+        with pytest.raises(SystemExit, match="is there already; choose another folder"):
+            example.main([str(tmp_path), str(pairs), str(out)])
+    assert (tmp_path / "mine" / "README.md").read_text() == "mine"
+
+
 def test_the_depth_is_the_one_that_suits_the_pairs(
     runs: dict[str, Path], pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,8 +20,10 @@ from electra.errors import UserError
 from electra.run_folder import hold_folder
 from electra.tasks.catalogue import load_problems
 from electra.tasks.datasets.labelled import Columns
+from electra.tasks.finetuning.problem import FineTuning
 from electra.tasks.finetuning.run import FineTuningRun, RunSettings
 from electra.tokenization.loading import load_tokenizer
+from electra.workflows.exporting.facts import describe_finetuning
 from electra.workflows.finetune import FinetuneConfig, finetune
 from electra.workflows.status import StatusConfig, status
 from finetuning import CLASSIC, TUNING, config, exported, result, write_csv
@@ -209,7 +211,27 @@ def test_patience_stops_and_takes_the_best(
 def test_a_sweep_names_the_best_rate(classic: Path, tmp_path: Path, files: dict, capsys: pytest.CaptureFixture) -> None:
     found = finetune(config(classic, tmp_path, files, sweep=(1e-7, 5e-3), tuning=replace(TUNING, epochs=4)))
     assert found["train"]["rate"] == "rate-0.005" and "rate-1e-07" in capsys.readouterr().out
-    assert (tmp_path / "train" / "rate-1e-07" / "seed-1" / "result.json").exists()
+    slow, best = (tmp_path / "train" / rate / "seed-1" for rate in ("rate-1e-07", "rate-0.005"))
+    cards = [" ".join(describe_finetuning(seed).split()) for seed in (slow, best)]
+    for seed, card, rate in zip((slow, best), cards, ("1e-07", "0.005"), strict=True):
+        accuracy = json.loads((seed / "result.json").read_text())["dev"]["accuracy"]
+        assert f"learning rate {rate}" in card and "| epochs | 4 |" in card and "auto" not in card.split("## Config")[0]
+        assert f"| dev/accuracy | {accuracy:.4f} | {accuracy:.4f} | {accuracy:.4f} |" in card, "of its own rate"
+    assert "Another one, rate-0.005/seed-1, is the best of 2 runs on dev." in cards[0]
+    assert "It is the best of 2 runs on dev." in cards[1]
+
+
+def test_a_card_says_what_the_program_chose(classic: Path, tmp_path: Path, files: dict) -> None:
+    """On one's own task epochs, head, pooling and learning rate are its choice. Older runs do not tell."""
+    finetune(config(classic, tmp_path, files, tuning=FineTuning()))
+    seed = tmp_path / "train" / "seed-1"
+    chosen, card = json.loads((seed / "chosen.json").read_text()), " ".join(describe_finetuning(seed).split())
+    tuning = chosen["tuning"]
+    for value in (tuning["head"], f"{tuning['epochs']:.4g}", chosen["steps"], "transformers"):
+        assert f"| {value} |" in card
+    assert f"adamw, learning rate {tuning['optimizer']['learning_rate']:g}" in card and "of 1 runs" not in card
+    (seed / "chosen.json").unlink()
+    assert describe_finetuning(seed).count("chosen by the program") == 4
 
 
 def test_runs_that_learned_nothing_are_named(classic: Path, tmp_path: Path, files: dict) -> None:

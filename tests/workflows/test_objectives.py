@@ -1,5 +1,6 @@
 """Every objective with both encoders as a run: stopped and resumed, shared out, exported, evaluated."""
 
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -119,7 +120,7 @@ def test_the_encoder_of_the_first_stage_is_kept_as_it_was(prepared: Path, tmp_pa
     final = pretrain(asked) / "final"
     shares = asked.objective.stages
     alone = replace(asked, out=str(tmp_path / "alone"), objective=shares[0][1])
-    steps = next(line["step"] for line in lines(tmp_path / "run") if line["phase"] == 1)
+    steps = next(line["step"] for line in lines(tmp_path / "run") if line["phase"] == 1) - 1
     alone = pretrain(replace(alone, phases=(Phase(steps=steps, length=32, rows=8),))) / "final"
     kept, same, detects = (
         load_file(folder / "model.safetensors")
@@ -130,6 +131,11 @@ def test_the_encoder_of_the_first_stage_is_kept_as_it_was(prepared: Path, tmp_pa
     assert not torch.equal(kept[table], detects[table])
     assert find_encoder(tmp_path / "run") == final / "encoder"
     assert "alone" not in (final / "encoder" / "README.md").read_text()
+    (loss,) = {  # the card has the held-out figures of the stage's end, as those of a run that ends there
+        re.search(r"generator/loss \| (.*) \|", (folder / "README.md").read_text())[1]  # type: ignore[index]
+        for folder in (final / "encoder", alone / "generator")
+    }
+    assert float(loss) > 1
     (told,) = status(StatusConfig((asked.out,)))
     assert (told.state, told.stage, told.stages, told.steps) == ("finished", 2, 2, STEPS)
 
@@ -149,7 +155,7 @@ def test_a_limited_first_stage_leaves_the_run_to_the_detector(
         assert sum(stage.steps * getattr(stage, unit) for stage in stages) == pytest.approx(length, rel=0.02)
     limited = replace(asked, objective=replace(asked.objective, first_flops=2.0 * step))
     run = pretrain(limited)
-    assert [line["phase"] for line in lines(run) if line["split"] == "train"] == [0, 1, 1, 1, 1, 1, 1, 2]
+    assert [line["phase"] for line in lines(run) if line["split"] == "train"] == [0, 0, 1, 1, 1, 1, 1, 1]
     assert find_encoder(run) == run / "final" / "discriminator" and not (run / "final" / "encoder").exists()
     assert "final/discriminator: the encoder, trained further as a detector" in capsys.readouterr().out
     goes_on(limited, [3, 2, 1], tmp_path / "whole")
@@ -157,11 +163,23 @@ def test_a_limited_first_stage_leaves_the_run_to_the_detector(
     assert find_encoder(pretrain(above)) == tmp_path / "above" / "final" / "encoder"
 
 
+@pytest.mark.parametrize("every", [1, 3, 100])
+def test_the_figures_of_a_line_are_of_one_model(prepared: Path, tmp_path: Path, every: int) -> None:
+    """Those of a stage end with it: the next one's model has losses and learning rates of its own."""
+    asked = config(prepared, tmp_path / "run", "warmed-electra", first=0.5)
+    asked = replace(asked, engine=replace(asked.engine, log_every=every, evaluate_every=every))
+    run = pretrain(asked)
+    for split in ("train", "held-out"):
+        of_split = [line for line in lines(run) if line["split"] == split]
+        detects = ["discriminator/loss" in line for line in of_split]
+        assert detects == [line["phase"] == 1 for line in of_split] and detects[-1] and not detects[0]
+
+
 @pytest.mark.parametrize("kind", STAGED)
 def test_a_run_goes_on_from_just_before_and_just_after_the_change(prepared: Path, tmp_path: Path, kind: str) -> None:
     asked = config(prepared, tmp_path / "run", kind)
     phases = [line["phase"] for line in lines(pretrain(asked)) if line["split"] == "train"]
-    change = phases.index(1) + 1  # steps done when the second stage begins
+    change = phases.index(1)  # steps done when the second stage begins
     assert 1 < change < STEPS - 1
     goes_on(asked, [change + 1, change, change - 1], tmp_path / "whole")
 

@@ -116,12 +116,13 @@ def train_stages(
             loop.log_held_out(evaluate)
         while not loop.state.finished and not loop.stopping:
             loop.step(stop.is_set() or (parallel.first and time.monotonic() >= deadline))
-            if loop.is_due(engine.log_every):
+            if loop.are_figures_due(engine.log_every):
                 loop.log()
-            if evaluate and loop.is_due(engine.evaluate_every):
+            if evaluate and loop.are_figures_due(engine.evaluate_every):
                 loop.log_held_out(evaluate)
                 if enough and parallel.any(parallel.first and enough()):
                     loop.state.steps = loop.state.step
+            loop.end_stage()  # behind its figures, which are of its own module
             if loop.is_save_due():
                 loop.save()
     if folder and parallel.first:
@@ -192,8 +193,14 @@ class Loop:
         group = self.parallel.find_machine_group() if isinstance(self.config, Muon) else None
         return Optimizer(self.config, stage.parameters, getattr(torch, products), group)
 
-    def next_stage(self) -> None:
-        """Go on to the next stage, if there is one."""
+    def is_at_end_of_stage(self) -> bool:
+        """Whether the last step of a stage is done."""
+        return self.state.phase_step == self.stages[self.state.phase].steps
+
+    def end_stage(self) -> None:
+        """At the end of a stage go on to the next one, if there is one."""
+        if not self.is_at_end_of_stage():
+            return
         self.state.phase, self.state.phase_step = self.state.phase + 1, 0
         if self.state.phase < len(self.stages):
             stage = self.stages[self.state.phase]
@@ -207,6 +214,12 @@ class Loop:
     def is_due(self, every: int) -> bool:
         """Whether something that is done every so many steps (0: only at the end) is due after this step."""
         return self.state.finished or (bool(every) and self.state.step % every == 0)
+
+    def are_figures_due(self, every: int) -> bool:
+        """Whether figures that are taken every so many steps are due: those of a module also after its last step."""
+        later = self.stages[self.state.phase + 1 :]
+        ends_module = self.is_at_end_of_stage() and bool(later) and later[0].module is not self.module
+        return ends_module or self.is_due(every)
 
     def is_save_due(self) -> bool:
         """Whether a checkpoint is due after this step. The first process alone knows the time and the best figure; it
@@ -223,7 +236,10 @@ class Loop:
         return checkpoint.Keeping(engine.keep, engine.keep_every, step)
 
     def step(self, stop: bool = False) -> None:
-        """Rows → losses → gradients → parameters, once. If ``stop`` is true in one process, all end after this step."""
+        """Rows → losses → gradients → parameters, once. If ``stop`` is true in one process, all end after this step.
+
+        At the end of a stage ``end_stage`` must be called before the next step.
+        """
         self.writer.check()
         state, stage = self.state, self.stages[self.state.phase]
         if state.phase_step == 0 and not stage.reads_on:
@@ -247,8 +263,6 @@ class Loop:
 
         state.step, state.phase_step, state.place = state.step + 1, state.phase_step + 1, asdict(place)
         state.tokens, state.flops = state.tokens + stage.tokens, state.flops + stage.flops
-        if state.phase_step == stage.steps:
-            self.next_stage()
 
     def batches(self, stage: Stage, place: Any) -> tuple[list, Any]:
         """This process's micro-batches of the step at a place of the stage's source, on its device, and the place after

@@ -130,6 +130,8 @@ def read_tower_folder(folder: Path) -> TowerFolder:
         raise UserError(f"{path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON: {error}") from error
+    if not isinstance(settings, dict):
+        raise UserError(f"{path}: no object with named fields")
     config, tensors = encoder_config(settings, str(path)), read_tensors(folder)
     return TowerFolder(folder, config, detect_role(tensors, settings, path), tensors)
 

@@ -10,7 +10,7 @@ from transformers import BertConfig, PretrainedConfig
 
 from electra.errors import UserError
 from electra.interchange import huggingface
-from electra.interchange.encoders import LAYER_NUMBER
+from electra.interchange.encoders import LAYER_NUMBER, count_unused_positions
 from electra.interchange.finetuned import AUTO_CLASSES, HEAD_FILE, HEAD_SETTINGS_FILE
 from electra.interchange.folders import WEIGHTS_FILE
 from electra.interchange.huggingface_names import CLASSIC_KEYS, transformers_config
@@ -115,7 +115,7 @@ def write_with_transformers(what: ModelView, folder: Path, auto: str) -> None:
     with quiet_transformers():
         tensors = {name: value for name, value in model.state_dict().items() if name not in missing}
         model.save_pretrained(folder, state_dict=tensors)
-    save_tokenizer(what.folder, folder, model.config)
+    save_tokenizer(what.folder, folder, model.config, count_unused_positions(model))
 
 
 def is_left_out(name: str, what: ModelView) -> bool:
@@ -126,9 +126,13 @@ def is_left_out(name: str, what: ModelView) -> bool:
     return what.view == "encoder"
 
 
-def save_tokenizer(source: Path, folder: Path, config: Any) -> None:
-    """Write the tokenizer of ``source``, which goes on cutting texts where it did, and complete config.json."""
+def save_tokenizer(source: Path, folder: Path, config: Any, unused: int = 0) -> None:
+    """Write the tokenizer of ``source``, which goes on cutting texts where it did, and complete config.json.
+
+    ``unused``: how many of the model's positions no text has.
+    """
     longest = read_settings(source / "tokenizer_config.json").get("model_max_length")
-    cut = min(longest, config.max_position_embeddings) if longest else config.max_position_embeddings
+    most = config.max_position_embeddings - unused
+    cut = min(longest, most) if longest else most
     segments = getattr(config, "type_vocab_size", 0) > 1
     complete_config(folder, write_tokenizer(source, folder, config.vocab_size, cut, segments))

@@ -225,7 +225,7 @@ def parse_config(
     refuse_endless(settings, path)
     try:
         config = kind.from_dict(settings)
-    except (TypeError, ValueError, StrictDataclassError) as error:
+    except (TypeError, ValueError, AttributeError, LookupError, StrictDataclassError) as error:
         raise UserError(f"{path}: {' '.join(str(error).split())}") from error
     for key, value in fixed.items():
         if getattr(config, key, value) != value:

@@ -127,11 +127,13 @@ def choose_starts(towers: Mapping[str, Tower], starts: Sequence[Start]) -> dict[
 def require_equal_config(start: Start, tower: Tower, name: str) -> None:
     """Raise ``UserError`` if a start's encoder computes something else than that of the tower of this name."""
     if differences := list_config_differences(start, tower):
-        where = "the encoder's settings" if name != "generator" else "the generator's width and depth"
-        raise UserError(
-            f"{start.source.folder}: not the {name} of this run: {'; '.join(differences)}. Leave out {where}, and what "
-            "the folder says is taken"
-        )
+        remedy = "Leave out the encoder's settings, and what the folder says is taken"
+        if name == "generator":
+            remedy = (
+                "Leave out the generator's width and depth, and what the folder says is taken; for an objective whose "
+                "generator has other sizes name the encoder's folder alone, and its generator begins fresh"
+            )
+        raise UserError(f"{start.source.folder}: not the {name} of this run: {'; '.join(differences)}. {remedy}")
 
 
 def make_generator(generator: Tower, kept: Tower, start: Start, lowest: bool) -> tuple[dict[str, Tensor], str]:

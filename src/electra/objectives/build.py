@@ -238,7 +238,13 @@ class Adversarial(Electra):
         return True
 
     def terms(self, encoder: EncoderConfig, small: EncoderConfig) -> dict[str, Term]:
-        """Detection, and the generator's reward."""
+        """Detection, and the generator's reward. Raises ``UserError`` for positions that are drawn several times: what
+        is written there is no sample, and has no probability to be rewarded by."""
+        if self.choose == "with-replacement":
+            raise UserError(
+                "adversarial rewards each sample, so every position is drawn once: choose tokens or whole-words, "
+                "without --compat google"
+            )
         return super().terms(encoder, small) | {"adversary": Reinforce(small.hidden_size, self.reward_weight)}
 
 

@@ -61,12 +61,11 @@ def is_rate_rising(lines: Sequence[LogLine]) -> bool:
 
 def judge_generator(window: Sequence[LogLine]) -> list[Verdict]:
     """Whether the generator is so strong that it leaves the discriminator little to detect."""
-    if "discriminator/skill" not in window[-1] or "generator/accuracy" not in window[-1]:
+    needed = ("discriminator/loss", "generator/accuracy", "generator/sampled_accuracy")
+    if any(name not in line for line in window for name in needed):
         return []
-    skill, right, filled = (
-        [line[name] for line in window]
-        for name in ("discriminator/skill", "generator/accuracy", "generator/sampled_accuracy")
-    )
+    right, filled = ([line[name] for line in window] for name in needed[1:])
+    skill = [line.get("discriminator/skill", 0.0) for line in window]  # where nothing was replaced there is none
     if not (min(filled) > FILLED or (max(skill) < EASY_SKILL and min(right) > STRONG)):
         return []
     symptom = (
@@ -80,10 +79,11 @@ def judge_generator(window: Sequence[LogLine]) -> list[Verdict]:
 
 def judge_discriminator(window: Sequence[LogLine]) -> list[Verdict]:
     """Whether the discriminator has collapsed: it says the same of every token."""
-    if "discriminator/skill" not in window[-1]:
+    needed = ("discriminator/skill", "discriminator/auc")
+    if any(name not in line for line in window for name in needed):  # where nothing was replaced they are not known
         return []
-    skill, auc = ([line[f"discriminator/{name}"] for line in window] for name in ("skill", "auc"))
-    if not all(s <= NO_SKILL and a <= CHANCE_AUC for s, a in zip(skill, auc, strict=True)):  # NaN: nothing replaced
+    skill, auc = ([line[name] for line in window] for name in needed)
+    if not all(s <= NO_SKILL and a <= CHANCE_AUC for s, a in zip(skill, auc, strict=True)):
         return []
     symptom = (
         f"the discriminator has collapsed: since step {window[0]['step']:,} its skill was {max(skill):.3f} and its AUC "

@@ -137,12 +137,15 @@ def train_and_export(config: PretrainConfig, data: Data, parallel: Parallel, dea
 
 
 def apply_compat(config: PretrainConfig) -> PretrainConfig:
-    """The config with what its ``compat`` bundles. Raises ``UserError`` for an optimizer that the original has not."""
+    """The config with what its ``compat`` bundles. Raises ``UserError`` for an optimizer or masks that the original has
+    not."""
     if config.compat == "none":
         return config
     optimizer, schedule = config.optimizer, config.schedule
     if isinstance(optimizer, Muon) or not isinstance(schedule, LinearDecay):
         raise UserError(f"compat google: the original has no {optimizer.kind} with {schedule.kind}; adamw and linear")
+    if config.objective.choose == "whole-words":
+        raise UserError("compat google: the original draws tokens, not whole words; leave out objective.choose")
     numbers = {key: value for key, value in asdict(optimizer).items() if key != "kind"}
     objective = replace(config.objective, choose="with-replacement")
     return replace(config, optimizer=GoogleAdam(**numbers), objective=objective)
@@ -234,7 +237,7 @@ def finish_run(
     if not config.objective.keeps_first_encoder or len(config.objective.stages) == 1:
         return
     if kept := count_kept_stages(stages, state.flops):
-        figures = next((line for line in reversed(lines) if line["phase"] < kept), {})
+        figures = [line for line in lines if line["split"] == "held-out" and line["phase"] < kept][-1]
         save_kept_encoder(out, format_model_card("encoder", settings, figures))
         print(f"{out / FINAL}/encoder: the encoder, as it was when the detector in {FINAL}/discriminator began")
     else:

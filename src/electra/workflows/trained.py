@@ -13,6 +13,7 @@ from electra.objectives.build import Electra, Mlm
 from electra.objectives.corrupt import Generate
 from electra.objectives.generators import MaskedGenerator
 from electra.objectives.pretrainer import Pretrainer
+from electra.tasks.frozen.held_out import ROWS_SEED
 from electra.tokenization.loading import load_tokenizer
 from electra.workflows.pretrain import apply_compat
 from electra.workflows.pretraining.config import PretrainConfig
@@ -56,8 +57,9 @@ class Trained:
         return max(1, BATCH_TOKENS // self.length)
 
     def rows(self, split: Split) -> Rows:
-        """A split's rows, laid out as in training."""
-        return Rows(self.data.split(split), self.config.layout, self.length, self.config.seed)
+        """A split's rows, laid out as in training; of held-out text the same ones for all runs."""
+        seed = ROWS_SEED if split == "held-out" else self.config.seed
+        return Rows(self.data.split(split), self.config.layout, self.length, seed)
 
 
 def load_run_config(run: Path) -> PretrainConfig:

@@ -3,10 +3,12 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from electra.engine.optim import AdamW
 from electra.errors import UserError
 from electra.tasks.datasets.samples import Sample, Task
+from electra.tasks.finetuning.examples import Example
 from electra.tasks.finetuning.problem import FineTuning
 from electra.tasks.finetuning.protocol import choose_epochs, choose_tuning
 from electra.tasks.finetuning.sequences import Sequences
@@ -66,3 +68,12 @@ def test_the_learning_rate_follows_the_width() -> None:
     }
     assert chosen == {PUBLISHED: [3e-4, 3e-4, 1e-4, 5e-5, 5e-5], OWN: [1e-3, 1e-3, 1e-4, 5e-5, 5e-5]}
     assert 1e-4 < choose_tuning(FineTuning(), OWN, "theirs", 384).optimizer.learning_rate < 1e-3
+
+
+def test_scores_of_any_size_are_learned_from_0_to_1() -> None:
+    """Times in seconds differ in digits that a float32 has not."""
+    scores = [1_700_000_000.5 + 10 * number for number in range(11)]
+    task = replace(TASK, kind="score", labels=(), splits={"train": [Sample("a", None, score) for score in scores]})
+    examples = [Example([1], [0], score, number) for number, score in enumerate(scores)]
+    targets, _ = Sequences(task).targets(examples, 1)
+    torch.testing.assert_close(targets["labels"][:, 0], torch.arange(11) / 10)

@@ -107,6 +107,9 @@ def test_what_cannot_be_asked_is_told(loaded: Callable[[str], electra.Encoder], 
     for ask in (encoder.encode, encoder.read, encoder.cut):
         with pytest.raises(electra.UserError, match=r"one string; expected a list of strings, so write \[text\]"):
             ask("a text")
+    for ask in (encoder.encode, encoder.read, encoder.cut):
+        with pytest.raises(electra.UserError, match="^texts: number 1: .*surrogate"):
+            ask(["a", "b\ud800"])
     for texts, kind in ((["a", None], "1 is of type NoneType"), ([("a", "b")], "0 is of type tuple")):
         with pytest.raises(electra.UserError, match=kind):
             inspect.unwrap(text_encoder.require_texts)(texts)  # without the tests' own check of types

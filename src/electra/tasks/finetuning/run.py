@@ -43,7 +43,7 @@ from electra.tasks.finetuning.problem import FineTuned, FineTuning, Problem, app
 from electra.tasks.finetuning.protocol import choose_epochs, choose_length, choose_tuning, describe_tuning
 from electra.tokenization.tokenizer import Tokenizer
 
-ASKED, PREDICTIONS = "config.json", "predictions.json"
+ASKED, CHOSEN, PREDICTIONS = "config.json", "chosen.json", "predictions.json"
 BEST, MODEL = "best.safetensors", "model"
 CONTENTS = "contents"  # in config.json: hashes of what the figures come from
 # What may differ from the run that is there, since it changes figures by rounding at most: names, and settings of the
@@ -208,6 +208,9 @@ class FineTuningRun:
         recorder: Recorder = SilentRecorder()
         if parallel.first:
             print(f"{label}: {describe_tuning(tuning)}, {epochs:g} epochs, {steps} steps")
+            length = choose_length(tuning, self.problem, net.reader.longest)
+            chosen = plain_tree(replace(tuning, epochs=epochs, length=length))
+            write_json(self.folder / CHOSEN, {"tuning": chosen, "steps": steps}, indent=1)
             recorder = MetricsRecorder(self.folder, shown, step, label, others=others)
         evaluate = dev.evaluate if engine.evaluate_every else None
         state = train_stages(

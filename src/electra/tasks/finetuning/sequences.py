@@ -69,7 +69,10 @@ class Sequences:
     def targets(self, examples: Sequence[Example], length: int) -> tuple[dict[str, Tensor], int]:
         """labels: int64 classes [rows], or float32 [rows, outputs]: scores from 0 to 1, or 0 and 1. 0 if unknown."""
         unknown = 0 if self.task.kind != "labels" else (0.0,) * self.task.outputs
-        labels = torch.tensor([unknown if example.target is None else example.target for example in examples])
+        wide = torch.float64 if self.task.kind == "score" else None  # two times in seconds are one number in float32
+        labels = torch.tensor(
+            [unknown if example.target is None else example.target for example in examples], dtype=wide
+        )
         if self.task.kind == "score":
             labels = ((labels - self.low) / (self.high - self.low)).float()[:, None]
         return {"labels": labels if self.task.kind == "class" else labels.float()}, len(examples)

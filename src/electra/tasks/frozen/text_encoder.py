@@ -13,6 +13,7 @@ from torch import Tensor
 from electra.engine.parallel import Parallel
 from electra.errors import UserError
 from electra.interchange.encoders import Reader, TowerReader, TransformersReader, load_encoder
+from electra.tasks.datasets.values import require_encodable
 from electra.tasks.finetuning.examples import encode_texts
 from electra.tasks.finetuning.heads import mean_pool, take_first
 from electra.tasks.frozen.probes import Pool
@@ -121,12 +122,13 @@ def read_layer(
 
 def require_texts(texts: Sequence[str]) -> Sequence[str]:
     """The texts. Raises ``UserError`` for a single string, whose characters would each be read as a text, and for
-    what is no string."""
+    what is no string or has half a surrogate pair."""
     if isinstance(texts, str):
         raise UserError("texts: one string; expected a list of strings, so write [text]")
     for number, text in enumerate(texts):
         if not isinstance(text, str):
             raise UserError(f"texts: number {number} is of type {type(text).__name__}; expected a string")
+        require_encodable(text, f"texts: number {number}")
     return texts
 
 

@@ -13,7 +13,7 @@ from electra.interchange.huggingface import CARD_FILE
 from electra.interchange.views import ModelView
 from electra.report.tables import format_markdown
 from electra.run_folder import ENVIRONMENT, FINAL, FINETUNING_RUN, RESULT, STARTS, read_json
-from electra.tasks.finetuning.run import ASKED
+from electra.tasks.finetuning.run import ASKED, CHOSEN
 from electra.workflows.finetune_summary import SUMMARY_FILE
 from electra.workflows.pretrain import card_settings
 from electra.workflows.trained import load_run_config
@@ -78,12 +78,15 @@ def describe_run(run: Path, tower: Path) -> str:
     )
 
 
+UNTOLD = "chosen by the program"  # and not recorded by the version that tuned it
+
+
 def describe_data(folder: Path, fingerprint: object) -> str:
     """The sources of prepared data with their sizes, where the folder still holds what the run was begun on."""
     name = f"`{folder.name}`, prepared by `electra prepare`."
     unknown = "Its licence is not recorded."
     if not (folder / MANIFEST).is_file() or Data.open(folder).fingerprint != fingerprint:
-        return f"{name} {unknown} Its sizes neither: it was no longer there when this card was written."
+        return f"{name} {unknown} Nor are its sizes: it was not found when this card was written."
     sources = read_json(folder / MANIFEST, DAMAGED)["sources"]
     keys = ("documents", "words", "tokens", "bytes")
     rows = [[source, *(splits.get("train", {}).get(key, 0) for key in keys)] for source, splits in sources.items()]
@@ -93,43 +96,55 @@ def describe_data(folder: Path, fingerprint: object) -> str:
 def describe_finetuning(seed: Path) -> str:
     """The sections of a fine-tuned model, from the folder of its seed and the summary of its task."""
     asked, figures = read_json(seed / ASKED, DAMAGED), read_json(seed / RESULT, DAMAGED)
-    tuning = asked["settings"]["tuning"]
+    asked_tuning, told = asked["settings"]["tuning"], (seed / CHOSEN).is_file()
+    chosen = read_json(seed / CHOSEN, DAMAGED) if told else {"tuning": asked_tuning, "steps": ""}
+    tuning, optimizer = chosen["tuning"], chosen["tuning"]["optimizer"]
+    rate = f"learning rate {optimizer['learning_rate']:g}" if optimizer["learning_rate"] else UNTOLD
     recipe: dict[str, object] = {
         "task": asked["task"],
         "encoder": f"`{Path(asked['model']).name}`",
-        "head": tuning["head"],
-        "epochs": tuning["epochs"] or "the paper's for the task",
+        "head": ("paper" if tuning["head"] == "auto" else tuning["head"]) if told else UNTOLD,
+        "what it reads of a text": ("first" if tuning["pooling"] == "auto" else tuning["pooling"]) if told else UNTOLD,
+        "epochs": f"{tuning['epochs']:.4g}" if tuning["epochs"] else UNTOLD,
+        "steps": chosen["steps"],
         "examples a step": tuning["rows"],
-        "optimizer": f"{tuning['optimizer']['kind']}, learning rate {tuning['optimizer']['learning_rate']:g}",
+        "optimizer": f"{optimizer['kind']}, {rate}",
         "seed": str(asked["seed"]),
     }
-    over_seeds = read_seeds(seed)
+    over_seeds, place = read_seeds(seed)
     rows = [
         [name, f"{value:.4f}", *over_seeds.get(name, ("", ""))]
         for split, metrics in figures.items()
         for name, value in ((f"{split}/{metric}", value) for metric, value in metrics.items())
     ]
     table = format_markdown(["figure", "this model", "median", "seeds"], rows)
-    chosen = "It is the best of its seeds on dev where there are several.\n\n"
     return (
         "\n## Data\n\nThe task's examples. Their licence is not recorded.\n"
         f"\n## Training\n\n{format_pairs(recipe)}\n"
-        f"\n## Figures\n\n{chosen}{table}\n"
+        f"\n## Figures\n\n{place}{table}\n"
         f"\n## Hardware\n\n{describe_hardware(read_json(seed / ENVIRONMENT, DAMAGED))}\n"
         f"\n## Config\n\n```json\n{json.dumps(asked['settings'], indent=1)}\n```\n"
     )
 
 
-def read_seeds(seed: Path) -> dict[str, tuple[str, str]]:
-    """split/metric → its median and the values of all seeds, from the summary above the folder of a seed."""
+def read_seeds(seed: Path) -> tuple[dict[str, tuple[str, str]], str]:
+    """split/metric → its median and the values of all seeds with the learning rate of this one, from the summary above
+    its folder; and a paragraph that says which of all runs on dev is the best."""
     for task in seed.parents[:2]:
         if (task / SUMMARY_FILE).is_file():
-            figures = read_json(task / SUMMARY_FILE, DAMAGED).get("figures", {})
-            return {
+            summary = read_json(task / SUMMARY_FILE, DAMAGED)
+            rates = summary.get("rates") or {"": summary.get("figures", {})}
+            figures = rates.get(seed.parent.name, rates.get("", {}))
+            values = {
                 name: (f"{each['median']:.4f}", " ".join(f"{value:.4f}" for value in each["values"].values()))
                 for name, each in figures.items()
             }
-    return {}
+            runs = sum(len(next(iter(of_rate.values()))["values"]) for of_rate in rates.values() if of_rate)
+            best = (summary["rate"], Path(summary["best"]).name)
+            is_this = best == (seed.parent.name if best[0] else "", seed.name)
+            which = "It is the best" if is_this else f"Another one, {'/'.join(filter(None, best))}, is the best"
+            return values, f"{which} of {runs} runs on dev.\n\n" if runs > 1 else ""
+    return {}, ""
 
 
 def describe_hardware(environment: Mapping[str, Any]) -> str:

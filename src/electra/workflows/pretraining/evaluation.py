@@ -14,7 +14,7 @@ from electra.objectives.pretrainer import Pretrainer
 from electra.progress import print_warnings
 from electra.tasks.datasets import labelled
 from electra.tasks.finetuning.sequences import Sequences
-from electra.tasks.frozen.held_out import evaluate_held_out
+from electra.tasks.frozen.held_out import ROWS_SEED, evaluate_held_out
 from electra.tasks.frozen.probes import Probe
 from electra.workflows.pretraining.config import PretrainConfig
 
@@ -35,7 +35,7 @@ def load_probe(config: PretrainConfig, data: Data) -> Probe:
 def build_evaluation(config: PretrainConfig, data: Data, probe: Probe | None, parallel: Parallel) -> Evaluate:
     """The function that gives a pre-trainer's figures on held-out text, and the probe's if there is one."""
     length = config.phases[-1].length
-    rows = Rows(data.held_out, config.layout, length, config.seed)
+    rows = Rows(data.held_out, config.layout, length, ROWS_SEED)
     batch_rows = max(1, HELD_OUT_TOKENS // length)
 
     # Any: a Pretrainer, which the engine knows as a module.
