@@ -141,7 +141,8 @@ def test_a_first_stage_is_refused_and_its_encoder_goes_along(prepared: Path, tmp
     asked = long_run(prepared, tmp_path / "run", "warmed-electra", phases=(Phase(8, 32, 8),))
     engine, objective = replace(asked.engine, save_every=1), replace(asked.objective, first=0.5)
     run = pretrain(replace(asked, engine=engine, objective=objective))
-    assert [line["phase"] for line in read_metrics(run / "metrics.jsonl")][2:5] == [0, 1, 1]
+    lines = read_metrics(run / "metrics.jsonl")
+    assert [line["step"] > 4 for line in lines] == [bool(line["phase"]) for line in lines]  # the change is after step 4
     branch = pretrain(cooled(run, 6, tmp_path / "cooled"))
     name = "final/encoder/model.safetensors"
     assert (branch / name).read_bytes() == (run / name).read_bytes()
