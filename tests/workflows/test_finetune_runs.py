@@ -231,7 +231,7 @@ def test_a_card_says_what_the_program_chose(classic: Path, tmp_path: Path, files
         assert f"| {value} |" in card
     assert f"adamw, learning rate {tuning['optimizer']['learning_rate']:g}" in card and "of 1 runs" not in card
     (seed / "chosen.json").unlink()
-    assert describe_finetuning(seed).count("chosen by the program") == 4
+    assert describe_finetuning(seed).count("chosen by the program") == 3
 
 
 def test_runs_that_learned_nothing_are_named(classic: Path, tmp_path: Path, files: dict) -> None:

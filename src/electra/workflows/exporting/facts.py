@@ -104,7 +104,7 @@ def describe_finetuning(seed: Path) -> str:
         "task": asked["task"],
         "encoder": f"`{Path(asked['model']).name}`",
         "head": ("paper" if tuning["head"] == "auto" else tuning["head"]) if told else UNTOLD,
-        "what it reads of a text": ("first" if tuning["pooling"] == "auto" else tuning["pooling"]) if told else UNTOLD,
+        "what stands for a text": tuning["pooling"] if tuning["pooling"] != "auto" else "",
         "epochs": f"{tuning['epochs']:.4g}" if tuning["epochs"] else UNTOLD,
         "steps": chosen["steps"],
         "examples a step": tuning["rows"],
