@@ -306,6 +306,7 @@ def test_flags_of_every_sort():
         (["--tokens", "-1"], "flags: config: tokens: less than none"),
         (["--optimizer", "adam"], "flags: optimizer: expected keys with values, found 'adam'"),
         (["-x"], "unknown flag -x"),
+        (["--texts", "a", "--loud", "runs/a", "b"], "unexpected argument b"),
     ],
 )
 def test_flag_errors_are_one_line(arguments, message):

@@ -88,7 +88,7 @@ def read_values(
             values[key] = flag == flag_name(key)
         loose += words
     for key in positional:
-        if loose:
+        if loose and key not in values:
             values[key], loose = take_value(loose, types[key], key)
     if loose:
         raise UserError(f"unexpected argument {loose[0]}")

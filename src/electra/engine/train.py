@@ -52,7 +52,7 @@ class Engine:
     log_every: CountOrZero = 20
     """Steps between lines in metrics.jsonl."""
     evaluate_every: CountOrZero = 1000
-    """Steps between evaluations on the held-out split; 0: only at the end."""
+    """Steps between evaluations on the held-out split; 0: only when a model is trained to its end."""
     save_every: CountOrZero = 1000
     """Steps between checkpoints; 0: only at the end."""
     save_minutes: NotNegative = 0.0

@@ -96,8 +96,8 @@ def describe_data(folder: Path, fingerprint: object) -> str:
 def describe_finetuning(seed: Path) -> str:
     """The sections of a fine-tuned model, from the folder of its seed and the summary of its task."""
     asked, figures = read_json(seed / ASKED, DAMAGED), read_json(seed / RESULT, DAMAGED)
-    asked_tuning, told = asked["settings"]["tuning"], (seed / CHOSEN).is_file()
-    chosen = read_json(seed / CHOSEN, DAMAGED) if told else {"tuning": asked_tuning, "steps": ""}
+    told = (seed / CHOSEN).is_file()
+    chosen = read_json(seed / CHOSEN, DAMAGED) if told else {"tuning": asked["settings"]["tuning"], "steps": ""}
     tuning, optimizer = chosen["tuning"], chosen["tuning"]["optimizer"]
     rate = f"learning rate {optimizer['learning_rate']:g}" if optimizer["learning_rate"] else UNTOLD
     recipe: dict[str, object] = {
