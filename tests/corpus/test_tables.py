@@ -138,7 +138,9 @@ def test_short_rows_are_counted_and_blank_lines_are_none(tmp_path: Path) -> None
 @pytest.mark.parametrize("row", ['2,"the chef said', '2,"the chef" said', '2,"a ""b""'])
 def test_a_quote_that_nothing_closes_is_an_error_and_takes_in_no_rows(tmp_path: Path, row: str) -> None:
     (tmp_path / "a.csv").write_text(f"n,text\n1,a\n{row}\n" + "3,more\n" * 50)
-    with pytest.raises(UserError, match=r"a.csv, line 3: .*; a quote within a quoted field is doubled"):
+    with pytest.raises(
+        UserError, match=r"a.csv, line 3: .*; a quote that begins a field must end it, and one within is doubled"
+    ):
         texts(tmp_path / "a.csv")
 
 

@@ -63,7 +63,7 @@ def read_delimited_documents(
             elif row[column].strip():
                 yield Document(row[column], span.shown, index)
     except csv.Error as error:
-        rule = "; a quote within a quoted field is doubled" if quotes else ""
+        rule = "; a quote that begins a field must end it, and one within is doubled" if quotes else ""
         raise UserError(f"{span.shown}, line {first:,}: {error}{rule}") from error
 
 
